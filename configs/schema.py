@@ -1,0 +1,185 @@
+"""Every setting, with its type, unit, default and source.
+
+The defaults are those of *Objects that Sound* (OtS, arXiv 1712.06651) wherever the paper states one. A config file
+builds one `Config`; a variant changes fields with `dataclasses.replace`; the command line overrides any field by its
+dotted name (`--train.lr 1e-4`). Standard library only.
+"""
+
+from dataclasses import dataclass, field
+from typing import Literal
+
+
+def setting(default, doc):
+    """A dataclass field with its documentation, which `--help` prints."""
+    return field(default=default, metadata={"doc": doc})
+
+
+@dataclass(frozen=True)
+class Data:
+    """Where the clips are and what one sample is."""
+
+    root: str = setting("data/AudioSet-Instruments", "dataset folder, holds train/, val/ and test/")
+    on_error: Literal["stop", "skip"] = setting(
+        "stop", "a clip that can't be read: stop with its name, or skip it, count it and list it in the log"
+    )
+    frame_size: int = setting(224, "height and width of the picture that the net sees, pixels (OtS sec. 3)")
+    stored_size: int = setting(256, "the whole frame is resized to this square before augmentation, pixels")
+    frame_step: float = setting(
+        0.04, "frames are drawn from multiples of this time, seconds (0.04: every frame at 25/s)"
+    )
+    sample_rate: int = setting(48000, "rate of the sound that the net hears, Hz (OtS sec. 3)")
+    misalignment: float = setting(
+        1.0, "the sound is moved from its frame by up to this much, seconds, in training (OtS sec. 3.3)"
+    )
+    cache_gb: float = setting(
+        0.0, "memory for decoded clips, GB: each is decoded once while it lasts; 0 decodes a clip at every visit"
+    )
+
+
+@dataclass(frozen=True)
+class Spectrogram:
+    """The log spectrogram of one second of sound: 257 x 200 by default (OtS sec. 3)."""
+
+    window: float = setting(0.01, "length of the Hann window, seconds")
+    hop: float = setting(0.005, "step between windows, seconds")
+    n_fft: int = setting(512, "length of the Fourier transform; n_fft / 2 + 1 rows")
+    mel_bands: int = setting(0, "rows after a mel filter bank; 0 keeps the linear frequency bins")
+    equal_loudness: bool = setting(False, "scale every second to the same root mean square first")
+
+
+@dataclass(frozen=True)
+class Augment:
+    """Random changes of a training sample; each is drawn anew per sample. 0 switches a change off."""
+
+    crop_min: float = setting(0.875, "smallest side of the random crop, as a share of the frame's")
+    crop_max: float = setting(0.875, "largest side of the random crop; above 1 the frame is shrunk")
+    flip: bool = setting(True, "mirror half of the frames")
+    brightness: float = setting(0.2, "brightness is multiplied by 1 +- this much")
+    saturation: float = setting(0.2, "saturation is multiplied by 1 +- this much")
+    gain: float = setting(0.1, "amplitude of the sound is multiplied by 1 +- this much (L3: up to 10%)")
+    rotation: float = setting(0.0, "the frame is turned by up to this much, degrees")
+    stretch: float = setting(0.0, "the frame's aspect ratio is changed by a factor of up to 1 + this much")
+    contrast: float = setting(0.0, "contrast is multiplied by 1 +- this much")
+    channel_gain: float = setting(0.0, "each colour channel is multiplied by 1 +- this much")
+    grey: float = setting(0.0, "share of the frames that lose their colour")
+    erase: float = setting(0.0, "largest side of an erased square, as a share of the frame's")
+    tilt: float = setting(0.0, "the spectrum is tilted and bent by up to this much, dB at its ends")
+    noise: float = setting(0.0, "a noise floor is added up to this level, as a share of the sound's mean power")
+    pitch: float = setting(0.0, "frequencies are scaled by a factor of up to 1 + this much")
+    mask_bands: float = setting(0.0, "largest share of the rows in each of two masks over the spectrogram")
+    mask_times: float = setting(0.0, "largest share of the columns in each of two masks over the spectrogram")
+
+
+@dataclass(frozen=True)
+class Model:
+    """Which net."""
+
+    name: str = setting("AVENet", "class of the net, a key of models.MODELS")
+    width: int = setting(64, "channels of the first convolution; 64 is the paper's")
+    dim: int = setting(128, "dimensions of the embedding (OtS sec. 3.1)")
+    dropout: float = setting(0.0, "share of the pooled features dropped in training; the paper uses none")
+    init_from: str = setting("", "checkpoint whose weights are taken where names and shapes match")
+
+
+@dataclass(frozen=True)
+class Train:
+    """How it is trained."""
+
+    run_dir: str = setting("runs/AVENet", "everything that the run writes lies here")
+    epochs: int = setting(100, "passes over the training clips; the schedule follows it")
+    max_minutes: float = setting(0.0, "length of the run by the clock instead of epochs; 0 follows epochs")
+    batch_size: int = setting(128, "clips a step (OtS: 128 on each of 16 GPUs)")
+    accumulate: int = setting(1, "batches whose gradients are averaged for one update")
+    lr: float = setting(1e-4, "learning rate; the paper searched for it and doesn't state it")
+    lr_fc3: float = setting(20.0, "fc3, which turns distance into a logit, learns this many times faster")
+    schedule: Literal["step", "cosine"] = setting("step", "step: x0.94 every 16 epochs (OtS sec. 3.3); cosine: to 0")
+    warmup: float = setting(0.0, "share of the run in which the learning rate rises from 0")
+    weight_decay: float = setting(1e-5, "L2 penalty added to the gradient by Adam (OtS sec. 3.3)")
+    ema: float = setting(0.0, "decay of the average of the weights that is evaluated and kept; 0 keeps none")
+    negatives: Literal["all", "one"] = setting(
+        "all", "mismatched pairs of a batch: all, weighted to count half; or one for each match (OtS sec. 3.3)"
+    )
+    start_from_data: bool = setting(True, "scale and shift the last layers on 128 clips before the first step")
+    precision: Literal["auto", "bf16", "fp32"] = setting("auto", "auto: bf16 autocast where the hardware has it")
+    seed: int = setting(0, "seed of the weights, the order, the crops: everything random")
+    workers: int = setting(4, "processes that load clips; 0 loads in the training process")
+    validate_every: int = setting(1, "epochs between validations")
+    save_every: int = setting(500, "steps between checkpoints; one is written at each validation too")
+    log_every: int = setting(20, "steps between lines of the log")
+
+
+@dataclass(frozen=True)
+class Eval:
+    """How it is measured."""
+
+    ontology: str = setting(
+        "", "AudioSet's ontology.json; empty: data/data_infos/ontology.json, else the demo's classes"
+    )
+    batch_size: int = setting(64, "clips a forward pass")
+    k: int = setting(30, "nDCG@k looks at the first k retrieved clips (OtS sec. 4.2)")
+    gain: Literal["exponential", "linear"] = setting("exponential", "relevance r counts 2^r - 1, or r")
+    group: int = setting(256, "AVC accuracy is over all pairs within fixed random groups of this many clips, at most")
+
+
+@dataclass(frozen=True)
+class Config:
+    """One run."""
+
+    data: Data = Data()
+    spectrogram: Spectrogram = Spectrogram()
+    augment: Augment = Augment()
+    model: Model = Model()
+    train: Train = Train()
+    eval: Eval = Eval()
+
+
+def validate(config):
+    """List what is wrong with a config: one sentence for each mistake, each naming its setting.
+
+    Args:
+        config: a `Config`.
+
+    Returns:
+        list of str, empty if all is well.
+    """
+    data, spec, augment, model, train, ev = (
+        config.data, config.spectrogram, config.augment, config.model, config.train, config.eval
+    )  # fmt: skip
+    rules = [
+        (data.frame_size >= 32, "data.frame_size must be at least 32 pixels"),
+        (data.stored_size >= data.frame_size, "data.stored_size must not be smaller than data.frame_size"),
+        (data.frame_step > 0, "data.frame_step must be above 0 seconds"),
+        (data.sample_rate >= 1000, "data.sample_rate must be at least 1000 Hz"),
+        (data.misalignment >= 0, "data.misalignment must not be negative"),
+        (data.cache_gb >= 0, "data.cache_gb must not be negative"),
+        (0 < spec.hop <= spec.window <= 0.5, "spectrogram.window and .hop need 0 < hop <= window <= 0.5 seconds"),
+        (
+            spec.window * data.sample_rate <= spec.n_fft,
+            f"spectrogram.n_fft must hold the window: at least {round(spec.window * data.sample_rate)} samples",
+        ),
+        (spec.mel_bands >= 0, "spectrogram.mel_bands must not be negative"),
+        (0 < augment.crop_min <= augment.crop_max <= 2, "augment.crop_min and .crop_max need 0 < min <= max <= 2"),
+        *(
+            (0 <= getattr(augment, name) < 1, f"augment.{name} must lie in 0..1")
+            for name in ("brightness", "saturation", "gain", "stretch", "contrast", "channel_gain", "grey", "erase")
+        ),
+        *((0 <= getattr(augment, name) <= 0.5, f"augment.{name} must lie in 0..0.5")
+          for name in ("pitch", "mask_bands", "mask_times")),
+        *((getattr(augment, name) >= 0, f"augment.{name} must not be negative") for name in ("rotation", "tilt", "noise")),
+        (model.width >= 1 and model.dim >= 1, "model.width and model.dim must be at least 1"),
+        (0 <= model.dropout < 1, "model.dropout must lie in 0..1"),
+        (train.epochs >= 1, "train.epochs must be at least 1"),
+        (train.max_minutes >= 0, "train.max_minutes must not be negative"),
+        (train.batch_size >= 2, "train.batch_size must be at least 2: mismatched pairs come from the batch"),
+        (train.accumulate >= 1, "train.accumulate must be at least 1"),
+        (train.lr > 0 and train.lr_fc3 > 0, "train.lr and train.lr_fc3 must be above 0"),
+        (train.weight_decay >= 0, "train.weight_decay must not be negative"),
+        (0 <= train.warmup < 1, "train.warmup must lie in 0..1"),
+        (0 <= train.ema < 1, "train.ema must lie in 0..1"),
+        (train.workers >= 0, "train.workers must not be negative"),
+        (train.validate_every >= 1, "train.validate_every must be at least 1"),
+        (train.save_every >= 1 and train.log_every >= 1, "train.save_every and .log_every must be at least 1"),
+        (ev.batch_size >= 1 and ev.k >= 1, "eval.batch_size and eval.k must be at least 1"),
+        (ev.group >= 2, "eval.group must be at least 2"),
+    ]  # fmt: skip
+    return [message for holds, message in rules if not holds]

@@ -1,0 +1,300 @@
+"""The dataset folder: which clips a split has, a frame at time t, a second of sound around time t.
+
+    ROOT/{train,val,test}/vid2genre.json      {id: [AudioSet mid, ...]}
+                         /video/ID.mp4
+                         /audio/ID.wav        sample 0 is time 0 of the video's own clock
+                         /boxes.json          optional: {id: [{"time", "box", "label", "sounding"}, ...]}
+
+A clip that can't be read raises `ClipError` with its name and the reason. Nothing takes its place.
+"""
+
+import json
+from contextlib import contextmanager
+from math import ceil, gcd
+from pathlib import Path
+
+import av
+import numpy as np
+import soundfile
+from scipy.signal import resample_poly
+
+from utils.errors import UserError
+
+SECOND = 1.0  # length of the sound that belongs to a frame (OtS sec. 3)
+
+
+class ClipError(UserError):
+    """A clip that can't be read. `clip` is its id."""
+
+    def __init__(self, clip, message):
+        super().__init__(message)
+        self.clip = clip
+
+
+class Clips:
+    """The clips of one split.
+
+    Args:
+        root: dataset folder.
+        split: "train", "val" or "test".
+        on_error: "stop" raises at a clip that lacks one of its files; "skip" leaves it out and lists it in `skipped`.
+
+    Attributes:
+        ids: sorted list of str.
+        labels: list of lists of mids, in the order of `ids`.
+        boxes: {id: list of boxes}, empty where the split has no boxes.json.
+        skipped: {id: reason}.
+
+    Raises:
+        UserError: no such folder, an empty split, a vid2genre.json or boxes.json that is missing or not of our form.
+        ClipError: on_error is "stop" and a clip lacks its video or its sound.
+    """
+
+    def __init__(self, root, split, on_error="stop"):
+        self.folder = Path(root) / split
+        if not Path(root).is_dir():
+            raise UserError(
+                f"there is no dataset folder {root}: make the demo's with `python data/make_demo_data.py`, or point "
+                "--data.root at a folder with train/, val/ and test/ (README, section Data)"
+            )
+        if not self.folder.is_dir():
+            raise UserError(f"dataset {root} has no split {split!r}: {self.folder} is missing")
+        genres = _read_json(self.folder / "vid2genre.json", _is_genres, "a table of id: [mid, ...]")
+        self.skipped = {}
+        on_disk = {kind: _stems(self.folder / kind, suffix) for kind, suffix in (("video", ".mp4"), ("audio", ".wav"))}
+        for clip in sorted(genres):
+            missing = [kind for kind in ("video", "audio") if clip not in on_disk[kind]]
+            if missing:
+                self._refuse(clip, f"clip {clip} has no {' and no '.join(missing)} file in {self.folder}", on_error)
+        for kind, other in (("video", "audio"), ("audio", "video")):
+            for clip in sorted(on_disk[kind] - on_disk[other] - set(genres)):
+                self._refuse(clip, f"clip {clip} has no {other} file in {self.folder}", on_error)
+        self.ids = sorted(set(genres) - set(self.skipped))
+        self.labels = [genres[clip] for clip in self.ids]
+        if not self.ids:
+            raise UserError(f"split {self.folder} is empty: vid2genre.json lists no clip that has both its files")
+        boxes = self.folder / "boxes.json"
+        self.boxes = _read_json(boxes, _is_boxes, "a table of id: [box, ...]") if boxes.exists() else {}
+
+    def _refuse(self, clip, message, on_error):
+        if on_error == "stop":
+            raise ClipError(clip, f"{message}: add it, remove the clip, or pass --data.on_error skip")
+        self.skipped[clip] = message
+
+    def __len__(self):
+        return len(self.ids)
+
+    @contextmanager
+    def open(self, index):
+        """Open one clip: `with clips.open(i) as clip: clip.frame(t, 256); clip.sound(t, 48000)`."""
+        clip = self.ids[index]
+        with OpenClip(clip, self.folder / "video" / f"{clip}.mp4", self.folder / "audio" / f"{clip}.wav") as opened:
+            yield opened
+
+
+class OpenClip:
+    """One clip's two files, open for reading.
+
+    Attributes:
+        first, last: the earliest and the latest time of a frame whose second of sound lies within the clip, seconds.
+
+    Raises:
+        ClipError: a file is missing, empty, damaged, silent, without a video stream, or shorter than a second.
+    """
+
+    def __init__(self, clip, video, audio):
+        self.clip, self.video_file, self.audio_file = clip, video, audio
+        self._container = self._wav = None
+
+    def __enter__(self):
+        try:
+            for path in (self.video_file, self.audio_file):
+                if not path.is_file():
+                    raise self._error(path, "is missing")
+                if path.stat().st_size == 0:
+                    raise self._error(path, "is empty (0 bytes)")
+            self._open_sound()
+            self._open_video()
+        except BaseException:
+            self.__exit__()
+            raise
+        return self
+
+    def __exit__(self, *_):
+        for file in (self._container, self._wav):
+            if file is not None:
+                file.close()
+
+    def _error(self, path, reason):
+        return ClipError(self.clip, f"{path} {reason}: mend or remove clip {self.clip}, or pass --data.on_error skip")
+
+    def _open_sound(self):
+        try:
+            self._wav = soundfile.SoundFile(self.audio_file)
+        except soundfile.LibsndfileError as error:
+            raise self._error(self.audio_file, f"can't be read as a wav ({error.error_string.strip('.')})") from error
+        self.sound_seconds = self._wav.frames / self._wav.samplerate
+        if self.sound_seconds < SECOND:
+            raise self._error(self.audio_file, f"lasts {self.sound_seconds:.2f} s, shorter than one second")
+
+    def _open_video(self):
+        try:
+            self._container = av.open(str(self.video_file))
+        except (av.FFmpegError, OSError) as error:
+            raise self._error(self.video_file, f"can't be opened as a video ({_reason(error)})") from error
+        if not self._container.streams.video:
+            raise self._error(self.video_file, "has no video stream")
+        self._stream = self._container.streams.video[0]
+        self._stream.codec_context.thread_count = 1  # loader processes share the cores, not decoder threads
+        if self._stream.duration is not None:
+            end = float((self._stream.duration + (self._stream.start_time or 0)) * self._stream.time_base)
+        else:
+            end = (self._container.duration or 0) / av.time_base
+        self.first, self.last = SECOND / 2, min(self.sound_seconds - SECOND / 2, end - 1e-3)
+        if self.last < self.first:
+            raise self._error(self.video_file, f"lasts {end:.2f} s, too short for a second of sound around a frame")
+
+    def frame(self, time, size):
+        """The frame shown at `time`: (size, size, 3) uint8 RGB. The whole frame is resized, whatever its shape.
+
+        The time is on the video's own clock, so variable frame rates, cuts and late first pictures stay in step.
+        """
+        return self.frames([time], size)[0]
+
+    def frames(self, times, size):
+        """The frames shown at ascending `times`, seconds: (len(times), size, size, 3) uint8, in one pass.
+
+        A frame is shown from its time stamp until the next one's.
+        """
+        out = np.empty((len(times), size, size, 3), np.uint8)
+        done, shown = 0, None
+        try:
+            self._container.seek(int(times[0] / self._stream.time_base), stream=self._stream)  # key frame before it
+            for frame in self._container.decode(self._stream):
+                while done < len(times) and frame.time > times[done] + 1e-4:
+                    # Before the first picture of a stream that starts late there is nothing but that picture.
+                    out[done] = self._picture(shown or frame, size)
+                    done += 1
+                if done == len(times):
+                    return out
+                shown = frame
+        except (av.FFmpegError, OSError) as error:
+            raise self._error(self.video_file, f"is damaged ({_reason(error)})") from error
+        if shown is None:
+            raise self._error(self.video_file, f"holds no picture at {times[0]:.2f} s")
+        ends = shown.time + max(2.0 * float(shown.duration or 0) * float(shown.time_base), 0.1)
+        if times[-1] > ends:
+            raise self._error(self.video_file, f"breaks off at {shown.time:.2f} s, before its end at {self.last:.2f} s")
+        out[done:] = self._picture(shown, size)
+        return out
+
+    def _picture(self, frame, size):
+        return frame.to_ndarray(width=size, height=size, format="rgb24", interpolation="AREA")
+
+    def sound(self, time, rate):
+        """The second of sound whose mid-point is `time`: (rate,) int16 mono; other rates are resampled.
+
+        Near the ends of the clip the second is moved inside it. A digitally silent second is real data, a silent
+        clip is an error.
+        """
+        samples = int(self.sound_seconds * rate)  # of the whole clip, after resampling
+        start = min(max(round((time - SECOND / 2) * rate), 0), samples - rate)
+        sound = self._resampled(start, rate, rate)
+        if not sound.any():
+            self._refuse_silence()
+        return sound
+
+    def whole_sound(self, rate):
+        """The whole sound of the clip: (samples,) int16 mono at `rate`."""
+        sound = self._resampled(0, int(self.sound_seconds * rate), rate)
+        if not sound.any():
+            self._refuse_silence()
+        return sound
+
+    def _resampled(self, start, count, rate):
+        """Samples start..start+count of the sound as if all of it had been resampled to `rate`."""
+        up, down = rate // gcd(rate, self._wav.samplerate), self._wav.samplerate // gcd(rate, self._wav.samplerate)
+        if up == down:
+            return _to_int16(self._read(start, count))
+        # Read some more on either side, so that the resampling filter (10 periods of the lower rate) sees real sound.
+        margin = ceil(10 * max(up, down) / up / down) * down
+        first = (start // up) * down - margin  # native sample that falls on an output sample
+        skip = margin // down * up + start % up
+        native = self._read(first, ceil((skip + count) * down / up) + margin)
+        return _to_int16(resample_poly(native, up, down)[skip : skip + count])
+
+    def _read(self, start, count):
+        """Native samples as (count,) float32 in -1..1, channels averaged; zeros outside the file."""
+        lead = max(-start, 0)
+        try:
+            self._wav.seek(start + lead)
+            found = self._wav.read(
+                max(min(count - lead, self._wav.frames - start - lead), 0), "float32", always_2d=True
+            )
+        except soundfile.LibsndfileError as error:
+            raise self._error(self.audio_file, f"is damaged ({error.error_string.strip('.')})") from error
+        expected = min(count - lead, self._wav.frames - start - lead)
+        if len(found) < expected:
+            raise self._error(self.audio_file, "breaks off before its end")
+        out = np.zeros(count, np.float32)
+        out[lead : lead + len(found)] = found.mean(1) if found.shape[1] > 1 else found[:, 0]
+        return out
+
+    def _refuse_silence(self):
+        self._wav.seek(0)
+        if not np.any(self._wav.read(dtype="float32")):
+            raise self._error(self.audio_file, "is silent from start to end")
+
+
+def _to_int16(sound):
+    return np.clip(np.rint(sound * 32768.0), -32768, 32767).astype(np.int16)
+
+
+def _reason(error):
+    return (getattr(error, "strerror", None) or str(error)).strip(".")
+
+
+def _stems(folder, suffix):
+    """Names of the files of one kind, without their suffix."""
+    if not folder.is_dir():
+        raise UserError(f"dataset folder {folder} is missing: clips are video/ID.mp4 and audio/ID.wav")
+    return {path.name.removesuffix(suffix) for path in folder.iterdir() if path.name.endswith(suffix)}
+
+
+def _read_json(path, is_right, form):
+    """Load a JSON file of a known form, or say what it is not."""
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise UserError(f"{path} is missing: it maps each clip's id to its AudioSet mids") from None
+    except (ValueError, RecursionError) as error:
+        raise UserError(f"{path} is not valid JSON ({error}): write it anew") from None
+    if not is_right(content):
+        raise UserError(f"{path} is not of our form: it must hold {form}")
+    return content
+
+
+def _is_genres(content):
+    return isinstance(content, dict) and all(
+        # An id is a file name: what could lead out of the folder is no id.
+        clip not in ("", ".", "..") and not set(clip) & set("/\\\0")
+        and isinstance(mids, list) and all(isinstance(mid, str) for mid in mids)
+        for clip, mids in content.items()
+    )  # fmt: skip
+
+
+def _is_boxes(content):
+    def number(value):
+        return isinstance(value, (int, float)) and not isinstance(value, bool)
+
+    return isinstance(content, dict) and all(
+        isinstance(boxes, list)
+        and all(
+            isinstance(box, dict)
+            and number(box.get("time"))
+            and isinstance(box.get("box"), list) and len(box["box"]) == 4 and all(map(number, box["box"]))
+            and isinstance(box.get("label"), str) and isinstance(box.get("sounding"), bool)
+            for box in boxes
+        )
+        for boxes in content.values()
+    )  # fmt: skip

@@ -1,0 +1,241 @@
+"""Batched, on the device: log spectrograms, normalisation, augmentation.
+
+A random change takes its numbers from `draws` of the sample, (B, DRAWS) float32 in 0..1, never from a global
+generator: a sample looks the same wherever and whenever it is made.
+"""
+
+import math
+
+import torch
+import torch.nn.functional as F
+
+GREY = (0.299, 0.587, 0.114)  # luma weights of ITU-R BT.601
+# The usual constants of ImageNet, so that pretrained nets see what they know.
+FRAME_MEAN, FRAME_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
+# A log power spectrogram of ordinary sound lies around -12 +- 4 (natural log; a full-scale sine peaks at log 0.25).
+LOG_MEAN, LOG_STD = -12.0, 4.0
+LOG_FLOOR = 1e-8  # power under which nothing is told apart: -74 dB below a full-scale sine
+EQUAL_RMS = 0.1
+
+
+class Transform:
+    """From a collated batch to what the nets see.
+
+    Args:
+        config: a `Config`; its sections data, spectrogram and augment are used.
+        train: with augmentation or without.
+    """
+
+    def __init__(self, config, train):
+        self.data, self.spec = config.data, config.spectrogram
+        self.augment = config.augment if train else None
+
+    def __call__(self, batch):
+        """batch: `collate`'s, on any device -> frames (B, 3, S, S) float32, spectrograms (B, 1, F, T) float32."""
+        draws = _Draws(batch["draws"][:, 2:])  # the first two chose the instant
+        frames = prepare_frames(batch["frames"], self.data.frame_size, self.augment, draws)
+        return frames, self.sounds(batch["sounds"], draws)
+
+    def sounds(self, sounds, draws=None):
+        """(B, rate) int16 -> (B, 1, F, T) float32."""
+        return prepare_sounds(sounds, self.data.sample_rate, self.spec, self.augment, draws)
+
+
+class _Draws:
+    """Hands out one column of random numbers after the other."""
+
+    def __init__(self, draws):
+        self.draws, self.used = draws, 0
+
+    def __call__(self, low=-1.0, high=1.0):
+        """(B,) uniform in low..high."""
+        self.used += 1
+        return low + (high - low) * self.draws[:, self.used - 1]
+
+
+# ---------------------------------------------------------------------------------------------------------- frames
+
+
+def prepare_frames(frames, size, augment=None, draws=None):
+    """Crop, jitter and normalise.
+
+    Args:
+        frames: (B, S, S, 3) uint8 RGB.
+        size: side of the result, pixels.
+        augment: an `Augment`, or None for the whole frame as it is.
+        draws: a callable (low, high) -> (B,) of random numbers; only with `augment`.
+
+    Returns:
+        (B, 3, size, size) float32, normalised by FRAME_MEAN and FRAME_STD.
+    """
+    pixels = frames.permute(0, 3, 1, 2).float() / 255  # (B, 3, S, S), channels last in memory
+    if augment is None:
+        if pixels.shape[-1] != size:
+            pixels = F.interpolate(pixels, size=(size, size), mode="bilinear", antialias=True)
+    else:
+        pixels = jitter_colours(warp(pixels, size, augment, draws), augment, draws)
+    mean, std = (pixels.new_tensor(values)[:, None, None] for values in (FRAME_MEAN, FRAME_STD))
+    return (pixels - mean) / std
+
+
+def warp(pixels, size, augment, draws):
+    """Random crop, flip, rotation and stretch in one bilinear resampling: (B, 3, S, S) -> (B, 3, size, size)."""
+    side = draws(augment.crop_min, augment.crop_max)
+    flip = torch.where(draws() < 0, -1.0, 1.0) if augment.flip else torch.ones_like(side)
+    angle = draws() * math.radians(augment.rotation)
+    stretch = (1 + augment.stretch) ** (draws() / 2)
+    room = (1 - side).abs()  # how far the crop's centre can move, in half frames
+    x, y = draws() * room, draws() * room
+    cos, sin = torch.cos(angle) * side, torch.sin(angle) * side
+    theta = torch.stack(
+        [torch.stack([cos * stretch * flip, -sin * stretch, x], 1), torch.stack([sin * flip / stretch, cos / stretch, y], 1)], 1
+    )  # (B, 2, 3)  # fmt: skip
+    grid = F.affine_grid(theta, (len(pixels), 3, size, size), align_corners=False)
+    return F.grid_sample(pixels, grid, mode="bilinear", padding_mode="reflection", align_corners=False)
+
+
+def jitter_colours(pixels, augment, draws):
+    """Brightness, saturation, contrast and channel gains as one 3 x 3 matrix and an offset per frame; then erasing.
+
+    Args and returns: (B, 3, H, W) float32 in 0..1.
+    """
+    count = len(pixels)
+    grey = pixels.new_tensor(GREY)
+    saturation = 1 + draws() * augment.saturation
+    saturation = torch.where(draws(0, 1) < augment.grey, torch.zeros_like(saturation), saturation)
+    eye = torch.eye(3, device=pixels.device)
+    mix = saturation[:, None, None] * eye + (1 - saturation)[:, None, None] * grey  # rows: new channel from old ones
+    gains = torch.stack([1 + draws() * augment.channel_gain for _ in range(3)], 1)  # (B, 3)
+    gains = gains * (1 + draws() * augment.brightness)[:, None]
+    contrast = (1 + draws() * augment.contrast)[:, None, None]
+    matrix = gains[:, :, None] * mix
+    centre = torch.einsum("bij,bj->bi", matrix, pixels.mean((2, 3)))  # what contrast turns around
+    out = (
+        torch.einsum("bij,bjhw->bihw", contrast * matrix, pixels) + ((1 - contrast[:, :, 0]) * centre)[:, :, None, None]
+    )
+    out = out.clamp(0, 1)
+    if augment.erase:
+        half = draws(0, augment.erase)[:, None, None]
+        x, y = draws()[:, None, None], draws()[:, None, None]
+        rows = torch.linspace(-1, 1, out.shape[2], device=out.device)[None, :, None]
+        columns = torch.linspace(-1, 1, out.shape[3], device=out.device)[None, None, :]
+        hidden = ((rows - y).abs() < half) & ((columns - x).abs() < half)  # (B, H, W)
+        out = torch.where(hidden[:, None], out.mean((2, 3)).view(count, 3, 1, 1), out)
+    return out
+
+
+# ---------------------------------------------------------------------------------------------------------- sounds
+
+
+def prepare_sounds(sounds, rate, spec, augment=None, draws=None):
+    """Log spectrograms of one second each, normalised.
+
+    Args:
+        sounds: (B, rate) int16.
+        rate: Hz.
+        spec: a `Spectrogram` config. augment, draws: as in `prepare_frames`.
+
+    Returns:
+        (B, 1, F, T) float32, roughly of mean 0 and deviation 1; F = n_fft / 2 + 1 or mel_bands, T = 1 / hop:
+        (B, 1, 257, 200) with the paper's settings.
+    """
+    waves = sounds.float() / 32768
+    if augment is not None:
+        waves = waves * (1 + draws() * augment.gain)[:, None]
+    if spec.equal_loudness:
+        waves = waves * (EQUAL_RMS / waves.square().mean(1, keepdim=True).sqrt().clamp(min=1e-4))
+    power = power_spectrogram(waves, rate, spec.window, spec.hop, spec.n_fft)  # (B, F, T)
+    if augment is not None and augment.pitch:
+        power = scale_frequencies(power, (1 + augment.pitch) ** draws())
+    if spec.mel_bands:
+        power = mel_filterbank(spec.mel_bands, spec.n_fft, rate).to(power) @ power
+    if augment is not None and augment.noise:
+        power = power + (draws(0, 1) ** 2 * augment.noise)[:, None, None] * power.mean((1, 2), keepdim=True)
+    log = torch.log(power + LOG_FLOOR)
+    if augment is not None:
+        log = colour_spectrum(log, augment, draws)
+    log = (log - LOG_MEAN) / LOG_STD
+    if augment is not None:
+        log = mask_spectrogram(log, augment, draws)
+    return log[:, None]
+
+
+def power_spectrogram(waves, rate, window=0.01, hop=0.005, n_fft=512):
+    """Power spectrogram of a second of sound (OtS sec. 3: 257 x 200 with the defaults at 48 kHz).
+
+    A periodic Hann window of `window` seconds, zero-padded to `n_fft`, every `hop` seconds; column k starts at
+    sample k * hop. The sound is padded at its end only, by reflection, with as much as the last column lacks: 240
+    samples with the defaults, so that columns 0..198 see nothing but sound. Scaled so that a sine of amplitude A peaks
+    at (A / 2)^2: scipy.signal.spectrogram(mode="magnitude", scaling="spectrum") squared.
+
+    Args:
+        waves: (B, samples) float32 in -1..1.
+        rate: Hz. window, hop: seconds. n_fft: samples.
+
+    Returns:
+        (B, n_fft / 2 + 1, samples / hop) float32.
+    """
+    size, step = round(window * rate), round(hop * rate)
+    columns = waves.shape[-1] // step
+    lacking = (columns - 1) * step + size - waves.shape[-1]
+    waves = F.pad(waves, (0, max(lacking, 0)), mode="reflect")
+    hann = torch.hann_window(size, periodic=True, device=waves.device)
+    pieces = waves.unfold(-1, size, step)[:, :columns] * (hann / hann.sum())  # (B, T, size)
+    # Half precision would be off by more than a unit of log power: stay in float32 under autocast.
+    with torch.autocast(waves.device.type, enabled=False):
+        return torch.fft.rfft(pieces.float(), n=n_fft).abs().square().transpose(1, 2)
+
+
+def mel_filterbank(bands, n_fft, rate):
+    """Triangular filters, evenly spaced on the mel scale (2595 log10(1 + f / 700)) from 0 to half the rate.
+
+    Returns:
+        (bands, n_fft / 2 + 1) float32; each filter peaks at 1 and is at least one bin wide.
+    """
+    top = 2595 * math.log10(1 + rate / 2 / 700)
+    edges = 700 * (10 ** (torch.linspace(0, top, bands + 2, dtype=torch.float64) / 2595) - 1)  # Hz
+    edges = edges / (rate / n_fft)  # bins
+    low, peak, high = edges[:-2, None], edges[1:-1, None], edges[2:, None]
+    bins = torch.arange(n_fft // 2 + 1, dtype=torch.float64)
+    # Where filters are narrower than a bin a triangle may fall between two bins; one bin's width keeps it.
+    rising = (bins - low) / (peak - low).clamp(min=1)
+    falling = (high - bins) / (high - peak).clamp(min=1)
+    return torch.minimum(rising, falling).clamp(0, 1).float()
+
+
+def scale_frequencies(power, factor):
+    """Move every frequency f to f * factor, per sample: (B, F, T), (B,) -> (B, F, T). Nothing moves in time."""
+    rows = (
+        torch.arange(power.shape[1], device=power.device)[None] / factor[:, None]
+    )  # (B, F): where each row comes from
+    below = rows.floor().clamp(max=power.shape[1] - 2)
+    share = (rows - below).clamp(max=1)[:, :, None]
+    index = below.long()[:, :, None].expand_as(power)
+    return power.gather(1, index) * (1 - share) + power.gather(1, index + 1) * share
+
+
+def colour_spectrum(log, augment, draws):
+    """Tilt and bend the spectrum as another room and microphone would: (B, F, T) natural log power -> the same."""
+    if not augment.tilt:
+        return log
+    rows = torch.linspace(-1, 1, log.shape[1], device=log.device)[None]  # (1, F)
+    curve = draws()[:, None] * rows + draws()[:, None] * (2 * rows**2 - 1) + draws()[:, None] * (4 * rows**3 - 3 * rows)
+    return log + (curve * augment.tilt * math.log(10) / 10 / 1.5)[:, :, None]
+
+
+def mask_spectrogram(log, augment, draws):
+    """Two random bands of rows and two of columns are set to the spectrogram's mean: (B, F, T) -> the same.
+
+    As in SpecAugment (arXiv 1904.08779), without its time warp.
+    """
+    hidden = torch.zeros_like(log, dtype=torch.bool)
+    for largest, axis in ((augment.mask_bands, 1), (augment.mask_times, 2)):
+        if not largest:
+            continue
+        places = torch.linspace(0, 1, log.shape[axis], device=log.device)[None]
+        for _ in range(2):
+            width = draws(0, largest)[:, None]
+            start = draws(0, 1)[:, None] * (1 - width)
+            hit = (places >= start) & (places < start + width)  # (B, F) or (B, T)
+            hidden |= hit[:, :, None] if axis == 1 else hit[:, None, :]
+    return torch.where(hidden, log.mean((1, 2), keepdim=True), log)

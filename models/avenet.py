@@ -1,0 +1,109 @@
+"""AVE-Net: one embedding for a frame and for a second of sound (OtS sec. 3.1, fig. 2)."""
+
+import torch
+import torch.nn.functional as F
+from torch import nn
+
+from models.encoders import Encoder
+
+
+class AVENet(nn.Module):
+    """Two encoders, two 128-D unit vectors, and a decision that sees nothing but the distance between them.
+
+    Each branch: `Encoder`, global max pool, fc1 (8 * width -> dim), ReLU, fc2 (dim -> dim), L2 norm. The Euclidean
+    distance of the two, one number, goes through fc3 (1 -> 2) and a softmax.
+
+    Args:
+        width: channels of the first convolution; 64 is the paper's.
+        dim: dimensions of the embedding; 128 is the paper's.
+        dropout: share of the pooled features dropped in training; the paper uses none.
+    """
+
+    def __init__(self, width=64, dim=128, dropout=0.0):
+        super().__init__()
+        self.vision = Encoder(3, width)
+        self.vision_fc1 = nn.Linear(self.vision.channels, dim)
+        self.vision_fc2 = nn.Linear(dim, dim)
+        self.audio = Encoder(1, width)
+        self.audio_fc1 = nn.Linear(self.audio.channels, dim)
+        self.audio_fc2 = nn.Linear(dim, dim)
+        self.dropout = nn.Dropout(dropout)
+        self.fc3 = nn.Linear(1, 2)
+        self._start_fc3()
+
+    @torch.no_grad()
+    def _start_fc3(self):
+        """Start fc3 as logit = 12 (1.2 - d): steep, and with the sign that makes a small distance mean "match".
+
+        The sign is the paper's (sec. 3.1); it isn't enforced later. Two unit vectors that have nothing to do with
+        each other lie sqrt(2) apart. PyTorch's default start has a random sign and a slope around 0.6, which barely
+        tells pairs apart: the loss stays at ln 2. See docs/starting_well.md.
+        """
+        self.fc3.weight.copy_(torch.tensor([[6.0], [-6.0]]))
+        self.fc3.bias.copy_(torch.tensor([-7.2, 7.2]))
+
+    def embed_frames(self, frames):
+        """(B, 3, H, W) normalised frames -> (B, dim) unit vectors, float32."""
+        return F.normalize(self._head(self.vision(frames), self.vision_fc1, self.vision_fc2), dim=1)
+
+    def embed_sounds(self, spectrograms):
+        """(B, 1, F, T) normalised log spectrograms -> (B, dim) unit vectors, float32."""
+        return F.normalize(self._head(self.audio(spectrograms), self.audio_fc1, self.audio_fc2), dim=1)
+
+    def _head(self, features, fc1, fc2):
+        pooled = features.amax(dim=(2, 3)).float()  # (B, 8 * width): global max pool
+        # The head is tiny and ends in differences of nearly equal numbers: keep it in float32 under autocast.
+        with torch.autocast(pooled.device.type, enabled=False):
+            return fc2(F.relu(fc1(self.dropout(pooled))))  # (B, dim)
+
+    def distances(self, v, a):
+        """Euclidean distances of unit vectors: (N, dim), (M, dim) -> (N, M), in 0..2.
+
+        The floor keeps the square root's slope finite where two vectors are equal.
+        """
+        with torch.autocast(v.device.type, enabled=False):
+            return (2 - 2 * v @ a.T).clamp(min=1e-8).sqrt()
+
+    def pair_logits(self, v, a):
+        """(N, dim), (M, dim) -> (N, M): log-odds that frame n and sound m belong together.
+
+        The difference of fc3's two outputs: a sigmoid of it is the paper's two-way softmax.
+        """
+        return self.slope() * self.distances(v, a) + (self.fc3.bias[1] - self.fc3.bias[0])
+
+    def slope(self):
+        """By how much the logit changes with the distance, a scalar tensor; negative, or matches mean far apart."""
+        return self.fc3.weight[1, 0] - self.fc3.weight[0, 0]
+
+    def parameter_groups(self, lr_fc3):
+        """Optimizer groups: fc3, two numbers on which all depends, learns `lr_fc3` times faster than the rest."""
+        body = [p for name, p in self.named_parameters() if not name.startswith("fc3.")]
+        return [
+            {"params": body, "lr_scale": 1.0},
+            {"params": list(self.fc3.parameters()), "lr_scale": lr_fc3, "weight_decay": 0.0},
+        ]
+
+    def forward(self, frames, spectrograms):
+        """Embed B clips once and score all pairs: -> v (B, dim), a (B, dim), logits (B, B); matches on the diagonal."""
+        v, a = self.embed_frames(frames), self.embed_sounds(spectrograms)
+        return v, a, self.pair_logits(v, a)
+
+    @torch.no_grad()
+    def start_from_data(self, frames, spectrograms):
+        """Scale and shift each fc2 so that on these clips every output dimension has mean 0 and deviation 1.
+
+        At a random start all embeddings point the same way (cosine 0.9 between different clips), so no distance
+        tells anything. This spreads them over the sphere; the architecture is unchanged.
+
+        Args:
+            frames, spectrograms: about 100 clips or more, as in `forward`.
+        """
+        self.train()
+        for encoder, fc1, fc2, inputs in (
+            (self.vision, self.vision_fc1, self.vision_fc2, frames),
+            (self.audio, self.audio_fc1, self.audio_fc2, spectrograms),
+        ):
+            out = fc2(F.relu(fc1(encoder(inputs).amax(dim=(2, 3)).float())))  # (B, dim)
+            mean, deviation = out.mean(0), out.std(0).clamp(min=1e-6)
+            fc2.weight.div_(deviation[:, None])
+            fc2.bias.sub_(mean).div_(deviation)

@@ -1,0 +1,135 @@
+"""The demo set: the same bytes on every run, for any number of workers, in the promised format, resumable."""
+
+import json
+import re
+import subprocess
+import sys
+
+import av
+import numpy as np
+import pytest
+import soundfile
+
+SIZES = {"train": 12, "val": 2, "test": 2}
+MIDS = {"/m/07y_7", "/m/042v_gx", "/m/018j2", "/m/07gql", "/m/06ncr", "/m/0l14j_",
+        "/m/05r5c", "/m/0mkg", "/m/026t6", "/m/01qbl", "/m/0395lw", "/m/0dwsp"}  # fmt: skip
+
+
+def make(out, *options):
+    """Run the script for a tiny set in `out`; return the finished process."""
+    sizes = [word for split, n in SIZES.items() for word in (f"--{split}", str(n))]
+    command = [sys.executable, "data/make_demo_data.py", "--out", str(out), *sizes, *map(str, options)]
+    return subprocess.run(command, capture_output=True, text=True)
+
+
+def contents(root):
+    """Return {path inside root: bytes} of all files below root."""
+    return {str(p.relative_to(root)): p.read_bytes() for p in sorted(root.rglob("*")) if p.is_file()}
+
+
+def frames(path):
+    """Return the decoded frames of a video, uint8 (n, height, width, 3)."""
+    with av.open(str(path)) as film:
+        return np.stack([frame.to_ndarray(format="rgb24") for frame in film.decode(video=0)])
+
+
+@pytest.fixture(scope="module")
+def demo(tmp_path_factory):
+    """The tiny set, made by one worker."""
+    root = tmp_path_factory.mktemp("demo") / "set"
+    done = make(root, "--workers", 1, "--sheet", root.parent / "sheet.png")
+    assert done.returncode == 0, done.stderr
+    assert "12 train, 2 val, 2 test clips" in done.stdout
+    assert (root.parent / "sheet.png").stat().st_size > 10_000
+    return root
+
+
+def test_same_set_for_any_number_of_workers(demo, tmp_path):
+    assert make(tmp_path / "set", "--workers", 2).returncode == 0
+    ours, theirs = contents(demo), contents(tmp_path / "set")
+    assert ours.keys() == theirs.keys()
+    assert [name for name in ours if ours[name] != theirs[name]] == []
+
+
+def test_labels_and_boxes(demo):
+    seen = set()
+    for split, n in SIZES.items():
+        genres = json.loads((demo / split / "vid2genre.json").read_text())
+        boxes = json.loads((demo / split / "boxes.json").read_text())
+        assert len(genres) == n and genres.keys() == boxes.keys() and not seen & genres.keys()
+        seen |= genres.keys()
+        for name, mids in genres.items():
+            assert re.fullmatch(r"[A-Za-z0-9_-]{11}", name) and len(mids) == 1 and mids[0] in MIDS
+            sounding = [e for e in boxes[name] if e["sounding"]]
+            assert [e["time"] for e in sounding] == pytest.approx(np.arange(0, 2, 0.2))
+            assert {e["label"] for e in sounding} == set(mids)
+            silent = {e["label"] for e in boxes[name] if not e["sounding"]}
+            assert len(silent) <= 1 and silent <= MIDS - set(mids)
+            for x0, y0, x1, y1 in (e["box"] for e in boxes[name]):
+                assert 0 <= x0 < x1 <= 1 and 0 <= y0 < y1 <= 1
+    train = json.loads((demo / "train" / "vid2genre.json").read_text())
+    assert {mids[0] for mids in train.values()} == MIDS  # twelve clips, twelve classes
+
+
+def test_video_and_sound(demo):
+    for wav in sorted(demo.glob("*/audio/*.wav")):
+        x, rate = soundfile.read(wav)
+        assert rate == 16000 and x.shape == (32000,) and soundfile.info(wav).subtype == "PCM_16"
+        assert 0.1 <= np.abs(x).max() <= 0.95
+        loud = np.sqrt((x.reshape(-1, 800) ** 2).mean(1)) > 0.02 * np.sqrt((x**2).mean())
+        assert all(loud[k : k + 8].any() for k in range(len(loud) - 7))  # never 0.4 s without sound
+        with av.open(str(wav.parent.parent / "video" / f"{wav.stem}.mp4")) as film:
+            video, audio = film.streams.video[0], film.streams.audio[0]
+            assert (video.codec_context.name, audio.codec_context.name) == ("h264", "aac")
+            assert video.average_rate == 25 and video.frames == 50 and audio.rate == 16000
+            assert all(160 <= side <= 224 and side % 2 == 0 for side in (video.width, video.height))
+            assert float(video.duration * video.time_base) == pytest.approx(2)
+            assert float(audio.duration * audio.time_base) == pytest.approx(2, abs=0.07)
+
+
+def test_sound_of_the_video_is_in_step_with_the_wav(demo):
+    wav = next(iter(demo.glob("train/audio/*.wav")))
+    x, rate = soundfile.read(wav)
+    y = np.zeros(3 * rate)
+    with av.open(str(wav.parent.parent / "video" / f"{wav.stem}.mp4")) as film:
+        for frame in film.decode(audio=0):
+            start, part = round(frame.time * rate), frame.to_ndarray()[0]
+            part = part[max(-start, 0) :]
+            y[max(start, 0) : max(start, 0) + len(part)] = part
+    lags = np.arange(-200, 201)
+    match = [np.dot(x[400:-400], y[400 + k : 400 + k + len(x) - 800]) for k in lags]
+    assert abs(lags[int(np.argmax(match))]) <= 1
+
+
+def test_48_khz(tmp_path):
+    assert make(tmp_path / "set", "--train", 1, "--val", 1, "--test", 1, "--sample_rate", 48000).returncode == 0
+    x, rate = soundfile.read(next(iter((tmp_path / "set").glob("train/audio/*.wav"))))
+    assert rate == 48000 and x.shape == (96000,)
+
+
+def test_objects_move(demo):
+    film = frames(next(iter(demo.glob("train/video/*.mp4")))).astype(float)
+    assert np.abs(film[25] - film[0]).mean() > 0.5
+
+
+def test_resume(demo):
+    before = contents(demo)
+    mp4 = next(iter(demo.glob("train/video/*.mp4")))
+    stale = mp4.with_name(mp4.name + ".part")
+    mp4.unlink()
+    stale.write_bytes(b"half a film")
+    assert make(demo).returncode == 0
+    assert contents(demo) == before
+    done = make(demo)
+    assert done.returncode == 0 and "is complete" in done.stdout
+
+
+def test_refuses_other_settings_and_other_folders(demo, tmp_path):
+    before = contents(demo)
+    (tmp_path / "thesis.txt").write_text("mine")
+    for folder, options in ((demo, ("--seed", 1)), (tmp_path, ())):
+        done = make(folder, *options)
+        assert done.returncode == 2 and done.stdout == ""
+        assert len(done.stderr.strip().splitlines()) == 1 and "--out" in done.stderr
+    assert contents(demo) == before and (tmp_path / "thesis.txt").read_text() == "mine"
+    assert len(list(tmp_path.iterdir())) == 1

@@ -1,0 +1,1 @@
+"""What serves every net: configuration, the training loop, checkpoints, measures, figures."""

@@ -1,0 +1,190 @@
+"""Audio-visual correspondence: the loss, its measures, the calibration of its threshold, and what tells a stall.
+
+Pure functions on tensors and arrays.
+"""
+
+import math
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+
+
+def avc_loss(logits, negatives="all"):
+    """Cross-entropy of "do these two belong together?", matches and mismatches weighted half each.
+
+    The paper's loss (OtS sec. 3.1: two-way softmax and cross-entropy, as many mismatches as matches), written for the
+    difference of the two outputs and for a batch that was embedded once.
+
+    Args:
+        logits: (B, B) float; [i, j] is the log-odds that frame i and sound j belong together; matches on the diagonal.
+        negatives: "all": every frame with every other clip's sound; "one": frame i with the sound of clip i + 1,
+            a derangement of a batch whose order is random: the paper's one mismatch per match.
+
+    Returns:
+        (loss, accuracy): scalars; accuracy is the mean of the share of matches with a logit above 0 and the share of
+        mismatches below.
+    """
+    matches = logits.diagonal()
+    if negatives == "one":
+        mismatches = logits.roll(-1, dims=1).diagonal()
+    else:
+        count = len(logits)
+        # All but the diagonal: drop the first element, then every (count + 1)-th of the rest is on the diagonal.
+        mismatches = logits.flatten()[1:].view(count - 1, count + 1)[:, :-1]
+    loss = (F.softplus(-matches).mean() + F.softplus(mismatches).mean()) / 2
+    accuracy = ((matches > 0).float().mean() + (mismatches < 0).float().mean()) / 2
+    return loss, accuracy
+
+
+@torch.no_grad()
+def health(v, a, slope):
+    """What tells early whether training is stuck.
+
+    Args:
+        v, a: (B, D) embeddings of matching frames and sounds.
+        slope: scalar tensor, by how much the logit changes with the distance; it should be negative.
+
+    Returns:
+        dict of scalar tensors: distance_spread, the deviation of the distances between all frames and sounds;
+        cosine_frames and cosine_sounds, the mean cosine between different clips; cosine_pairs, the mean cosine of
+        matches minus that of mismatches; slope.
+    """
+    count = len(v)
+    v, a = F.normalize(v.float(), dim=1), F.normalize(a.float(), dim=1)
+    with torch.autocast(v.device.type, enabled=False):
+        across, frames, sounds = v @ a.T, v @ v.T, a @ a.T
+    off = 1 - torch.eye(count, device=v.device)
+    pairs = count * (count - 1)
+    return {
+        "distance_spread": (2 - 2 * across).clamp(min=0).sqrt().std(),
+        "cosine_frames": (frames * off).sum() / pairs,
+        "cosine_sounds": (sounds * off).sum() / pairs,
+        "cosine_pairs": across.diagonal().mean() - (across * off).sum() / pairs,
+        "slope": slope.detach(),
+    }
+
+
+def diagnose(metrics):
+    """The likely cause if training is stuck at chance, in one sentence; None if it is not.
+
+    Args:
+        metrics: dict of floats, recent means of a training step's `accuracy` and of `health`.
+    """
+    if metrics.get("accuracy", 1.0) > 0.54 or "slope" not in metrics:
+        return None
+    start = "training is stuck at chance"
+    if metrics["slope"] > 0:
+        return f"{start}: fc3's slope is {metrics['slope']:+.2f}, so a large distance means a match; start anew"
+    if max(metrics["cosine_frames"], metrics["cosine_sounds"]) > 0.8:
+        which = "frames" if metrics["cosine_frames"] > metrics["cosine_sounds"] else "sounds"
+        return (
+            f"{start}: all {which} are embedded alike (cosine {metrics[f'cosine_{which}']:.2f} between different "
+            "clips); start with --train.start_from_data true, or lower --train.lr"
+        )
+    if abs(metrics["slope"] * metrics["distance_spread"]) < 0.1:
+        return (
+            f"{start}: distances differ by {metrics['distance_spread']:.3f} and fc3's slope is "
+            f"{metrics['slope']:+.2f}, so all logits are nearly equal; raise --train.lr_fc3"
+        )
+    return f"{start}: pictures and sounds tell nothing about each other yet; check that they belong together"
+
+
+def measure(matches, mismatches, threshold=0.0):
+    """AVC accuracy, AUC and loss of scored pairs.
+
+    Args:
+        matches, mismatches: (P,), (Q,) float arrays of logits.
+        threshold: logits above it say "match".
+
+    Returns:
+        dict of floats: accuracy, the mean of the share of matches above the threshold and that of mismatches not above it
+        (0.5 is chance); accuracy_raw, the same at threshold 0; auc, the probability that a match scores higher than a
+        mismatch, ties counted half; loss, cross-entropy in nats with both classes weighted half (ln 2 is chance);
+        threshold; pairs, P + Q.
+    """
+    matches, mismatches = np.asarray(matches, np.float64), np.asarray(mismatches, np.float64)
+    order = np.sort(mismatches)
+    below = np.searchsorted(order, matches, "left")
+    up_to = np.searchsorted(order, matches, "right")
+    return {
+        "accuracy": _accuracy(matches, mismatches, threshold),
+        "accuracy_raw": _accuracy(matches, mismatches, 0.0),
+        "auc": float((below + up_to).mean() / 2 / len(mismatches)),
+        "loss": float((np.logaddexp(0, -matches).mean() + np.logaddexp(0, mismatches).mean()) / 2),
+        "threshold": float(threshold),
+        "pairs": len(matches) + len(mismatches),
+    }
+
+
+def _accuracy(matches, mismatches, threshold):
+    return float(((matches > threshold).mean() + (mismatches <= threshold).mean()) / 2)
+
+
+def calibrate(matches, mismatches):
+    """The threshold that tells matches from mismatches best, from validation pairs: Platt scaling.
+
+    In long runs the training pairs become separable, fc3 sharpens and its threshold drifts. Here a logistic
+    regression of one variable, classes weighted half each, is fitted by Newton's method; its zero is the threshold.
+    Its two parameters make it steadier on few pairs than the best of all cuts.
+
+    Args:
+        matches, mismatches: (P,), (Q,) float arrays of logits.
+
+    Returns:
+        float, a logit; 0.0 where the logits tell nothing.
+    """
+    x = np.concatenate([matches, mismatches]).astype(np.float64)
+    y = np.concatenate([np.ones(len(matches)), np.zeros(len(mismatches))])
+    weight = np.where(y == 1, 0.5 / len(matches), 0.5 / len(mismatches))
+    centre, scale = np.average(x, weights=weight), x.std()
+    if not scale > 1e-9:
+        return 0.0
+    design = np.stack([(x - centre) / scale, np.ones_like(x)], 1)
+    beta = np.zeros(2)
+    for _ in range(50):
+        p = 1 / (1 + np.exp(-np.clip(design @ beta, -30, 30)))
+        ridge = 1e-6 * np.eye(2)  # separable pairs have no finite optimum
+        step = np.linalg.solve(
+            design.T @ (design * (weight * p * (1 - p))[:, None]) + ridge, design.T @ (weight * (y - p)) - 1e-6 * beta
+        )
+        beta += step
+        if np.abs(step).max() < 1e-9:
+            break
+    if not beta[0] > 1e-3:
+        return 0.0
+    return float(centre - scale * beta[1] / beta[0])
+
+
+def groups(count, largest, seed=0):
+    """Fixed random groups for the AVC pairs of an evaluation: every clip with every other of its group.
+
+    Args:
+        count: clips. largest: clips in a group, at most. seed: of the grouping.
+
+    Returns:
+        list of (n,) int arrays, sizes as equal as can be.
+    """
+    order = np.random.default_rng(seed).permutation(count)
+    return np.array_split(order, max(math.ceil(count / largest), 1))
+
+
+@torch.no_grad()
+def score_groups(pair_logits, v, a, largest=256):
+    """Logits of the fixed evaluation pairs.
+
+    Args:
+        pair_logits: the net's; (n, ...), (n, ...) -> (n, n).
+        v, a: (N, ...) embeddings of matching frames and sounds.
+        largest: clips in a group, at most.
+
+    Returns:
+        (matches (N,), mismatches (M,)): float64 arrays.
+    """
+    matches, mismatches = [], []
+    for group in groups(len(v), largest):
+        logits = pair_logits(v[group], a[group]).double().cpu()
+        on = torch.eye(len(group), dtype=torch.bool)
+        matches.append(logits[on].numpy())
+        mismatches.append(logits[~on].numpy())
+    return np.concatenate(matches), np.concatenate(mismatches)

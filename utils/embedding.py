@@ -1,0 +1,31 @@
+"""Embed a split with any net: the one forward pass that all measures share."""
+
+import torch
+
+from utils.engine import autocast, to_device
+
+
+@torch.no_grad()
+def embed(model, batches, transform, precision="auto"):
+    """Embeddings of every clip's frame and sound, in eval mode.
+
+    Args:
+        model: a net of `models`. batches: iterable of collated batches. transform: `dataset.transforms.Transform`.
+        precision: a train.precision.
+
+    Returns:
+        (v, a, indices, times): (N, ...) float32 and (N, ...) float32 embeddings, (N,) int64 places in the split, (N,)
+        float64 seconds, on the CPU.
+    """
+    model.eval()
+    device = next(model.parameters()).device
+    found = []
+    for batch in batches:
+        if not len(batch["indices"]):
+            continue
+        batch = to_device(batch, device)
+        frames, spectrograms = transform(batch)
+        with autocast(device, precision):
+            v, a = model.embed_frames(frames), model.embed_sounds(spectrograms)
+        found.append((v.float().cpu(), a.float().cpu(), batch["indices"].cpu(), batch["times"].cpu()))
+    return tuple(torch.cat(parts) for parts in zip(*found, strict=True))

@@ -1,0 +1,273 @@
+"""The only training loop. It knows nothing of what is learned: the step, the batches and the evaluation are handed in."""
+
+import copy
+import math
+import signal
+import sys
+import time
+
+import torch
+from tqdm import tqdm
+
+from utils import checkpoint
+from utils.config import to_dict
+from utils.errors import UserError
+
+
+def pick_device():
+    """The first GPU, or the CPU."""
+    return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+
+
+def autocast(device, precision):
+    """A context that runs the nets in bf16 where `precision` and the hardware say so, else in fp32."""
+    if device.type == "cuda":
+        able = torch.cuda.is_bf16_supported()
+    else:  # without these instructions bf16 is emulated, slower than fp32
+        features = torch.cpu.get_capabilities()
+        able = bool(features.get("avx512_bf16") or features.get("amx_bf16") or features.get("arm_bf16"))
+    return torch.autocast(device.type, torch.bfloat16, enabled=precision == "bf16" or (precision == "auto" and able))
+
+
+def to_device(batch, device):
+    """Move the tensors of a batch, without waiting where memory is pinned."""
+    return {k: v.to(device, non_blocking=True) if torch.is_tensor(v) else v for k, v in batch.items()}
+
+
+def learning_rate(train, progress):
+    """The learning rate at a share `progress` (0..1) of the run.
+
+    step: x0.94 every 16 epochs (OtS sec. 3.3). cosine: half a cosine to 0. Both after a linear warm-up.
+    """
+    if progress < train.warmup:
+        return train.lr * max(progress / train.warmup, 1e-3)
+    if train.schedule == "cosine":
+        return train.lr * (1 + math.cos(math.pi * min((progress - train.warmup) / (1 - train.warmup), 1))) / 2
+    return train.lr * 0.94 ** int(progress * train.epochs / 16)
+
+
+def average_into(average, model, decay):
+    """Move the running average of all weights and statistics a step of 1 - decay towards the model's."""
+    for kept, new in zip(average.state_dict().values(), model.state_dict().values(), strict=True):
+        if kept.is_floating_point():
+            kept.lerp_(new, 1 - decay)
+        else:
+            kept.copy_(new)
+
+
+def fit(model, run, *, groups, batches, steps_per_epoch, step, evaluate, best, diagnose=None):
+    """Train until the run's epochs or minutes are over.
+
+    Args:
+        model: on its device, started. A run that is resumed gets the checkpoint's weights.
+        run: a `utils.log.Run`; its config says how to train.
+        groups: optimizer groups, dicts with "params" and "lr_scale" (how many times train.lr it learns at).
+        batches: callable (start) -> iterable of collated batches, beginning with batch number `start`, without end.
+        steps_per_epoch: updates in an epoch.
+        step: callable (model, batch) -> (loss, dict of scalar tensors).
+        evaluate: callable (model) -> dict of floats, on the validation split, in eval mode.
+        best: name of the evaluation's measure, larger is better, that best.pt is chosen by.
+        diagnose: callable (dict of mean metrics) -> a sentence if training is stuck, else None.
+
+    Returns:
+        dict: the validation metrics of best.pt.
+
+    Raises:
+        UserError: the loss is not finite. SystemExit(130): interrupted; a checkpoint was written.
+    """
+    return _Fit(model, run, groups, batches, steps_per_epoch, step, evaluate, best, diagnose).run_all()
+
+
+class _Fit:
+    """State of one call of `fit`; all of it is in last.pt."""
+
+    def __init__(self, model, run, groups, batches, steps_per_epoch, step, evaluate, best, diagnose):
+        self.model = model.to(memory_format=torch.channels_last)
+        self.run, self.train, self.batches = run, run.config.train, batches
+        self.step_fn, self.evaluate, self.best_name, self.diagnose = step, evaluate, best, diagnose
+        self.steps_per_epoch = steps_per_epoch
+        self.device = next(model.parameters()).device
+        self.optimizer = torch.optim.Adam(
+            groups, lr=self.train.lr, weight_decay=self.train.weight_decay, fused=self.device.type in ("cuda", "cpu")
+        )
+        self.average = copy.deepcopy(model).requires_grad_(False) if self.train.ema else None
+        self.step, self.seconds, self.metrics, self.best = 0, 0.0, {}, {}
+        self.sums, self.summed = {}, 0  # of the metrics since the last line of the log, on the device
+        self.stop_signal, self.last_validation = None, 0.0
+        if run.resumed:
+            self._restore(run.resumed)
+
+    # ------------------------------------------------------------------------------------------------ checkpoints
+
+    def _content(self):
+        return {"model": self.model.state_dict(), "ema": self.average.state_dict() if self.average else None,
+                "config": to_dict(self.run.config), "step": self.step, "metrics": self.metrics}  # fmt: skip
+
+    def save(self):
+        """Write last.pt: all that resuming needs."""
+        self._check_finite()
+        checkpoint.save(self.run.last, self._content() | {
+            "optimizer": self.optimizer.state_dict(), "seconds": self._elapsed(), "best": self.best,
+            "sums": self.sums, "summed": self.summed, "last_validation": self.last_validation,
+        })  # fmt: skip
+
+    def _restore(self, content):
+        checkpoint.load_weights(self.model, content["model"], self.run.last)
+        if self.average:
+            checkpoint.load_weights(self.average, content["ema"], self.run.last)
+        self.optimizer.load_state_dict(content["optimizer"])
+        for name in ("step", "seconds", "metrics", "best", "summed", "last_validation"):
+            setattr(self, name, content[name])
+        self.sums = {name: value.to(self.device) for name, value in content["sums"].items()}
+        self.run.say(f"resuming {self.run.folder} at step {self.step}, after {self.seconds / 60:.1f} minutes")
+
+    def _check_finite(self):
+        loss = self.sums.get("loss")
+        if loss is not None and not math.isfinite(loss.item()):
+            raise UserError(
+                f"the loss is not finite at step {self.step}: lower --train.lr, or try --train.precision fp32; "
+                f"{self.run.last if self.run.last.exists() else 'no checkpoint'} is from before"
+            )
+
+    # ------------------------------------------------------------------------------------------------------- time
+
+    def _elapsed(self):
+        return self.seconds + time.monotonic() - self.started
+
+    def progress(self):
+        """Share of the run that is done, 0..1: of its minutes if it goes by the clock, else of its epochs."""
+        if self.train.max_minutes:
+            # The validation that ends the run is part of its minutes.
+            budget = max(self.train.max_minutes * 60 - self.last_validation, 1e-9)
+            return min(self._elapsed() / budget, 1.0)
+        return min(self.step / (self.train.epochs * self.steps_per_epoch), 1.0)
+
+    # ------------------------------------------------------------------------------------------------------- loop
+
+    def run_all(self):
+        self.started = time.monotonic()
+        handlers = {s: signal.signal(s, self._on_signal) for s in (signal.SIGINT, signal.SIGTERM)}
+        try:
+            self._loop()
+        finally:
+            for number, handler in handlers.items():
+                signal.signal(number, handler)
+            self.run.close()
+        return self.best
+
+    def _on_signal(self, number, _):
+        if self.stop_signal is not None:  # a second Ctrl-C doesn't wait for the step
+            raise KeyboardInterrupt
+        self.stop_signal = number
+
+    def _loop(self):
+        if self.progress() >= 1:
+            self.run.say(f"{self.run.folder} is complete at step {self.step}; nothing is left to train")
+            return
+        source = iter(self.batches(self.step * self.train.accumulate))
+        bar = self._bar()
+        while self.progress() < 1:
+            count = self._update(source)
+            self._move(bar, count)
+            at_epoch_end = self.step % self.steps_per_epoch == 0
+            if self.step % self.train.log_every == 0:
+                self._log(bar)
+            if at_epoch_end and (self.step // self.steps_per_epoch) % self.train.validate_every == 0:
+                self._validate(bar)
+            elif self.step % self.train.save_every == 0:
+                self.save()
+            if self.stop_signal is not None:
+                self.save()
+                bar.close()
+                self.run.say(
+                    f"stopped at step {self.step}; {self.run.last} is written: go on by the same command with --resume"
+                )
+                raise SystemExit(130)
+        if self.metrics.get("step") != self.step:
+            self._validate(bar)
+        bar.close()
+
+    def _update(self, source):
+        """One update of the weights from `accumulate` batches; returns the number of clips."""
+        rate = learning_rate(self.train, self.progress())
+        for group in self.optimizer.param_groups:
+            group["lr"] = rate * group["lr_scale"]
+        # Whatever draws from the global generator (dropout) depends on (seed, step) alone: nothing to store.
+        torch.manual_seed(self.train.seed * 1_000_003 + self.step)
+        self.model.train()
+        clips = 0
+        for _ in range(self.train.accumulate):
+            batch = to_device(next(source), self.device)
+            clips += len(batch["indices"])
+            with autocast(self.device, self.train.precision):
+                loss, metrics = self.step_fn(self.model, batch)
+            (loss / self.train.accumulate).backward()
+            for name, value in {"loss": loss.detach(), **metrics}.items():
+                self.sums[name] = self.sums.get(name, 0) + value.detach().float()
+            self.summed += 1
+        self.optimizer.step()
+        self.optimizer.zero_grad(set_to_none=True)
+        self.step += 1
+        if self.average:  # short runs' averages shall not be held back by the first weights
+            average_into(self.average, self.model, min(self.train.ema, (1 + self.step) / (10 + self.step)))
+        return clips
+
+    def _log(self, bar):
+        self._check_finite()
+        means = {name: value.item() / self.summed for name, value in self.sums.items()}
+        self.sums, self.summed = {}, 0
+        rate = self.optimizer.param_groups[0]["lr"]
+        self.run.write(
+            "train",
+            self.step,
+            epoch=self.step / self.steps_per_epoch,
+            seconds=round(self._elapsed(), 2),
+            lr=rate,
+            **means,
+        )
+        bar.set_postfix_str(f"loss {means['loss']:.3f} accuracy {means.get('accuracy', math.nan):.3f}", refresh=False)
+        problem = self.diagnose(means) if self.diagnose and self.progress() > 0.1 and self.step >= 100 else None
+        if problem and problem[:60] != getattr(self, "said", None):  # say it once, not at each line
+            self.said = problem[:60]
+            self.run.say(f"warning: {problem}")
+            self.run.write("warning", self.step, message=problem)
+
+    def _validate(self, bar):
+        begin = time.monotonic()
+        evaluated = self.average or self.model
+        evaluated.eval()
+        with torch.no_grad():
+            self.metrics = {**self.evaluate(evaluated), "step": self.step}
+        self.last_validation = time.monotonic() - begin
+        values = {name: value for name, value in self.metrics.items() if name != "step"}
+        self.run.write(
+            "val", self.step, epoch=self.step / self.steps_per_epoch, seconds=round(self._elapsed(), 2), **values
+        )
+        shown = "  ".join(f"{name} {value:.3f}" for name, value in values.items() if isinstance(value, float))
+        self.run.say(f"step {self.step}, epoch {self.step / self.steps_per_epoch:.1f}, validation: {shown}")
+        if self.metrics[self.best_name] > self.best.get(self.best_name, -math.inf):
+            self.best = self.metrics
+            self._check_finite()
+            checkpoint.save(self.run.best, self._content())
+        self.save()
+
+    # -------------------------------------------------------------------------------------------------------- bar
+
+    def _bar(self):
+        by_clock = bool(self.train.max_minutes)
+        total = self.train.max_minutes * 60 if by_clock else self.train.epochs * self.steps_per_epoch
+        self.shown = self._elapsed() if by_clock else self.step
+        self.recent = []
+        return tqdm(
+            total=total, initial=min(self.shown, total), disable=not sys.stderr.isatty(), mininterval=0.5,
+            bar_format="{l_bar}{bar}| {elapsed}<{remaining} {postfix}" if not by_clock else
+            "{l_bar}{bar}| {n:.0f}/{total:.0f} s {postfix}", dynamic_ncols=True,
+        )  # fmt: skip
+
+    def _move(self, bar, clips):
+        now = self._elapsed() if self.train.max_minutes else self.step
+        bar.update(max(min(now, bar.total) - bar.n, 0) if not bar.disable else 0)
+        self.recent = [*self.recent[-49:], (time.monotonic(), clips)]
+        if len(self.recent) > 1:
+            passed = self.recent[-1][0] - self.recent[0][0]
+            bar.set_description_str(f"{sum(c for _, c in self.recent[1:]) / passed:.0f} clips/s", refresh=False)

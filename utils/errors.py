@@ -1,0 +1,28 @@
+"""The one exception that means "the user can mend this", and how scripts report it.
+
+It imports the standard library only, so every room may use it.
+"""
+
+import sys
+from contextlib import contextmanager
+
+
+class UserError(ValueError):
+    """A mistake in a setting, a file or a dataset.
+
+    The message is one sentence that names the file or the setting, says what is wrong and what to do. Scripts print
+    it without a traceback and exit with code 2.
+    """
+
+
+@contextmanager
+def reported():
+    """Turn a `UserError` into its sentence on stderr and exit code 2, and Ctrl-C into exit code 130."""
+    try:
+        yield
+    except UserError as error:
+        print(f"error: {error}", file=sys.stderr)
+        sys.exit(2)
+    except KeyboardInterrupt:
+        print("interrupted", file=sys.stderr)
+        sys.exit(130)

@@ -1,0 +1,129 @@
+"""A run's directory: its config, its log, its checkpoints. One that holds a run is never overwritten."""
+
+import json
+import os
+import sys
+from pathlib import Path
+
+from utils import checkpoint
+from utils.config import to_dict
+from utils.errors import UserError
+
+# Settings that may differ when a run is resumed: they change where it reads and how long it runs, not what it learns.
+FREE_ON_RESUME = (
+    "data.root", "data.on_error", "data.cache_gb", "train.run_dir", "train.epochs", "train.max_minutes",
+    "train.workers", "train.log_every", "train.save_every", "eval.",
+)  # fmt: skip
+
+
+class Run:
+    """An open run directory.
+
+    Args:
+        config: the run's `Config`.
+        resume: go on with what the directory holds.
+
+    Attributes:
+        folder: Path. last, best: paths of the checkpoints.
+        resumed: content of last.pt if there is something to go on with, else None.
+
+    Raises:
+        UserError: the directory holds a run and `resume` is false, or a run of another config and it is true.
+    """
+
+    def __init__(self, config, resume=False):
+        self.config, self.folder = config, Path(config.train.run_dir)
+        self.last, self.best = self.folder / "last.pt", self.folder / "best.pt"
+        self._log, self.resumed, self._board = self.folder / "log.jsonl", None, None
+        holds = [name for name in ("last.pt", "best.pt", "log.jsonl", "config.json") if (self.folder / name).exists()]
+        if holds and not resume:
+            raise UserError(
+                f"{self.folder} holds a run already ({', '.join(holds)}): go on with it by --resume, or name another "
+                "directory by --train.run_dir"
+            )
+        if resume and self.last.exists():
+            self.resumed = checkpoint.load(self.last)
+            self._check_same(self.resumed["config"])
+        elif resume:
+            self.say(f"{self.folder} holds no checkpoint yet: starting from the beginning")
+        try:
+            self.folder.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise UserError(f"run directory {self.folder} can't be made: {error.strerror}") from None
+        _write(self.folder / "config.json", json.dumps(to_dict(config), indent=2) + "\n")
+        # Lines later than the checkpoint will be written again.
+        done = self.resumed["step"] if self.resumed else -1
+        kept = [line for line in read_log(self.folder) if line.get("step", 0) <= done]
+        _write(self._log, "".join(json.dumps(line) + "\n" for line in kept))
+
+    def _check_same(self, stored):
+        for section, values in to_dict(self.config).items():
+            for key, value in values.items():
+                name, old = f"{section}.{key}", stored.get(section, {}).get(key, value)
+                if old != value and not name.startswith(FREE_ON_RESUME):
+                    raise UserError(
+                        f"the run in {self.folder} was started with {name} {old}, not {value}: resume it with the same "
+                        "settings, or start another by --train.run_dir"
+                    )
+
+    def write(self, kind, step, **values):
+        """Append a line to log.jsonl, and its numbers to TensorBoard."""
+        with open(self._log, "a", encoding="utf-8") as file:
+            file.write(json.dumps({"kind": kind, "step": step, **values}) + "\n")
+        if self._board is None:
+            from torch.utils.tensorboard import SummaryWriter  # slow to import: only a run that logs pays for it
+
+            self._board = SummaryWriter(str(self.folder / "tensorboard"), purge_step=step)
+        for name, value in values.items():
+            if isinstance(value, (int, float)):
+                self._board.add_scalar(f"{kind}/{name}", value, step)
+
+    def say(self, message):
+        """Tell the user, on stderr, beside the progress bar."""
+        from tqdm import tqdm
+
+        tqdm.write(message, file=sys.stderr)
+
+    def skip_list(self, on_error, splits):
+        """How to treat clips that can't be read: a callable (clip id, message) for `dataset.pairs.readable`.
+
+        With on_error "stop" it raises; with "skip" it counts each clip once and lists it in log.jsonl, beginning with
+        those that the `splits` ({name: Clips}) left out when they were opened.
+        """
+        seen = set()
+
+        def skipped(clip, message):
+            if on_error == "stop":
+                raise UserError(message)
+            if clip not in seen:
+                seen.add(clip)
+                self.say(f"skipped ({len(seen)}): {message}")
+                self.write("skipped", self.resumed["step"] if self.resumed else 0, clip=clip, reason=message)
+
+        for clips in splits.values():
+            for clip, message in clips.skipped.items():
+                skipped(clip, message)
+        return skipped
+
+    def close(self):
+        """Flush what is buffered."""
+        if self._board is not None:
+            self._board.close()
+
+
+def read_log(folder):
+    """The lines of a run's log.jsonl as a list of dicts; a last line that a kill cut short is left out."""
+    path = Path(folder) / "log.jsonl"
+    lines = []
+    for line in path.read_text(encoding="utf-8").splitlines() if path.exists() else []:
+        try:
+            lines.append(json.loads(line))
+        except ValueError:
+            break
+    return lines
+
+
+def _write(path, text):
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    temporary.write_text(text, encoding="utf-8")
+    os.replace(temporary, path)

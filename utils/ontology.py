@@ -1,0 +1,123 @@
+"""Distances between sound classes in AudioSet's ontology, and the relevance that retrieval is judged by."""
+
+import json
+from collections import deque
+from pathlib import Path
+
+import numpy as np
+
+from utils.errors import UserError
+
+FULL = Path("data/data_infos/ontology.json")  # AudioSet's, once downloaded
+DEMO = Path("data/demo_ontology.json")  # the paths of the demo's twelve classes, a few facts of AudioSet's
+TOP = 20  # C of r = C - d (OtS sec. 4.2)
+
+
+class Ontology:
+    """The class graph: shortest paths along parent-child links, in either direction.
+
+    Args:
+        classes: list of {"id", "name", "child_ids"}, the form of AudioSet's ontology.json.
+        source: file name, for messages and records.
+
+    Attributes:
+        names: {id: display name}. source: str.
+    """
+
+    def __init__(self, classes, source=""):
+        self.source = str(source)
+        self.names = {c["id"]: c["name"] for c in classes}
+        self._links = {c["id"]: set() for c in classes}
+        for c in classes:
+            for child in c["child_ids"]:
+                self._links[c["id"]].add(child)
+                self._links.setdefault(child, set()).add(c["id"])
+
+    def __contains__(self, label):
+        return label in self.names
+
+    def name(self, label):
+        """Display name of a class; the id itself where the ontology lacks it."""
+        return self.names.get(label, label)
+
+    def steps_from(self, label):
+        """{class: steps of the shortest path} of all that can be reached, breadth first; a class has 0 to itself."""
+        steps, queue = {label: 0}, deque([label])
+        while queue:
+            here = queue.popleft()
+            for there in self._links.get(here, ()):
+                if there not in steps:
+                    steps[there] = steps[here] + 1
+                    queue.append(there)
+        return steps
+
+    def relevance(self, labels):
+        """Relevance r = C - d of classes to each other (OtS sec. 4.2), C = 20.
+
+        d is the shortest path: acoustic guitar to itself 0, to electric guitar 2, to drum 5. Classes without a path
+        between them, and classes that the ontology lacks, are relevant to themselves only.
+
+        Args:
+            labels: list of L class ids.
+
+        Returns:
+            (L, L) int64, in 0..20.
+        """
+        place = {label: i for i, label in enumerate(labels)}
+        out = np.zeros((len(labels), len(labels)), np.int64)
+        for label, i in place.items():
+            for other, steps in self.steps_from(label).items():
+                if other in place:
+                    out[i, place[other]] = max(TOP - steps, 0)
+        return out
+
+
+def load(path=""):
+    """The ontology of a file; without one AudioSet's full one if it was downloaded, else the demo's classes.
+
+    Raises:
+        UserError: the file is missing or not of ontology.json's form.
+    """
+    path = Path(path) if path else (FULL if FULL.exists() else Path(__file__).parent.parent / DEMO)
+    try:
+        classes = json.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise UserError(
+            f"ontology {path} can't be read ({error.strerror}): set --eval.ontology to an ontology.json"
+        ) from None
+    except (ValueError, RecursionError) as error:
+        raise UserError(f"ontology {path} is not valid JSON ({error})") from None
+    well_formed = isinstance(classes, list) and all(
+        isinstance(c, dict) and isinstance(c.get("id"), str) and isinstance(c.get("name"), str)
+        and isinstance(c.get("child_ids"), list) and all(isinstance(child, str) for child in c["child_ids"])
+        for c in classes
+    )  # fmt: skip
+    if not well_formed:
+        raise UserError(f"ontology {path} is not of ontology.json's form: a list of {{id, name, child_ids}}")
+    return Ontology(classes, path.relative_to(Path.cwd()) if path.is_relative_to(Path.cwd()) else path)
+
+
+def clip_relevance(clip_labels, ontology):
+    """Relevance of clips to each other: the largest over all pairs of their labels (OtS sec. 4.2).
+
+    Args:
+        clip_labels: list of N lists of class ids.
+        ontology: an `Ontology`.
+
+    Returns:
+        (table, kind): (U, U) int64 relevance between the U different sets of labels, and (N,) int64, which set each
+        clip has. The relevance of clips i and j is table[kind[i], kind[j]]. Clips without labels are relevant to none.
+    """
+    sets = sorted({tuple(sorted(set(labels))) for labels in clip_labels})
+    labels = sorted({label for labels in sets for label in labels})
+    of_labels = ontology.relevance(labels)
+    place = {label: i for i, label in enumerate(labels)}
+    table = np.zeros((len(sets), len(sets)), np.int64)
+    for i, one in enumerate(sets):
+        if not one:
+            continue
+        best = of_labels[[place[label] for label in one]].max(0)  # (L,): from this set to each class
+        for j, other in enumerate(sets):
+            table[i, j] = max((best[place[label]] for label in other), default=0)
+    position = {one: i for i, one in enumerate(sets)}
+    return table, np.array([position[tuple(sorted(set(labels)))] for labels in clip_labels], np.int64)
