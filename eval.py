@@ -14,7 +14,7 @@ import torch
 
 from dataset.clips import Clips
 from dataset.pairs import Pairs, in_order, loader, readable
-from dataset.transforms import Transform
+from dataset.transforms import Transform, prepare_sounds
 from models import build
 from utils import avc, checkpoint, ontology, report, retrieval
 from utils.config import from_dict, override, parse
@@ -41,6 +41,7 @@ def main(argv=None):
     config = override(from_dict(content.get("config")), changes)
     data, device = config.data, pick_device()
     out = Path(args.out or Path(args.checkpoint).parent / f"eval_{args.split}")
+    classes = ontology.load(config.eval.ontology) if "retrieval" in args.tasks else None
 
     model = build(config.model)
     checkpoint.load_weights(model, checkpoint.evaluated_weights(content), args.checkpoint)
@@ -56,11 +57,17 @@ def main(argv=None):
             raise UserError(message)
         skipped[clip] = message
 
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise UserError(f"results can't be written to {out} ({error.strerror}): name another --out") from None
+
     batches = loader(pairs, in_order(len(pairs), config.eval.batch_size), config.train.workers, device)
     see = Transform(config, train=False)
-    v, a, places, _ = embed(model, readable(batches, unreadable, smallest=0), see, config.train.precision)
-    if len(places) < 2:
-        raise UserError(f"{clips.folder} has {len(places)} readable clips; measuring needs at least 2")
+    found = embed(model, readable(batches, unreadable, smallest=0), see, config.train.precision)
+    if not found or len(found[0]) < 2:
+        raise UserError(f"{clips.folder} has fewer than 2 readable clips: measuring needs mismatches")
+    v, a, places, _ = found
     labels = [clips.labels[place] for place in places.tolist()]
 
     metrics = {"model": config.model.name, "split": args.split, "clips": len(places), "skipped": len(skipped)}
@@ -69,7 +76,6 @@ def main(argv=None):
         matches, mismatches = avc.score_groups(model.pair_logits, v.to(device), a.to(device), config.eval.group)
         metrics["avc"] = avc.measure(matches, mismatches, content["metrics"].get("threshold", 0.0))
     if "retrieval" in args.tasks:
-        classes = ontology.load(config.eval.ontology)
         unknown = sorted({label for one in labels for label in one if label not in classes})
         if unknown:
             print(
@@ -80,7 +86,6 @@ def main(argv=None):
         metrics["retrieval"] = retrieval.four_directions(*vectors, labels, classes, config.eval.k, config.eval.gain)
         draw_rows(out, *vectors, labels, places, classes, pairs, see, config.eval)
 
-    out.mkdir(parents=True, exist_ok=True)
     (out / "metrics.json").write_text(
         json.dumps(metrics | {"skipped_clips": skipped}, indent=2) + "\n", encoding="utf-8"
     )
@@ -106,12 +111,13 @@ def draw_rows(out, v, a, labels, places, classes, pairs, see, settings, queries=
         for place in needed:
             sample = pairs[0, int(places[place])]
             stills[place] = sample["frame"]
-            spectrogram = see.sounds(torch.from_numpy(sample["sound"])[None])
+            spectrogram = prepare_sounds(torch.from_numpy(sample["sound"])[None], see.data.sample_rate, see.spec)
             sounds[place] = spectrogram[0, 0].numpy()
+        names = {place: "; ".join(map(classes.name, labels[place]))[:24] for place in needed}
         report.retrieved_rows(
-            f"{direction} ({report.NAMES[direction]})", chosen.tolist(), found.tolist(),
-            {place: "; ".join(map(classes.name, labels[place]))[:24] for place in needed},
-            lambda i, j: int(table[kind[i], kind[j]]), stills, sounds, (query, target), out / f"retrieval_{direction}.png",
+            f"{direction} ({report.NAMES[direction]})", chosen.tolist(), found.tolist(), names,
+            lambda i, j: int(table[kind[i], kind[j]]), stills, sounds, (query, target),
+            out / f"retrieval_{direction}.png",
         )  # fmt: skip
 
 

@@ -70,7 +70,10 @@ def main(argv=None):
         return loss, {"accuracy": accuracy, **avc.health(v, a, model.slope())}
 
     def evaluate(model):
-        v, a, _, _ = embed(model, readable(val_batches, skipped), see_val, train.precision)
+        found = embed(model, readable(val_batches, skipped, smallest=0), see_val, train.precision)
+        if not found or len(found[0]) < 2:
+            raise UserError(f"{splits['val'].folder} has fewer than 2 readable clips: validation needs mismatches")
+        v, a, _, _ = found
         matches, mismatches = avc.score_groups(model.pair_logits, v.to(device), a.to(device), config.eval.group)
         return avc.measure(matches, mismatches, avc.calibrate(matches, mismatches))
 

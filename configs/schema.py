@@ -63,11 +63,14 @@ class Augment:
     channel_gain: float = setting(0.0, "each colour channel is multiplied by 1 +- this much")
     grey: float = setting(0.0, "share of the frames that lose their colour")
     erase: float = setting(0.0, "largest side of an erased square, as a share of the frame's")
+    blend: float = setting(0.0, "another clip's frame is blended in with up to this weight")
+    mix: float = setting(0.0, "another clip's sound is mixed in at up to this amplitude, relative to the clip's own")
     tilt: float = setting(0.0, "the spectrum is tilted and bent by up to this much, dB at its ends")
     noise: float = setting(0.0, "a noise floor is added up to this level, as a share of the sound's mean power")
     pitch: float = setting(0.0, "frequencies are scaled by a factor of up to 1 + this much")
     mask_bands: float = setting(0.0, "largest share of the rows in each of two masks over the spectrogram")
     mask_times: float = setting(0.0, "largest share of the columns in each of two masks over the spectrogram")
+    ramp: float = setting(0.0, "share of the run in which all of this grows from nothing to its full strength")
 
 
 @dataclass(frozen=True)
@@ -157,15 +160,24 @@ def validate(config):
             spec.window * data.sample_rate <= spec.n_fft,
             f"spectrogram.n_fft must hold the window: at least {round(spec.window * data.sample_rate)} samples",
         ),
-        (spec.mel_bands >= 0, "spectrogram.mel_bands must not be negative"),
+        (
+            round(spec.hop * data.sample_rate) >= 1 and spec.hop <= 1 / 16 and spec.n_fft >= 32,
+            "spectrogram.hop must lie between one sample and 1 / 16 second, and .n_fft be at least 32: the nets halve "
+            "rows and columns four times",
+        ),
+        (spec.mel_bands == 0 or spec.mel_bands >= 16, "spectrogram.mel_bands must be 0 or at least 16"),
         (0 < augment.crop_min <= augment.crop_max <= 2, "augment.crop_min and .crop_max need 0 < min <= max <= 2"),
         *(
             (0 <= getattr(augment, name) < 1, f"augment.{name} must lie in 0..1")
-            for name in ("brightness", "saturation", "gain", "stretch", "contrast", "channel_gain", "grey", "erase")
+            for name in (
+                "brightness", "saturation", "gain", "stretch", "contrast", "channel_gain", "grey", "erase", "blend",
+                "mix",
+            )
         ),
         *((0 <= getattr(augment, name) <= 0.5, f"augment.{name} must lie in 0..0.5")
           for name in ("pitch", "mask_bands", "mask_times")),
-        *((getattr(augment, name) >= 0, f"augment.{name} must not be negative") for name in ("rotation", "tilt", "noise")),
+        *((getattr(augment, name) >= 0, f"augment.{name} must not be negative")
+          for name in ("rotation", "tilt", "noise")),
         (model.width >= 1 and model.dim >= 1, "model.width and model.dim must be at least 1"),
         (0 <= model.dropout < 1, "model.dropout must lie in 0..1"),
         (train.epochs >= 1, "train.epochs must be at least 1"),
@@ -176,6 +188,7 @@ def validate(config):
         (train.weight_decay >= 0, "train.weight_decay must not be negative"),
         (0 <= train.warmup < 1, "train.warmup must lie in 0..1"),
         (0 <= train.ema < 1, "train.ema must lie in 0..1"),
+        (0 <= train.seed < 2**32, "train.seed must lie in 0..2^32 - 1"),
         (train.workers >= 0, "train.workers must not be negative"),
         (train.validate_every >= 1, "train.validate_every must be at least 1"),
         (train.save_every >= 1 and train.log_every >= 1, "train.save_every and .log_every must be at least 1"),

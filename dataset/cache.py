@@ -22,19 +22,20 @@ class ClipCache:
 
     def __init__(self, clips, gigabytes):
         self._arena = np.frombuffer(mmap.mmap(-1, max(int(gigabytes * 1e9), 1)), np.uint8)
-        # Per clip: state, offset, frames, side of a frame, samples of sound, time of the first frame in microseconds.
+        # Per clip: state, offset, frames, side of a frame, samples of sound; and the time of the first frame, seconds.
         # In shared memory like the arena.
-        self._table = np.frombuffer(mmap.mmap(-1, clips * 6 * 8), np.int64).reshape(clips, 6)
+        self._table = np.frombuffer(mmap.mmap(-1, clips * 5 * 8), np.int64).reshape(clips, 5)
+        self._first = np.frombuffer(mmap.mmap(-1, clips * 8), np.float64)
         self._used = multiprocessing.get_context("fork").Value("q", 0)
 
     def get(self, index):
         """The kept (first time in seconds, frames (n, s, s, 3) uint8, sound (m,) int16) of a clip, or None."""
-        state, offset, count, side, samples, first = self._table[index].tolist()
+        state, offset, count, side, samples = self._table[index].tolist()
         if state != _KEPT:
             return None
         middle = offset + count * side * side * 3
         frames = self._arena[offset:middle].reshape(count, side, side, 3)
-        return first * 1e-6, frames, self._arena[middle : middle + 2 * samples].view(np.int16)
+        return float(self._first[index]), frames, self._arena[middle : middle + 2 * samples].view(np.int16)
 
     def worth_filling(self, index):
         """Whether nothing was decided about this clip yet."""
@@ -53,5 +54,6 @@ class ClipCache:
             return
         self._arena[offset : offset + frames.nbytes] = frames.reshape(-1)
         self._arena[offset + frames.nbytes : offset + size] = sound.view(np.uint8)
-        self._table[index, 1:] = offset, len(frames), frames.shape[1], len(sound), round(first * 1e6)
+        self._table[index, 1:] = offset, len(frames), frames.shape[1], len(sound)
+        self._first[index] = first
         self._table[index, 0] = _KEPT  # last, so that a reader never sees half a clip

@@ -10,7 +10,7 @@ A clip that can't be read raises `ClipError` with its name and the reason. Nothi
 
 import json
 from contextlib import contextmanager
-from math import ceil, gcd
+from math import ceil, gcd, isfinite
 from pathlib import Path
 
 import av
@@ -21,6 +21,9 @@ from scipy.signal import resample_poly
 from utils.errors import UserError
 
 SECOND = 1.0  # length of the sound that belongs to a frame (OtS sec. 3)
+CLOCK = 1e-4  # time stamps are whole ticks of the video's clock: a time is met by one that is this much later, seconds
+# Names of the parts ("boxes") that an mp4 consists of.
+MP4_PARTS = (b"ftyp", b"moov", b"mdat", b"free", b"skip", b"wide", b"moof", b"sidx", b"styp", b"mfra", b"uuid", b"udta")
 
 
 class ClipError(UserError):
@@ -59,7 +62,7 @@ class Clips:
             )
         if not self.folder.is_dir():
             raise UserError(f"dataset {root} has no split {split!r}: {self.folder} is missing")
-        genres = _read_json(self.folder / "vid2genre.json", _is_genres, "a table of id: [mid, ...]")
+        genres = _read_json(self.folder / "vid2genre.json", _are_mids, "id: [mid, ...], where video/id.mp4 is a file")
         self.skipped = {}
         on_disk = {kind: _stems(self.folder / kind, suffix) for kind, suffix in (("video", ".mp4"), ("audio", ".wav"))}
         for clip in sorted(genres):
@@ -74,7 +77,8 @@ class Clips:
         if not self.ids:
             raise UserError(f"split {self.folder} is empty: vid2genre.json lists no clip that has both its files")
         boxes = self.folder / "boxes.json"
-        self.boxes = _read_json(boxes, _is_boxes, "a table of id: [box, ...]") if boxes.exists() else {}
+        form = 'id: [{"time": seconds, "box": [x0, y0, x1, y1], "label": mid, "sounding": true or false}, ...]'
+        self.boxes = _read_json(boxes, _are_boxes, form) if boxes.exists() else {}
 
     def _refuse(self, clip, message, on_error):
         if on_error == "stop":
@@ -133,11 +137,13 @@ class OpenClip:
             self._wav = soundfile.SoundFile(self.audio_file)
         except soundfile.LibsndfileError as error:
             raise self._error(self.audio_file, f"can't be read as a wav ({error.error_string.strip('.')})") from error
-        self.sound_seconds = self._wav.frames / self._wav.samplerate
+        self.sound_seconds = self._wav.frames / self._wav.samplerate  # of what is there, whatever the header promises
         if self.sound_seconds < SECOND:
             raise self._error(self.audio_file, f"lasts {self.sound_seconds:.2f} s, shorter than one second")
 
     def _open_video(self):
+        if _is_cut_short(self.video_file):
+            raise self._error(self.video_file, "is cut short: a part that its header announces is missing")
         try:
             self._container = av.open(str(self.video_file))
         except (av.FFmpegError, OSError) as error:
@@ -145,6 +151,8 @@ class OpenClip:
         if not self._container.streams.video:
             raise self._error(self.video_file, "has no video stream")
         self._stream = self._container.streams.video[0]
+        if self._stream.codec_context is None:
+            raise self._error(self.video_file, "has a video stream of an unknown kind")
         self._stream.codec_context.thread_count = 1  # loader processes share the cores, not decoder threads
         if self._stream.duration is not None:
             end = float((self._stream.duration + (self._stream.start_time or 0)) * self._stream.time_base)
@@ -169,9 +177,10 @@ class OpenClip:
         out = np.empty((len(times), size, size, 3), np.uint8)
         done, shown = 0, None
         try:
-            self._container.seek(int(times[0] / self._stream.time_base), stream=self._stream)  # key frame before it
-            for frame in self._container.decode(self._stream):
-                while done < len(times) and frame.time > times[done] + 1e-4:
+            for frame in self._decoded(times[0]):
+                if frame.is_corrupt:  # the decoder patched it up with what it had
+                    raise self._error(self.video_file, f"is damaged at {frame.time:.2f} s")
+                while done < len(times) and frame.time > times[done] + CLOCK:
                     # Before the first picture of a stream that starts late there is nothing but that picture.
                     out[done] = self._picture(shown or frame, size)
                     done += 1
@@ -188,6 +197,20 @@ class OpenClip:
         out[done:] = self._picture(shown, size)
         return out
 
+    def _decoded(self, time):
+        """Frames in the order in which they are shown, from the one at `time` or an earlier one on."""
+        # A seek goes to a key frame by the time at which it is decoded. With reordered pictures it may be shown only
+        # after `time`, or what lies before it lacks a reference: then begin at the beginning.
+        for start in (time + CLOCK, 0.0):
+            self._container.seek(int(start / self._stream.time_base), stream=self._stream)
+            frames = self._container.decode(self._stream)
+            first = next(frames, None)
+            if first is not None and first.time <= time + CLOCK:
+                break
+        if first is not None:
+            yield first
+            yield from frames
+
     def _picture(self, frame, size):
         return frame.to_ndarray(width=size, height=size, format="rgb24", interpolation="AREA")
 
@@ -197,8 +220,7 @@ class OpenClip:
         Near the ends of the clip the second is moved inside it. A digitally silent second is real data, a silent
         clip is an error.
         """
-        samples = int(self.sound_seconds * rate)  # of the whole clip, after resampling
-        start = min(max(round((time - SECOND / 2) * rate), 0), samples - rate)
+        start = min(max(round((time - SECOND / 2) * rate), 0), self._samples(rate) - rate)
         sound = self._resampled(start, rate, rate)
         if not sound.any():
             self._refuse_silence()
@@ -206,10 +228,14 @@ class OpenClip:
 
     def whole_sound(self, rate):
         """The whole sound of the clip: (samples,) int16 mono at `rate`."""
-        sound = self._resampled(0, int(self.sound_seconds * rate), rate)
+        sound = self._resampled(0, self._samples(rate), rate)
         if not sound.any():
             self._refuse_silence()
         return sound
+
+    def _samples(self, rate):
+        """Samples of the whole sound after resampling."""
+        return self._wav.frames * rate // self._wav.samplerate
 
     def _resampled(self, start, count, rate):
         """Samples start..start+count of the sound as if all of it had been resampled to `rate`."""
@@ -236,13 +262,15 @@ class OpenClip:
         expected = min(count - lead, self._wav.frames - start - lead)
         if len(found) < expected:
             raise self._error(self.audio_file, "breaks off before its end")
+        if not np.isfinite(found).all():
+            raise self._error(self.audio_file, "holds samples that are not numbers (NaN or infinite)")
         out = np.zeros(count, np.float32)
         out[lead : lead + len(found)] = found.mean(1) if found.shape[1] > 1 else found[:, 0]
         return out
 
     def _refuse_silence(self):
-        self._wav.seek(0)
-        if not np.any(self._wav.read(dtype="float32")):
+        # As the net would hear it: channels that cancel out, or a murmur below 16 bits, are silence too.
+        if not _to_int16(self._read(0, self._wav.frames)).any():
             raise self._error(self.audio_file, "is silent from start to end")
 
 
@@ -261,40 +289,54 @@ def _stems(folder, suffix):
     return {path.name.removesuffix(suffix) for path in folder.iterdir() if path.name.endswith(suffix)}
 
 
+def _is_cut_short(path):
+    """Whether the last part of an mp4 ends beyond the end of the file, as after a download that broke off."""
+    size, position = path.stat().st_size, 0
+    with open(path, "rb") as file:
+        while position + 8 <= size:
+            file.seek(position)
+            head = file.read(16)
+            length = int.from_bytes(head[:4], "big")
+            if length == 1:  # of 64 bits, after the name
+                length = int.from_bytes(head[8:16], "big")
+            if head[4:8] not in MP4_PARTS or length < 8:  # another format, or the part that reaches to the end
+                return False
+            position += length
+    return position > size
+
+
 def _read_json(path, is_right, form):
-    """Load a JSON file of a known form, or say what it is not."""
+    """Load a JSON table whose entries all satisfy `is_right(key, value)`, or say what is wrong."""
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
-        raise UserError(f"{path} is missing: it maps each clip's id to its AudioSet mids") from None
+        raise UserError(f"{path} is missing: it must hold {form}") from None
+    except OSError as error:
+        raise UserError(f"{path} can't be read ({error.strerror}): it must hold {form}") from None
     except (ValueError, RecursionError) as error:
-        raise UserError(f"{path} is not valid JSON ({error}): write it anew") from None
-    if not is_right(content):
-        raise UserError(f"{path} is not of our form: it must hold {form}")
+        raise UserError(f"{path} is not valid JSON ({error}): it must hold {form}") from None
+    if not isinstance(content, dict):
+        raise UserError(f"{path} is not a table: it must hold {form}")
+    for key, value in content.items():
+        if not is_right(key, value):
+            raise UserError(f"{path} is not of our form at {key[:80]!r}: it must hold {form}")
     return content
 
 
-def _is_genres(content):
-    return isinstance(content, dict) and all(
-        # An id is a file name: what could lead out of the folder is no id.
-        clip not in ("", ".", "..") and not set(clip) & set("/\\\0")
-        and isinstance(mids, list) and all(isinstance(mid, str) for mid in mids)
-        for clip, mids in content.items()
-    )  # fmt: skip
+def _are_mids(clip, mids):
+    # An id is a file name: what could lead out of the folder is no id.
+    is_name = clip not in ("", ".", "..") and not set(clip) & set("/\\\0")
+    return is_name and isinstance(mids, list) and all(isinstance(mid, str) for mid in mids)
 
 
-def _is_boxes(content):
-    def number(value):
-        return isinstance(value, (int, float)) and not isinstance(value, bool)
+def _are_boxes(_, boxes):
+    def is_number(value):
+        return isinstance(value, (int, float)) and not isinstance(value, bool) and isfinite(value)
 
-    return isinstance(content, dict) and all(
-        isinstance(boxes, list)
-        and all(
-            isinstance(box, dict)
-            and number(box.get("time"))
-            and isinstance(box.get("box"), list) and len(box["box"]) == 4 and all(map(number, box["box"]))
-            and isinstance(box.get("label"), str) and isinstance(box.get("sounding"), bool)
-            for box in boxes
-        )
-        for boxes in content.values()
+    return isinstance(boxes, list) and all(
+        isinstance(box, dict)
+        and is_number(box.get("time"))
+        and isinstance(box.get("box"), list) and len(box["box"]) == 4 and all(map(is_number, box["box"]))
+        and isinstance(box.get("label"), str) and isinstance(box.get("sounding"), bool)
+        for box in boxes
     )  # fmt: skip

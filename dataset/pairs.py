@@ -77,7 +77,8 @@ def instants(first, last, step):
     Frames are drawn from these, and their seconds of sound are cut around them, in matches and mismatches alike.
     """
     lowest, highest = int(np.ceil(first / step - 1e-6)), int(np.floor(last / step + 1e-6))
-    return [k * step for k in range(lowest, highest + 1)] or [first]
+    # From the lowest on, in steps, as a clip in the cache counts them: the same to the last bit.
+    return [lowest * step + k * step for k in range(highest - lowest + 1)] or [first]
 
 
 class EpochBatches(Sampler):
@@ -141,8 +142,9 @@ def readable(batches, skipped, smallest=1):
     for batch in batches:
         for clip, message in batch["errors"]:
             skipped(clip, message)
-        if len(batch["indices"]) < smallest:
-            raise UserError(f"a batch has {len(batch['indices'])} readable clips: {batch['errors'][0][1]}")
+        count = len(batch["indices"])
+        if count < smallest:
+            raise UserError(f"a batch needs {smallest} readable clips and has {count}: {batch['errors'][0][1]}")
         yield batch
 
 

@@ -4,6 +4,7 @@ A random change takes its numbers from `draws` of the sample, (B, DRAWS) float32
 generator: a sample looks the same wherever and whenever it is made.
 """
 
+import dataclasses
 import math
 
 import torch
@@ -33,12 +34,22 @@ class Transform:
     def __call__(self, batch):
         """batch: `collate`'s, on any device -> frames (B, 3, S, S) float32, spectrograms (B, 1, F, T) float32."""
         draws = _Draws(batch["draws"][:, 2:])  # the first two chose the instant
-        frames = prepare_frames(batch["frames"], self.data.frame_size, self.augment, draws)
-        return frames, self.sounds(batch["sounds"], draws)
+        augment = self.augment and ramped(self.augment, batch.get("progress", 1.0))
+        frames = prepare_frames(batch["frames"], self.data.frame_size, augment, draws)
+        return frames, prepare_sounds(batch["sounds"], self.data.sample_rate, self.spec, augment, draws)
 
-    def sounds(self, sounds, draws=None):
-        """(B, rate) int16 -> (B, 1, F, T) float32."""
-        return prepare_sounds(sounds, self.data.sample_rate, self.spec, self.augment, draws)
+
+def ramped(augment, progress):
+    """The augmentation at a share `progress` (0..1) of the run: it grows from nothing until `augment.ramp`.
+
+    Nets that see clean clips first find what belongs together several times sooner; the changes are needed later,
+    against learning the clips by heart (docs/starting_well.md).
+    """
+    strength = min(progress / augment.ramp, 1.0) if augment.ramp else 1.0
+    fixed = {"flip", "ramp", "crop_min", "crop_max"}
+    scaled = {f.name: getattr(augment, f.name) * strength for f in dataclasses.fields(augment) if f.name not in fixed}
+    crops = {name: 1 - (1 - getattr(augment, name)) * strength for name in ("crop_min", "crop_max")}
+    return dataclasses.replace(augment, **scaled, **crops)
 
 
 class _Draws:
@@ -74,6 +85,9 @@ def prepare_frames(frames, size, augment=None, draws=None):
             pixels = F.interpolate(pixels, size=(size, size), mode="bilinear", antialias=True)
     else:
         pixels = jitter_colours(warp(pixels, size, augment, draws), augment, draws)
+        if augment.blend:
+            share = draws(0, augment.blend)[:, None, None, None]
+            pixels = (1 - share) * pixels + share * pixels.roll(2, 0)
     mean, std = (pixels.new_tensor(values)[:, None, None] for values in (FRAME_MEAN, FRAME_STD))
     return (pixels - mean) / std
 
@@ -142,6 +156,10 @@ def prepare_sounds(sounds, rate, spec, augment=None, draws=None):
     waves = sounds.float() / 32768
     if augment is not None:
         waves = waves * (1 + draws() * augment.gain)[:, None]
+        if augment.mix:
+            level = waves.square().mean(1, keepdim=True).sqrt()
+            other = waves * (draws(0, augment.mix)[:, None] / level.clamp(min=1e-4))
+            waves = waves + level * other.roll(-2, 0)
     if spec.equal_loudness:
         waves = waves * (EQUAL_RMS / waves.square().mean(1, keepdim=True).sqrt().clamp(min=1e-4))
     power = power_spectrogram(waves, rate, spec.window, spec.hop, spec.n_fft)  # (B, F, T)

@@ -23,7 +23,7 @@ def avc_loss(logits, negatives="all"):
 
     Returns:
         (loss, accuracy): scalars; accuracy is the mean of the share of matches with a logit above 0 and the share of
-        mismatches below.
+        mismatches without, so 0.5 is chance also where all logits are equal.
     """
     matches = logits.diagonal()
     if negatives == "one":
@@ -33,7 +33,7 @@ def avc_loss(logits, negatives="all"):
         # All but the diagonal: drop the first element, then every (count + 1)-th of the rest is on the diagonal.
         mismatches = logits.flatten()[1:].view(count - 1, count + 1)[:, :-1]
     loss = (F.softplus(-matches).mean() + F.softplus(mismatches).mean()) / 2
-    accuracy = ((matches > 0).float().mean() + (mismatches < 0).float().mean()) / 2
+    accuracy = ((matches > 0).float().mean() + (mismatches <= 0).float().mean()) / 2
     return loss, accuracy
 
 
@@ -98,9 +98,9 @@ def measure(matches, mismatches, threshold=0.0):
         threshold: logits above it say "match".
 
     Returns:
-        dict of floats: accuracy, the mean of the share of matches above the threshold and that of mismatches not above it
-        (0.5 is chance); accuracy_raw, the same at threshold 0; auc, the probability that a match scores higher than a
-        mismatch, ties counted half; loss, cross-entropy in nats with both classes weighted half (ln 2 is chance);
+        dict of floats: accuracy, the mean of the share of matches above the threshold and that of mismatches not above
+        it (0.5 is chance); accuracy_raw, the same at threshold 0; auc, the probability that a match scores higher than
+        a mismatch, ties counted half; loss, cross-entropy in nats with both classes weighted half (ln 2 is chance);
         threshold; pairs, P + Q.
     """
     matches, mismatches = np.asarray(matches, np.float64), np.asarray(mismatches, np.float64)

@@ -1,7 +1,9 @@
 """Checkpoints: plain dicts of tensors and numbers, written whole or not at all, loaded without running code."""
 
+import io
 import os
 import pickle
+import warnings
 from pathlib import Path
 
 import torch
@@ -20,9 +22,11 @@ def save(path, content):
     """
     path = Path(path)
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    packed = io.BytesIO()  # packed in memory first: on a full disk torch's own writer hides the system's error
+    torch.save({"format": FORMAT, **content}, packed)
     try:
         with open(temporary, "wb") as file:
-            torch.save({"format": FORMAT, **content}, file)
+            file.write(packed.getbuffer())
             file.flush()
             os.fsync(file.fileno())
         os.replace(temporary, path)
@@ -45,14 +49,16 @@ def load(path, device="cpu"):
     if not path.is_file():
         raise UserError(f"there is no checkpoint {path}; training writes best.pt and last.pt into its run directory")
     try:
-        content = torch.load(path, map_location=device, weights_only=True)
+        with warnings.catch_warnings():  # of a foreign pickle's protocol; what follows says enough
+            warnings.simplefilter("ignore")
+            content = torch.load(path, map_location=device, weights_only=True)
     except pickle.UnpicklingError as error:
         if "weights" in str(error).lower() and "GLOBAL" in str(error):
             raise UserError(
                 f"checkpoint {path} holds code, not plain data, and was not loaded: use one that this project wrote"
             ) from None
         raise UserError(f"checkpoint {path} is damaged or no checkpoint: use another one") from None
-    except (RuntimeError, EOFError, OSError, ValueError, KeyError, AttributeError, TypeError) as error:
+    except Exception as error:  # damage shows in many ways, down to IndexError
         raise UserError(
             f"checkpoint {path} is damaged or no checkpoint ({type(error).__name__}): use another one"
         ) from None

@@ -58,8 +58,9 @@ def override(config, changes):
     sections = {}
     for name, value in changes.items():
         if name not in known:
-            near = difflib.get_close_matches(name, known, n=1, cutoff=0)[0]
-            raise UserError(f"there is no setting {name!r}; the nearest is {near!r}, and --help lists them all")
+            raise UserError(
+                f"there is no setting {name!r}; the nearest is {_nearest(name, known)!r}, and --help lists them all"
+            )
         section, key = name.split(".")
         sections.setdefault(section, {})[key] = _typed(name, value, known[name][1])
     for section, values in sections.items():
@@ -68,6 +69,12 @@ def override(config, changes):
     if mistakes:
         raise UserError("; ".join(mistakes))
     return config
+
+
+def _nearest(name, known):
+    """The known name that is most like `name`, which may lack its section."""
+    whole = {full.partition(".")[2] or full: full for full in reversed(list(known))} | {full: full for full in known}
+    return whole[difflib.get_close_matches(name, whole, n=1, cutoff=0)[0]]
 
 
 def _typed(name, value, kind):
@@ -151,12 +158,18 @@ def parse(argv, description, options, config_file=None):
             if name not in known:
                 override(Config(), {name: ""})  # raises with the nearest right name
             value = value if equals else next(words, None)
-            if value is None:
+            if value is None or (value.startswith("--") and not equals):
                 raise UserError(f"--{name} needs a value after it")
             changes[name] = value
         else:
             rest.append(word)
-    args = parser.parse_args(rest)
+    args, strange = parser.parse_known_args(rest)
+    if strange and not strange[0].startswith("--"):
+        raise UserError(f"{strange[0]!r} belongs to no option before it; --help lists the settings")
+    if strange:
+        own = [text[2:] for action in parser._actions for text in action.option_strings if text.startswith("--")]
+        near = _nearest(strange[0].partition("=")[0].lstrip("-"), [*known, *own])
+        raise UserError(f"there is no option {strange[0]!r}; the nearest is '--{near}', and --help lists them all")
     if args.help:
         print(parser.format_help() + _settings_help(load(args.config) if config_file else Config()))
         raise SystemExit(0)

@@ -1,4 +1,4 @@
-"""The only training loop. It knows nothing of what is learned: the step, the batches and the evaluation are handed in."""
+"""The only training loop. It knows nothing of what is learned: step, batches and evaluation are handed in."""
 
 import copy
 import math
@@ -64,7 +64,8 @@ def fit(model, run, *, groups, batches, steps_per_epoch, step, evaluate, best, d
         groups: optimizer groups, dicts with "params" and "lr_scale" (how many times train.lr it learns at).
         batches: callable (start) -> iterable of collated batches, beginning with batch number `start`, without end.
         steps_per_epoch: updates in an epoch.
-        step: callable (model, batch) -> (loss, dict of scalar tensors).
+        step: callable (model, batch) -> (loss, dict of scalar tensors); the batch also has "progress", the share of
+            the run that is done, 0..1.
         evaluate: callable (model) -> dict of floats, on the validation split, in eval mode.
         best: name of the evaluation's measure, larger is better, that best.pt is chosen by.
         diagnose: callable (dict of mean metrics) -> a sentence if training is stuck, else None.
@@ -73,7 +74,7 @@ def fit(model, run, *, groups, batches, steps_per_epoch, step, evaluate, best, d
         dict: the validation metrics of best.pt.
 
     Raises:
-        UserError: the loss is not finite. SystemExit(130): interrupted; a checkpoint was written.
+        UserError: the loss or a weight is not finite. SystemExit(130): interrupted; a checkpoint was written.
     """
     return _Fit(model, run, groups, batches, steps_per_epoch, step, evaluate, best, diagnose).run_all()
 
@@ -93,7 +94,7 @@ class _Fit:
         self.average = copy.deepcopy(model).requires_grad_(False) if self.train.ema else None
         self.step, self.seconds, self.metrics, self.best = 0, 0.0, {}, {}
         self.sums, self.summed = {}, 0  # of the metrics since the last line of the log, on the device
-        self.stop_signal, self.last_validation = None, 0.0
+        self.stop_signal, self.last_validation, self.said = None, 0.0, set()
         if run.resumed:
             self._restore(run.resumed)
 
@@ -122,11 +123,12 @@ class _Fit:
         self.run.say(f"resuming {self.run.folder} at step {self.step}, after {self.seconds / 60:.1f} minutes")
 
     def _check_finite(self):
-        loss = self.sums.get("loss")
-        if loss is not None and not math.isfinite(loss.item()):
+        learned = [self.sums["loss"]] if self.sums else []
+        learned += [parameter.detach() for parameter in self.model.parameters()]
+        if not all(torch.isfinite(values).all() for values in learned):
             raise UserError(
-                f"the loss is not finite at step {self.step}: lower --train.lr, or try --train.precision fp32; "
-                f"{self.run.last if self.run.last.exists() else 'no checkpoint'} is from before"
+                f"the loss or a weight is not finite at step {self.step}: lower --train.lr, or try --train.precision "
+                f"fp32; {self.run.last if self.run.last.exists() else 'no checkpoint'} is from before"
             )
 
     # ------------------------------------------------------------------------------------------------------- time
@@ -161,7 +163,7 @@ class _Fit:
         self.stop_signal = number
 
     def _loop(self):
-        if self.progress() >= 1:
+        if self.progress() >= 1 and self.metrics.get("step") == self.step:
             self.run.say(f"{self.run.folder} is complete at step {self.step}; nothing is left to train")
             return
         source = iter(self.batches(self.step * self.train.accumulate))
@@ -174,7 +176,7 @@ class _Fit:
                 self._log(bar)
             if at_epoch_end and (self.step // self.steps_per_epoch) % self.train.validate_every == 0:
                 self._validate(bar)
-            elif self.step % self.train.save_every == 0:
+            elif self.step % self.train.save_every == 0 and self.progress() < 1:  # the last step is validated first
                 self.save()
             if self.stop_signal is not None:
                 self.save()
@@ -183,22 +185,24 @@ class _Fit:
                     f"stopped at step {self.step}; {self.run.last} is written: go on by the same command with --resume"
                 )
                 raise SystemExit(130)
-        if self.metrics.get("step") != self.step:
+        if self.metrics.get("step") != self.step:  # also where a run was stopped just before it
             self._validate(bar)
         bar.close()
 
     def _update(self, source):
         """One update of the weights from `accumulate` batches; returns the number of clips."""
-        rate = learning_rate(self.train, self.progress())
+        progress = self.progress()
+        rate = learning_rate(self.train, progress)
         for group in self.optimizer.param_groups:
             group["lr"] = rate * group["lr_scale"]
-        # Whatever draws from the global generator (dropout) depends on (seed, step) alone: nothing to store.
-        torch.manual_seed(self.train.seed * 1_000_003 + self.step)
         self.model.train()
         clips = 0
-        for _ in range(self.train.accumulate):
-            batch = to_device(next(source), self.device)
+        for k in range(self.train.accumulate):
+            batch = {**to_device(next(source), self.device), "progress": progress}
             clips += len(batch["indices"])
+            # Whatever draws from the global generator (dropout) depends on (seed, batch) alone: nothing to store.
+            # Only now, with the batch at hand: a loader that has just started drew from it as well.
+            torch.manual_seed(self.train.seed * 1_000_003 + self.step * self.train.accumulate + k)
             with autocast(self.device, self.train.precision):
                 loss, metrics = self.step_fn(self.model, batch)
             (loss / self.train.accumulate).backward()
@@ -227,8 +231,9 @@ class _Fit:
         )
         bar.set_postfix_str(f"loss {means['loss']:.3f} accuracy {means.get('accuracy', math.nan):.3f}", refresh=False)
         problem = self.diagnose(means) if self.diagnose and self.progress() > 0.1 and self.step >= 100 else None
-        if problem and problem[:60] != getattr(self, "said", None):  # say it once, not at each line
-            self.said = problem[:60]
+        cause = "".join(c for c in problem or "" if not c.isdigit())  # its numbers change from line to line
+        if problem and cause not in self.said:  # say it once, not at each line
+            self.said.add(cause)
             self.run.say(f"warning: {problem}")
             self.run.write("warning", self.step, message=problem)
 

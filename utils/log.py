@@ -36,6 +36,8 @@ class Run:
         self.last, self.best = self.folder / "last.pt", self.folder / "best.pt"
         self._log, self.resumed, self._board = self.folder / "log.jsonl", None, None
         holds = [name for name in ("last.pt", "best.pt", "log.jsonl", "config.json") if (self.folder / name).exists()]
+        if holds == ["log.jsonl", "config.json"] and not self._log.stat().st_size:
+            holds = []  # left by a start that failed before its first step
         if holds and not resume:
             raise UserError(
                 f"{self.folder} holds a run already ({', '.join(holds)}): go on with it by --resume, or name another "
@@ -43,18 +45,28 @@ class Run:
             )
         if resume and self.last.exists():
             self.resumed = checkpoint.load(self.last)
+            if not {"config", "step", "optimizer"} <= self.resumed.keys():
+                raise UserError(
+                    f"{self.last} can't be resumed, it may be a copy of best.pt: start another run from it by "
+                    "--model.init_from"
+                )
             self._check_same(self.resumed["config"])
         elif resume:
             self.say(f"{self.folder} holds no checkpoint yet: starting from the beginning")
         try:
             self.folder.mkdir(parents=True, exist_ok=True)
+            for name in ("last.pt", "best.pt", "log.jsonl", "config.json"):
+                for half in self.folder.glob(f".{name}.*.tmp"):  # a kill cut its writing short
+                    half.unlink()
+            _write(self.folder / "config.json", json.dumps(to_dict(config), indent=2) + "\n")
+            # Lines later than the checkpoint will be written again.
+            done = self.resumed["step"] if self.resumed else -1
+            kept = [line for line in read_log(self.folder) if line.get("step", 0) <= done]
+            _write(self._log, "".join(json.dumps(line) + "\n" for line in kept))
         except OSError as error:
-            raise UserError(f"run directory {self.folder} can't be made: {error.strerror}") from None
-        _write(self.folder / "config.json", json.dumps(to_dict(config), indent=2) + "\n")
-        # Lines later than the checkpoint will be written again.
-        done = self.resumed["step"] if self.resumed else -1
-        kept = [line for line in read_log(self.folder) if line.get("step", 0) <= done]
-        _write(self._log, "".join(json.dumps(line) + "\n" for line in kept))
+            raise UserError(
+                f"run directory {self.folder} can't be written ({error.strerror}): name another by --train.run_dir"
+            ) from None
 
     def _check_same(self, stored):
         for section, values in to_dict(self.config).items():
@@ -68,8 +80,11 @@ class Run:
 
     def write(self, kind, step, **values):
         """Append a line to log.jsonl, and its numbers to TensorBoard."""
-        with open(self._log, "a", encoding="utf-8") as file:
-            file.write(json.dumps({"kind": kind, "step": step, **values}) + "\n")
+        try:
+            with open(self._log, "a", encoding="utf-8") as file:
+                file.write(json.dumps({"kind": kind, "step": step, **values}) + "\n")
+        except OSError as error:
+            raise UserError(f"{self._log} can't be written ({error.strerror}): free some disk space") from error
         if self._board is None:
             from torch.utils.tensorboard import SummaryWriter  # slow to import: only a run that logs pays for it
 
@@ -90,7 +105,7 @@ class Run:
         With on_error "stop" it raises; with "skip" it counts each clip once and lists it in log.jsonl, beginning with
         those that the `splits` ({name: Clips}) left out when they were opened.
         """
-        seen = set()
+        seen = {line["clip"] for line in read_log(self.folder) if line["kind"] == "skipped"}  # before a resume
 
         def skipped(clip, message):
             if on_error == "stop":

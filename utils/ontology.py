@@ -30,8 +30,9 @@ class Ontology:
         self._links = {c["id"]: set() for c in classes}
         for c in classes:
             for child in c["child_ids"]:
-                self._links[c["id"]].add(child)
-                self._links.setdefault(child, set()).add(c["id"])
+                if child in self.names:  # a child without an entry of its own is no class
+                    self._links[c["id"]].add(child)
+                    self._links[child].add(c["id"])
 
     def __contains__(self, label):
         return label in self.names
@@ -112,12 +113,12 @@ def clip_relevance(clip_labels, ontology):
     labels = sorted({label for labels in sets for label in labels})
     of_labels = ontology.relevance(labels)
     place = {label: i for i, label in enumerate(labels)}
+    filled = [[place[label] for label in one] for one in sets if one]
+    first = len(sets) - len(filled)  # the empty set, if there is one, is sorted before all others
+    flat, starts = [label for one in filled for label in one], np.cumsum([0] + [len(one) for one in filled[:-1]])
     table = np.zeros((len(sets), len(sets)), np.int64)
-    for i, one in enumerate(sets):
-        if not one:
-            continue
-        best = of_labels[[place[label] for label in one]].max(0)  # (L,): from this set to each class
-        for j, other in enumerate(sets):
-            table[i, j] = max((best[place[label]] for label in other), default=0)
+    for i, one in enumerate(filled, first):
+        best = of_labels[one].max(0)  # (L,): from this set to each class
+        table[i, first:] = np.maximum.reduceat(best[flat], starts)  # to each set
     position = {one: i for i, one in enumerate(sets)}
     return table, np.array([position[tuple(sorted(set(labels)))] for labels in clip_labels], np.int64)

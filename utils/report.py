@@ -41,10 +41,8 @@ def table(metrics):
         lines.append(f"retrieval, {found['labels']} labels".ljust(28) + "".join(head.rjust(11) for head in heads))
         for direction in DIRECTIONS:
             for prefix, name in (("", f"{direction} ({NAMES[direction]})"), ("random_", "  random")):
-                lines.append("  " + name.ljust(26) + "".join(
-                    f"{found[direction][prefix + m]:11.1f}" if m == "median_rank" else f"{found[direction][prefix + m]:11.3f}"
-                    for m in measures
-                ))  # fmt: skip
+                values = [(found[direction][prefix + m], 1 if m == "median_rank" else 3) for m in measures]
+                lines.append("  " + name.ljust(26) + "".join(f"{value:11.{digits}f}" for value, digits in values))
         lines.append(f"  ontology {found['ontology']}, gain {found['gain']}")
     return "\n".join(lines)
 
@@ -89,7 +87,7 @@ def retrieved_rows(title, queries, results, names, relevance, stills, sounds, ki
         title: of the figure. queries: list of Q clip places. results: list of Q lists of clip places, best first.
         names: {place: label names}. relevance: callable (query, result) -> 0..20.
         stills: {place: (S, S, 3) uint8}. sounds: {place: (F, T) log spectrogram}.
-        kinds: ("im" or "aud", the same of the results): a sound is shown as its spectrogram with the clip's frame small.
+        kinds: ("im" or "aud", the same of the results): a sound is shown as its spectrogram, the clip's frame small.
         path: of the PNG.
     """
     columns = 1 + max(map(len, results))

@@ -102,7 +102,7 @@ def retrieve(queries, collection, table, kind, same=False, k=30, gain="exponenti
     out = {name: float(np.nanmean(per_query[name])) if count else 0.0 for name in ("ndcg", "random_ndcg")}
     miss = _miss(per_query["hits"], items)  # (N, items): chance that a random ranking has no hit in the first n places
     for n in RECALLS:
-        out[f"recall@{n}"] = float((per_query["first"] <= n).mean())
+        out[f"recall@{n}"] = float((per_query["first"] <= min(n, items)).mean())  # beyond all items: no hit
         out[f"random_recall@{n}"] = float(1 - miss[:, min(n, items) - 1].mean())
     out["median_rank"] = float(np.median(per_query["first"]))
     out["random_median_rank"] = float(np.searchsorted(-miss.mean(0), -0.5) + 1)

@@ -1,0 +1,29 @@
+# Each target sets up what it needs: a virtual environment in .venv with requirements.txt. By hand: see the README.
+PYTHON ?= $(shell command -v python3.11 || command -v python3)
+RUN := .venv/bin/python
+
+.PHONY: demo test slow lint
+.DEFAULT_GOAL := demo
+
+.venv/ready: requirements.txt
+	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed, this is " + sys.version)'
+	$(PYTHON) -m venv .venv
+	$(RUN) -m pip install --quiet --disable-pip-version-check -r requirements.txt
+	touch $@
+
+# Draw and synthesise clips, train AVE-Net on them, evaluate it. Stopped half-way, it goes on where it was.
+demo: .venv/ready
+	$(RUN) data/make_demo_data.py --out data/demo
+	$(RUN) train_AVENet.py --config configs/demo_AVENet.py --resume
+	$(RUN) eval.py --checkpoint runs/demo_AVENet/best.pt
+
+test: .venv/ready
+	$(RUN) -m pytest
+
+# What takes minutes more: the long form of killing and resuming.
+slow: .venv/ready
+	$(RUN) -m pytest -m slow
+
+lint: .venv/ready
+	$(RUN) -m ruff check .
+	$(RUN) -m ruff format --check .

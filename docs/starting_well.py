@@ -1,0 +1,83 @@
+"""Draw the curves of starting_well.md: the same short run from six starts.
+
+    python docs/starting_well.py --data.root data/demo     # about ten minutes on 2 cores; --epochs N for longer runs
+
+Each start is the one above it with one thing mended, down to what the repository does.
+"""
+
+import argparse
+import json
+import sys
+from pathlib import Path
+
+import matplotlib
+
+matplotlib.use("Agg")
+import matplotlib.pyplot as plt
+import torch
+
+sys.path.insert(0, str(Path(__file__).parent.parent))
+import train_AVENet
+from models import AVENet
+from utils.log import read_log
+
+PLAIN = {"train.lr_fc3": "1", "train.start_from_data": "false", "train.negatives": "one", "augment.ramp": "0"}
+STARTS = (  # name, slope and bias of fc3's logit (None: PyTorch's random start), settings
+    ("fc3 as PyTorch starts it, wrong sign", (0.6, 0.0), PLAIN),
+    ("fc3 as PyTorch starts it, right sign", (-0.6, 0.0), PLAIN),
+    ("steep slope: 12 (1.2 - d), fc3 20 times faster", (-12.0, 14.4), PLAIN | {"train.lr_fc3": "20"}),
+    ("and start from data", (-12.0, 14.4), {"train.negatives": "one", "augment.ramp": "0"}),
+    ("and all mismatches of the batch", (-12.0, 14.4), {"augment.ramp": "0"}),
+    ("and augmentation that grows (shipped)", (-12.0, 14.4), {}),
+)
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
+    parser.add_argument("--data.root", dest="root", default="data/demo")
+    parser.add_argument("--out", default="runs/starting_well", help="the runs and the figure go here")
+    parser.add_argument("--epochs", default="10", help="epochs of each run")
+    parser.add_argument("--ramp", default="0.8", help="share of these short runs in which augmentation grows")
+    args = parser.parse_args()
+    out, curves = Path(args.out), {}
+    for number, (name, (slope, bias), settings) in enumerate(STARTS):
+        AVENet._start_fc3 = lambda net, slope=slope, bias=bias: _set(net.fc3, slope, bias)
+        run = out / str(number)
+        if not (run / "best.pt").exists():
+            words = {"train.run_dir": str(run), "data.root": args.root, "train.epochs": args.epochs,
+                     "train.validate_every": "1", "augment.ramp": args.ramp, **settings}  # fmt: skip
+            argv = [word for key, value in words.items() for word in (f"--{key}", value)]
+            train_AVENet.main(["--config", "configs/demo_AVENet.py", *argv])
+        curves[name] = read_log(run)
+    draw(curves, out / "starting_well.png")
+    print(json.dumps({name: round(_last(log, "val", "auc"), 3) for name, log in curves.items()}, indent=2))
+
+
+@torch.no_grad()
+def _set(fc3, slope, bias):
+    fc3.weight.copy_(torch.tensor([[-slope / 2], [slope / 2]]))
+    fc3.bias.copy_(torch.tensor([-bias / 2, bias / 2]))
+
+
+def _last(log, kind, key):
+    return [line[key] for line in log if line["kind"] == kind][-1]
+
+
+def draw(curves, path):
+    """Validation AUC and the difference of cosines between matches and mismatches, over the steps."""
+    figure, axes = plt.subplots(1, 2, figsize=(11, 4), layout="constrained")
+    for axis, kind, key, title in (
+        (axes[0], "val", "auc", "validation AUC (0.5 is chance)"),
+        (axes[1], "train", "cosine_pairs", "cosine of matches - cosine of mismatches, training"),
+    ):
+        for name, log in curves.items():
+            lines = [line for line in log if line["kind"] == kind]
+            axis.plot([line["step"] for line in lines], [line[key] for line in lines], label=name, marker=".")
+        axis.set(title=title, xlabel="step")
+        axis.spines[["top", "right"]].set_visible(False)
+    axes[0].legend(fontsize=8)
+    figure.savefig(path, dpi=110)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,182 @@
+"""The class graph: shortest paths, relevance 20 - d, the demo's few classes as facts of AudioSet's ontology."""
+
+import itertools
+import json
+import re
+from pathlib import Path
+
+import numpy as np
+import pytest
+import scipy.sparse.csgraph
+
+from utils import ontology
+from utils.errors import UserError
+
+ROOT = Path(__file__).parent.parent
+# AudioSet's own file, where it was downloaded: beside the repository, or where the data scripts put it.
+PLACES = (ROOT.parent / "shared/audioset/ontology.json", ROOT / "data/data_infos/ontology.json")
+REAL = next((path for path in PLACES if path.exists()), None)
+needs_real = pytest.mark.skipif(REAL is None, reason="AudioSet's ontology.json is not here")
+DEMO = ROOT / "data/demo_ontology.json"
+BOTH = [DEMO, pytest.param(REAL, marks=needs_real, id="real")]
+
+ACOUSTIC_GUITAR, ELECTRIC_GUITAR, DRUM = "/m/042v_gx", "/m/02sgy", "/m/026t6"
+
+
+def tree(*links, alone=()):
+    """An ontology from "parent child" links."""
+    pairs = [link.split() for link in links]
+    names = sorted({name for pair in pairs for name in pair} | set(alone))
+    return ontology.Ontology(
+        [{"id": n, "name": n.upper(), "child_ids": [c for p, c in pairs if p == n]} for n in names], "hand"
+    )
+
+
+# Family:   root -> (a -> (a1, a2), b -> b1); b1 is also a child of a. Island: x -> y.
+HAND = tree("root a", "root b", "a a1", "a a2", "b b1", "a b1", "x y")
+
+
+def test_shortest_paths_of_a_small_tree_worked_by_hand():
+    assert HAND.steps_from("a1") == {"a1": 0, "a": 1, "root": 2, "a2": 2, "b1": 2, "b": 3}  # b1 by its nearer parent
+    assert HAND.steps_from("x") == {"x": 0, "y": 1}
+    assert HAND.steps_from("nowhere") == {"nowhere": 0}
+
+
+def test_relevance_is_20_minus_the_steps_and_0_without_a_path():
+    found = HAND.relevance(["a1", "b", "y", "nowhere"])
+    assert found.tolist() == [[20, 17, 0, 0], [17, 20, 0, 0], [0, 0, 20, 0], [0, 0, 0, 20]]
+
+
+def test_relevance_of_a_long_path_does_not_fall_below_0():
+    chain = tree(*(f"c{i:02} c{i + 1:02}" for i in range(25)))
+    assert chain.relevance(["c00", "c19", "c20", "c25"])[0].tolist() == [20, 1, 0, 0]
+
+
+def test_a_child_without_an_entry_of_its_own_is_no_class():
+    """Else it would be warned of as missing, and judged as if it were there."""
+    classes = [{"id": "a", "name": "A", "child_ids": ["ghost", "b"]}, {"id": "b", "name": "B", "child_ids": []}]
+    odd = ontology.Ontology(classes)
+    assert "ghost" not in odd and odd.relevance(["a", "b", "ghost"]).tolist() == [[20, 19, 0], [19, 20, 0], [0, 0, 20]]
+
+
+def test_the_papers_example_of_distances():
+    """OtS sec. 4.2: acoustic guitar to itself 0, to electric guitar 2, to drum 5."""
+    if REAL is None:
+        pytest.skip("AudioSet's ontology.json is not here")
+    real = ontology.load(REAL)
+    steps = real.steps_from(ACOUSTIC_GUITAR)
+    assert (steps[ACOUSTIC_GUITAR], steps[ELECTRIC_GUITAR], steps[DRUM]) == (0, 2, 5)
+    assert real.relevance([ACOUSTIC_GUITAR, ELECTRIC_GUITAR, DRUM])[0].tolist() == [20, 18, 15]
+
+
+def test_the_demos_classes_give_what_the_papers_example_needs():
+    demo = ontology.load(DEMO)
+    assert demo.relevance([ACOUSTIC_GUITAR, DRUM])[0].tolist() == [20, 15]
+
+
+@needs_real
+def test_all_paths_of_the_real_ontology_equal_scipys():
+    classes = json.loads(REAL.read_text(encoding="utf-8"))
+    place = {c["id"]: i for i, c in enumerate(classes)}
+    links = np.zeros((len(place), len(place)))
+    for c in classes:
+        links[place[c["id"]], [place[child] for child in c["child_ids"]]] = 1
+    steps = scipy.sparse.csgraph.shortest_path(links, directed=False, unweighted=True)
+    expected = np.where(np.isfinite(steps), np.clip(20 - steps, 0, None), 0)
+    assert len(place) == 632
+    np.testing.assert_array_equal(ontology.load(REAL).relevance(list(place)), expected)
+
+
+@needs_real
+def test_the_demos_ontology_agrees_with_the_real_one():
+    """Its twelve classes: same names, same distances. Leaving a path out would make a class look farther away."""
+    real, demo = ontology.load(REAL), ontology.load(DEMO)
+    assert {mid: real.name(mid) for mid in demo.names} == demo.names
+    leaves = demo_classes()
+    np.testing.assert_array_equal(demo.relevance(leaves), real.relevance(leaves))
+
+
+def demo_classes():
+    """The mids that the demo's clips are labelled with."""
+    text = (ROOT / "data/demo_classes.py").read_text(encoding="utf-8")
+    demo = ontology.load(DEMO)
+    found = sorted({mid for mid in re.findall(r'"(/[mt]/\w+)"', text)})
+    assert len(found) == 12 and all(mid in demo for mid in found)
+    return found
+
+
+def test_the_demos_ontology_tells_its_twelve_classes_apart():
+    relevance = ontology.load(DEMO).relevance(demo_classes())
+    assert (np.diag(relevance) == 20).all() and (relevance[~np.eye(12, dtype=bool)] < 20).all()
+    assert (relevance > 0).all() and (relevance == relevance.T).all()
+
+
+# ------------------------------------------------------------------------------------------------------------ clips
+
+
+@pytest.mark.parametrize("path", BOTH)
+def test_clip_relevance_is_the_largest_over_all_pairs_of_labels(path):
+    classes, rng = ontology.load(path), np.random.default_rng(0)
+    mids = [*rng.choice(sorted(classes.names), 15, replace=False).tolist(), "/m/unknown1", "/m/unknown2"]
+    clips = [rng.choice(mids, rng.integers(0, 5)).tolist() for _ in range(60)]  # some without a label, some twice
+    table, kind = ontology.clip_relevance(clips, classes)
+    assert any(not clip for clip in clips) and len(kind) == 60 and len(table) < 60
+    for (i, one), (j, other) in itertools.product(enumerate(clips), repeat=2):
+        expected = 0
+        for a, b in itertools.product(one, other):
+            steps = classes.steps_from(a)
+            expected = max(expected, 20 - steps[b] if b in steps else 0)
+        assert table[kind[i], kind[j]] == expected
+
+
+def test_clip_relevance_worked_by_hand():
+    table, kind = ontology.clip_relevance([["a1"], ["b", "y"], ["y", "b"], ["x", "a2"], []], HAND)
+    # The labels' order is no difference. y - x: one step; b - a1: three; a1 - a2: two.
+    assert kind[1] == kind[2]
+    expected = [[20, 17, 17, 18, 0], [17, 20, 20, 19, 0], [17, 20, 20, 19, 0], [18, 19, 19, 20, 0], [0] * 5]
+    assert table[kind][:, kind].tolist() == expected
+
+
+def test_clips_without_any_label_are_relevant_to_none():
+    table, kind = ontology.clip_relevance([[], [], []], HAND)
+    assert table.tolist() == [[0]] and kind.tolist() == [0, 0, 0]
+
+
+# ------------------------------------------------------------------------------------------------------------ files
+
+
+def test_names_and_membership():
+    assert "a1" in HAND and "nowhere" not in HAND
+    assert HAND.name("a1") == "A1" and HAND.name("nowhere") == "nowhere" and HAND.source == "hand"
+
+
+def test_without_a_file_the_demos_classes_are_taken_and_the_full_ontology_once_it_is_there(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    assert ontology.load().names == ontology.load(DEMO).names
+    full = tmp_path / "data/data_infos/ontology.json"
+    full.parent.mkdir(parents=True)
+    full.write_text('[{"id": "a", "name": "A", "child_ids": []}]')
+    assert ontology.load().names == {"a": "A"} and ontology.load().source == "data/data_infos/ontology.json"
+    assert len(ontology.load(DEMO).names) == 23  # a file that is named comes first
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        (None, r"can't be read \(No such file.*--eval\.ontology"),
+        ("", "not valid JSON"),
+        ("[{", "not valid JSON"),
+        ("[" * 100_000, "not valid JSON"),
+        ("{}", "not of ontology.json's form"),
+        ('[{"id": "a"}]', "not of ontology.json's form"),
+        ('[{"id": "a", "name": "A", "child_ids": "b"}]', "not of ontology.json's form"),
+        ('[{"id": 1, "name": "A", "child_ids": []}]', "not of ontology.json's form"),
+        ('["a"]', "not of ontology.json's form"),
+    ],
+)
+def test_a_bad_ontology_file_is_one_sentence(tmp_path, text, words):
+    path = tmp_path / "mine.json"
+    if text is not None:
+        path.write_text(text)
+    with pytest.raises(UserError, match=f"mine.json {words}|mine.json is {words}"):
+        ontology.load(path)

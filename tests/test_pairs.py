@@ -1,0 +1,242 @@
+"""Batches: frame and sound of one instant, everything random from (seed, epoch, index), and no shortcut."""
+
+from collections import Counter
+from itertools import islice
+
+import numpy as np
+import pytest
+import torch
+from helpers import make_clip, numbered, read_number, write_genres
+
+from dataset.clips import Clips
+from dataset.pairs import DRAWS, EpochBatches, Pairs, collate, in_order, instants, loader, readable
+from utils.avc import avc_loss
+from utils.errors import UserError
+
+CLIPS, SECONDS, RATE, FPS = 12, 2.0, 2000, 25
+SAMPLES = round(SECONDS * RATE)  # of a clip
+INSTANT = dict(stored_size=32, sample_rate=RATE, frame_step=0.04)
+
+
+def ramp(clip):
+    """A sound in which every sample tells where it is: int16."""
+    return (np.arange(SAMPLES) + clip * SAMPLES - 30000).astype(np.int16)
+
+
+def where(sound):
+    """(clip, first sample) of a cut of a `ramp`."""
+    assert (np.diff(sound.astype(int)) == 1).all()
+    return divmod(int(sound[0]) + 30000, SAMPLES)
+
+
+@pytest.fixture(scope="module")
+def root(tmp_path_factory):
+    """Twelve clips whose every picture and every sample tell the clip and the time."""
+    root = tmp_path_factory.mktemp("pairs")
+    for clip in range(CLIPS):
+        pictures = [numbered(64 * clip + k) for k in range(round(SECONDS * FPS))]
+        make_clip(root / "train", f"{clip:02d}", SECONDS, FPS, rate=RATE, pictures=pictures, sound=ramp(clip))
+    write_genres(root / "train")
+    return root
+
+
+@pytest.fixture
+def clips(root):
+    return Clips(root, "train")
+
+
+def keys(epochs):
+    return [(epoch, index) for epoch in range(epochs) for index in range(CLIPS)]
+
+
+def same(ours, theirs):
+    """Whether two collated batches are equal to the last bit."""
+    return ours.keys() == theirs.keys() and all(
+        torch.equal(ours[key], theirs[key]) if torch.is_tensor(ours[key]) else ours[key] == theirs[key] for key in ours
+    )
+
+
+# ---------------------------------------------------------------------------------------------------------- samples
+
+
+@pytest.mark.parametrize("cache_gb", [0, 0.01])
+@pytest.mark.parametrize("misalignment", [0.0, 0.3, 1.0])
+def test_frame_and_sound_are_of_one_instant_up_to_the_misalignment(clips, misalignment, cache_gb):
+    pairs = Pairs(clips, **INSTANT, misalignment=misalignment, seed=3, cache_gb=cache_gb)
+    shifts = []
+    for epoch, index in keys(15):
+        sample = pairs[epoch, index]
+        assert sample["frame"].shape == (32, 32, 3) and sample["frame"].dtype == np.uint8
+        assert sample["sound"].shape == (RATE,) and sample["sound"].dtype == np.int16
+        assert sample["draws"].shape == (DRAWS,) and sample["draws"].dtype == np.float32
+        assert sample["draws"].min() >= 0 and sample["draws"].max() < 1
+        clip, picture = divmod(read_number(sample["frame"]), 64)
+        clip_heard, start = where(sample["sound"])
+        assert clip == clip_heard == sample["index"] == index
+        assert picture == round(sample["time"] * FPS)  # a frame time is a multiple of the step, and the frame is its
+        assert sample["time"] == pytest.approx(picture / FPS, abs=1e-9) and 0.5 <= sample["time"] <= 1.5
+        # The sound's mid-point, unless the clip's end moved it inside.
+        middle = start / RATE + 0.5
+        if 0 < start < SAMPLES - RATE:
+            assert abs(middle - sample["time"]) <= misalignment + 0.5 / RATE
+        shifts.append(middle - sample["time"])
+    if misalignment:
+        free = [shift for shift in shifts if abs(shift) < misalignment]
+        assert min(free) < -0.6 * min(misalignment, 0.5) and max(free) > 0.6 * min(misalignment, 0.5)
+    else:
+        assert np.abs(shifts).max() < 1e-9
+
+
+def test_all_instants_of_a_clip_are_visited_evenly(clips):
+    pairs = Pairs(clips, **(INSTANT | {"frame_step": 0.2}), cache_gb=0.01)
+    seen = Counter(round(pairs[key]["time"], 6) for key in keys(50))
+    assert sorted(seen) == pytest.approx([0.6, 0.8, 1.0, 1.2, 1.4])
+    assert min(seen.values()) > 0.75 * 600 / 5 and max(seen.values()) < 1.25 * 600 / 5
+
+
+def test_a_sample_depends_on_seed_epoch_and_index_alone(clips):
+    first, again, other = (Pairs(clips, **INSTANT, misalignment=0.3, seed=seed) for seed in (1, 1, 2))
+    ours = [first[key] for key in keys(3)]
+    for key, sample in reversed(list(zip(keys(3), ours, strict=True))):  # another order of visits
+        assert same(collate([again[key]]), collate([sample]))
+    draws = [sample["draws"].tobytes() for sample in ours] + [other[key]["draws"].tobytes() for key in keys(3)]
+    assert len(set(draws)) == len(draws)  # every seed, epoch and index has its own
+
+
+def test_labels_and_boxes_are_never_looked_at(clips):
+    del clips.labels, clips.boxes
+    pairs = Pairs(clips, **INSTANT)
+    batch = next(iter(loader(pairs, EpochBatches(CLIPS, 4, seed=0), workers=0)))
+    assert batch["indices"].shape == (4,) and batch["errors"] == []
+
+
+@pytest.mark.parametrize(
+    ("first", "last", "step", "wanted"),
+    [
+        (0.5, 1.5, 0.2, [0.6, 0.8, 1.0, 1.2, 1.4]),
+        (0.5, 1.5, 0.1, [0.5, 0.6, 0.7, 0.8, 0.9, 1.0, 1.1, 1.2, 1.3, 1.4, 1.5]),  # both ends, in spite of rounding
+        (0.5, 0.62, 0.04, [0.52, 0.56, 0.6]),
+        (0.5, 0.5, 0.25, [0.5]),
+        (0.5, 0.55, 0.2, [0.5]),  # no multiple fits: the first time alone
+        (0.5, 3.0, 1.0, [1.0, 2.0, 3.0]),
+    ],
+)
+def test_instants_are_the_multiples_of_the_step(first, last, step, wanted):
+    assert instants(first, last, step) == pytest.approx(wanted, abs=1e-12)
+
+
+# ---------------------------------------------------------------------------------------------------------- batches
+
+
+@pytest.mark.parametrize("cache_gb", [0, 0.01])
+def test_the_number_of_workers_and_a_restart_change_no_batch(clips, cache_gb):
+    """Three epochs of three batches, from the beginning and from the middle, by 0, 1 and 2 processes."""
+
+    def batches(workers, start):
+        pairs = Pairs(clips, **INSTANT, misalignment=0.3, seed=5, cache_gb=cache_gb)
+        order = EpochBatches(CLIPS, 4, seed=5)
+        assert order.per_epoch == 3
+        return list(islice(loader(pairs, order.starting_at(start), workers), 9 - start))
+
+    whole = batches(0, 0)
+    assert len({batch["draws"].numpy().tobytes() for batch in whole}) == 9
+    for workers, start in ((1, 0), (2, 0), (0, 4), (2, 4), (1, 6), (0, 8)):
+        part = batches(workers, start)
+        assert len(part) == 9 - start
+        assert all(same(ours, theirs) for ours, theirs in zip(part, whole[start:], strict=True))
+
+
+@pytest.mark.parametrize(("size", "multiple", "per_epoch"), [(4, 1, 3), (5, 1, 2), (12, 1, 1), (2, 4, 4), (5, 2, 2)])
+def test_an_epoch_visits_a_clip_at_most_once_in_a_new_order(size, multiple, per_epoch):
+    order = EpochBatches(CLIPS, size, seed=1, multiple=multiple)
+    assert order.per_epoch == per_epoch
+    batches = list(islice(order, 40 * per_epoch))
+    visits = Counter(index for batch in batches for _, index in batch)
+    orders = set()
+    for epoch in range(40):
+        part = batches[epoch * per_epoch : (epoch + 1) * per_epoch]
+        assert all(len(batch) == size and {number for number, _ in batch} == {epoch} for batch in part)
+        seen = [index for batch in part for _, index in batch]
+        assert len(set(seen)) == len(seen) == size * per_epoch
+        orders.add(tuple(seen))
+    assert len(orders) == 40
+    assert len(visits) == CLIPS  # the clips left out change from epoch to epoch
+    assert list(islice(EpochBatches(CLIPS, size, seed=2, multiple=multiple), 3)) != batches[:3]
+
+
+def test_evaluation_takes_every_clip_once_in_order_at_one_fixed_instant(clips):
+    batches = in_order(CLIPS, 5)
+    assert [len(batch) for batch in batches] == [5, 5, 2]
+    assert [index for batch in batches for _, index in batch] == list(range(CLIPS))
+    pairs = Pairs(clips, **INSTANT)
+    reader = loader(pairs, batches, workers=1)
+    once, again = list(reader), list(reader)  # validation after validation, with the same processes
+    assert len(once) == 3 and all(same(a, b) for a, b in zip(once, again, strict=True))
+    assert torch.cat([batch["indices"] for batch in once]).tolist() == list(range(CLIPS))
+
+
+@pytest.mark.parametrize("negatives", ["all", "one"])
+def test_every_second_of_sound_serves_in_its_match_and_in_mismatches_with_equal_weight(negatives):
+    """The paper's shortcut is closed: how a sound or a frame was cut says nothing about whether it matches.
+
+    At logits of 0 each pair's pull on the loss is its weight: -1/2 for a match, +1/2 for a mismatch, times its share.
+    """
+    logits = torch.zeros(6, 6, requires_grad=True)
+    avc_loss(logits, negatives)[0].backward()
+    weight = 4 * logits.grad
+    match = weight.diagonal()
+    assert match.tolist() == pytest.approx([-1 / 6] * 6)
+    mismatch = weight - torch.diag(match)
+    assert (mismatch >= 0).all()
+    assert mismatch.sum(0).tolist() == pytest.approx([1 / 6] * 6)  # of each sound
+    assert mismatch.sum(1).tolist() == pytest.approx([1 / 6] * 6)  # of each frame
+
+
+# ------------------------------------------------------------------------------------------------- unreadable clips
+
+
+@pytest.fixture
+def damaged(tmp_path):
+    """Eight clips, of which the fourth's video and the sixth's sound can't be read."""
+    folder = tmp_path / "damaged" / "train"
+    for clip in range(8):
+        make_clip(folder, f"c{clip}", 1.2, 10, rate=RATE)
+    (folder / "video" / "c3.mp4").write_bytes(b"")
+    (folder / "audio" / "c5.wav").write_bytes(b"nothing that sounds")
+    write_genres(folder)
+    return Clips(tmp_path / "damaged", "train")
+
+
+@pytest.mark.parametrize("workers", [0, 1])
+@pytest.mark.parametrize("cache_gb", [0, 0.01])
+def test_an_unreadable_clip_is_left_out_and_nothing_takes_its_place(damaged, cache_gb, workers):
+    pairs = Pairs(damaged, **INSTANT, cache_gb=cache_gb)
+    noted = []
+    batches = list(readable(loader(pairs, in_order(8, 4), workers), lambda *what: noted.append(what)))
+    assert [batch["indices"].tolist() for batch in batches] == [[0, 1, 2], [4, 6, 7]]
+    for batch in batches:
+        assert len(batch["frames"]) == len(batch["sounds"]) == len(batch["draws"]) == len(batch["times"]) == 3
+        for frame, sound, index in zip(batch["frames"], batch["sounds"], batch["indices"].tolist(), strict=True):
+            good = pairs[0, index]
+            assert np.array_equal(frame, good["frame"]) and np.array_equal(sound, good["sound"])
+    assert [clip for clip, _ in noted] == ["c3", "c5"]
+    assert "c3.mp4 is empty" in noted[0][1] and "c5.wav can't be read as a wav" in noted[1][1]
+
+
+@pytest.mark.parametrize("workers", [0, 1])
+def test_an_unreadable_clip_stops_with_its_name_where_the_caller_raises(damaged, workers):
+    def stop(clip, message):
+        raise UserError(f"{clip}: {message}")
+
+    with pytest.raises(UserError, match=r"c3: .*c3\.mp4 is empty"):
+        list(readable(loader(Pairs(damaged, **INSTANT), in_order(8, 4), workers), stop))
+
+
+def test_a_batch_with_too_few_readable_clips_stops_and_says_why(damaged):
+    batches = [[(0, 3), (0, 4)], [(0, 0), (0, 1)]]
+    pairs = Pairs(damaged, **INSTANT)
+    with pytest.raises(UserError, match=r"needs 2 readable clips and has 1: .*c3\.mp4 is empty"):
+        list(readable(loader(pairs, batches, 0), lambda *_: None, smallest=2))
+    assert len(list(readable(loader(pairs, batches, 0), lambda *_: None, smallest=1))) == 2
+    nothing = next(readable(loader(pairs, [[(0, 3), (0, 5)]], 0), lambda *_: None, smallest=0))
+    assert len(nothing["indices"]) == 0 and [clip for clip, _ in nothing["errors"]] == ["c3", "c5"]

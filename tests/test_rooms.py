@@ -1,0 +1,121 @@
+"""Imports go one way: each room knows only what is below it, and only the scripts at the top join them.
+
+A net that imports the data code can't be reused without it, and a circle of imports can't be read alone.
+"""
+
+import ast
+import re
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parent.parent
+ROOMS = ("configs", "data", "dataset", "models", "utils")
+STANDARD = sys.stdlib_module_names
+PACKAGES = {"PIL": "pillow", "sklearn": "scikit-learn"}  # names on PyPI
+
+
+def imported(source, room=""):
+    """Dotted names that a file imports anywhere, also inside its functions: {"torch.nn", "utils.errors", ...}."""
+    names = set()
+    for node in ast.walk(ast.parse(source)):
+        if isinstance(node, ast.Import):
+            names |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            base = room if node.level else ""
+            module = ".".join(part for part in (base, node.module) if part)
+            # `from utils import avc` imports utils.avc: take the longer name where a room is opened.
+            names |= {f"{module}.{alias.name}" if module in ROOMS else module for alias in node.names}
+    return names
+
+
+def files(room):
+    return sorted((ROOT / room).rglob("*.py")) if room else sorted(ROOT.glob("*.py"))
+
+
+def imports_of(path):
+    relative = path.relative_to(ROOT)
+    return imported(path.read_text(encoding="utf-8"), relative.parts[0] if len(relative.parts) > 1 else "")
+
+
+def outside(path, allowed, standard=True):
+    """What a file imports beyond `allowed`, dotted names of which each opens all below it."""
+    allowed = {*allowed, *(STANDARD if standard else ())}
+    return {n for n in imports_of(path) if not any(n == a or n.startswith(f"{a}.") for a in allowed)}
+
+
+def each(*rooms):
+    """The files of some rooms as parameters named by their paths."""
+    found = [path for room in rooms for path in files(room)]
+    return pytest.mark.parametrize("path", found, ids=lambda path: str(path.relative_to(ROOT)))
+
+
+def test_the_check_itself_sees_every_form_of_import():
+    source = """
+import os, torch.nn as nn
+from utils import avc
+from utils.errors import UserError
+from . import pairs
+from .clips import Clips
+def late():
+    if True:
+        import models.avenet
+"""
+    assert imported(source, "dataset") == {
+        "os", "torch.nn", "utils.avc", "utils.errors", "dataset.pairs", "dataset.clips", "models.avenet",
+    }  # fmt: skip
+
+
+def test_the_rooms_are_all_there():
+    for room in ROOMS:
+        assert files(room), room
+    assert {"train_AVENet.py", "eval.py"} <= {path.name for path in files("")}
+
+
+def test_the_schema_imports_the_standard_library_only():
+    assert outside(ROOT / "configs/schema.py", []) == set()
+
+
+@each("configs")
+def test_a_config_imports_the_schema_and_other_configs_only(path):
+    assert outside(path, ["configs"]) == set()
+
+
+@each("models")
+def test_models_import_torch_and_the_users_error_only(path):
+    assert outside(path, ["torch", "utils.errors", "models"], standard=False) == set()
+
+
+@each("dataset")
+def test_dataset_imports_arrays_and_decoders_only(path):
+    assert outside(path, ["numpy", "torch", "scipy", "av", "soundfile", "dataset", "utils.errors"]) == set()
+
+
+@each("utils")
+def test_utils_know_neither_nets_nor_data(path):
+    tops = {name.partition(".")[0] for name in imports_of(path)}
+    assert not tops & {"models", "dataset", "data", *(script.stem for script in files(""))}
+    assert {name for name in imports_of(path) if name.startswith("configs")} <= {"configs.schema"}
+
+
+@each("data")
+def test_a_data_script_runs_alone_or_with_its_neighbours(path):
+    """`python data/x.py` has data/ on its path and nothing else of the repository."""
+    neighbours = {script.stem for script in files("data")}
+    tops = {name.partition(".")[0] for name in imports_of(path)} - neighbours
+    assert not tops & {*ROOMS, *(script.stem for script in files(""))}
+
+
+@each("")
+def test_a_script_at_the_top_imports_no_other_script(path):
+    assert not {name.partition(".")[0] for name in imports_of(path)} & {script.stem for script in files("")}
+
+
+@each(*ROOMS, "", "tests")
+def test_every_package_that_is_imported_is_in_the_requirements(path):
+    text = (ROOT / "requirements.txt").read_text(encoding="utf-8")
+    required = {re.match(r"[\w.-]+", line)[0].lower() for line in text.splitlines() if re.match(r"\w", line)}
+    own = {*ROOMS, *(script.stem for folder in ("", "data", "tests") for script in files(folder)), "tests"}
+    tops = {name.partition(".")[0] for name in imports_of(path)} - own - STANDARD
+    assert {PACKAGES.get(name, name).lower() for name in tops} <= required
