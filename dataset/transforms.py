@@ -101,9 +101,9 @@ def warp(pixels, size, augment, draws):
     room = (1 - side).abs()  # how far the crop's centre can move, in half frames
     x, y = draws() * room, draws() * room
     cos, sin = torch.cos(angle) * side, torch.sin(angle) * side
-    theta = torch.stack(
-        [torch.stack([cos * stretch * flip, -sin * stretch, x], 1), torch.stack([sin * flip / stretch, cos / stretch, y], 1)], 1
-    )  # (B, 2, 3)  # fmt: skip
+    across = torch.stack([cos * stretch * flip, -sin * stretch, x], 1)
+    down = torch.stack([sin * flip / stretch, cos / stretch, y], 1)
+    theta = torch.stack([across, down], 1)  # (B, 2, 3)
     grid = F.affine_grid(theta, (len(pixels), 3, size, size), align_corners=False)
     return F.grid_sample(pixels, grid, mode="bilinear", padding_mode="reflection", align_corners=False)
 

@@ -1,7 +1,7 @@
 """What the nets see: the spectrogram is the paper's and scipy's; each random change does what its setting says."""
 
 import math
-from dataclasses import replace
+from dataclasses import fields, replace
 
 import numpy as np
 import pytest
@@ -20,7 +20,9 @@ DEMO = demo_AVENet.config.spectrogram
 EVERYTHING = dict(
     crop_min=0.7, crop_max=1.1, flip=True, brightness=0.3, saturation=0.4, rotation=10, stretch=0.2, contrast=0.3,
     channel_gain=0.15, grey=0.3, erase=0.25, gain=0.1, tilt=6, noise=0.02, pitch=0.05, mask_bands=0.15, mask_times=0.15,
+    blend=0.3, mix=0.3,
 )  # fmt: skip
+SOUND_ONLY = {"gain", "mix", "tilt", "noise", "pitch", "mask_bands", "mask_times"}
 
 
 def frames_of(count=2, side=64, seed=0):
@@ -40,6 +42,16 @@ def sounds_of(count=2, rate=16000, seed=0):
 def always(share, count=2):
     """Draws that all fall at the same place between their bounds: 0 the lowest, 1 the highest."""
     return lambda low=-1.0, high=1.0: torch.full((count,), low + (high - low) * share)
+
+
+def in_turn(shares):
+    """Draws that fall at one place after the other: an iterable of (B,) tensors in 0..1."""
+    shares = iter(shares)
+    return lambda low=-1.0, high=1.0: low + (high - low) * next(shares)
+
+
+def random_draws(count, seed=0):
+    return in_turn(torch.rand(DRAWS, count, generator=torch.Generator().manual_seed(seed)))
 
 
 def seen(frames, size=64, augment=None, draws=None):
@@ -162,9 +174,8 @@ def test_contrast_turns_around_each_channels_mean():
 
 
 def test_channel_gains_are_drawn_for_each_channel():
-    frames, numbers = frames_of(), torch.rand(100, 2, generator=torch.Generator().manual_seed(0))
-    columns = iter(numbers)
-    out = seen(frames, 64, replace(OFF, channel_gain=0.2), lambda low=-1, high=1: low + (high - low) * next(columns))
+    frames = frames_of()
+    out = seen(frames, 64, replace(OFF, channel_gain=0.2), random_draws(2))
     gains = (out / plain(frames)).flatten(2)
     assert (gains.amax(2) - gains.amin(2)).max() < 1e-4  # one number for a whole channel
     assert len({round(gain, 4) for gain in gains[:, :, 0].flatten().tolist()}) == 6
@@ -180,6 +191,17 @@ def test_erasing_sets_a_square_to_the_mean_colour_and_nothing_else():
         assert rows.min() == columns.min() == 24 and rows.max() == columns.max() == 39
         inside = out[k, :, 24:40, 24:40]
         assert torch.allclose(inside, plain(frames)[k].mean((1, 2))[:, None, None].expand_as(inside), atol=1e-4)
+
+
+def test_blending_adds_one_other_clips_frame():
+    frames = frames_of(5)
+    out = seen(frames, 64, replace(OFF, blend=0.4), always(0.5, 5))
+    partners = []
+    for k in range(5):
+        by_hand = [0.8 * plain(frames)[k] + 0.2 * plain(frames)[other] for other in range(5)]
+        partners += [other for other in range(5) if torch.allclose(out[k], by_hand[other], atol=1e-5)]
+    assert sorted(partners) == list(range(5)) and all(k != other for k, other in enumerate(partners))
+    assert torch.allclose(seen(frames, 64, replace(OFF, blend=0.4), always(0.0, 5)), plain(frames), atol=1e-5)
 
 
 # ----------------------------------------------------------------------------------------------------- spectrogram
@@ -331,15 +353,45 @@ def test_pitch_scales_up_and_down_by_the_same_factor():
 
 
 def test_tilt_adds_a_smooth_curve_over_frequency_that_is_the_same_in_all_columns():
-    sounds, columns = sounds_of(), iter(torch.rand(100, 2, generator=torch.Generator().manual_seed(3)))
-    out = T.prepare_sounds(
-        sounds, 16000, PAPER, replace(OFF, tilt=6.0), lambda low=-1, high=1: low + (high - low) * next(columns)
-    )
+    sounds = sounds_of()
+    out = T.prepare_sounds(sounds, 16000, PAPER, replace(OFF, tilt=6.0), random_draws(2))
     change = ((out - T.prepare_sounds(sounds, 16000, PAPER))[:, 0] * T.LOG_STD) * 10 / math.log(10)  # dB
     assert (change.amax(2) - change.amin(2)).max() < 1e-3
     curve = change[:, :, 0]
-    assert curve.abs().max() > 0.5 and curve.abs().max() <= 3 * 6.0 and curve.diff(dim=1).abs().max() < 1
+    assert curve.abs().max() > 0.5 and curve.abs().max() <= 2 * 6.0 and curve.diff(dim=1).abs().max() < 1
     assert not torch.allclose(curve[0], curve[1])
+
+
+def test_tilt_draws_three_independent_shapes_of_equal_strength():
+    sounds, curves = sounds_of(1), []
+    for which in range(4):
+        draws = in_turn([torch.tensor([1.0 if k == which else 0.5]) for k in range(4)])  # the first is the gain's: off
+        out = T.prepare_sounds(sounds, 16000, PAPER, replace(OFF, tilt=6.0), draws)
+        curves.append((out - T.prepare_sounds(sounds, 16000, PAPER))[0, 0, :, 0])
+    assert curves[0].abs().max() < 1e-5
+    straight, bent, twisted = curves[1:]
+    rows = torch.linspace(-1, 1, 257)
+    assert torch.linalg.matrix_rank(torch.stack([straight, bent, twisted]), rtol=0.1) == 3
+    assert torch.allclose(straight, straight[-1] * rows, atol=1e-3)  # a tilt: low frequencies down, high ones up
+    strengths = [curve.abs().max().item() for curve in (straight, bent, twisted)]
+    assert strengths == pytest.approx([strengths[0]] * 3, rel=0.01)
+
+
+def test_mixing_adds_one_other_clips_sound_relative_to_the_clips_own_loudness():
+    """Clips are sines of different pitch and loudness: the mixed-in peak is found at the other's pitch."""
+    pitches, levels = [1000, 2000, 3000, 4000, 5000], [0.5, 0.25, 0.1, 0.05, 0.02]
+    t = np.arange(16000) / 16000
+    waves = np.stack([level * np.sin(2 * np.pi * pitch * t) for pitch, level in zip(pitches, levels, strict=True)])
+    sounds, spec = torch.from_numpy(np.rint(32767 * waves).astype(np.int16)), Spectrogram(0.032, 0.02, 512)
+    out = T.prepare_sounds(sounds, 16000, spec, replace(OFF, mix=0.5), always(1.0, 5))[:, 0, :, 20]
+    power = torch.exp(out * T.LOG_STD + T.LOG_MEAN)
+    partners = []
+    for k in range(5):
+        peaks = [power[k, pitch * 512 // 16000].item() for pitch in pitches]
+        assert peaks[k] == pytest.approx((levels[k] / 2) ** 2, rel=0.02)
+        partners += [other for other in range(5) if other != k and peaks[other] > 1e-3 * peaks[k]]
+        assert peaks[partners[-1]] == pytest.approx(0.25 * peaks[k], rel=0.02)
+    assert sorted(partners) == list(range(5))
 
 
 def test_noise_raises_the_floor_by_its_share_of_the_mean_power():
@@ -353,11 +405,9 @@ def test_noise_raises_the_floor_by_its_share_of_the_mean_power():
 @pytest.mark.parametrize(("name", "axis"), [("mask_bands", 0), ("mask_times", 1)])
 def test_masks_set_whole_bands_or_times_to_the_mean(name, axis):
     sounds = sounds_of(64)
-    numbers = iter(torch.rand(100, 64, generator=torch.Generator().manual_seed(0)))
     level = T.prepare_sounds(sounds, 16000, PAPER)[:, 0]
-    out = T.prepare_sounds(
-        sounds, 16000, PAPER, replace(OFF, **{name: 0.2}), lambda low=-1, high=1: low + (high - low) * next(numbers)
-    )[:, 0]
+    augment = replace(OFF, **{name: 0.2})
+    out = T.prepare_sounds(sounds, 16000, PAPER, augment, random_draws(64))[:, 0]
     changed = out != level
     hidden = changed.any(2 - axis)  # (B, F) or (B, T)
     assert (changed.sum(2 - axis)[hidden] > 0.99 * changed.shape[2 - axis]).all()  # from end to end
@@ -366,6 +416,13 @@ def test_masks_set_whole_bands_or_times_to_the_mean(name, axis):
     share = hidden.float().mean(1)
     assert share.max() <= 0.42 and 0.12 < share.mean() < 0.24  # two masks of 0..0.2 each, which may overlap
     assert (hidden.float().mean(0) > 0).float().mean() > 0.9  # anywhere
+    # As wide as drawn, also at the very end: none is cut off there.
+    for place in (0.0, 0.5, 1.0):
+        widest = torch.ones(64)
+        draws = in_turn([widest, *[widest, place * widest] * 2])  # gain, then the width and place of each mask
+        out = T.prepare_sounds(sounds, 16000, PAPER, augment, draws)[:, 0]
+        share = (out != level).any(2 - axis).float().mean(1)
+        assert share.min() == share.max() == pytest.approx(0.2, abs=0.012)
 
 
 # ------------------------------------------------------------------------------------------------------ as a whole
@@ -412,8 +469,40 @@ def test_draws_decide_everything():
     assert all(torch.equal(a, b) for a, b in zip(ours, see(batch | {"draws": shifted}), strict=True))
 
 
-def test_a_sample_does_not_depend_on_its_batch():
+def test_each_change_has_draws_of_its_own():
+    """One draw for several changes would tie them together: bright pictures would always be red, say."""
+    config = small(channel_gain=0.2, brightness=0.2)
+    out = T.Transform(config, train=True)(batch_of(config, count=16))[0]
+    off = T.Transform(small(), train=True)(batch_of(config, count=16))[0]
+    mean, std = torch.tensor(T.FRAME_MEAN)[:, None, None], torch.tensor(T.FRAME_STD)[:, None, None]
+    gains = ((out * std + mean) / (off * std + mean))[:, :, 24, 24]  # (16, 3)
+    assert np.abs(np.corrcoef(gains.T) - np.eye(3)).max() < 0.9
+    assert (gains.amax(1) - gains.amin(1)).median() > 0.05
+
+
+def test_all_changes_together_have_draws_enough():
+    assert {field.name for field in fields(Augment)} == {*EVERYTHING, "ramp"}  # a new setting belongs into these tests
     config = small(**EVERYTHING)
+    frames, sounds = T.Transform(config, train=True)(batch_of(config))
+    assert torch.isfinite(frames).all() and torch.isfinite(sounds).all()
+
+
+def test_augmentation_grows_from_nothing_to_its_full_strength():
+    config = small(**(EVERYTHING | {"flip": False, "ramp": 0.5}))
+    see, batch = T.Transform(config, train=True), batch_of(config)
+    nothing = T.Transform(small(), train=True)(batch)
+    full = T.Transform(small(**(EVERYTHING | {"flip": False})), train=True)(batch)
+    at = {progress: see(batch | {"progress": progress}) for progress in (0.0, 0.25, 0.5, 0.9, 1.0)}
+    for k in range(2):
+        assert torch.allclose(at[0.0][k], nothing[k], atol=1e-5)
+        assert all(torch.allclose(at[progress][k], full[k]) for progress in (0.5, 0.9, 1.0))
+        between = (at[0.25][k] - nothing[k]).abs().mean(), (full[k] - nothing[k]).abs().mean()
+        assert 0.1 * between[1] < between[0] < 0.9 * between[1]
+
+
+def test_a_sample_does_not_depend_on_its_batch():
+    """But for the changes that bring in another clip."""
+    config = small(**(EVERYTHING | {"blend": 0, "mix": 0}))
     see, batch = T.Transform(config, train=True), batch_of(config)
     together = see(batch)
     for k in range(4):
@@ -429,10 +518,9 @@ def test_every_setting_does_something_to_its_own_half_only(name):
     batch = batch_of(config, count=16)
     frames, sounds = T.Transform(config, train=True)(batch)
     frames_off, sounds_off = T.Transform(small(), train=True)(batch)
-    sound_only = {"gain", "tilt", "noise", "pitch", "mask_bands", "mask_times"}
     changed = ((frames - frames_off).abs().amax((1, 2, 3)) > 1e-3, (sounds - sounds_off).abs().amax((1, 2, 3)) > 1e-3)
-    assert bool(changed[0].any()) == (name not in sound_only)
-    assert bool(changed[1].any()) == (name in sound_only)
+    assert bool(changed[0].any()) == (name not in SOUND_ONLY)
+    assert bool(changed[1].any()) == (name in SOUND_ONLY)
 
 
 @pytest.mark.parametrize("config", [Config(), demo_AVENet.config], ids=["paper", "demo"])
