@@ -178,6 +178,7 @@ def validate(config):
           for name in ("pitch", "mask_bands", "mask_times")),
         *((getattr(augment, name) >= 0, f"augment.{name} must not be negative")
           for name in ("rotation", "tilt", "noise")),
+        (0 <= augment.ramp <= 1, "augment.ramp must lie in 0..1"),
         (model.width >= 1 and model.dim >= 1, "model.width and model.dim must be at least 1"),
         (0 <= model.dropout < 1, "model.dropout must lie in 0..1"),
         (train.epochs >= 1, "train.epochs must be at least 1"),

@@ -1,7 +1,7 @@
 """Batched, on the device: log spectrograms, normalisation, augmentation.
 
 A random change takes its numbers from `draws` of the sample, (B, DRAWS) float32 in 0..1, never from a global
-generator: a sample looks the same wherever and whenever it is made.
+generator: a batch looks the same wherever and whenever it is made. Only `blend` and `mix` look at other samples of it.
 """
 
 import dataclasses
@@ -35,8 +35,10 @@ class Transform:
         """batch: `collate`'s, on any device -> frames (B, 3, S, S) float32, spectrograms (B, 1, F, T) float32."""
         draws = _Draws(batch["draws"][:, 2:])  # the first two chose the instant
         augment = self.augment and ramped(self.augment, batch.get("progress", 1.0))
-        frames = prepare_frames(batch["frames"], self.data.frame_size, augment, draws)
-        return frames, prepare_sounds(batch["sounds"], self.data.sample_rate, self.spec, augment, draws)
+        # Half precision would round colours visibly and be off by more than a unit of log power.
+        with torch.autocast(batch["sounds"].device.type, enabled=False):
+            frames = prepare_frames(batch["frames"], self.data.frame_size, augment, draws)
+            return frames, prepare_sounds(batch["sounds"], self.data.sample_rate, self.spec, augment, draws)
 
 
 def ramped(augment, progress):
@@ -87,7 +89,7 @@ def prepare_frames(frames, size, augment=None, draws=None):
         pixels = jitter_colours(warp(pixels, size, augment, draws), augment, draws)
         if augment.blend:
             share = draws(0, augment.blend)[:, None, None, None]
-            pixels = (1 - share) * pixels + share * pixels.roll(2, 0)
+            pixels = (1 - share) * pixels + share * pixels.roll(1, 0)
     mean, std = (pixels.new_tensor(values)[:, None, None] for values in (FRAME_MEAN, FRAME_STD))
     return (pixels - mean) / std
 
@@ -159,7 +161,7 @@ def prepare_sounds(sounds, rate, spec, augment=None, draws=None):
         if augment.mix:
             level = waves.square().mean(1, keepdim=True).sqrt()
             other = waves * (draws(0, augment.mix)[:, None] / level.clamp(min=1e-4))
-            waves = waves + level * other.roll(-2, 0)
+            waves = waves + level * other.roll(3, 0)  # not the clip whose frame was blended in
     if spec.equal_loudness:
         waves = waves * (EQUAL_RMS / waves.square().mean(1, keepdim=True).sqrt().clamp(min=1e-4))
     power = power_spectrogram(waves, rate, spec.window, spec.hop, spec.n_fft)  # (B, F, T)
@@ -199,9 +201,7 @@ def power_spectrogram(waves, rate, window=0.01, hop=0.005, n_fft=512):
     waves = F.pad(waves, (0, max(lacking, 0)), mode="reflect")
     hann = torch.hann_window(size, periodic=True, device=waves.device)
     pieces = waves.unfold(-1, size, step)[:, :columns] * (hann / hann.sum())  # (B, T, size)
-    # Half precision would be off by more than a unit of log power: stay in float32 under autocast.
-    with torch.autocast(waves.device.type, enabled=False):
-        return torch.fft.rfft(pieces.float(), n=n_fft).abs().square().transpose(1, 2)
+    return torch.fft.rfft(pieces, n=n_fft).abs().square().transpose(1, 2)
 
 
 def mel_filterbank(bands, n_fft, rate):
@@ -214,10 +214,9 @@ def mel_filterbank(bands, n_fft, rate):
     edges = 700 * (10 ** (torch.linspace(0, top, bands + 2, dtype=torch.float64) / 2595) - 1)  # Hz
     edges = edges / (rate / n_fft)  # bins
     low, peak, high = edges[:-2, None], edges[1:-1, None], edges[2:, None]
+    low, high = torch.minimum(low, peak - 1), torch.maximum(high, peak + 1)  # else a triangle may fall between two bins
     bins = torch.arange(n_fft // 2 + 1, dtype=torch.float64)
-    # Where filters are narrower than a bin a triangle may fall between two bins; one bin's width keeps it.
-    rising = (bins - low) / (peak - low).clamp(min=1)
-    falling = (high - bins) / (high - peak).clamp(min=1)
+    rising, falling = (bins - low) / (peak - low), (high - bins) / (high - peak)
     return torch.minimum(rising, falling).clamp(0, 1).float()
 
 
@@ -238,7 +237,7 @@ def colour_spectrum(log, augment, draws):
         return log
     rows = torch.linspace(-1, 1, log.shape[1], device=log.device)[None]  # (1, F)
     curve = draws()[:, None] * rows + draws()[:, None] * (2 * rows**2 - 1) + draws()[:, None] * (4 * rows**3 - 3 * rows)
-    return log + (curve * augment.tilt * math.log(10) / 10 / 1.5)[:, :, None]
+    return log + (curve * augment.tilt * math.log(10) / 10 / 3)[:, :, None]
 
 
 def mask_spectrogram(log, augment, draws):

@@ -250,6 +250,7 @@ OUT_OF_RANGE = {
     "augment.stretch": [-0.1, 1], "augment.channel_gain": [-0.1, 1], "augment.grey": [-0.1], "augment.erase": [-0.1, 1],
     "augment.pitch": [-0.1, 0.6], "augment.mask_bands": [-0.1, 0.6], "augment.mask_times": [-0.1, 0.6],
     "augment.rotation": [-1], "augment.tilt": [-1], "augment.noise": [-1],
+    "augment.blend": [-0.1, 1], "augment.mix": [-0.1, 1], "augment.ramp": [-0.1, 1.1],
     "model.width": [0, -64], "model.dim": [0, -1], "model.dropout": [-0.1, 1],
     "train.epochs": [0, -1], "train.max_minutes": [-1], "train.batch_size": [1, 0, -2], "train.accumulate": [0],
     "train.lr": [0, -1], "train.lr_fc3": [0, -1], "train.warmup": [-0.1, 1], "train.weight_decay": [-1],
