@@ -149,7 +149,8 @@ def readable(batches, skipped, smallest=1):
 
 
 def _start_worker(_):
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the training process's to answer
+    for stop in (signal.SIGINT, signal.SIGTERM):  # the training process answers, and ends its loaders afterwards
+        signal.signal(stop, signal.SIG_IGN)
     torch.set_num_threads(1)
 
 

@@ -132,8 +132,9 @@ def main(kills, seed, folder):
         subprocess.run(train_command(root, whole, settings), check=True, **to_log)
         words = train_command(root, killed, settings, "--resume")
         for k in range(kills):
+            before = set(killed.glob(".*.tmp"))
             how, code = live_and_kill(words, killed, rng, to_log)
-            writing = len(list(killed.glob(".*.tmp")))
+            writing = set(killed.glob(".*.tmp")) - before  # its half-written file
             print(f"kill {k + 1:2}, {how:7}: {readable(killed)}{', amid a file' if writing else ''}", flush=True)
             if code != -9:
                 log.seek(0)

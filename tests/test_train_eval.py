@@ -1,5 +1,6 @@
 """train_AVENet.py and eval.py from end to end, as a user runs them, on a few tiny clips."""
 
+import dataclasses
 import json
 import os
 import shutil
@@ -14,16 +15,18 @@ import torch
 from helpers import MIDS, make_dataset, write_json
 from kill_and_resume import REPOSITORY, SMALL, command, compare, differences, one_thread, train_command
 
+from configs.schema import Augment, Spectrogram
 from utils import checkpoint
 from utils.config import load
 from utils.log import read_log
 
 DEMO = "configs/demo_AVENet.py"
-# Little augmentation: a run of seconds has no time for more, however the demo's is tuned.
-PLAIN = dict.fromkeys(("ramp", "blend", "mix", "erase", "grey", "channel_gain", "mask_bands", "mask_times", "pitch"), 0)
+# Next to no augmentation: a run of seconds has no time for it.
+PLAIN = {f"augment.{field.name}": 0 for field in dataclasses.fields(Augment) if field.type is float}
+PLAIN |= {"augment.crop_min": 0.9, "augment.crop_max": 1, "augment.gain": 0.1, "data.misalignment": 0.1}
 # 24 training clips: 6 steps an epoch. Dropout and a running average, so that an evaluation in the wrong mode or of the
 # wrong weights shows.
-SETTINGS = SMALL | {f"augment.{name}": value for name, value in PLAIN.items()} | {
+SETTINGS = SMALL | PLAIN | {
     "model.dropout": 0.1, "train.ema": 0.9, "train.epochs": 20, "train.lr": 3e-3, "train.workers": 0,
     "train.save_every": 7, "train.log_every": 1, "train.validate_every": 5,
 }  # fmt: skip
@@ -88,7 +91,7 @@ def script(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def data(tmp_path_factory):
-    return make_dataset(tmp_path_factory.mktemp("data") / "clips", train=24, val=8, test=10)
+    return make_dataset(tmp_path_factory.mktemp("data") / "clips", train=24, val=8, test=10, classes=6)
 
 
 @pytest.fixture(scope="module")
@@ -158,7 +161,7 @@ def test_a_run_leaves_its_settings_log_checkpoints_and_curves(whole, data):
         section, key = name.split(".")
         assert config[section][key] == value
     assert config["data"]["root"] == str(data)
-    assert config["augment"]["tilt"] == load(DEMO).augment.tilt > 0  # the config file's
+    assert config["spectrogram"]["hop"] == load(DEMO).spectrogram.hop != Spectrogram().hop  # the config file's
 
     train, val = lines(run_dir, "train"), lines(run_dir, "val")
     assert [line["step"] for line in train] == list(range(1, STEPS + 1))
@@ -177,7 +180,7 @@ def test_a_run_leaves_its_settings_log_checkpoints_and_curves(whole, data):
 
 def test_a_short_run_learns(whole):
     train, val = lines(whole[0], "train"), lines(whole[0], "val")
-    assert max(line["auc"] for line in val) > 0.75
+    assert max(line["auc"] for line in val) > 0.7
     assert sum(line["loss"] for line in train[-10:]) / 10 < CHANCE - 0.1
     assert sum(line["accuracy"] for line in train[-10:]) / 10 > 0.65
 
