@@ -28,7 +28,8 @@ from typing import NamedTuple
 import av
 import numpy as np
 import soundfile
-from demo_classes import CLASSES, Pen, hsv, pick
+from demo_classes import CLASSES
+from demo_looks import Pen, hsv, pick
 from PIL import Image, ImageChops, ImageDraw, ImageFilter
 from scipy.signal import fftconvolve
 from tqdm import tqdm
@@ -430,7 +431,8 @@ def make_all(root, settings, workers):
         results = pool.map(work, jobs)
         signal.signal(signal.SIGINT, usual)
         try:
-            clips = list(tqdm(results, total=len(jobs), unit="clip", desc=str(root)))
+            pause = 0.1 if sys.stderr.isatty() else 20  # seconds; in a file every change would be another line
+            clips = list(tqdm(results, total=len(jobs), unit="clip", desc=str(root), mininterval=pause))
         except BaseException:
             pool.shutdown(cancel_futures=True)
             raise
