@@ -117,10 +117,11 @@ def test_a_folder_that_cannot_be_written_is_one_sentence(tmp_path):
         checkpoint.save(tmp_path / "missing" / "last.pt", content(net()))
 
 
-def _save_on_a_full_disk(path, answers):
+def _save_on_a_full_disk(path, weights, answers):
+    torch.set_num_threads(1)  # a forked process has no other threads, and waiting for them never ends
     resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, 20_000))
     try:
-        checkpoint.save(path, {"model": {"w": torch.zeros(100_000)}, "step": 2})
+        checkpoint.save(path, {"model": weights, "step": 2})
     except UserError as error:
         answers.put(str(error))
     except BaseException as error:
@@ -132,9 +133,10 @@ def test_a_full_disk_is_one_sentence_and_costs_no_checkpoint(tmp_path):
     path, fork = tmp_path / "last.pt", multiprocessing.get_context("fork")
     checkpoint.save(path, {"step": 1})
     answers = fork.SimpleQueue()
-    process = fork.Process(target=_save_on_a_full_disk, args=(path, answers))
+    process = fork.Process(target=_save_on_a_full_disk, args=(path, {"w": torch.zeros(100_000)}, answers))
     process.start()
     process.join(60)
+    process.kill()
     assert "last.pt can't be written" in answers.get()
     assert checkpoint.load(path)["step"] == 1 and len(list(tmp_path.iterdir())) == 1
 
