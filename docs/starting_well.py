@@ -1,6 +1,6 @@
 """Draw the curves of starting_well.md: the same short run from six starts.
 
-    python docs/starting_well.py --data.root data/demo     # about ten minutes on 2 cores; --epochs N for longer runs
+    python docs/starting_well.py --data.root data/demo     # about six minutes on 2 cores; --epochs N for longer runs
 
 Each start is the one above it with one thing mended, down to what the repository does.
 """
@@ -36,7 +36,7 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
     parser.add_argument("--data.root", dest="root", default="data/demo")
     parser.add_argument("--out", default="runs/starting_well", help="the runs and the figure go here")
-    parser.add_argument("--epochs", default="10", help="epochs of each run")
+    parser.add_argument("--epochs", default="8", help="epochs of each run")
     parser.add_argument("--ramp", default="0.8", help="share of these short runs in which augmentation grows")
     args = parser.parse_args()
     out, curves = Path(args.out), {}
@@ -65,7 +65,7 @@ def _last(log, kind, key):
 
 def draw(curves, path):
     """Validation AUC and the difference of cosines between matches and mismatches, over the steps."""
-    figure, axes = plt.subplots(1, 2, figsize=(11, 4), layout="constrained")
+    figure, axes = plt.subplots(1, 2, figsize=(11, 4.5), layout="constrained")
     for axis, kind, key, title in (
         (axes[0], "val", "auc", "validation AUC (0.5 is chance)"),
         (axes[1], "train", "cosine_pairs", "cosine of matches - cosine of mismatches, training"),
@@ -75,7 +75,7 @@ def draw(curves, path):
             axis.plot([line["step"] for line in lines], [line[key] for line in lines], label=name, marker=".")
         axis.set(title=title, xlabel="step")
         axis.spines[["top", "right"]].set_visible(False)
-    axes[0].legend(fontsize=8)
+    figure.legend(*axes[0].get_legend_handles_labels(), fontsize=8, loc="outside lower center", ncols=3)
     figure.savefig(path, dpi=110)
 
 
