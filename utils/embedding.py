@@ -15,7 +15,7 @@ def embed(model, batches, transform, precision="auto"):
 
     Returns:
         (v, a, indices, times): (N, ...) float32 and (N, ...) float32 embeddings, (N,) int64 places in the split, (N,)
-        float64 seconds, on the CPU.
+        float64 seconds, on the CPU; an empty tuple if no clip is readable.
     """
     model.eval()
     device = next(model.parameters()).device

@@ -125,7 +125,7 @@ class _Fit:
     def _check_finite(self):
         learned = [self.sums["loss"]] if self.sums else []
         learned += [parameter.detach() for parameter in self.model.parameters()]
-        if not all(torch.isfinite(values).all() for values in learned):
+        if not torch.stack([torch.isfinite(values).all() for values in learned]).all():  # one wait for the device
             raise UserError(
                 f"the loss or a weight is not finite at step {self.step}: lower --train.lr, or try --train.precision "
                 f"fp32; {self.run.last if self.run.last.exists() else 'no checkpoint'} is from before"
