@@ -1,4 +1,4 @@
-"""Measure a checkpoint on a split: correspondence, retrieval in four directions; numbers, a table, pictures.
+"""Measure a checkpoint on a split: correspondence, retrieval in four directions, localisation; numbers and pictures.
 
     python eval.py --checkpoint runs/demo_AVENet/best.pt
 
@@ -13,17 +13,17 @@ import numpy as np
 import torch
 
 from dataset.clips import Clips
-from dataset.pairs import Pairs, in_order, loader, readable
+from dataset.pairs import Pairs, collate, in_order, loader, readable, sample
 from dataset.transforms import Transform, prepare_sounds
 from models import build
-from utils import avc, checkpoint, ontology, report, retrieval
+from utils import avc, checkpoint, localization, ontology, overlays, report, retrieval
 from utils.config import from_dict, override, parse
 from utils.embedding import embed
 from utils.engine import pick_device
 from utils.errors import UserError, reported
 from utils.log import read_log
 
-TASKS = ("avc", "retrieval")
+TASKS = ("avc", "retrieval", "localization")
 
 
 def options(parser):
@@ -31,6 +31,8 @@ def options(parser):
     parser.add_argument("--split", default="test", help="which split to measure [test]")
     parser.add_argument("--out", metavar="DIR", help="where the results go [eval_SPLIT beside the checkpoint]")
     parser.add_argument("--tasks", nargs="+", choices=TASKS, default=TASKS, help="what to measure [all that applies]")
+    parser.add_argument("--pictures", type=int, default=200, metavar="N", help="clips whose map is drawn [200]")
+    parser.add_argument("--video", type=int, default=0, metavar="N", help="clips whose maps become a video [0]")
 
 
 def main(argv=None):
@@ -41,7 +43,7 @@ def main(argv=None):
     config = override(from_dict(content.get("config")), changes)
     data, device = config.data, pick_device()
     out = Path(args.out or Path(args.checkpoint).parent / f"eval_{args.split}")
-    classes = ontology.load(config.eval.ontology) if "retrieval" in args.tasks else None
+    classes = ontology.load(config.eval.ontology)
 
     model = build(config.model)
     checkpoint.load_weights(model, checkpoint.evaluated_weights(content), args.checkpoint)
@@ -49,7 +51,7 @@ def main(argv=None):
 
     # One fixed instant per clip: embedded once, every measure looks at the same embeddings.
     clips = Clips(data.root, args.split, data.on_error)
-    pairs = Pairs(clips, data.stored_size, data.sample_rate, data.frame_step)
+    pairs = Pairs(clips, data.stored_size, data.sample_rate, data.frame_step, annotated=True)
     skipped = dict(clips.skipped)
 
     def unreadable(clip, message):
@@ -67,8 +69,15 @@ def main(argv=None):
     found = embed(model, readable(batches, unreadable, smallest=0), see, config.train.precision)
     if not found or len(found[0]) < 2:
         raise UserError(f"{clips.folder} has fewer than 2 readable clips: measuring needs mismatches")
-    v, a, places, _ = found
+    v, a, places, times = found
     labels = [clips.labels[place] for place in places.tolist()]
+    warn_of_unknown(labels, classes)
+
+    def look(k):
+        """The k-th measured clip as pictures show it: frame (S, S, 3) uint8, log spectrogram (F, T), class names."""
+        sample = pairs[0, int(places[k])]
+        sound = prepare_sounds(torch.from_numpy(sample["sound"])[None], data.sample_rate, config.spectrogram)
+        return sample["frame"], sound[0, 0].numpy(), "; ".join(map(classes.name, labels[k]))
 
     metrics = {"model": config.model.name, "split": args.split, "clips": len(places), "skipped": len(skipped)}
     metrics |= {"checkpoint": str(args.checkpoint), "step": content["step"], "data": str(data.root)}
@@ -76,15 +85,26 @@ def main(argv=None):
         matches, mismatches = avc.score_groups(model.pair_logits, v.to(device), a.to(device), config.eval.group)
         metrics["avc"] = avc.measure(matches, mismatches, content["metrics"].get("threshold", 0.0))
     if "retrieval" in args.tasks:
-        unknown = sorted({label for one in labels for label in one if label not in classes})
-        if unknown:
-            print(
-                f"warning: ontology {classes.source} lacks {len(unknown)} labels, relevant to themselves only: "
-                + ", ".join(unknown[:5]), file=sys.stderr,
-            )  # fmt: skip
-        vectors = v.flatten(1).numpy(), a.flatten(1).numpy()
+        vectors = [side.numpy() for side in model.vectors(v, a)]
         metrics["retrieval"] = retrieval.four_directions(*vectors, labels, classes, config.eval.k, config.eval.gain)
-        draw_rows(out, *vectors, labels, places, classes, pairs, see, config.eval)
+        report.retrieval_figures(*vectors, labels, classes, look, out)
+    if "localization" in args.tasks and hasattr(model, "location_logits"):
+        # The logits of each frame's places with its own sound; where objects are annotated they can be judged.
+        maps = model.location_logits(v.to(device), a.to(device)).cpu().numpy()  # (N, h, w)
+        frames = [clips.boxes_at(place, time) for place, time in zip(places.tolist(), times.tolist(), strict=True)]
+        seen = [k for k, entries in enumerate(frames) if any(entry["sounding"] for entry in entries)]
+        if seen:
+            full = localization.upsample(maps[seen], data.frame_size)
+            metrics["localization"] = localization.box_measures(full, [frames[k] for k in seen])
+
+        def cross(chosen):
+            rows = [model.location_logits(v[[k]].expand(len(chosen), -1, -1, -1).to(device), a[chosen].to(device))
+                    for k in chosen]  # fmt: skip
+            return torch.stack(rows).cpu().numpy()
+
+        overlays.localization_figures(maps, frames, look, cross, out, args.pictures)
+        for k in np.linspace(0, len(maps) - 1, min(args.video, len(maps))).round().astype(int).tolist():
+            film(out / "video" / f"{clips.ids[places[k]]}.mp4", clips, int(places[k]), model, see, config)
 
     (out / "metrics.json").write_text(
         json.dumps(metrics | {"skipped_clips": skipped}, indent=2) + "\n", encoding="utf-8"
@@ -97,27 +117,27 @@ def main(argv=None):
     return metrics
 
 
-def draw_rows(out, v, a, labels, places, classes, pairs, see, settings, queries=6, results=7):
-    """A picture for each direction: some queries, spread over the split, and what they retrieve."""
-    table, kind = ontology.clip_relevance(labels, classes)
-    chosen = np.linspace(0, len(labels) - 1, min(queries, len(labels))).round().astype(int)
-    sides = {"im": v, "aud": a}
-    for direction in retrieval.DIRECTIONS:
-        query, _, target = direction.partition("-")
-        distance = ((sides[query][chosen, None] - sides[target][None]) ** 2).sum(-1)
-        found = retrieval.rank(-distance, chosen if query == target else None)[:, :results]
-        needed = sorted({*chosen.tolist(), *found.ravel().tolist()})
-        stills, sounds = {}, {}
-        for place in needed:
-            sample = pairs[0, int(places[place])]
-            stills[place] = sample["frame"]
-            spectrogram = prepare_sounds(torch.from_numpy(sample["sound"])[None], see.data.sample_rate, see.spec)
-            sounds[place] = spectrogram[0, 0].numpy()
-        names = {place: "; ".join(map(classes.name, labels[place]))[:24] for place in needed}
-        report.retrieved_rows(
-            f"{direction} ({report.NAMES[direction]})", chosen.tolist(), found.tolist(), names,
-            lambda i, j: int(table[kind[i], kind[j]]), stills, sounds, (query, target),
-            out / f"retrieval_{direction}.png",
+def film(path, clips, place, model, see, config, fps=25):
+    """Write a video of a clip with the map of every frame and its second of sound."""
+    rate, device = config.data.sample_rate, next(model.parameters()).device
+    with clips.open(place) as clip:
+        times = np.arange(clip.first, clip.last + 1e-6, 1 / fps).tolist()
+        frames = clip.frames(times, config.data.stored_size)
+        samples = [sample(frame, clip.sound(time, rate)) for frame, time in zip(frames, times, strict=True)]
+        track = clip.whole_sound(48000)[round(times[0] * 48000) :][: len(times) * 48000 // fps]
+    size = config.eval.batch_size
+    batches = [collate(samples[k : k + size]) for k in range(0, len(samples), size)]
+    v, a, *_ = embed(model, batches, see, config.train.precision)
+    overlays.write_film(path, frames, model.location_logits(v.to(device), a.to(device)).cpu(), fps, track, 48000)
+
+
+def warn_of_unknown(labels, classes):
+    """Say which labels the ontology lacks."""
+    unknown = sorted({label for one in labels for label in one if label not in classes})
+    if unknown:
+        print(
+            f"warning: ontology {classes.source} lacks {len(unknown)} labels, relevant to themselves only: "
+            + ", ".join(unknown[:5]), file=sys.stderr,
         )  # fmt: skip
 
 

@@ -94,7 +94,7 @@ class Train:
     batch_size: int = setting(128, "clips a step (OtS: 128 on each of 16 GPUs)")
     accumulate: int = setting(1, "batches whose gradients are averaged for one update")
     lr: float = setting(1e-4, "learning rate; the paper searched for it and doesn't state it")
-    lr_fc3: float = setting(20.0, "fc3, which turns distance into a logit, learns this many times faster")
+    lr_decision: float = setting(20.0, "the last layer, which turns likeness into a logit, learns so much faster")
     schedule: Literal["step", "cosine"] = setting("step", "step: x0.94 every 16 epochs (OtS sec. 3.3); cosine: to 0")
     warmup: float = setting(0.0, "share of the run in which the learning rate rises from 0")
     weight_decay: float = setting(1e-5, "L2 penalty added to the gradient by Adam (OtS sec. 3.3)")
@@ -185,7 +185,7 @@ def validate(config):
         (train.max_minutes >= 0, "train.max_minutes must not be negative"),
         (train.batch_size >= 2, "train.batch_size must be at least 2: mismatched pairs come from the batch"),
         (train.accumulate >= 1, "train.accumulate must be at least 1"),
-        (train.lr > 0 and train.lr_fc3 > 0, "train.lr and train.lr_fc3 must be above 0"),
+        (train.lr > 0 and train.lr_decision > 0, "train.lr and train.lr_decision must be above 0"),
         (train.weight_decay >= 0, "train.weight_decay must not be negative"),
         (0 <= train.warmup < 1, "train.warmup must lie in 0..1"),
         (0 <= train.ema < 1, "train.ema must lie in 0..1"),

@@ -22,6 +22,7 @@ from utils.errors import UserError
 
 SECOND = 1.0  # length of the sound that belongs to a frame (OtS sec. 3)
 CLOCK = 1e-4  # time stamps are whole ticks of the video's clock: a time is met by one that is this much later, seconds
+SAME_FRAME = 0.02  # an annotation is of the frame at `time` if it is no farther from it, seconds: half a frame at 25/s
 # Names of the parts ("boxes") that an mp4 consists of.
 MP4_PARTS = (b"ftyp", b"moov", b"mdat", b"free", b"skip", b"wide", b"moof", b"sidx", b"styp", b"mfra", b"uuid", b"udta")
 
@@ -87,6 +88,14 @@ class Clips:
 
     def __len__(self):
         return len(self.ids)
+
+    def annotated(self, index):
+        """Times at which a clip's objects that sound are annotated, ascending list of seconds; empty if none is."""
+        return sorted({box["time"] for box in self.boxes.get(self.ids[index], ()) if box["sounding"]})
+
+    def boxes_at(self, index, time):
+        """What is annotated in the frame at `time`, seconds: list of the boxes.json entries; empty if nothing is."""
+        return [box for box in self.boxes.get(self.ids[index], ()) if abs(box["time"] - time) <= SAME_FRAME]
 
     @contextmanager
     def open(self, index):

@@ -29,15 +29,17 @@ class Pairs(Dataset):
         misalignment: the sound is moved from its frame by up to this, seconds, matches and mismatches alike.
         seed: of all draws.
         cache_gb: memory for decoded clips, GB; 0 for none.
+        annotated: a clip with boxes of sounding objects is looked at when they were drawn; not with a cache.
 
     Returns of an item, a dict:
         frame: (stored_size, stored_size, 3) uint8 RGB. sound: (sample_rate,) int16. draws: (DRAWS,) float32 in 0..1.
         index: int. time: of the frame, seconds. A clip that can't be read gives {"index", "clip", "error"} instead.
     """
 
-    def __init__(self, clips, stored_size, sample_rate, frame_step, misalignment=0.0, seed=0, cache_gb=0.0):
+    def __init__(self, clips, stored_size, sample_rate, frame_step, misalignment=0.0, seed=0, cache_gb=0.0,
+                 annotated=False):  # fmt: skip
         self.clips, self.size, self.rate, self.step = clips, stored_size, sample_rate, frame_step
-        self.misalignment, self.seed = misalignment, seed
+        self.misalignment, self.seed, self.annotated = misalignment, seed, annotated
         self.cache = ClipCache(len(clips), cache_gb) if cache_gb > 0 else None
 
     def __len__(self):
@@ -51,7 +53,7 @@ class Pairs(Dataset):
             time, frame, sound = self._read(index, float(draws[0]), shift)
         except ClipError as error:
             return {"index": index, "clip": error.clip, "error": str(error)}
-        return {"index": index, "time": time, "frame": frame, "sound": sound, "draws": draws}
+        return sample(frame, sound, index, time, draws)
 
     def _read(self, index, share, shift):
         """One sample from the cache or from disk; both give the same."""
@@ -59,6 +61,8 @@ class Pairs(Dataset):
         if kept is None:
             with self.clips.open(index) as clip:
                 times = instants(clip.first, clip.last, self.step)
+                if self.annotated:
+                    times = [t for t in self.clips.annotated(index) if clip.first <= t <= clip.last] or times
                 if not (self.cache and self.cache.worth_filling(index)):
                     time = times[int(share * len(times))]
                     return time, clip.frame(time, self.size), clip.sound(time + shift, self.rate)
@@ -69,6 +73,12 @@ class Pairs(Dataset):
         time = first + position * self.step
         start = min(max(round((time + shift - SECOND / 2) * self.rate), 0), len(sound) - self.rate)
         return time, frames[position], sound[start : start + self.rate]
+
+
+def sample(frame, sound, index=0, time=0.0, draws=None):
+    """An item of `Pairs` from a frame (S, S, 3) uint8 and its second of sound (R,) int16, for `collate`."""
+    draws = np.zeros(DRAWS, np.float32) if draws is None else draws
+    return {"index": index, "time": time, "frame": frame, "sound": sound, "draws": draws}
 
 
 def instants(first, last, step):

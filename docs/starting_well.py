@@ -21,11 +21,11 @@ import train_AVENet
 from models import AVENet
 from utils.log import read_log
 
-PLAIN = {"train.lr_fc3": "1", "train.start_from_data": "false", "train.negatives": "one", "augment.ramp": "0"}
-STARTS = (  # name, slope and bias of fc3's logit (None: PyTorch's random start), settings
+PLAIN = {"train.lr_decision": "1", "train.start_from_data": "false", "train.negatives": "one", "augment.ramp": "0"}
+STARTS = (  # name, slope of fc3's logit over the distance and its bias, settings
     ("fc3 as PyTorch starts it, wrong sign", (0.6, 0.0), PLAIN),
     ("fc3 as PyTorch starts it, right sign", (-0.6, 0.0), PLAIN),
-    ("steep slope: 12 (1.2 - d), fc3 20 times faster", (-12.0, 14.4), PLAIN | {"train.lr_fc3": "20"}),
+    ("steep slope: 12 (1.2 - d), fc3 20 times faster", (-12.0, 14.4), PLAIN | {"train.lr_decision": "20"}),
     ("and start from data", (-12.0, 14.4), {"train.negatives": "one", "augment.ramp": "0"}),
     ("and all mismatches of the batch", (-12.0, 14.4), {"augment.ramp": "0"}),
     ("and augmentation that grows (shipped)", (-12.0, 14.4), {}),

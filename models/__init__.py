@@ -1,18 +1,15 @@
 """The nets: pure `nn.Module`s with explicit arguments. They import torch only (and the error for a name
 that isn't there).
 
-Every net answers the same four calls, so one training step and one evaluation serve them all:
-
-    embed_frames(frames)        (B, 3, H, W) float          -> (B, dim)
-    embed_sounds(spectrograms)  (B, 1, F, T) float          -> (B, dim)
-    pair_logits(v, a)           (N, dim), (M, dim)          -> (N, M): logit that frame n and sound m belong together
-    forward(frames, spectrograms)                           -> v (B, dim), a (B, dim), logits (B, B)
+Every net answers the calls of `models.net.AVCNet`, so one training step and one evaluation serve them all.
 """
 
 from models.avenet import AVENet
+from models.avolnet import AVOLNet
+from models.l3net import L3Net
 from utils.errors import UserError
 
-MODELS = {"AVENet": AVENet}
+MODELS = {"AVENet": AVENet, "AVOLNet": AVOLNet, "L3Net": L3Net}
 
 
 def build(config):

@@ -5,9 +5,10 @@ import torch.nn.functional as F
 from torch import nn
 
 from models.encoders import Encoder
+from models.net import AVCNet, max_pooled, standardise
 
 
-class AVENet(nn.Module):
+class AVENet(AVCNet):
     """Two encoders, two 128-D unit vectors, and a decision that sees nothing but the distance between them.
 
     Each branch: `Encoder`, global max pool, fc1 (8 * width -> dim), ReLU, fc2 (dim -> dim), L2 norm. The Euclidean
@@ -18,6 +19,8 @@ class AVENet(nn.Module):
         dim: dimensions of the embedding; 128 is the paper's.
         dropout: share of the pooled features dropped in training; the paper uses none.
     """
+
+    decision = "fc3"
 
     def __init__(self, width=64, dim=128, dropout=0.0):
         super().__init__()
@@ -51,7 +54,7 @@ class AVENet(nn.Module):
         return F.normalize(self._head(self.audio(spectrograms), self.audio_fc1, self.audio_fc2), dim=1)
 
     def _head(self, features, fc1, fc2):
-        pooled = features.amax(dim=(2, 3)).float()  # (B, 8 * width): global max pool
+        pooled = max_pooled(features)  # (B, 8 * width)
         # The head is tiny and ends in differences of nearly equal numbers: keep it in float32 under autocast.
         with torch.autocast(pooled.device.type, enabled=False):
             return fc2(F.relu(fc1(self.dropout(pooled))))  # (B, dim)
@@ -69,24 +72,11 @@ class AVENet(nn.Module):
 
         The difference of fc3's two outputs: a sigmoid of it is the paper's two-way softmax.
         """
-        return self.slope() * self.distances(v, a) + (self.fc3.bias[1] - self.fc3.bias[0])
+        return -self.slope() * self.distances(v, a) + (self.fc3.bias[1] - self.fc3.bias[0])
 
     def slope(self):
-        """By how much the logit changes with the distance, a scalar tensor; negative, or matches mean far apart."""
-        return self.fc3.weight[1, 0] - self.fc3.weight[0, 0]
-
-    def parameter_groups(self, lr_fc3):
-        """Optimizer groups: fc3, two numbers on which all depends, learns `lr_fc3` times faster than the rest."""
-        body = [p for name, p in self.named_parameters() if not name.startswith("fc3.")]
-        return [
-            {"params": body, "lr_scale": 1.0},
-            {"params": list(self.fc3.parameters()), "lr_scale": lr_fc3, "weight_decay": 0.0},
-        ]
-
-    def forward(self, frames, spectrograms):
-        """Embed B clips once and score all pairs: -> v (B, dim), a (B, dim), logits (B, B); matches on the diagonal."""
-        v, a = self.embed_frames(frames), self.embed_sounds(spectrograms)
-        return v, a, self.pair_logits(v, a)
+        """By how much the logit grows as the distance shrinks, a scalar tensor."""
+        return self.fc3.weight[0, 0] - self.fc3.weight[1, 0]
 
     @torch.no_grad()
     def start_from_data(self, frames, spectrograms):
@@ -103,7 +93,4 @@ class AVENet(nn.Module):
             (self.vision, self.vision_fc1, self.vision_fc2, frames),
             (self.audio, self.audio_fc1, self.audio_fc2, spectrograms),
         ):
-            out = fc2(F.relu(fc1(encoder(inputs).amax(dim=(2, 3)).float())))  # (B, dim)
-            mean, deviation = out.mean(0), out.std(0).clamp(min=1e-6)
-            fc2.weight.div_(deviation[:, None])
-            fc2.bias.sub_(mean).div_(deviation)
+            standardise(fc2, fc2(F.relu(fc1(max_pooled(encoder(inputs))))))

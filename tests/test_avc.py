@@ -201,31 +201,36 @@ def test_one_group_scores_the_full_matrix():
 def test_health_equals_a_plain_loop():
     generator = torch.Generator().manual_seed(0)
     v, a = (F.normalize(torch.randn(6, 5, generator=generator) + 0.5, dim=1) for _ in range(2))
-    found = {name: value.item() for name, value in avc.health(v, a, torch.tensor(-3.0)).items()}
+    logits = torch.randn(6, 6, generator=generator)
+    found = {name: value.item() for name, value in avc.health(v, a, logits, torch.tensor(3.0)).items()}
+    plain = {name: value.item() for name, value in avc.health(v, a, logits).items()}
     v, a = v.double().numpy(), a.double().numpy()
     others = [(i, j) for i in range(6) for j in range(6) if i != j]
     assert found == pytest.approx({
+        "logit_spread": np.std(logits.double().numpy(), ddof=1),
         "distance_spread": np.std([np.linalg.norm(x - y) for x in v for y in a], ddof=1),
         "cosine_frames": np.mean([v[i] @ v[j] for i, j in others]),
         "cosine_sounds": np.mean([a[i] @ a[j] for i, j in others]),
         "cosine_pairs": np.mean([v[i] @ a[i] for i in range(6)]) - np.mean([v[i] @ a[j] for i, j in others]),
-        "slope": -3.0,
+        "slope": 3.0,
     }, abs=1e-5)  # fmt: skip
+    # A net that doesn't compare the two vectors has no distances between them to tell of.
+    assert plain == {name: found[name] for name in ("logit_spread", "cosine_frames", "cosine_sounds")}
 
 
-HEALTHY = {"accuracy": 0.8, "distance_spread": 0.3, "cosine_frames": 0.1, "cosine_sounds": 0.1, "slope": -12.0}
+HEALTHY = {"accuracy": 0.8, "logit_spread": 3.0, "cosine_frames": 0.1, "cosine_sounds": 0.1, "slope": 12.0}
 
 
 @pytest.mark.parametrize(
     ("changes", "words"),
     [
-        ({"slope": 0.7}, r"slope is \+0\.70, so a large distance means a match"),
+        ({"slope": -0.7}, r"slope is -0\.70, so unlike means a match"),
         ({"cosine_frames": 0.95}, r"all frames are embedded alike \(cosine 0\.95.*start_from_data"),
         ({"cosine_sounds": 0.95}, r"all sounds are embedded alike \(cosine 0\.95.*start_from_data"),
-        ({"slope": -0.6, "distance_spread": 0.03}, r"differ by 0\.030 and fc3's slope is -0\.60.*lr_fc3"),
+        ({"logit_spread": 0.03}, r"nearly equal \(deviation 0\.030\).*lr_decision"),
         ({}, "tell nothing about each other"),
     ],
-    ids=["sign", "frames alike", "sounds alike", "weak slope", "data"],
+    ids=["sign", "frames alike", "sounds alike", "equal logits", "data"],
 )
 def test_diagnosis_names_the_cause_of_a_stall(changes, words):
     assert re.search(words, avc.diagnose(HEALTHY | {"accuracy": 0.5} | changes))
@@ -256,7 +261,9 @@ def toy_run(steps, start=True, learnable=True):
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()
-        history.append({"accuracy": accuracy, **avc.health(v.detach(), a.detach(), net.slope())})
+        history.append(
+            {"accuracy": accuracy, **avc.health(v.detach(), a.detach(), net.pair_logits(v, a).detach(), net.slope())}
+        )
     return {name: float(np.mean([float(step[name]) for step in history[-20:]])) for name in history[0]}
 
 
@@ -267,5 +274,5 @@ def test_diagnosis_of_real_training_is_silent_when_it_learns_and_right_when_it_d
     assert "belong together" in avc.diagnose(toy_run(60, learnable=False))
 
 
-def test_diagnosis_is_silent_for_nets_without_the_decision_by_distance():
+def test_diagnosis_is_silent_where_nothing_is_known_of_the_net():
     assert avc.diagnose({"accuracy": 0.5}) is None

@@ -253,7 +253,7 @@ OUT_OF_RANGE = {
     "augment.blend": [-0.1, 1], "augment.mix": [-0.1, 1], "augment.ramp": [-0.1, 1.1],
     "model.width": [0, -64], "model.dim": [0, -1], "model.dropout": [-0.1, 1],
     "train.epochs": [0, -1], "train.max_minutes": [-1], "train.batch_size": [1, 0, -2], "train.accumulate": [0],
-    "train.lr": [0, -1], "train.lr_fc3": [0, -1], "train.warmup": [-0.1, 1], "train.weight_decay": [-1],
+    "train.lr": [0, -1], "train.lr_decision": [0, -1], "train.warmup": [-0.1, 1], "train.weight_decay": [-1],
     "train.ema": [-0.1, 1], "train.seed": [-1, 2**40], "train.workers": [-1], "train.validate_every": [0],
     "train.save_every": [0], "train.log_every": [0],
     "eval.batch_size": [0], "eval.k": [0, -30], "eval.group": [1, 0],

@@ -120,7 +120,7 @@ def test_fc3_starts_so_that_a_small_distance_means_a_match():
         logits = net.pair_logits(v, a)
         expected = [[12 * 1.2, 12 * (1.2 - 2)], [12 * (1.2 - math.sqrt(2))] * 2]
         torch.testing.assert_close(logits, torch.tensor(expected), atol=2e-3, rtol=0)
-        assert net.slope().item() == -12
+        assert net.slope().item() == 12
 
 
 def test_forward_scores_all_pairs_of_the_embeddings_with_matches_on_the_diagonal():

@@ -9,6 +9,8 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 
+from utils.errors import UserError
+
 
 def avc_loss(logits, negatives="all"):
     """Cross-entropy of "do these two belong together?", matches and mismatches weighted half each.
@@ -38,31 +40,38 @@ def avc_loss(logits, negatives="all"):
 
 
 @torch.no_grad()
-def health(v, a, slope):
+def health(v, a, logits, slope=None):
     """What tells early whether training is stuck.
 
     Args:
-        v, a: (B, D) embeddings of matching frames and sounds.
-        slope: scalar tensor, by how much the logit changes with the distance; it should be negative.
+        v, a: (B, D) vectors of matching frames and sounds, what retrieval compares.
+        logits: (B, B) of all their pairs.
+        slope: scalar tensor, by how much the logit grows the more alike two vectors are; it should be positive. None
+            where the net doesn't compare the two vectors with each other.
 
     Returns:
-        dict of scalar tensors: distance_spread, the deviation of the distances between all frames and sounds;
-        cosine_frames and cosine_sounds, the mean cosine between different clips; cosine_pairs, the mean cosine of
-        matches minus that of mismatches; slope.
+        dict of scalar tensors: logit_spread, the deviation of the logits; cosine_frames and cosine_sounds, the mean
+        cosine between different clips. With a slope also: distance_spread, the deviation of the distances between all
+        frames and sounds; cosine_pairs, the mean cosine of matches minus that of mismatches; slope.
     """
     count = len(v)
     v, a = F.normalize(v.float(), dim=1), F.normalize(a.float(), dim=1)
-    with torch.autocast(v.device.type, enabled=False):
-        across, frames, sounds = v @ a.T, v @ v.T, a @ a.T
     off = 1 - torch.eye(count, device=v.device)
     pairs = count * (count - 1)
-    return {
-        "distance_spread": (2 - 2 * across).clamp(min=0).sqrt().std(),
-        "cosine_frames": (frames * off).sum() / pairs,
-        "cosine_sounds": (sounds * off).sum() / pairs,
-        "cosine_pairs": across.diagonal().mean() - (across * off).sum() / pairs,
-        "slope": slope.detach(),
-    }
+    with torch.autocast(v.device.type, enabled=False):
+        found = {
+            "logit_spread": logits.float().std(),
+            "cosine_frames": (v @ v.T * off).sum() / pairs,
+            "cosine_sounds": (a @ a.T * off).sum() / pairs,
+        }
+        if slope is not None:
+            across = v @ a.T
+            found |= {
+                "distance_spread": (2 - 2 * across).clamp(min=0).sqrt().std(),
+                "cosine_pairs": across.diagonal().mean() - (across * off).sum() / pairs,
+                "slope": slope.detach(),
+            }
+    return found
 
 
 def diagnose(metrics):
@@ -71,23 +80,39 @@ def diagnose(metrics):
     Args:
         metrics: dict of floats, recent means of a training step's `accuracy` and of `health`.
     """
-    if metrics.get("accuracy", 1.0) > 0.54 or "slope" not in metrics:
+    if metrics.get("accuracy", 1.0) > 0.54 or "logit_spread" not in metrics:
         return None
     start = "training is stuck at chance"
-    if metrics["slope"] > 0:
-        return f"{start}: fc3's slope is {metrics['slope']:+.2f}, so a large distance means a match; start anew"
+    if metrics.get("slope", 1.0) < 0:
+        return f"{start}: the last layer's slope is {metrics['slope']:+.2f}, so unlike means a match; start anew"
     if max(metrics["cosine_frames"], metrics["cosine_sounds"]) > 0.8:
         which = "frames" if metrics["cosine_frames"] > metrics["cosine_sounds"] else "sounds"
         return (
             f"{start}: all {which} are embedded alike (cosine {metrics[f'cosine_{which}']:.2f} between different "
             "clips); start with --train.start_from_data true, or lower --train.lr"
         )
-    if abs(metrics["slope"] * metrics["distance_spread"]) < 0.1:
+    if metrics["logit_spread"] < 0.1:
         return (
-            f"{start}: distances differ by {metrics['distance_spread']:.3f} and fc3's slope is "
-            f"{metrics['slope']:+.2f}, so all logits are nearly equal; raise --train.lr_fc3"
+            f"{start}: all logits are nearly equal (deviation {metrics['logit_spread']:.3f}); start with "
+            "--train.start_from_data true, or raise --train.lr_decision"
         )
     return f"{start}: pictures and sounds tell nothing about each other yet; check that they belong together"
+
+
+def validate(model, found, group, device):
+    """AVC measures of a validation split, with the threshold that fits it best.
+
+    Args:
+        model: a net of `models`. found: what `utils.embedding.embed` returned. group: of `score_groups`.
+
+    Raises:
+        UserError: fewer than two clips.
+    """
+    if not found or len(found[0]) < 2:
+        raise UserError("the validation split has fewer than 2 readable clips: validation needs mismatches")
+    v, a, *_ = found
+    matches, mismatches = score_groups(model.pair_logits, v.to(device), a.to(device), group)
+    return measure(matches, mismatches, calibrate(matches, mismatches))
 
 
 def measure(matches, mismatches, threshold=0.0):

@@ -87,13 +87,15 @@ def load_weights(model, weights, path):
 def init_from(model, path):
     """Start from another net's weights where names and shapes match (`--model.init_from`).
 
+    The net may know the weights under other names: `model.translate`.
+
     Returns:
         list of the names that were taken.
 
     Raises:
         UserError: nothing matches.
     """
-    own, other = model.state_dict(), evaluated_weights(load(path))
+    own, other = model.state_dict(), model.translate(evaluated_weights(load(path)))
     taken = {name: value for name, value in other.items() if name in own and own[name].shape == value.shape}
     if not taken:
         raise UserError(f"no weight of checkpoint {path} fits {type(model).__name__}: check model.name and model.width")

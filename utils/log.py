@@ -16,6 +16,11 @@ FREE_ON_RESUME = (
 )  # fmt: skip
 
 
+def resume_option(parser):
+    """Add `--resume` to a training script's argparse parser."""
+    parser.add_argument("--resume", action="store_true", help="go on with the run in train.run_dir")
+
+
 class Run:
     """An open run directory.
 

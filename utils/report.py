@@ -8,7 +8,8 @@ matplotlib.use("Agg")
 import matplotlib.pyplot as plt
 import numpy as np
 
-from utils.retrieval import DIRECTIONS
+from utils.ontology import clip_relevance
+from utils.retrieval import DIRECTIONS, rank
 
 GOOD, NEAR, FAR = "#2e8b57", "#e0a030", "#c0392b"
 NAMES = {"im-im": "frame to frame", "im-aud": "frame to sound", "aud-im": "sound to frame", "aud-aud": "sound to sound"}
@@ -43,8 +44,31 @@ def table(metrics):
             for prefix, name in (("", f"{direction} ({NAMES[direction]})"), ("random_", "  random")):
                 values = [(found[direction][prefix + m], 1 if m == "median_rank" else 3) for m in measures]
                 lines.append("  " + name.ljust(26) + "".join(f"{value:11.{digits}f}" for value, digits in values))
-        lines.append(f"  ontology {found['ontology']}, gain {found['gain']}")
-    return "\n".join(lines)
+        lines += [f"  ontology {found['ontology']}, gain {found['gain']}", ""]
+    if "localization" in metrics:
+        lines += _localization_lines(metrics["localization"])
+    return "\n".join(lines).rstrip()
+
+
+def _localization_lines(found):
+    """The rows of the table on where the sound comes from, beside always the centre."""
+    rows = [
+        (f"localisation, {found['frames']} frames", None, None),
+        ("  peak on an object that sounds", "peak_accuracy", "centre_accuracy"),
+        ("  cIoU of at least 0.5", "ciou@0.5", "ciou@0.5_centre"),
+        ("  area under cIoU shares", "auc", "auc_centre"),
+    ]
+    if found["two_object_frames"]:
+        rows += [
+            (f"  of {found['two_object_frames']} frames with a silent object too", None, None),
+            ("    peak on the one that sounds", "two_object_accuracy", "two_object_centre"),
+            ("    peak on the silent one", "distractor_accuracy", "distractor_centre"),
+        ]
+    heads = "ours".rjust(8) + "centre".rjust(8)
+    return [
+        name.ljust(40) + (f"{found[ours]:8.3f}{found[plain]:8.3f}" if ours else heads if k == 0 else "")
+        for k, (name, ours, plain) in enumerate(rows)
+    ]
 
 
 def training_curves(log, path):
@@ -80,13 +104,35 @@ def training_curves(log, path):
     _save(figure, path)
 
 
-def retrieved_rows(title, queries, results, names, relevance, stills, sounds, kinds, path):
+def retrieval_figures(v, a, labels, classes, look, out, queries=6, results=7):
+    """A picture for each direction: some queries, spread over the split, and what they retrieve.
+
+    Args:
+        v, a: (N, D) vectors of frames and sounds. labels: list of N lists of mids. classes: an `Ontology`.
+        look: callable (k) -> frame (S, S, 3) uint8, spectrogram (F, T), names of the k-th clip.
+        out: Path of the folder that gets retrieval_DIRECTION.png.
+    """
+    table, kind = clip_relevance(labels, classes)
+    chosen = np.linspace(0, len(labels) - 1, min(queries, len(labels))).round().astype(int)
+    sides, seen = {"im": v, "aud": a}, {}
+    for direction in DIRECTIONS:
+        query, _, target = direction.partition("-")
+        distance = ((sides[query][chosen, None] - sides[target][None]) ** 2).sum(-1)
+        found = rank(-distance, chosen if query == target else None)[:, :results]
+        seen |= {k: look(k) for k in {*chosen.tolist(), *found.ravel().tolist()} - seen.keys()}
+        retrieved_rows(
+            f"{direction} ({NAMES[direction]})", chosen.tolist(), found.tolist(), seen,
+            lambda i, j: int(table[kind[i], kind[j]]), (query, target), out / f"retrieval_{direction}.png",
+        )  # fmt: skip
+
+
+def retrieved_rows(title, queries, results, seen, relevance, kinds, path):
     """Draw one direction: a row per query, its first results beside it, framed by how relevant they are.
 
     Args:
         title: of the figure. queries: list of Q clip places. results: list of Q lists of clip places, best first.
-        names: {place: label names}. relevance: callable (query, result) -> 0..20.
-        stills: {place: (S, S, 3) uint8}. sounds: {place: (F, T) log spectrogram}.
+        seen: {place: (frame (S, S, 3) uint8, log spectrogram (F, T), label names)}.
+        relevance: callable (query, result) -> 0..20.
         kinds: ("im" or "aud", the same of the results): a sound is shown as its spectrogram, the clip's frame small.
         path: of the PNG.
     """
@@ -95,12 +141,13 @@ def retrieved_rows(title, queries, results, names, relevance, stills, sounds, ki
     for row, (query, found) in enumerate(zip(queries, results, strict=True)):
         for column, place in enumerate([query, *found]):
             axis = axes[row, column]
-            _cell(axis, stills[place], sounds[place], kinds[min(column, 1)])
+            still, sound, name = seen[place]
+            _cell(axis, still, sound, kinds[min(column, 1)])
             value = relevance(query, place)
             colour = "#333333" if column == 0 else GOOD if value == 20 else NEAR if value >= 17 else FAR
             for spine in axis.spines.values():
                 spine.set(edgecolor=colour, linewidth=3)
-            axis.set_title(("query: " if column == 0 else "") + names[place], fontsize=7, color=colour, pad=3)
+            axis.set_title(("query: " if column == 0 else "") + name[:24], fontsize=7, color=colour, pad=3)
         for axis in axes[row, 1 + len(found) :]:
             axis.axis("off")
     figure.suptitle(f"{title}: green same class, amber near in the ontology, red far", fontsize=10)

@@ -1,0 +1,14 @@
+"""L3-Net as in the paper's comparison (OtS sec. 3.2): AVE-Net's data and training. Needs a GPU and
+AudioSet-Instruments.
+"""
+
+from dataclasses import replace
+
+from configs import config_AVENet
+
+base = config_AVENet.config
+config = replace(
+    base,
+    model=replace(base.model, name="L3Net"),
+    train=replace(base.train, run_dir="runs/L3Net", lr_decision=1.0),
+)

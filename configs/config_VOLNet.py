@@ -1,0 +1,14 @@
+"""AVOL-Net as in the paper (OtS sec. 5): AVE-Net's data and training, 14 x 14 places. Needs a GPU and
+AudioSet-Instruments.
+"""
+
+from dataclasses import replace
+
+from configs import config_AVENet
+
+base = config_AVENet.config
+config = replace(
+    base,
+    model=replace(base.model, name="AVOLNet"),
+    train=replace(base.train, run_dir="runs/VOLNet", lr_decision=5.0),
+)

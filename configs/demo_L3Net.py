@@ -1,0 +1,12 @@
+"""L3-Net, small: the data, the augmentation and the length of demo_AVENet.py."""
+
+from dataclasses import replace
+
+from configs import demo_AVENet
+
+base = demo_AVENet.config
+config = replace(
+    base,
+    model=replace(base.model, name="L3Net"),
+    train=replace(base.train, run_dir="runs/demo_L3Net", lr_decision=1.0),
+)

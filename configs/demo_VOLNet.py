@@ -1,0 +1,15 @@
+"""AVOL-Net, small: the data, the augmentation and the length of demo_AVENet.py.
+
+From scratch as it stands, or from AVE-Net's weights by `--model.init_from runs/demo_AVENet/best.pt`.
+"""
+
+from dataclasses import replace
+
+from configs import demo_AVENet
+
+base = demo_AVENet.config
+config = replace(
+    base,
+    model=replace(base.model, name="AVOLNet"),
+    train=replace(base.train, run_dir="runs/demo_VOLNet", lr_decision=5.0),
+)

@@ -1,0 +1,56 @@
+"""Training and validation clips of a config as batches: frames and their seconds of sound."""
+
+from dataset.clips import Clips
+from dataset.pairs import EpochBatches, Pairs, in_order, loader, readable
+from utils.errors import UserError
+
+
+class AVCData:
+    """What a training script feeds its net with.
+
+    Args:
+        config: a `Config`.
+        device: of the net; batches are pinned for a GPU.
+
+    Attributes:
+        splits: {"train": Clips, "val": Clips}. steps_per_epoch: updates in an epoch.
+
+    Raises:
+        UserError: a split that can't be opened, or fewer training clips than one update needs.
+    """
+
+    def __init__(self, config, device):
+        data, train = config.data, config.train
+        self.train, self.device = train, device
+        self.splits = {split: Clips(data.root, split, data.on_error) for split in ("train", "val")}
+        instant = (data.stored_size, data.sample_rate, data.frame_step)
+        self.pairs = Pairs(self.splits["train"], *instant, data.misalignment, train.seed, data.cache_gb)
+        held_out = Pairs(self.splits["val"], *instant, cache_gb=data.cache_gb / 4)  # one fixed instant per clip
+        in_turn = in_order(len(held_out), config.eval.batch_size)
+        self._held_out = loader(held_out, in_turn, min(train.workers, 1), device)
+        self._order = EpochBatches(len(self.pairs), train.batch_size, train.seed, multiple=train.accumulate)
+        if not self._order.per_epoch:
+            raise UserError(
+                f"{data.root} has {len(self.pairs)} training clips, fewer than a batch: lower --train.batch_size "
+                f"({train.batch_size}) or --train.accumulate ({train.accumulate})"
+            )
+        self.steps_per_epoch = self._order.per_epoch // train.accumulate
+
+    def batches(self, start, skipped):
+        """Endless training batches from number `start` on; `skipped` (clip, message) hears of unreadable clips."""
+        order = self._order.starting_at(start)
+        return readable(loader(self.pairs, order, self.train.workers, self.device), skipped, smallest=2)
+
+    def first(self, skipped, count=128):
+        """One batch of `count` random training clips, fewer if there aren't as many: for a start from data."""
+        order = EpochBatches(len(self.pairs), min(count, len(self.pairs)), self.train.seed)
+        return next(readable(loader(self.pairs, order, 0), skipped, smallest=2))
+
+    def held_out(self, skipped):
+        """Every validation clip once, at its fixed instant."""
+        return readable(self._held_out, skipped, smallest=0)
+
+    def held_out_boxes(self, places, times):
+        """What is annotated in validation frames: (N,) places in the split, (N,) seconds -> N lists of boxes."""
+        clips = self.splits["val"]
+        return [clips.boxes_at(place, time) for place, time in zip(places.tolist(), times.tolist(), strict=True)]

@@ -1,0 +1,124 @@
+"""AVOL-Net: find the object that sounds, asking only whether frame and sound belong together (OtS sec. 5.1, fig. 6)."""
+
+import torch
+import torch.nn.functional as F
+from torch import nn
+
+from models.encoders import Encoder
+from models.net import AVCNet, max_pooled, standardise
+
+
+class AVOLNet(AVCNet):
+    """A vector for every place of the frame's feature map, and the best place's likeness to the sound's vector.
+
+    Vision: `Encoder`, then fc1 and fc2 as 1 x 1 convolutions conv5 (8 * width -> dim, ReLU) and conv6 (dim -> dim).
+    Audio: as in AVE-Net. No L2 norm, so that background can answer low. The scalar product at every place goes through
+    conv7, one scale and one bias, and a sigmoid; the largest is the answer: corresponding is 1.
+
+    Args:
+        width: channels of the first convolution; 64 is the paper's.
+        dim: dimensions of the vectors; 128 is the paper's.
+        dropout: share of the pooled audio features dropped in training; the paper uses none.
+    """
+
+    decision = "conv7"
+
+    def __init__(self, width=64, dim=128, dropout=0.0):
+        super().__init__()
+        self.vision = Encoder(3, width)
+        self.conv5 = nn.Conv2d(self.vision.channels, dim, 1)
+        self.conv6 = nn.Conv2d(dim, dim, 1)
+        self.audio = Encoder(1, width)
+        self.audio_fc1 = nn.Linear(self.audio.channels, dim)
+        self.audio_fc2 = nn.Linear(dim, dim)
+        self.dropout = nn.Dropout(dropout)
+        self.conv7 = nn.Conv2d(1, 1, 1)
+        # PyTorch's random sign would, half of the time, make the max pool pick the place that fits the sound least.
+        nn.init.ones_(self.conv7.weight)
+        nn.init.zeros_(self.conv7.bias)
+
+    def embed_frames(self, frames):
+        """(B, 3, H, W) normalised frames -> (B, dim, H / 16, W / 16), a vector for every place, float32."""
+        features = self.vision(frames)
+        with torch.autocast(features.device.type, enabled=False):
+            return self.conv6(F.relu(self.conv5(features.float())))
+
+    def embed_sounds(self, spectrograms):
+        """(B, 1, F, T) normalised log spectrograms -> (B, dim), float32."""
+        pooled = max_pooled(self.audio(spectrograms))
+        with torch.autocast(pooled.device.type, enabled=False):
+            return self.audio_fc2(F.relu(self.audio_fc1(self.dropout(pooled))))
+
+    def pair_logits(self, v, a):
+        """(N, dim, h, w), (M, dim) -> (N, M): conv7 of each frame's best scalar product with each sound.
+
+        One product of matrices over all N * h * w places. A sigmoid, which is monotonic, commutes with the maximum.
+        """
+        with torch.autocast(v.device.type, enabled=False):
+            places = v.flatten(2).transpose(1, 2)  # (N, h * w, dim)
+            return self._decide(places @ a.T).amax(1)
+
+    def location_logits(self, v, a):
+        """Where the sound comes from: (N, dim, h, w), (N, dim) of N pairs -> (N, h, w) logits before the max pool."""
+        with torch.autocast(v.device.type, enabled=False):
+            return self._decide(torch.einsum("ndhw,nd->nhw", v, a))
+
+    def _decide(self, products):
+        return self.conv7.weight.view(()) * products + self.conv7.bias
+
+    def slope(self):
+        """conv7's scale, a scalar tensor: below 0 the pool would pick the place that fits the sound least."""
+        return self.conv7.weight.view(())
+
+    def vectors(self, v, a):
+        """The mean over all places, and the sound's vector, L2-normalised: (B, dim) each. Ours: the paper has none."""
+        return F.normalize(v.mean((2, 3)), dim=1), F.normalize(a, dim=1)
+
+    @torch.no_grad()
+    def start_from_data(self, frames, spectrograms):
+        """Spread both embeddings, and set conv7 so that the logits of all pairs of these clips have mean 0 and
+        deviation 1.
+
+        conv6 and fc2 are scaled and shifted to mean 0 and deviation 0.3 in every dimension. From PyTorch's own start all
+        vectors point the same way, the logits of all pairs are equal, and only conv7's bias learns.
+
+        Args:
+            frames, spectrograms: about 100 clips or more, as in `forward`.
+        """
+        self.train()
+        places = self.embed_frames(frames).flatten(2).transpose(1, 2).flatten(0, 1)  # (B * h * w, dim)
+        standardise(self.conv6, places, deviation=0.3)
+        standardise(self.audio_fc2, self.embed_sounds(spectrograms), deviation=0.3)
+        nn.init.ones_(self.conv7.weight)
+        nn.init.zeros_(self.conv7.bias)
+        logits = self(frames, spectrograms)[2]
+        self.conv7.weight.div_(logits.std().clamp(min=1e-6))
+        self.conv7.bias.copy_(-self(frames, spectrograms)[2].mean())
+
+    def translate(self, weights):
+        """AVE-Net's weights for this net: its fc1 and fc2 of the frame are conv5 and conv6; fc3 has no place here."""
+        names = {"vision_fc1": "conv5", "vision_fc2": "conv6"}
+        out = {}
+        for name, value in weights.items():
+            layer, _, kind = name.rpartition(".")
+            if layer in names:
+                name, value = f"{names[layer]}.{kind}", value[..., None, None] if kind == "weight" else value
+            out[name] = value
+        return out
+
+    @torch.no_grad()
+    def start_decision(self, frames, spectrograms, gap=4.0):
+        """Set conv7 for embeddings that are trained already: mean logits +gap / 2 for matches, -gap / 2 for mismatches.
+
+        Args:
+            frames, spectrograms: about 100 clips or more, as in `forward`.
+        """
+        self.eval()
+        nn.init.ones_(self.conv7.weight)
+        nn.init.zeros_(self.conv7.bias)
+        logits = self(frames, spectrograms)[2]
+        on = torch.eye(len(logits), dtype=torch.bool, device=logits.device)
+        match, mismatch = logits[on].mean(), logits[~on].mean()
+        scale = gap / (match - mismatch).clamp(min=1e-3)
+        self.conv7.weight.copy_(scale.view(1, 1, 1, 1))
+        self.conv7.bias.copy_(-scale * (match + mismatch) / 2)

@@ -1,0 +1,85 @@
+"""Train AVOL-Net to find the object that sounds, by telling which frame and sound belong together.
+
+    python train_VOLNet.py --config configs/demo_VOLNet.py --model.init_from runs/demo_AVENet/best.pt
+    python train_VOLNet.py --config configs/demo_VOLNet.py --model.init_from ""       # from scratch
+
+The paper: Objects that Sound, arXiv 1712.06651, section 5. `--help` lists every setting.
+"""
+
+import sys
+
+import torch
+
+from dataset.avc import AVCData
+from dataset.transforms import Transform
+from models import build
+from utils import avc, checkpoint, localization
+from utils.config import parse
+from utils.embedding import embed
+from utils.engine import fit, pick_device, to_device
+from utils.errors import UserError, reported
+from utils.log import Run, resume_option
+
+
+def main(argv=None):
+    args, config, _ = parse(
+        argv if argv is not None else sys.argv[1:], __doc__, resume_option, config_file="configs/config_VOLNet.py"
+    )
+    train, device = config.train, pick_device()
+
+    # Batches of B frames and B seconds of sound; every place of every frame is compared with every sound.
+    data = AVCData(config, device)
+    run = Run(config, args.resume)
+    skipped = run.skip_list(config.data.on_error, data.splits)
+    see, see_val = Transform(config, train=True), Transform(config, train=False)
+
+    # The net: from AVE-Net's weights, or from a start at which it learns (docs/starting_well.md).
+    torch.manual_seed(train.seed)
+    model = build(config.model).to(device)
+    if not hasattr(model, "location_logits"):
+        raise UserError(f"{config.model.name} has no map of places to train: set --model.name AVOLNet")
+    if not run.resumed:
+        first = see_val(to_device(data.first(skipped), device))
+        if config.model.init_from:
+            taken = checkpoint.init_from(model, config.model.init_from)
+            run.say(f"{len(taken)} weights taken from {config.model.init_from}")
+            model.start_decision(*first)
+        elif train.start_from_data:
+            model.start_from_data(*first)
+
+    def step(model, batch):
+        frames, spectrograms = see(batch)  # (B, 3, S, S), (B, 1, F, T)
+        v, a, logits = model(frames, spectrograms)  # (B, D, h, w), (B, D), (B, B)
+        loss, accuracy = avc.avc_loss(logits, train.negatives)
+        return loss, {"accuracy": accuracy, **avc.health(*model.vectors(v, a), logits, model.slope())}
+
+    def evaluate(model):
+        found = embed(model, data.held_out(skipped), see_val, train.precision)
+        metrics = avc.validate(model, found, config.eval.group, device)
+        v, a, places, times = found
+        frames = data.held_out_boxes(places, times)
+        seen = [k for k, entries in enumerate(frames) if any(entry["sounding"] for entry in entries)]
+        if seen:  # for the log only: boxes choose nothing
+            maps = model.location_logits(v[seen].to(device), a[seen].to(device)).cpu()
+            maps = localization.upsample(maps, config.data.frame_size)
+            metrics |= {"peak_accuracy": localization.box_measures(maps, [frames[k] for k in seen])["peak_accuracy"]}
+        return metrics
+
+    result = fit(
+        model,
+        run,
+        groups=model.parameter_groups(train.lr_decision),
+        batches=lambda start: data.batches(start, skipped),
+        steps_per_epoch=data.steps_per_epoch,
+        step=step,
+        evaluate=evaluate,
+        best="auc",  # doesn't depend on the threshold, which drifts
+        diagnose=avc.diagnose,
+    )
+    print(f"best validation AVC: AUC {result['auc']:.3f}, accuracy {result['accuracy']:.3f} (chance 0.5); {run.best}")
+    print(f"next: python eval.py --checkpoint {run.best}")
+
+
+if __name__ == "__main__":
+    with reported():
+        main()
