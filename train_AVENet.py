@@ -45,11 +45,12 @@ def main(argv=None):
         frames, spectrograms = see(batch)  # (B, 3, S, S), (B, 1, F, T)
         v, a, logits = model(frames, spectrograms)  # (B, D), (B, D), (B, B)
         loss, accuracy = avc.avc_loss(logits, train.negatives)
-        return loss, {"accuracy": accuracy, **avc.health(*model.vectors(v, a), logits, model.slope())}
+        own = model.vectors(v, a[: len(v)]), logits[:, : len(v)]
+        return loss, {"accuracy": accuracy, **avc.health(*own, model.slope())}
 
     def evaluate(model):
         found = embed(model, data.held_out(skipped), see_val, train.precision)
-        return avc.validate(model, found, config.eval.group, device)
+        return avc.validate(model, found, config.eval.group, device, data.splits["val"].folder)
 
     result = fit(
         model,

@@ -51,11 +51,12 @@ def main(argv=None):
         frames, spectrograms = see(batch)  # (B, 3, S, S), (B, 1, F, T)
         v, a, logits = model(frames, spectrograms)  # (B, D, h, w), (B, D), (B, B)
         loss, accuracy = avc.avc_loss(logits, train.negatives)
-        return loss, {"accuracy": accuracy, **avc.health(*model.vectors(v, a), logits, model.slope())}
+        own = model.vectors(v, a[: len(v)]), logits[:, : len(v)]
+        return loss, {"accuracy": accuracy, **avc.health(*own, model.slope())}
 
     def evaluate(model):
         found = embed(model, data.held_out(skipped), see_val, train.precision)
-        metrics = avc.validate(model, found, config.eval.group, device)
+        metrics = avc.validate(model, found, config.eval.group, device, data.splits["val"].folder)
         v, a, places, times = found
         frames = data.held_out_boxes(places, times)
         seen = [k for k, entries in enumerate(frames) if any(entry["sounding"] for entry in entries)]

@@ -99,8 +99,10 @@ class Train:
     warmup: float = setting(0.0, "share of the run in which the learning rate rises from 0")
     weight_decay: float = setting(1e-5, "L2 penalty added to the gradient by Adam (OtS sec. 3.3)")
     ema: float = setting(0.0, "decay of the average of the weights that is evaluated and kept; 0 keeps none")
-    negatives: Literal["all", "one"] = setting(
-        "all", "mismatched pairs of a batch: all, weighted to count half; or one for each match (OtS sec. 3.3)"
+    negatives: Literal["all", "one", "off_grid"] = setting(
+        "all",
+        "mismatched pairs of a batch: all, weighted to count half; one for each match (OtS sec. 3.3); off_grid: one, "
+        "its sound cut at any time, the shortcut that the paper warns of, to show it",
     )
     start_from_data: bool = setting(True, "scale and shift the last layers on 128 clips before the first step")
     precision: Literal["auto", "bf16", "fp32"] = setting("auto", "auto: bf16 autocast where the hardware has it")

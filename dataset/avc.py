@@ -24,7 +24,10 @@ class AVCData:
         self.train, self.device = train, device
         self.splits = {split: Clips(data.root, split, data.on_error) for split in ("train", "val")}
         instant = (data.stored_size, data.sample_rate, data.frame_step)
-        self.pairs = Pairs(self.splits["train"], *instant, data.misalignment, train.seed, data.cache_gb)
+        self.pairs = Pairs(
+            self.splits["train"], *instant, data.misalignment, train.seed, data.cache_gb,
+            off_grid=train.negatives == "off_grid",
+        )  # fmt: skip
         held_out = Pairs(self.splits["val"], *instant, cache_gb=data.cache_gb / 4)  # one fixed instant per clip
         in_turn = in_order(len(held_out), config.eval.batch_size)
         self._held_out = loader(held_out, in_turn, min(train.workers, 1), device)

@@ -30,16 +30,19 @@ class Pairs(Dataset):
         seed: of all draws.
         cache_gb: memory for decoded clips, GB; 0 for none.
         annotated: a clip with boxes of sounding objects is looked at when they were drawn; not with a cache.
+        off_grid: an item also has "other", a second of sound cut at any time: the shortcut, see `avc_loss`.
 
     Returns of an item, a dict:
         frame: (stored_size, stored_size, 3) uint8 RGB. sound: (sample_rate,) int16. draws: (DRAWS,) float32 in 0..1.
         index: int. time: of the frame, seconds. A clip that can't be read gives {"index", "clip", "error"} instead.
     """
 
-    def __init__(self, clips, stored_size, sample_rate, frame_step, misalignment=0.0, seed=0, cache_gb=0.0,
-                 annotated=False):  # fmt: skip
+    def __init__(
+        self, clips, stored_size, sample_rate, frame_step, misalignment=0.0, seed=0, cache_gb=0.0, annotated=False,
+        off_grid=False,
+    ):  # fmt: skip
         self.clips, self.size, self.rate, self.step = clips, stored_size, sample_rate, frame_step
-        self.misalignment, self.seed, self.annotated = misalignment, seed, annotated
+        self.misalignment, self.seed, self.annotated, self.off_grid = misalignment, seed, annotated, off_grid
         self.cache = ClipCache(len(clips), cache_gb) if cache_gb > 0 else None
 
     def __len__(self):
@@ -47,13 +50,18 @@ class Pairs(Dataset):
 
     def __getitem__(self, key):
         epoch, index = key
-        draws = np.random.default_rng((self.seed, epoch, index)).random(DRAWS, np.float32)
+        random = np.random.default_rng((self.seed, epoch, index))
+        draws = random.random(DRAWS, np.float32)
         shift = (2 * float(draws[1]) - 1) * self.misalignment
+        other = random.random() if self.off_grid else None
         try:
             time, frame, sound = self._read(index, float(draws[0]), shift)
+            found = sample(frame, sound, index, time, draws)
+            if other is not None:
+                found["other"] = self._sound_anywhere(index, other)
         except ClipError as error:
             return {"index": index, "clip": error.clip, "error": str(error)}
-        return sample(frame, sound, index, time, draws)
+        return found
 
     def _read(self, index, share, shift):
         """One sample from the cache or from disk; both give the same."""
@@ -73,6 +81,11 @@ class Pairs(Dataset):
         time = first + position * self.step
         start = min(max(round((time + shift - SECOND / 2) * self.rate), 0), len(sound) - self.rate)
         return time, frames[position], sound[start : start + self.rate]
+
+    def _sound_anywhere(self, index, share):
+        """A second of sound at any time of the clip, not only around a frame: (rate,) int16."""
+        with self.clips.open(index) as clip:
+            return clip.sound(clip.first + share * (clip.last - clip.first), self.rate)
 
 
 def sample(frame, sound, index=0, time=0.0, draws=None):
@@ -127,12 +140,15 @@ def collate(samples):
 
     Returns:
         dict: frames (B, S, S, 3) uint8, sounds (B, R) int16, draws (B, DRAWS) float32, indices (B,) int64,
-        times (B,) float64, and `errors`: list of (clip id, message) of those that could not be read.
+        times (B,) float64, and `errors`: list of (clip id, message) of those that could not be read. Where the samples
+        have another second of sound, sounds are (2 B, R): those of the frames, then the others.
     """
     good = [sample for sample in samples if "error" not in sample]
     batch = {"errors": [(sample["clip"], sample["error"]) for sample in samples if "error" in sample]}
     for key, name in (("frame", "frames"), ("sound", "sounds"), ("draws", "draws")):
         batch[name] = torch.from_numpy(np.stack([s[key] for s in good])) if good else torch.empty(0)
+    if good and "other" in good[0]:
+        batch["sounds"] = torch.cat([batch["sounds"], torch.from_numpy(np.stack([s["other"] for s in good]))])
     batch["indices"] = torch.tensor([s["index"] for s in good], dtype=torch.int64)
     batch["times"] = torch.tensor([s["time"] for s in good], dtype=torch.float64)
     return batch

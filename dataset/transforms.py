@@ -32,12 +32,14 @@ class Transform:
         self.augment = config.augment if train else None
 
     def __call__(self, batch):
-        """batch: `collate`'s, on any device -> frames (B, 3, S, S) float32, spectrograms (B, 1, F, T) float32."""
+        """batch: `collate`'s, on any device -> frames (B, 3, S, S), spectrograms (B or 2 B, 1, F, T), both float32."""
         draws = _Draws(batch["draws"][:, 2:])  # the first two chose the instant
         augment = self.augment and ramped(self.augment, batch.get("progress", 1.0))
         # Half precision would round colours visibly and be off by more than a unit of log power.
         with torch.autocast(batch["sounds"].device.type, enabled=False):
             frames = prepare_frames(batch["frames"], self.data.frame_size, augment, draws)
+            if len(batch["sounds"]) > len(frames):  # each clip's other second of sound gets the same changes
+                draws.draws = draws.draws.repeat(2, 1)
             return frames, prepare_sounds(batch["sounds"], self.data.sample_rate, self.spec, augment, draws)
 
 

@@ -79,8 +79,8 @@ class AVOLNet(AVCNet):
         """Spread both embeddings, and set conv7 so that the logits of all pairs of these clips have mean 0 and
         deviation 1.
 
-        conv6 and fc2 are scaled and shifted to mean 0 and deviation 0.3 in every dimension. From PyTorch's own start all
-        vectors point the same way, the logits of all pairs are equal, and only conv7's bias learns.
+        conv6 and fc2 are scaled and shifted to mean 0 and deviation 0.3 in every dimension. From PyTorch's own start
+        all vectors point the same way, the logits of all pairs are equal, and only conv7's bias learns.
 
         Args:
             frames, spectrograms: about 100 clips or more, as in `forward`.

@@ -202,8 +202,8 @@ def test_health_equals_a_plain_loop():
     generator = torch.Generator().manual_seed(0)
     v, a = (F.normalize(torch.randn(6, 5, generator=generator) + 0.5, dim=1) for _ in range(2))
     logits = torch.randn(6, 6, generator=generator)
-    found = {name: value.item() for name, value in avc.health(v, a, logits, torch.tensor(3.0)).items()}
-    plain = {name: value.item() for name, value in avc.health(v, a, logits).items()}
+    found = {name: value.item() for name, value in avc.health((v, a), logits, torch.tensor(3.0)).items()}
+    plain = {name: value.item() for name, value in avc.health((v, a), logits).items()}
     v, a = v.double().numpy(), a.double().numpy()
     others = [(i, j) for i in range(6) for j in range(6) if i != j]
     assert found == pytest.approx({
@@ -257,13 +257,12 @@ def toy_run(steps, start=True, learnable=True):
         cause = torch.randn(2, 32, 6)
         frames, sounds = cause[0] @ mix_v, cause[0 if learnable else 1] @ mix_a
         v, a = (F.normalize(branch(x), dim=1) for branch, x in zip(branches, (frames, sounds), strict=True))
-        loss, accuracy = avc.avc_loss(net.pair_logits(v, a))
+        logits = net.pair_logits(v, a)
+        loss, accuracy = avc.avc_loss(logits)
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()
-        history.append(
-            {"accuracy": accuracy, **avc.health(v.detach(), a.detach(), net.pair_logits(v, a).detach(), net.slope())}
-        )
+        history.append({"accuracy": accuracy, **avc.health((v.detach(), a.detach()), logits.detach(), net.slope())})
     return {name: float(np.mean([float(step[name]) for step in history[-20:]])) for name in history[0]}
 
 

@@ -20,16 +20,19 @@ def avc_loss(logits, negatives="all"):
 
     Args:
         logits: (B, B) float; [i, j] is the log-odds that frame i and sound j belong together; matches on the diagonal.
+            With "off_grid" (B, 2 B): to the right those of each clip's other second of sound.
         negatives: "all": every frame with every other clip's sound; "one": frame i with the sound of clip i + 1,
-            a derangement of a batch whose order is random: the paper's one mismatch per match.
+            a derangement of a batch whose order is random: the paper's one mismatch per match. "off_grid": the same
+            with that clip's other second, which was cut at any time, not around a frame. How a sound was cut then
+            gives the answer away: the shortcut that OtS sec. 3.3 warns of, here to be shown, not to be used.
 
     Returns:
         (loss, accuracy): scalars; accuracy is the mean of the share of matches with a logit above 0 and the share of
         mismatches without, so 0.5 is chance also where all logits are equal.
     """
     matches = logits.diagonal()
-    if negatives == "one":
-        mismatches = logits.roll(-1, dims=1).diagonal()
+    if negatives != "all":
+        mismatches = logits[:, -len(logits) :].roll(-1, dims=1).diagonal()
     else:
         count = len(logits)
         # All but the diagonal: drop the first element, then every (count + 1)-th of the rest is on the diagonal.
@@ -40,11 +43,11 @@ def avc_loss(logits, negatives="all"):
 
 
 @torch.no_grad()
-def health(v, a, logits, slope=None):
+def health(vectors, logits, slope=None):
     """What tells early whether training is stuck.
 
     Args:
-        v, a: (B, D) vectors of matching frames and sounds, what retrieval compares.
+        vectors: (v, a), (B, D) each, of matching frames and sounds: what retrieval compares.
         logits: (B, B) of all their pairs.
         slope: scalar tensor, by how much the logit grows the more alike two vectors are; it should be positive. None
             where the net doesn't compare the two vectors with each other.
@@ -54,8 +57,8 @@ def health(v, a, logits, slope=None):
         cosine between different clips. With a slope also: distance_spread, the deviation of the distances between all
         frames and sounds; cosine_pairs, the mean cosine of matches minus that of mismatches; slope.
     """
+    v, a = (F.normalize(side.float(), dim=1) for side in vectors)
     count = len(v)
-    v, a = F.normalize(v.float(), dim=1), F.normalize(a.float(), dim=1)
     off = 1 - torch.eye(count, device=v.device)
     pairs = count * (count - 1)
     with torch.autocast(v.device.type, enabled=False):
@@ -99,17 +102,18 @@ def diagnose(metrics):
     return f"{start}: pictures and sounds tell nothing about each other yet; check that they belong together"
 
 
-def validate(model, found, group, device):
+def validate(model, found, group, device, split):
     """AVC measures of a validation split, with the threshold that fits it best.
 
     Args:
         model: a net of `models`. found: what `utils.embedding.embed` returned. group: of `score_groups`.
+        split: what to call the split in a message.
 
     Raises:
         UserError: fewer than two clips.
     """
     if not found or len(found[0]) < 2:
-        raise UserError("the validation split has fewer than 2 readable clips: validation needs mismatches")
+        raise UserError(f"{split} has fewer than 2 readable clips: validation needs mismatches")
     v, a, *_ = found
     matches, mismatches = score_groups(model.pair_logits, v.to(device), a.to(device), group)
     return measure(matches, mismatches, calibrate(matches, mismatches))
