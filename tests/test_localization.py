@@ -61,8 +61,8 @@ def test_peaks_centres_and_distractors_by_hand():
         [entry(0.7, 0.7, 0.9, 0.9)],  # found, off centre
         [entry(0.4, 0.4, 0.6, 0.6)],  # missed, at the centre
         [entry(0.1, 0.1, 0.3, 0.3), entry(0.6, 0.6, 0.9, 0.9, sounding=False)],  # peak on the silent one
-        [entry(0.1, 0.1, 0.3, 0.3), entry(0.4, 0.4, 0.9, 0.9, sounding=False)],  # found; the centre is on the silent one
-        [entry(0.1, 0.1, 0.6, 0.6), entry(0.4, 0.4, 0.9, 0.9, sounding=False)],  # the centre is on both: it counts as found
+        [entry(0.1, 0.1, 0.3, 0.3), entry(0.4, 0.4, 0.9, 0.9, sounding=False)],  # found; centre on the silent one
+        [entry(0.1, 0.1, 0.6, 0.6), entry(0.4, 0.4, 0.9, 0.9, sounding=False)],  # centre on both: found
         [entry(0.1, 0.1, 0.3, 0.3), entry(0.6, 0.6, 0.9, 0.9, sounding=False)],  # peak on neither
     ]  # fmt: skip
     places = [(0.8, 0.8), (0.1, 0.9), (0.7, 0.7), (0.2, 0.2), (0.2, 0.2), (0.9, 0.1)]
