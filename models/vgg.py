@@ -75,8 +75,8 @@ def _read(path, fetch):
         return torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:  # damage shows in many ways
         raise UserError(
-            f"VGG16's weights in {path} are damaged, or not weights alone ({type(error).__name__}): delete the file and "
-            f"use torchvision's {FILE}"
+            f"VGG16's weights in {path} are damaged, or not weights alone ({type(error).__name__}): put torchvision's "
+            f"file {FILE} in its place"
         ) from None
 
 
