@@ -56,11 +56,10 @@ def fit(x, y, components=128, ridge=1e-6, chunk=8192):
     for start in range(0, len(x), chunk):
         a, b = x[start : start + chunk] - mean_x, y[start : start + chunk] - mean_y  # float64, as the means
         xx, yy, xy = xx + a.T @ a, yy + b.T @ b, xy + a.T @ b
-    whiten_x, whiten_y = (_whitening(cov / (len(x) - 1), ridge, len(x) - 1) for cov in (xx, yy))  # (P, ranks), (Q, ...)
+    whiten_x, whiten_y = (_whitening(cov / (len(x) - 1), ridge) for cov in (xx, yy))  # (P, rank), (Q, rank)
     u, correlations, vt = np.linalg.svd(whiten_x.T @ (xy / (len(x) - 1)) @ whiten_y, full_matrices=False)
-    kept = min(components, len(correlations))
-    weights_x, weights_y = whiten_x @ u[:, :kept], whiten_y @ vt[:kept].T
-    return CCA(mean_x, mean_y, weights_x, weights_y, correlations[:kept])
+    weights_x, weights_y = whiten_x @ u[:, :components], whiten_y @ vt[:components].T
+    return CCA(mean_x, mean_y, weights_x, weights_y, correlations[:components])
 
 
 def project(fitted, x, y):
@@ -89,13 +88,13 @@ def _mean(side, name, chunk):
     return total / len(side)
 
 
-def _whitening(covariance, ridge, most):
-    """(D, D) -> (D, rank): a product with it has the identity as covariance, but for the ridge; rank <= most."""
+def _whitening(covariance, ridge):
+    """(D, D) -> (D, rank): the data's product with it has the identity as covariance, but for the ridge."""
     values, vectors = np.linalg.eigh(covariance)
-    values, vectors = values[::-1][:most], vectors[:, ::-1][:, :most]  # descending
+    values, vectors = values[::-1], vectors[:, ::-1]  # descending
     if values[0] <= 0:
         raise UserError("the embeddings of one side are all the same: CCA has nothing to align")
-    # What is below the rounding error of the largest is no direction, such as a constant or a collinear feature.
+    # What is below the rounding error of the largest is no direction: constant, collinear, beyond N - 1.
     rank = int((values > values[0] * len(covariance) * np.finfo(float).eps).sum())
     mean = values[:rank].sum() / len(covariance)
     return vectors[:, :rank] / np.sqrt(values[:rank] + ridge * mean)
