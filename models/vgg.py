@@ -1,4 +1,4 @@
-"""The VGG16-ImageNet baseline (OtS table 2): what a net trained on labelled pictures makes of a frame."""
+"""The VGG16-ImageNet baseline of retrieval (OtS sec. 4.2): what a net trained on labelled pictures makes of a frame."""
 
 import torch
 import torch.nn.functional as F

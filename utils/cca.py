@@ -35,7 +35,7 @@ def fit(x, y, components=128, ridge=1e-6, chunk=8192):
 
     Args:
         x: (N, P) float. y: (N, Q) float. Row i of both is of the same clip.
-        components: how many to keep; 128 is the paper's (OtS sec. 4). There are fewer where a side has fewer directions
+        components: how many to keep; 128 is the paper's. There are fewer where a side has fewer directions
             that vary: never more than P, Q or N - 1.
         ridge: added to each variance, in units of the side's mean variance. Directions that hardly vary, such as those
             of collinear features, would otherwise be blown up; with plenty of full-rank data it changes nothing that
@@ -65,8 +65,8 @@ def fit(x, y, components=128, ridge=1e-6, chunk=8192):
 def project(fitted, x, y):
     """Scores of both sides, each clip's at unit length, so that a small distance means a large cosine.
 
-    The plain scores: components count alike, whatever their correlation. The paper doesn't say whether it scales
-    them; plain CCA doesn't.
+    The plain scores: components count alike, whatever their correlation. Plain CCA scales nothing, and we found no word
+    of the paper that says otherwise.
 
     Args:
         fitted: a `CCA`. x: (M, P) float. y: (M, Q) float.
