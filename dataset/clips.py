@@ -105,7 +105,115 @@ class Clips:
             yield opened
 
 
-class OpenClip:
+class OpenSound:
+    """One clip's wav, open for reading.
+
+    Attributes:
+        sound_seconds: the length of what is there, whatever the header promises, seconds.
+
+    Raises:
+        ClipError: the file is missing, empty, damaged, silent, or shorter than a second.
+    """
+
+    def __init__(self, clip, audio):
+        self.clip, self.audio_file = clip, audio
+        self._wav = None
+
+    def __enter__(self):
+        try:
+            self._open()
+        except BaseException:
+            self.__exit__()
+            raise
+        return self
+
+    def __exit__(self, *_):
+        if self._wav is not None:
+            self._wav.close()
+
+    def _open(self):
+        self._check(self.audio_file)
+        self._open_sound()
+
+    def _check(self, path):
+        if not path.is_file():
+            raise self._error(path, "is missing")
+        if path.stat().st_size == 0:
+            raise self._error(path, "is empty (0 bytes)")
+
+    def _error(self, path, reason):
+        return ClipError(self.clip, f"{path} {reason}: mend or remove clip {self.clip}, or pass --data.on_error skip")
+
+    def _open_sound(self):
+        try:
+            self._wav = soundfile.SoundFile(self.audio_file)
+        except soundfile.LibsndfileError as error:
+            raise self._error(self.audio_file, f"can't be read as a wav ({error.error_string.strip('.')})") from error
+        self.sound_seconds = self._wav.frames / self._wav.samplerate
+        if self.sound_seconds < SECOND:
+            raise self._error(self.audio_file, f"lasts {self.sound_seconds:.2f} s, shorter than one second")
+
+    def sound(self, time, rate):
+        """The second of sound whose mid-point is `time`: (rate,) int16 mono; other rates are resampled.
+
+        Near the ends of the clip the second is moved inside it. A digitally silent second is real data, a silent
+        clip is an error.
+        """
+        start = min(max(round((time - SECOND / 2) * rate), 0), self._samples(rate) - rate)
+        sound = self._resampled(start, rate, rate)
+        if not sound.any():
+            self._refuse_silence()
+        return sound
+
+    def whole_sound(self, rate):
+        """The whole sound of the clip: (samples,) int16 mono at `rate`."""
+        sound = self._resampled(0, self._samples(rate), rate)
+        if not sound.any():
+            self._refuse_silence()
+        return sound
+
+    def _samples(self, rate):
+        """Samples of the whole sound after resampling."""
+        return self._wav.frames * rate // self._wav.samplerate
+
+    def _resampled(self, start, count, rate):
+        """Samples start..start+count of the sound as if all of it had been resampled to `rate`."""
+        up, down = rate // gcd(rate, self._wav.samplerate), self._wav.samplerate // gcd(rate, self._wav.samplerate)
+        if up == down:
+            return _to_int16(self._read(start, count))
+        # Read some more on either side, so that the resampling filter (10 periods of the lower rate) sees real sound.
+        margin = ceil(10 * max(up, down) / up / down) * down
+        first = (start // up) * down - margin  # native sample that falls on an output sample
+        skip = margin // down * up + start % up
+        native = self._read(first, ceil((skip + count) * down / up) + margin)
+        return _to_int16(resample_poly(native, up, down)[skip : skip + count])
+
+    def _read(self, start, count):
+        """Native samples as (count,) float32 in -1..1, channels averaged; zeros outside the file."""
+        lead = max(-start, 0)
+        try:
+            self._wav.seek(start + lead)
+            found = self._wav.read(
+                max(min(count - lead, self._wav.frames - start - lead), 0), "float32", always_2d=True
+            )
+        except soundfile.LibsndfileError as error:
+            raise self._error(self.audio_file, f"is damaged ({error.error_string.strip('.')})") from error
+        expected = min(count - lead, self._wav.frames - start - lead)
+        if len(found) < expected:
+            raise self._error(self.audio_file, "breaks off before its end")
+        if not np.isfinite(found).all():
+            raise self._error(self.audio_file, "holds samples that are not numbers (NaN or infinite)")
+        out = np.zeros(count, np.float32)
+        out[lead : lead + len(found)] = found.mean(1) if found.shape[1] > 1 else found[:, 0]
+        return out
+
+    def _refuse_silence(self):
+        # As the net would hear it: channels that cancel out, or a murmur below 16 bits, are silence too.
+        if not _to_int16(self._read(0, self._wav.frames)).any():
+            raise self._error(self.audio_file, "is silent from start to end")
+
+
+class OpenClip(OpenSound):
     """One clip's two files, open for reading.
 
     Attributes:
@@ -116,39 +224,19 @@ class OpenClip:
     """
 
     def __init__(self, clip, video, audio):
-        self.clip, self.video_file, self.audio_file = clip, video, audio
-        self._container = self._wav = None
-
-    def __enter__(self):
-        try:
-            for path in (self.video_file, self.audio_file):
-                if not path.is_file():
-                    raise self._error(path, "is missing")
-                if path.stat().st_size == 0:
-                    raise self._error(path, "is empty (0 bytes)")
-            self._open_sound()
-            self._open_video()
-        except BaseException:
-            self.__exit__()
-            raise
-        return self
+        super().__init__(clip, audio)
+        self.video_file, self._container = video, None
 
     def __exit__(self, *_):
-        for file in (self._container, self._wav):
-            if file is not None:
-                file.close()
+        if self._container is not None:
+            self._container.close()
+        super().__exit__()
 
-    def _error(self, path, reason):
-        return ClipError(self.clip, f"{path} {reason}: mend or remove clip {self.clip}, or pass --data.on_error skip")
-
-    def _open_sound(self):
-        try:
-            self._wav = soundfile.SoundFile(self.audio_file)
-        except soundfile.LibsndfileError as error:
-            raise self._error(self.audio_file, f"can't be read as a wav ({error.error_string.strip('.')})") from error
-        self.sound_seconds = self._wav.frames / self._wav.samplerate  # of what is there, whatever the header promises
-        if self.sound_seconds < SECOND:
-            raise self._error(self.audio_file, f"lasts {self.sound_seconds:.2f} s, shorter than one second")
+    def _open(self):
+        for path in (self.video_file, self.audio_file):
+            self._check(path)
+        self._open_sound()
+        self._open_video()
 
     def _open_video(self):
         if _is_cut_short(self.video_file):
@@ -223,65 +311,6 @@ class OpenClip:
     def _picture(self, frame, size):
         return frame.to_ndarray(width=size, height=size, format="rgb24", interpolation="AREA")
 
-    def sound(self, time, rate):
-        """The second of sound whose mid-point is `time`: (rate,) int16 mono; other rates are resampled.
-
-        Near the ends of the clip the second is moved inside it. A digitally silent second is real data, a silent
-        clip is an error.
-        """
-        start = min(max(round((time - SECOND / 2) * rate), 0), self._samples(rate) - rate)
-        sound = self._resampled(start, rate, rate)
-        if not sound.any():
-            self._refuse_silence()
-        return sound
-
-    def whole_sound(self, rate):
-        """The whole sound of the clip: (samples,) int16 mono at `rate`."""
-        sound = self._resampled(0, self._samples(rate), rate)
-        if not sound.any():
-            self._refuse_silence()
-        return sound
-
-    def _samples(self, rate):
-        """Samples of the whole sound after resampling."""
-        return self._wav.frames * rate // self._wav.samplerate
-
-    def _resampled(self, start, count, rate):
-        """Samples start..start+count of the sound as if all of it had been resampled to `rate`."""
-        up, down = rate // gcd(rate, self._wav.samplerate), self._wav.samplerate // gcd(rate, self._wav.samplerate)
-        if up == down:
-            return _to_int16(self._read(start, count))
-        # Read some more on either side, so that the resampling filter (10 periods of the lower rate) sees real sound.
-        margin = ceil(10 * max(up, down) / up / down) * down
-        first = (start // up) * down - margin  # native sample that falls on an output sample
-        skip = margin // down * up + start % up
-        native = self._read(first, ceil((skip + count) * down / up) + margin)
-        return _to_int16(resample_poly(native, up, down)[skip : skip + count])
-
-    def _read(self, start, count):
-        """Native samples as (count,) float32 in -1..1, channels averaged; zeros outside the file."""
-        lead = max(-start, 0)
-        try:
-            self._wav.seek(start + lead)
-            found = self._wav.read(
-                max(min(count - lead, self._wav.frames - start - lead), 0), "float32", always_2d=True
-            )
-        except soundfile.LibsndfileError as error:
-            raise self._error(self.audio_file, f"is damaged ({error.error_string.strip('.')})") from error
-        expected = min(count - lead, self._wav.frames - start - lead)
-        if len(found) < expected:
-            raise self._error(self.audio_file, "breaks off before its end")
-        if not np.isfinite(found).all():
-            raise self._error(self.audio_file, "holds samples that are not numbers (NaN or infinite)")
-        out = np.zeros(count, np.float32)
-        out[lead : lead + len(found)] = found.mean(1) if found.shape[1] > 1 else found[:, 0]
-        return out
-
-    def _refuse_silence(self):
-        # As the net would hear it: channels that cancel out, or a murmur below 16 bits, are silence too.
-        if not _to_int16(self._read(0, self._wav.frames)).any():
-            raise self._error(self.audio_file, "is silent from start to end")
-
 
 def _to_int16(sound):
     return np.clip(np.rint(sound * 32768.0), -32768, 32767).astype(np.int16)
@@ -314,16 +343,26 @@ def _is_cut_short(path):
     return position > size
 
 
-def _read_json(path, is_right, form):
-    """Load a JSON table whose entries all satisfy `is_right(key, value)`, or say what is wrong."""
+def load_json(path, form):
+    """Load any JSON, or say what is wrong with the file, which must hold `form`."""
     try:
-        content = json.loads(path.read_text(encoding="utf-8"))
+        return json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
         raise UserError(f"{path} is missing: it must hold {form}") from None
     except OSError as error:
         raise UserError(f"{path} can't be read ({error.strerror}): it must hold {form}") from None
     except (ValueError, RecursionError) as error:
         raise UserError(f"{path} is not valid JSON ({error}): it must hold {form}") from None
+
+
+def is_file_name(clip):
+    """Whether an id can be the name of a file: what could lead out of the folder is no id."""
+    return isinstance(clip, str) and clip not in ("", ".", "..") and not set(clip) & set("/\\\0")
+
+
+def _read_json(path, is_right, form):
+    """Load a JSON table whose entries all satisfy `is_right(key, value)`, or say what is wrong."""
+    content = load_json(path, form)
     if not isinstance(content, dict):
         raise UserError(f"{path} is not a table: it must hold {form}")
     for key, value in content.items():
@@ -333,9 +372,7 @@ def _read_json(path, is_right, form):
 
 
 def _are_mids(clip, mids):
-    # An id is a file name: what could lead out of the folder is no id.
-    is_name = clip not in ("", ".", "..") and not set(clip) & set("/\\\0")
-    return is_name and isinstance(mids, list) and all(isinstance(mid, str) for mid in mids)
+    return is_file_name(clip) and isinstance(mids, list) and all(isinstance(mid, str) for mid in mids)
 
 
 def _are_boxes(_, boxes):
