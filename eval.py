@@ -35,6 +35,7 @@ def options(parser):
     parser.add_argument("--video", type=int, default=0, metavar="N", help="clips whose maps become a video [0]")
 
 
+@torch.no_grad()
 def main(argv=None):
     args, _, changes = parse(argv if argv is not None else sys.argv[1:], __doc__, options)
     if not args.checkpoint:
