@@ -10,6 +10,21 @@ from models.avenet import AVENet
 from models.encoders import Encoder
 
 
+class Volume(Encoder):
+    """`Encoder` over frames, height and width: (B, 3, T, H, W) -> (B, 8 * width, T / 8, H / 16, W / 16)."""
+
+    def __init__(self, width=64):
+        super().__init__(3, width, dims=3)
+
+    def forward(self, frames):
+        if frames.device.type != "cpu":
+            return super().forward(frames)
+        # In bf16 on a CPU, torch's gradient of the weights of a 3-D convolution over 2 frames is whatever lay in memory
+        # (seen with torch 2.14).
+        with torch.autocast("cpu", enabled=False):
+            return super().forward(frames.float())
+
+
 class AVENetMF(AVENet):
     """AVE+MF: 25 frames go in, the 2-D convolutions become 3-D.
 
@@ -21,7 +36,7 @@ class AVENetMF(AVENet):
     """
 
     def __init__(self, width=64, dim=128, dropout=0.0):
-        super().__init__(width, dim, dropout, vision=Encoder(3, width, dims=3))
+        super().__init__(width, dim, dropout, vision=Volume(width))
 
 
 class TwoStreams(nn.Module):

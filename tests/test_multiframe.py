@@ -107,13 +107,13 @@ def test_a_start_from_data_health_and_groups_are_as_of_avenet(kind):
 
     def alike():
         with torch.no_grad():
-            v, a, _ = net.train()(frames, sounds)
-        return health(v, a, net.slope())
+            v, a, logits = net.train()(frames, sounds)
+        return health(v, a, logits, net.slope())
 
     before = alike()
     net.start_from_data(frames, sounds)
     after = alike()
-    assert before["cosine_frames"] > 0.6 and abs(after["cosine_frames"]) < 0.15 and after["slope"] == -12
+    assert before["cosine_frames"] > 0.6 and abs(after["cosine_frames"]) < 0.15 and after["slope"] == 12
     body, decision = net.parameter_groups(20.0)
     grouped = [id(p) for group in (body, decision) for p in group["params"]]
     assert sorted(grouped) == sorted(id(p) for p in net.parameters())
@@ -131,11 +131,24 @@ def test_every_frame_counts_and_so_does_their_order():
             assert not torch.allclose(plain, net.embed_frames(other), atol=1e-2)
 
 
-@pytest.mark.parametrize("kind", LEADING, ids=lambda kind: kind.__name__)
-def test_under_bf16_autocast_the_encoder_runs_in_bf16_and_the_head_in_float32(kind):
-    net, (frames, sounds) = small(kind).eval(), inputs(kind, 2)
+def test_under_bf16_autocast_the_streams_run_in_bf16_and_the_head_in_float32():
+    net, (frames, sounds) = small(AVENetOF).eval(), inputs(AVENetOF, 2)
     seen = []
     net.vision.register_forward_hook(lambda _, __, out: seen.append(out.dtype))
     with torch.no_grad(), torch.autocast("cpu", torch.bfloat16):
         v, a, logits = net(frames, sounds)
     assert seen == [torch.bfloat16] and v.dtype == a.dtype == logits.dtype == torch.float32
+
+
+def test_on_a_cpu_gradients_of_3d_convolutions_are_right_under_autocast():
+    """In bf16 some are whatever lay in memory: fill it with what shows."""
+    net, (frames, _) = small(AVENetMF), inputs(AVENetMF, 4)
+    found = []
+    for enabled in (False, True):
+        del [torch.full((1000 * k,), 1e20) for k in range(1, 60, 7)][:]
+        net.zero_grad()
+        with torch.autocast("cpu", torch.bfloat16, enabled=enabled):
+            out = net.embed_frames(frames)[:, 0].sum()
+        out.backward()
+        found.append([p.grad.clone() for p in net.vision.parameters()])
+    assert all(torch.allclose(a, b, atol=1e-4) for a, b in zip(*found, strict=True))
