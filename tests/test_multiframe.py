@@ -108,7 +108,7 @@ def test_a_start_from_data_health_and_groups_are_as_of_avenet(kind):
     def alike():
         with torch.no_grad():
             v, a, logits = net.train()(frames, sounds)
-        return health(v, a, logits, net.slope())
+        return health((v, a), logits, net.slope())
 
     before = alike()
     net.start_from_data(frames, sounds)
