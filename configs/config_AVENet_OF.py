@@ -1,6 +1,7 @@
 """AVE+OF of the paper's table 1: AVE-Net on a frame and 10 TV-L1 flow fields. Otherwise as config_AVENet.py.
 
-The first epoch computes the flow and keeps it: the whole clip's at its first visit.
+The first epoch computes the flow and keeps it, a whole clip's at its first visit: at 256 px and 10 s a minute of one
+core with TV-L1, a second with `--data.flow dis`, and up to 33 MB on disk, less what compression saves.
 """
 
 from dataclasses import replace
