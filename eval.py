@@ -13,13 +13,14 @@ import numpy as np
 import torch
 
 from dataset.clips import Clips
+from dataset.flow import kept_flow
 from dataset.pairs import Pairs, collate, in_order, loader, readable, sample
 from dataset.transforms import Transform, prepare_sounds
 from models import build
 from utils import avc, checkpoint, localization, ontology, overlays, report, retrieval
 from utils.config import from_dict, override, parse
 from utils.embedding import embed
-from utils.engine import pick_device
+from utils.engine import channels_last, pick_device
 from utils.errors import UserError, reported
 from utils.log import read_log
 
@@ -46,13 +47,14 @@ def main(argv=None):
     out = Path(args.out or Path(args.checkpoint).parent / f"eval_{args.split}")
     classes = ontology.load(config.eval.ontology)
 
-    model = build(config.model)
+    model = build(config.model, data.flow_fields)
     checkpoint.load_weights(model, checkpoint.evaluated_weights(content), args.checkpoint)
-    model.to(device, memory_format=torch.channels_last)
+    channels_last(model.to(device))
 
     # One fixed instant per clip: embedded once, every measure looks at the same embeddings.
     clips = Clips(data.root, args.split, data.on_error)
-    pairs = Pairs(clips, data.stored_size, data.sample_rate, data.frame_step, annotated=True)
+    motion = {"frames": data.frames, "flow": kept_flow(data, clips)}
+    pairs = Pairs(clips, data.stored_size, data.sample_rate, data.frame_step, annotated=True, **motion)
     skipped = dict(clips.skipped)
 
     def unreadable(clip, message):
@@ -78,7 +80,8 @@ def main(argv=None):
         """The k-th measured clip as pictures show it: frame (S, S, 3) uint8, log spectrogram (F, T), class names."""
         sample = pairs[0, int(places[k])]
         sound = prepare_sounds(torch.from_numpy(sample["sound"])[None], data.sample_rate, config.spectrogram)
-        return sample["frame"], sound[0, 0].numpy(), "; ".join(map(classes.name, labels[k]))
+        frame = sample["frame"] if data.frames == 1 else sample["frame"][data.frames // 2]
+        return frame, sound[0, 0].numpy(), "; ".join(map(classes.name, labels[k]))
 
     metrics = {"model": config.model.name, "split": args.split, "clips": len(places), "skipped": len(skipped)}
     metrics |= {"checkpoint": str(args.checkpoint), "step": content["step"], "data": str(data.root)}

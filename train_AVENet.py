@@ -34,7 +34,7 @@ def main(argv=None):
 
     # The net, and a start from which it learns (docs/starting_well.md).
     torch.manual_seed(train.seed)
-    model = build(config.model).to(device)
+    model = build(config.model, config.data.flow_fields).to(device)
     if config.model.init_from and not run.resumed:
         taken = checkpoint.init_from(model, config.model.init_from)
         run.say(f"{len(taken)} weights taken from {config.model.init_from}")
@@ -42,7 +42,7 @@ def main(argv=None):
         model.start_from_data(*see_val(to_device(data.first(skipped), device)))
 
     def step(model, batch):
-        frames, spectrograms = see(batch)  # (B, 3, S, S), (B, 1, F, T)
+        frames, spectrograms = see(batch)  # (B, 3, S, S) or what the net asks for, (B, 1, F, T)
         v, a, logits = model(frames, spectrograms)  # (B, D), (B, D), (B, B)
         loss, accuracy = avc.avc_loss(logits, train.negatives)
         own = model.vectors(v, a[: len(v)]), logits[:, : len(v)]

@@ -34,6 +34,12 @@ class Data:
     cache_gb: float = setting(
         0.0, "memory for decoded clips, GB: each is decoded once while it lasts; 0 decodes a clip at every visit"
     )
+    frames: int = setting(1, "frames around the instant, 0.04 s apart, that the net sees (OtS: AVE+MF 25)")
+    flow: Literal["none", "tvl1", "dis", "farneback"] = setting(
+        "none", "method of the optical flow that the net sees beside its frame (OtS: AVE+OF tvl1; dis is far faster)"
+    )
+    flow_fields: int = setting(10, "flow fields around the instant, between frames 0.04 s apart (OtS: 10)")
+    flow_dir: str = setting("", "folder where flow is kept, DIR/SPLIT/flow_...; empty: in data.root")
 
 
 @dataclass(frozen=True)
@@ -157,6 +163,20 @@ def validate(config):
         (data.sample_rate >= 1000, "data.sample_rate must be at least 1000 Hz"),
         (data.misalignment >= 0, "data.misalignment must not be negative"),
         (data.cache_gb >= 0, "data.cache_gb must not be negative"),
+        (
+            data.frames >= 8 if model.name == "AVENet_MF" else data.frames == 1,
+            "data.frames must be at least 8 for model.name AVENet_MF, whose pools halve them three times, and 1 for "
+            "every other net",
+        ),
+        (
+            (data.flow != "none") == (model.name == "AVENet_OF"),
+            "data.flow must be tvl1, dis or farneback for model.name AVENet_OF, and none for every other net",
+        ),
+        (data.flow_fields >= 1, "data.flow_fields must be at least 1"),
+        (
+            data.cache_gb == 0 or (data.frames == 1 and data.flow == "none"),
+            "data.cache_gb must be 0 with data.frames above 1 and with data.flow: it keeps single frames",
+        ),
         (0 < spec.hop <= spec.window <= 0.5, "spectrogram.window and .hop need 0 < hop <= window <= 0.5 seconds"),
         (
             spec.window * data.sample_rate <= spec.n_fft,

@@ -1,6 +1,7 @@
 """Training and validation clips of a config as batches: frames and their seconds of sound."""
 
 from dataset.clips import Clips
+from dataset.flow import kept_flow
 from dataset.pairs import EpochBatches, Pairs, in_order, loader, readable
 from utils.errors import UserError
 
@@ -24,11 +25,13 @@ class AVCData:
         self.train, self.device = train, device
         self.splits = {split: Clips(data.root, split, data.on_error) for split in ("train", "val")}
         instant = (data.stored_size, data.sample_rate, data.frame_step)
+        motion = {split: {"frames": data.frames, "flow": kept_flow(data, self.splits[split])} for split in self.splits}
         self.pairs = Pairs(
             self.splits["train"], *instant, data.misalignment, train.seed, data.cache_gb,
-            off_grid=train.negatives == "off_grid",
+            off_grid=train.negatives == "off_grid", **motion["train"],
         )  # fmt: skip
-        held_out = Pairs(self.splits["val"], *instant, cache_gb=data.cache_gb / 4)  # one fixed instant per clip
+        # One fixed instant per clip.
+        held_out = Pairs(self.splits["val"], *instant, cache_gb=data.cache_gb / 4, **motion["val"])
         in_turn = in_order(len(held_out), config.eval.batch_size)
         self._held_out = loader(held_out, in_turn, min(train.workers, 1), device)
         self._order = EpochBatches(len(self.pairs), train.batch_size, train.seed, multiple=train.accumulate)

@@ -21,6 +21,7 @@ from scipy.signal import resample_poly
 from utils.errors import UserError
 
 SECOND = 1.0  # length of the sound that belongs to a frame (OtS sec. 3)
+FRAME = 0.04  # from one frame to the next where several are read, seconds (OtS: 25 a second)
 CLOCK = 1e-4  # time stamps are whole ticks of the video's clock: a time is met by one that is this much later, seconds
 SAME_FRAME = 0.02  # an annotation is of the frame at `time` if it is no farther from it, seconds: half a frame at 25/s
 # Names of the parts ("boxes") that an mp4 consists of.
@@ -218,6 +219,7 @@ class OpenClip(OpenSound):
 
     Attributes:
         first, last: the earliest and the latest time of a frame whose second of sound lies within the clip, seconds.
+        shown_until: the latest time at which a frame is shown, seconds.
 
     Raises:
         ClipError: a file is missing, empty, damaged, silent, without a video stream, or shorter than a second.
@@ -255,7 +257,8 @@ class OpenClip(OpenSound):
             end = float((self._stream.duration + (self._stream.start_time or 0)) * self._stream.time_base)
         else:
             end = (self._container.duration or 0) / av.time_base
-        self.first, self.last = SECOND / 2, min(self.sound_seconds - SECOND / 2, end - 1e-3)
+        self.shown_until = end - 1e-3
+        self.first, self.last = SECOND / 2, min(self.sound_seconds - SECOND / 2, self.shown_until)
         if self.last < self.first:
             raise self._error(self.video_file, f"lasts {end:.2f} s, too short for a second of sound around a frame")
 
@@ -293,6 +296,17 @@ class OpenClip(OpenSound):
             raise self._error(self.video_file, f"breaks off at {shown.time:.2f} s, before its end at {self.last:.2f} s")
         out[done:] = self._picture(shown, size)
         return out
+
+    def moving(self, time, count, size):
+        """`count` frames, FRAME apart, around `time`: (count, size, size, 3) uint8; of an even count one more before.
+
+        Near the ends of the clip they are moved inside it as a whole.
+        """
+        length = (count - 1) * FRAME
+        if self.shown_until < length:
+            raise self._error(self.video_file, f"is shorter than {count} frames ({length:.2f} s)")
+        start = min(max(time - count // 2 * FRAME, 0.0), self.shown_until - length)
+        return self.frames([start + k * FRAME for k in range(count)], size)
 
     def _decoded(self, time):
         """Frames in the order in which they are shown, from the one at `time` or an earlier one on."""

@@ -31,18 +31,22 @@ class Pairs(Dataset):
         cache_gb: memory for decoded clips, GB; 0 for none.
         annotated: a clip with boxes of sounding objects is looked at when they were drawn; not with a cache.
         off_grid: an item also has "other", a second of sound cut at any time: the shortcut, see `avc_loss`.
+        frames: frames around the instant; flow: a `dataset.flow.Flow`, or None. Several or flow: not with a cache.
 
     Returns of an item, a dict:
         frame: (stored_size, stored_size, 3) uint8 RGB. sound: (sample_rate,) int16. draws: (DRAWS,) float32 in 0..1.
         index: int. time: of the frame, seconds. A clip that can't be read gives {"index", "clip", "error"} instead.
+        With several frames, frame is (frames, stored_size, stored_size, 3); with flow, there is also
+        flow: (stored_size, stored_size, 2 * fields) int8, see `dataset.flow`.
     """
 
     def __init__(
         self, clips, stored_size, sample_rate, frame_step, misalignment=0.0, seed=0, cache_gb=0.0, annotated=False,
-        off_grid=False,
+        off_grid=False, frames=1, flow=None,
     ):  # fmt: skip
         self.clips, self.size, self.rate, self.step = clips, stored_size, sample_rate, frame_step
         self.misalignment, self.seed, self.annotated, self.off_grid = misalignment, seed, annotated, off_grid
+        self.frames, self.flow = frames, flow
         self.cache = ClipCache(len(clips), cache_gb) if cache_gb > 0 else None
 
     def __len__(self):
@@ -55,8 +59,8 @@ class Pairs(Dataset):
         shift = (2 * float(draws[1]) - 1) * self.misalignment
         other = random.random() if self.off_grid else None
         try:
-            time, frame, sound = self._read(index, float(draws[0]), shift)
-            found = sample(frame, sound, index, time, draws)
+            time, sight, sound = self._read(index, float(draws[0]), shift)
+            found = sample(sound=sound, index=index, time=time, draws=draws, **sight)
             if other is not None:
                 found["other"] = self._sound_anywhere(index, other)
         except ClipError as error:
@@ -73,14 +77,19 @@ class Pairs(Dataset):
                     times = [t for t in self.clips.annotated(index) if clip.first <= t <= clip.last] or times
                 if not (self.cache and self.cache.worth_filling(index)):
                     time = times[int(share * len(times))]
-                    return time, clip.frame(time, self.size), clip.sound(time + shift, self.rate)
+                    return time, self._sight(clip, time), clip.sound(time + shift, self.rate)
                 kept = times[0], clip.frames(times, self.size), clip.whole_sound(self.rate)
                 self.cache.put(index, *kept)
         first, frames, sound = kept
         position = int(share * len(frames))
         time = first + position * self.step
         start = min(max(round((time + shift - SECOND / 2) * self.rate), 0), len(sound) - self.rate)
-        return time, frames[position], sound[start : start + self.rate]
+        return time, {"frame": frames[position]}, sound[start : start + self.rate]
+
+    def _sight(self, clip, time):
+        """What is seen of an open clip at `time`: {"frame"}, {"frame", "flow"} with flow."""
+        frame = clip.frame(time, self.size) if self.frames == 1 else clip.moving(time, self.frames, self.size)
+        return {"frame": frame, "flow": self.flow(clip, time)} if self.flow else {"frame": frame}
 
     def _sound_anywhere(self, index, share):
         """A second of sound at any time of the clip, not only around a frame: (rate,) int16."""
@@ -88,10 +97,10 @@ class Pairs(Dataset):
             return clip.sound(clip.first + share * (clip.last - clip.first), self.rate)
 
 
-def sample(frame, sound, index=0, time=0.0, draws=None):
+def sample(frame, sound, index=0, time=0.0, draws=None, **flow):
     """An item of `Pairs` from a frame (S, S, 3) uint8 and its second of sound (R,) int16, for `collate`."""
     draws = np.zeros(DRAWS, np.float32) if draws is None else draws
-    return {"index": index, "time": time, "frame": frame, "sound": sound, "draws": draws}
+    return {"index": index, "time": time, "frame": frame, "sound": sound, "draws": draws, **flow}
 
 
 def instants(first, last, step):
@@ -141,11 +150,14 @@ def collate(samples):
     Returns:
         dict: frames (B, S, S, 3) uint8, sounds (B, R) int16, draws (B, DRAWS) float32, indices (B,) int64,
         times (B,) float64, and `errors`: list of (clip id, message) of those that could not be read. Where the samples
-        have another second of sound, sounds are (2 B, R): those of the frames, then the others.
+        have another second of sound, sounds are (2 B, R): those of the frames, then the others. Several frames are
+        (B, T, S, S, 3); flows (B, S, S, 2 * fields) int8 are there if the samples have them.
     """
     good = [sample for sample in samples if "error" not in sample]
     batch = {"errors": [(sample["clip"], sample["error"]) for sample in samples if "error" in sample]}
-    for key, name in (("frame", "frames"), ("sound", "sounds"), ("draws", "draws")):
+    kinds = [("frame", "frames"), ("sound", "sounds"), ("draws", "draws")]
+    kinds += [("flow", "flows")] if good and "flow" in good[0] else []
+    for key, name in kinds:
         batch[name] = torch.from_numpy(np.stack([s[key] for s in good])) if good else torch.empty(0)
     if good and "other" in good[0]:
         batch["sounds"] = torch.cat([batch["sounds"], torch.from_numpy(np.stack([s["other"] for s in good]))])

@@ -17,6 +17,7 @@ FRAME_MEAN, FRAME_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 LOG_MEAN, LOG_STD = -12.0, 4.0
 LOG_FLOOR = 1e-8  # power under which nothing is told apart: -74 dB below a full-scale sine
 EQUAL_RMS = 0.1
+FLOW_STEP = 20 / 127  # of flow kept as int8, pixels: at most 20
 
 
 class Transform:
@@ -32,12 +33,15 @@ class Transform:
         self.augment = config.augment if train else None
 
     def __call__(self, batch):
-        """batch: `collate`'s, on any device -> frames (B, 3, S, S), spectrograms (B or 2 B, 1, F, T), both float32."""
+        """batch: `collate`'s, on any device -> frames (B, 3, S, S), spectrograms (B or 2 B, 1, F, T), both float32.
+
+        Several frames come as (B, 3, T, S, S); flow as further channels of the frame, (B, 3 + 2 * fields, S, S).
+        """
         draws = _Draws(batch["draws"][:, 2:])  # the first two chose the instant
         augment = self.augment and ramped(self.augment, batch.get("progress", 1.0))
         # Half precision would round colours visibly and be off by more than a unit of log power.
         with torch.autocast(batch["sounds"].device.type, enabled=False):
-            frames = prepare_frames(batch["frames"], self.data.frame_size, augment, draws)
+            frames = prepare_frames(batch["frames"], self.data.frame_size, augment, draws, batch.get("flows"))
             if len(batch["sounds"]) > len(frames):  # each clip's other second of sound gets the same changes
                 draws.draws = draws.draws.repeat(2, 1)
             return frames, prepare_sounds(batch["sounds"], self.data.sample_rate, self.spec, augment, draws)
@@ -71,33 +75,65 @@ class _Draws:
 # ---------------------------------------------------------------------------------------------------------- frames
 
 
-def prepare_frames(frames, size, augment=None, draws=None):
-    """Crop, jitter and normalise.
+def prepare_frames(frames, size, augment=None, draws=None, flows=None):
+    """Crop, jitter and normalise. All frames and the flow of a sample are changed alike.
 
     Args:
-        frames: (B, S, S, 3) uint8 RGB.
+        frames: (B, S, S, 3) uint8 RGB, or (B, T, S, S, 3).
         size: side of the result, pixels.
         augment: an `Augment`, or None for the whole frame as it is.
         draws: a callable (low, high) -> (B,) of random numbers; only with `augment`.
+        flows: (B, S, S, 2 * fields) int8 beside one frame, see `dataset.flow`, or None.
 
     Returns:
-        (B, 3, size, size) float32, normalised by FRAME_MEAN and FRAME_STD.
+        (B, 3, size, size) float32, normalised by FRAME_MEAN and FRAME_STD; of several frames (B, 3, T, size, size).
+        With flows (B, 3 + 2 * fields, size, size): their vectors are in pixels of the result.
     """
-    pixels = frames.permute(0, 3, 1, 2).float() / 255  # (B, 3, S, S), channels last in memory
-    if augment is None:
-        if pixels.shape[-1] != size:
-            pixels = F.interpolate(pixels, size=(size, size), mode="bilinear", antialias=True)
-    else:
-        pixels = jitter_colours(warp(pixels, size, augment, draws), augment, draws)
+    count = 1 if frames.ndim == 4 else frames.shape[1]
+    pixels = frames.permute(0, 3, 1, 2) if frames.ndim == 4 else frames.permute(0, 1, 4, 2, 3).flatten(1, 2)
+    pixels = pixels.float() / 255  # (B, 3, S, S), channels last in memory; or (B, T * 3, S, S)
+    theta = None if augment is None else crop(augment, draws)
+    pixels = resample(pixels, size, theta)
+    if count > 1:  # one below the other: what follows sees one tall picture, so that all get the same change
+        pixels = pixels.unflatten(1, (count, 3)).transpose(1, 2).flatten(2, 3)  # (B, 3, T * size, size)
+    if augment is not None:
+        pixels = jitter_colours(pixels, augment, draws, count)
         if augment.blend:
             share = draws(0, augment.blend)[:, None, None, None]
             pixels = (1 - share) * pixels + share * pixels.roll(1, 0)
     mean, std = (pixels.new_tensor(values)[:, None, None] for values in (FRAME_MEAN, FRAME_STD))
-    return (pixels - mean) / std
+    pixels = (pixels - mean) / std
+    if flows is not None:
+        return torch.cat([pixels, prepare_flows(flows, size, theta)], 1)
+    return pixels if frames.ndim == 4 else pixels.unflatten(2, (count, size))
 
 
-def warp(pixels, size, augment, draws):
-    """Random crop, flip, rotation and stretch in one bilinear resampling: (B, 3, S, S) -> (B, 3, size, size)."""
+def prepare_flows(flows, size, theta=None):
+    """Flow as it is between frames that `theta` crops, flips, turns and stretches.
+
+    Neither erasing nor blending reaches it: both are changes of the frame alone.
+
+    Args:
+        flows: (B, S, S, 2 * fields) int8, see `dataset.flow`.
+        size: side of the result, pixels. theta: of `crop`, or None.
+
+    Returns:
+        (B, 2 * fields, size, size) float32, u and v of each field in turn, in pixels of the result.
+    """
+    scale = size / flows.shape[1] * FLOW_STEP
+    vectors = resample(flows.permute(0, 3, 1, 2).float(), size, theta) * scale  # (B, 2 * fields, size, size)
+    if theta is None:
+        return vectors
+    vectors = vectors.unflatten(1, (-1, 2))  # (B, fields, 2, size, size)
+    # Where the frame is continued by its mirror image, motion is mirrored too.
+    mirrored = grid_of(theta, size).abs().permute(0, 3, 1, 2)[:, None] > 1  # (B, 1, 2, size, size)
+    vectors = torch.where(mirrored, -vectors, vectors)
+    # theta leads from places of the result to places of the frame, so its inverse leads their differences back.
+    return torch.einsum("bij,bfjhw->bfihw", torch.linalg.inv_ex(theta[:, :, :2])[0], vectors).flatten(1, 2)
+
+
+def crop(augment, draws):
+    """Random crop, flip, rotation and stretch: (B, 2, 3), from places of the result to places of the frame, -1..1."""
     side = draws(augment.crop_min, augment.crop_max)
     flip = torch.where(draws() < 0, -1.0, 1.0) if augment.flip else torch.ones_like(side)
     angle = draws() * math.radians(augment.rotation)
@@ -107,17 +143,29 @@ def warp(pixels, size, augment, draws):
     cos, sin = torch.cos(angle) * side, torch.sin(angle) * side
     across = torch.stack([cos * stretch * flip, -sin * stretch, x], 1)
     down = torch.stack([sin * flip / stretch, cos / stretch, y], 1)
-    theta = torch.stack([across, down], 1)  # (B, 2, 3)
-    grid = F.affine_grid(theta, (len(pixels), 3, size, size), align_corners=False)
-    return F.grid_sample(pixels, grid, mode="bilinear", padding_mode="reflection", align_corners=False)
+    return torch.stack([across, down], 1)
 
 
-def jitter_colours(pixels, augment, draws):
+def grid_of(theta, size):
+    """The places of the frame that the pixels of the result show: (B, 2, 3) -> (B, size, size, 2), x and y."""
+    return F.affine_grid(theta, (len(theta), 3, size, size), align_corners=False)
+
+
+def resample(pixels, size, theta=None):
+    """The picture that `theta` shows in one bilinear resampling, or the whole: (B, C, S, S) -> (B, C, size, size)."""
+    if theta is not None:
+        grid = grid_of(theta, size)
+        return F.grid_sample(pixels, grid, mode="bilinear", padding_mode="reflection", align_corners=False)
+    if pixels.shape[-1] != size:
+        pixels = F.interpolate(pixels, size=(size, size), mode="bilinear", antialias=True)
+    return pixels
+
+
+def jitter_colours(pixels, augment, draws, count=1):
     """Brightness, saturation, contrast and channel gains as one 3 x 3 matrix and an offset per frame; then erasing.
 
-    Args and returns: (B, 3, H, W) float32 in 0..1.
+    Args and returns: (B, 3, H, W) float32 in 0..1; `count` frames may lie one below the other.
     """
-    count = len(pixels)
     grey = pixels.new_tensor(GREY)
     saturation = 1 + draws() * augment.saturation
     saturation = torch.where(draws(0, 1) < augment.grey, torch.zeros_like(saturation), saturation)
@@ -135,10 +183,10 @@ def jitter_colours(pixels, augment, draws):
     if augment.erase:
         half = draws(0, augment.erase)[:, None, None]
         x, y = draws()[:, None, None], draws()[:, None, None]
-        rows = torch.linspace(-1, 1, out.shape[2], device=out.device)[None, :, None]
+        rows = torch.linspace(-1, 1, out.shape[2] // count, device=out.device).repeat(count)[None, :, None]
         columns = torch.linspace(-1, 1, out.shape[3], device=out.device)[None, None, :]
         hidden = ((rows - y).abs() < half) & ((columns - x).abs() < half)  # (B, H, W)
-        out = torch.where(hidden[:, None], out.mean((2, 3)).view(count, 3, 1, 1), out)
+        out = torch.where(hidden[:, None], out.mean((2, 3)).view(-1, 3, 1, 1), out)
     return out
 
 

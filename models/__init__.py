@@ -7,17 +7,23 @@ Every net answers the calls of `models.net.AVCNet`, so one training step and one
 from models.avenet import AVENet
 from models.avolnet import AVOLNet
 from models.l3net import L3Net
+from models.multiframe import AVENetMF, AVENetOF
 from utils.errors import UserError
 
-MODELS = {"AVENet": AVENet, "AVOLNet": AVOLNet, "L3Net": L3Net}
+MODELS = {"AVENet": AVENet, "AVENet_MF": AVENetMF, "AVENet_OF": AVENetOF, "AVOLNet": AVOLNet, "L3Net": L3Net}
 
 
-def build(config):
+def build(config, flow_fields=10):
     """The net that a `configs.schema.Model` describes, with fresh weights.
+
+    Args:
+        config: a `Model`.
+        flow_fields: of a sample, data.flow_fields; only a net that sees flow asks for it.
 
     Raises:
         UserError: there is no net of that name.
     """
     if config.name not in MODELS:
         raise UserError(f"there is no net {config.name!r}: model.name must be one of {', '.join(MODELS)}")
-    return MODELS[config.name](config.width, config.dim, config.dropout)
+    more = {"flow_fields": flow_fields} if config.name == "AVENet_OF" else {}
+    return MODELS[config.name](config.width, config.dim, config.dropout, **more)

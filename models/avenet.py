@@ -18,13 +18,14 @@ class AVENet(AVCNet):
         width: channels of the first convolution; 64 is the paper's.
         dim: dimensions of the embedding; 128 is the paper's.
         dropout: share of the pooled features dropped in training; the paper uses none.
+        vision: encoder of the frames, with an attribute `channels`; None for one frame's, `Encoder(3, width)`.
     """
 
     decision = "fc3"
 
-    def __init__(self, width=64, dim=128, dropout=0.0):
+    def __init__(self, width=64, dim=128, dropout=0.0, vision=None):
         super().__init__()
-        self.vision = Encoder(3, width)
+        self.vision = Encoder(3, width) if vision is None else vision
         self.vision_fc1 = nn.Linear(self.vision.channels, dim)
         self.vision_fc2 = nn.Linear(dim, dim)
         self.audio = Encoder(1, width)

@@ -13,7 +13,7 @@ class AVCNet(nn.Module):
     A subclass defines `embed_frames`, `embed_sounds`, `pair_logits` and `start_from_data`, and names in `decision` its
     last layer, which turns what was compared into a logit.
 
-        embed_frames(frames)        (B, 3, H, W) float  -> (B, ...)
+        embed_frames(frames)        (B, 3, H, W) float  -> (B, ...); what the frames of other nets are: multiframe.py
         embed_sounds(spectrograms)  (B, 1, F, T) float  -> (B, ...)
         pair_logits(v, a)           (N, ...), (M, ...)  -> (N, M): log-odds that frame n and sound m belong together
         start_from_data(frames, spectrograms)              in training mode, on 100 clips or more, before the first step
@@ -52,8 +52,8 @@ class AVCNet(nn.Module):
 
 
 def max_pooled(features):
-    """Global max pool of a feature map, in float32: (B, C, h, w) -> (B, C)."""
-    return features.amax(dim=(2, 3)).float()
+    """Global max pool of a feature map, in float32: (B, C, h, w), or (B, C, t, h, w) of several frames -> (B, C)."""
+    return features.amax(dim=tuple(range(2, features.ndim))).float()
 
 
 @torch.no_grad()

@@ -20,10 +20,11 @@ def small(seed=0, **settings):
     return AVENet(**{"width": 4, "dim": 16} | settings)
 
 
-def inputs(count, seed=0, side=32):
-    """Random frames and spectrograms."""
+def inputs(count, seed=0, side=32, leading=(3,)):
+    """Random frames, (count, *leading, side, side), and spectrograms."""
     generator = torch.Generator().manual_seed(seed)
-    return torch.randn(count, 3, side, side, generator=generator), torch.randn(count, 1, 48, 32, generator=generator)
+    frames = torch.randn(count, *leading, side, side, generator=generator)
+    return frames, torch.randn(count, 1, 48, 32, generator=generator)
 
 
 def test_layer_outputs_have_the_shapes_of_the_papers_table():
@@ -232,7 +233,7 @@ def test_every_net_answers_the_same_four_calls(name):
     """One training step and one evaluation serve all nets; `width` 4 keeps it quick."""
     torch.manual_seed(0)
     net = build(Model(name=name, width=4)).eval()
-    frames, sounds = inputs(3, side=64)
+    frames, sounds = inputs(3, side=64, leading={"AVENet_MF": (3, 9), "AVENet_OF": (23,)}.get(name, (3,)))
     with torch.no_grad():
         v, a, logits = net(frames, sounds)
         assert torch.equal(v, net.embed_frames(frames)) and torch.equal(a, net.embed_sounds(sounds))

@@ -34,6 +34,17 @@ def to_device(batch, device):
     return {k: v.to(device, non_blocking=True) if torch.is_tensor(v) else v for k, v in batch.items()}
 
 
+def channels_last(model):
+    """Lay out the weights of 2-D convolutions as their kernels are fastest; returns the model.
+
+    `model.to(memory_format=...)` does the same, but refuses a net that has 3-D convolutions too.
+    """
+    for parameter in model.parameters():
+        if parameter.ndim == 4:
+            parameter.data = parameter.data.to(memory_format=torch.channels_last)
+    return model
+
+
 def learning_rate(train, progress):
     """The learning rate at a share `progress` (0..1) of the run.
 
@@ -83,7 +94,7 @@ class _Fit:
     """State of one call of `fit`; all of it is in last.pt."""
 
     def __init__(self, model, run, groups, batches, steps_per_epoch, step, evaluate, best, diagnose):
-        self.model = model.to(memory_format=torch.channels_last)
+        self.model = channels_last(model)
         self.run, self.train, self.batches = run, run.config.train, batches
         self.step_fn, self.evaluate, self.best_name, self.diagnose = step, evaluate, best, diagnose
         self.steps_per_epoch = steps_per_epoch

@@ -1,0 +1,12 @@
+"""AVE+MF, small: 9 frames of 64 px and width 12, on the demo's clips. Sound and training as in demo_AVENet.py."""
+
+from dataclasses import replace
+
+from configs.demo_AVENet import config as one_frame
+
+config = replace(
+    one_frame,
+    data=replace(one_frame.data, frames=9, frame_size=64, stored_size=72, cache_gb=0),
+    model=replace(one_frame.model, name="AVENet_MF", width=12),
+    train=replace(one_frame.train, run_dir="runs/demo_AVENet_MF", epochs=20),
+)

@@ -1,0 +1,368 @@
+"""Optical flow: the right number of pixels, around the right frame, computed once, never a stale or damaged one."""
+
+import sys
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+from helpers import make_clip, numbered, read_number, write_genres
+
+from configs.schema import Augment, Data
+from dataset import flow as F
+from dataset import transforms as T
+from dataset.clips import ClipError, Clips
+from dataset.flow import Flow, kept_flow
+from dataset.pairs import Pairs, collate
+from utils.errors import UserError
+
+SIZE, METHODS = 64, ("tvl1", "dis", "farneback")
+OFF = Augment(crop_min=1.0, crop_max=1.0, flip=False, brightness=0, saturation=0, gain=0)
+
+
+def texture(size=(SIZE, SIZE), seed=0, margin=0):
+    """A smooth random picture, bigger by `margin` on each side: (H, W) uint8."""
+    rough = torch.rand(1, 1, 14, 14, generator=torch.Generator().manual_seed(seed)) * 200 + 20
+    height, width = size[1] + 2 * margin, size[0] + 2 * margin
+    smooth = torch.nn.functional.interpolate(rough, size=(height, width), mode="bicubic")
+    return smooth[0, 0].clamp(0, 255).round().byte().numpy()
+
+
+def moved(dx, dy, size=(SIZE, SIZE), margin=24, seed=0):
+    """The texture moved by (dx, dy) whole pixels, to the right and down."""
+    whole = texture(size, seed, margin)
+    return np.ascontiguousarray(whole[margin - dy : margin - dy + size[1], margin - dx : margin - dx + size[0]])
+
+
+def coloured(grey):
+    """(H, W) -> (H, W, 3)."""
+    return np.repeat(grey[..., None], 3, 2)
+
+
+def always(share):
+    """Draws of one sample that all fall at the same place between their bounds: 0 the lowest, 1 the highest."""
+    return lambda low=-1.0, high=1.0: torch.full((1,), low + (high - low) * share)
+
+
+def make_split(root, clips=3, seconds=1.6):
+    """Clips whose picture moves to the right and back, the first by 1 pixel a frame, the second by 2, ..."""
+    for clip in range(clips):
+        steps = [(clip + 1) * min(k % 12, 12 - k % 12) for k in range(round(seconds * 25))]
+        pictures = [coloured(moved(step, 0)) for step in steps]
+        make_clip(root / "train", f"c{clip}", seconds, 25, (SIZE, SIZE), 2000, pictures=pictures, gop=1)
+    write_genres(root / "train")
+    return Clips(root, "train")
+
+
+@pytest.fixture
+def clips(tmp_path):
+    return make_split(tmp_path / "data")
+
+
+@pytest.fixture
+def counted(monkeypatch):
+    """A list that grows by one with each flow field that is computed."""
+    calls, real = [], F.estimator
+    monkeypatch.setattr(F, "estimator", lambda method: lambda *pair: calls.append(1) or real(method)(*pair))
+    return calls
+
+
+# ---------------------------------------------------------------------------------------------------------- fields
+
+
+@pytest.mark.parametrize("method", METHODS)
+@pytest.mark.parametrize(("dx", "dy"), [(0, 0), (2, 0), (-1, 3), (4, -2)])
+def test_the_flow_of_a_moved_picture_is_its_motion_in_pixels(method, dx, dy):
+    field = F.estimator(method)(moved(0, 0), moved(dx, dy))
+    assert field.shape == (SIZE, SIZE, 2) and field.dtype == np.float32
+    inner = field[12:-12, 12:-12]
+    assert np.abs(np.median(inner, (0, 1)) - (dx, dy)).max() < 0.15
+    assert np.abs(inner - (dx, dy)).mean() < 0.4
+
+
+def test_eight_bits_hold_twenty_pixels():
+    field = np.array([[[0, 0.1], [-3.03, 19.99], [20.0, -20.0], [99, -99]]], np.float32)
+    kept = F.quantised(field)
+    assert kept.dtype == np.int8 and np.abs(kept).max() == 127
+    assert np.abs(kept * T.FLOW_STEP - field.clip(-20, 20)).max() <= T.FLOW_STEP / 2 + 1e-6
+
+
+@pytest.mark.parametrize(
+    ("time", "first"),
+    [(0.8, 15), (0.81, 15), (0.83, 16), (0.52, 8), (1.08, 22), (0.0, 0), (0.12, 0), (1.3, 27), (1.56, 29)],
+)
+def test_the_fields_are_those_around_the_instant_and_lie_inside_the_clip(clips, tmp_path, time, first):
+    """40 frames, 39 fields."""
+    flow = Flow("farneback", SIZE, 10, tmp_path / "flow")
+    with clips.open(0) as clip:
+        fields = flow(clip, time)
+    assert fields.shape == (SIZE, SIZE, 20) and fields.dtype == np.int8
+    with np.load(tmp_path / "flow" / f"flow_farneback_{SIZE}" / "c0.npz") as kept:
+        assert set(kept) == {"about", *map(str, range(39))}
+        assert np.array_equal(fields, np.concatenate([kept[str(k)] for k in range(first, first + 10)], 2))
+
+
+def test_the_middle_field_begins_at_the_frame(tmp_path):
+    """A picture that jumps once: the jump is field 20, from frame 20 to 21, and is seen where it should be."""
+    pictures = [coloured(moved(3 * (k > 20), 0)) for k in range(40)]
+    make_clip(tmp_path / "train", "jump", 1.6, 25, (SIZE, SIZE), 2000, pictures=pictures, gop=1)
+    write_genres(tmp_path / "train")
+    flow = Flow("dis", SIZE, 10, tmp_path)
+    with Clips(tmp_path, "train").open(0) as clip:
+        for frame in range(16, 26):
+            fields = flow(clip, frame * 0.04)
+            strength = np.abs(fields[12:-12, 12:-12, 0::2].astype(int)).mean((0, 1))
+            assert strength.argmax() == 20 - (frame - 5)
+            assert strength.max() > 15 and np.sort(strength)[-2] < 3
+
+
+# ----------------------------------------------------------------------------------------------------------- on disk
+
+
+def test_flow_is_computed_once_and_kept(clips, tmp_path, counted):
+    flow = Flow("dis", SIZE, 10, tmp_path / "flow")
+    with clips.open(0) as clip:
+        ours = flow(clip, 0.8)
+        assert len(counted) == 39
+        path = tmp_path / "flow" / f"flow_dis_{SIZE}" / "c0.npz"
+        written = path.stat().st_mtime_ns
+        again, other = flow(clip, 0.8), flow(clip, 0.6)
+    assert len(counted) == 39 and path.stat().st_mtime_ns == written
+    assert np.array_equal(ours, again) and not np.array_equal(ours, other)
+    assert [p.name for p in path.parent.iterdir()] == ["c0.npz"]  # no half-written file beside it
+    with clips.open(0) as clip:  # another process, another number of fields: the same file
+        fewer = Flow("dis", SIZE, 4, tmp_path / "flow")(clip, 0.8)
+    assert len(counted) == 39 and np.array_equal(fewer, ours[:, :, 6:14])
+
+
+def test_other_methods_and_sizes_have_folders_of_their_own(clips, tmp_path, counted):
+    with clips.open(0) as clip:
+        for method, size in (("dis", SIZE), ("farneback", SIZE), ("dis", 48)):
+            assert Flow(method, size, 10, tmp_path / "flow")(clip, 0.8).shape == (size, size, 20)
+    assert len(counted) == 3 * 39
+    assert {p.name for p in (tmp_path / "flow").iterdir()} == {"flow_dis_64", "flow_farneback_64", "flow_dis_48"}
+
+
+def damage_bits(path):
+    content = bytearray(path.read_bytes())
+    content[len(content) // 3 : len(content) // 3 + 2000] = bytes(2000)
+    path.write_bytes(content)
+
+
+DAMAGE = {
+    "cut short": lambda path: path.write_bytes(path.read_bytes()[:-500]),
+    "empty": lambda path: path.write_bytes(b""),
+    "text": lambda path: path.write_text("not flow"),
+    "other bits": damage_bits,
+    "another form": lambda path: np.savez(path, other=np.zeros(3)),
+    "another size": lambda path: np.savez(
+        path, about=np.load(path)["about"], **{str(k): np.zeros((8, 8, 2), np.int8) for k in range(39)}
+    ),
+    "of another form": lambda path: np.savez(
+        path, **{name: value if name != "about" else "form 0" for name, value in np.load(path).items()}
+    ),
+}
+
+
+@pytest.mark.parametrize("damage", DAMAGE)
+def test_a_damaged_or_stale_file_is_computed_anew(clips, tmp_path, counted, damage):
+    flow = Flow("dis", SIZE, 10, tmp_path / "flow")
+    with clips.open(0) as clip:
+        ours = [flow(clip, time) for time in (0.2, 0.8, 1.4)]
+        DAMAGE[damage](tmp_path / "flow" / f"flow_dis_{SIZE}" / "c0.npz")
+        assert all(np.array_equal(flow(clip, time), field) for time, field in zip((0.2, 0.8, 1.4), ours, strict=True))
+        assert len(counted) == 2 * 39
+        flow(clip, 0.8)
+    assert len(counted) == 2 * 39
+
+
+def test_flow_of_another_video_of_the_same_name_is_not_used(clips, tmp_path, counted):
+    flow = Flow("dis", SIZE, 10, tmp_path / "flow")
+    with clips.open(0) as clip:
+        before = flow(clip, 0.8)
+    (clips.folder / "video" / "c2.mp4").replace(clips.folder / "video" / "c0.mp4")
+    with clips.open(0) as clip:
+        assert not np.array_equal(flow(clip, 0.8), before)
+    assert len(counted) == 2 * 39
+
+
+def test_a_folder_that_cannot_be_written_is_named_at_once(clips, tmp_path):
+    (tmp_path / "file").write_text("")
+    with pytest.raises(UserError, match=r"kept in .*file/train/flow_dis_64 \(.*--data\.flow_dir"):
+        kept_flow(Data(flow="dis", stored_size=SIZE, flow_dir=str(tmp_path / "file")), clips)
+
+
+def test_a_full_disk_stops_with_its_reason_and_leaves_nothing_half_written(clips, tmp_path, monkeypatch):
+    pairs = Pairs(clips, SIZE, 2000, 0.04, flow=Flow("dis", SIZE, 10, tmp_path / "flow"))
+
+    def full(file, **_):
+        file.write(b"half")
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(np, "savez_compressed", full)
+    assert "No space left on device" in pairs[0, 0]["error"] and "--data.flow_dir" in pairs[0, 0]["error"]
+    assert list((tmp_path / "flow" / f"flow_dis_{SIZE}").iterdir()) == []
+
+
+def test_opencv_missing_is_said_in_one_sentence(clips, monkeypatch):
+    F.cv2.cache_clear()
+    F.estimator.cache_clear()
+    monkeypatch.setitem(sys.modules, "cv2", None)
+    with pytest.raises(UserError, match=r"data\.flow needs OpenCV.*pip install opencv-contrib-python-headless"):
+        kept_flow(Data(flow="dis", stored_size=SIZE), clips)
+    assert kept_flow(Data(), clips) is None  # and without flow nobody asks for it
+    F.cv2.cache_clear()
+
+
+def test_flow_lies_beside_the_split_unless_told_otherwise(clips, tmp_path):
+    beside = kept_flow(Data(root=str(tmp_path / "data"), flow="dis", stored_size=SIZE), clips)
+    assert beside.folder == tmp_path / "data" / "train" / "flow_dis_64"
+    elsewhere = kept_flow(Data(flow="dis", stored_size=SIZE, flow_dir=str(tmp_path / "else")), clips)
+    assert elsewhere.folder == tmp_path / "else" / "train" / "flow_dis_64"
+    assert len(Clips(tmp_path / "data", "train")) == 3  # the folder doesn't disturb the split
+
+
+# -------------------------------------------------------------------------------------------------------- samples
+
+
+def test_samples_have_flow_of_their_instant_and_the_frame_sound_and_draws_of_plain_ones(clips, tmp_path):
+    options = dict(stored_size=SIZE, sample_rate=2000, frame_step=0.04, misalignment=0.3, seed=2)
+    flow = Flow("dis", SIZE, 4, tmp_path / "flow")
+    plain, ours = Pairs(clips, **options), Pairs(clips, **options, flow=flow)
+    for key in [(epoch, index) for epoch in range(3) for index in range(3)]:
+        a, b = plain[key], ours[key]
+        assert a.keys() | {"flow"} == b.keys() and all(np.array_equal(a[name], b[name]) for name in a)
+        with clips.open(key[1]) as clip:
+            assert np.array_equal(b["flow"], flow(clip, b["time"]))
+    batch = collate([ours[0, k] for k in range(3)])
+    assert batch["flows"].shape == (3, SIZE, SIZE, 8) and batch["flows"].dtype == torch.int8
+    assert "flows" not in collate([plain[0, k] for k in range(3)])
+
+
+def test_several_frames_are_the_consecutive_ones_around_the_instant(tmp_path):
+    for clip in range(3):
+        pictures = [numbered(64 * clip + k) for k in range(50)]
+        make_clip(tmp_path / "train", f"{clip}", 2.0, 25, rate=2000, pictures=pictures)
+    write_genres(tmp_path / "train")
+    clips = Clips(tmp_path, "train")
+    options = dict(stored_size=32, sample_rate=2000, frame_step=0.04, seed=1)
+    for frames in (25, 9, 8):
+        plain, ours = Pairs(clips, **options), Pairs(clips, **options, frames=frames)
+        for key in [(epoch, index) for epoch in range(20) for index in range(3)]:
+            sample = ours[key]
+            assert sample["frame"].shape == (frames, 32, 32, 3)
+            assert np.array_equal(sample["sound"], plain[key]["sound"]) and sample["time"] == plain[key]["time"]
+            numbers = [read_number(frame) - 64 * key[1] for frame in sample["frame"]]
+            first = min(max(round(sample["time"] * 25) - frames // 2, 0), 50 - frames)
+            assert numbers == list(range(first, first + frames))
+    batch = collate([ours[0, k] for k in range(3)])
+    assert batch["frames"].shape == (3, 8, 32, 32, 3)
+
+
+def test_frames_near_the_ends_are_moved_inside_as_a_whole(tmp_path):
+    make_clip(tmp_path / "train", "a", 1.4, 25, rate=2000)
+    write_genres(tmp_path / "train")
+    with Clips(tmp_path, "train").open(0) as clip:
+        for time, first in ((0.0, 0), (0.4, 0), (0.48, 0), (0.52, 1), (0.8, 8), (0.92, 10), (1.2, 10), (1.39, 10)):
+            assert [read_number(f) for f in clip.moving(time, 25, 32)] == list(range(first, first + 25))
+        with pytest.raises(ClipError, match="shorter than 40 frames"):
+            clip.moving(0.7, 40, 32)
+
+
+# ------------------------------------------------------------------------------------------------------ augmentation
+
+
+def constant(u, v, size=SIZE, fields=2):
+    """Flow of (u, v) pixels everywhere, as the loader gives it: (1, size, size, 2 * fields) int8."""
+    field = F.quantised(np.broadcast_to(np.float32([u, v]), (size, size, 2)))
+    return torch.from_numpy(np.concatenate([field] * fields, 2))[None]
+
+
+CHANGES = {
+    "nothing": ({}, 0.5),
+    "a flip": ({"flip": True}, 0.2),
+    "a zoom into a corner": ({"crop_min": 0.6, "crop_max": 0.6}, 0.8),
+    "a turn": ({"rotation": 40.0}, 0.9),
+    "a stretch": ({"stretch": 0.5}, 0.9),
+    "all together": ({"flip": True, "crop_min": 0.8, "crop_max": 0.8, "rotation": 25.0, "stretch": 0.3}, 0.15),
+    "a frame shrunk": ({"crop_min": 1.3, "crop_max": 1.3}, 0.5),
+}
+
+
+@pytest.mark.parametrize("change", CHANGES)
+@pytest.mark.parametrize("size", [SIZE, 96])
+def test_changed_flow_is_the_flow_of_changed_pictures(change, size):
+    """DIS on the changed pictures is the oracle; draws all fall at one place of their range."""
+    settings, share = CHANGES[change]
+    augment = None if change == "nothing" else replace(OFF, **settings)
+    pictures = [coloured(moved(dx, dy, seed=3)) for dx, dy in ((0, 0), (3, -1))]
+    field = F.estimator("dis")(pictures[0][..., 0], pictures[1][..., 0])
+    flows = torch.from_numpy(F.quantised(field))[None]
+    seen = [T.prepare_frames(torch.from_numpy(p)[None], size, augment, always(share), flows) for p in pictures]
+    assert seen[0].shape == (1, 5, size, size)
+    grey = [((s[0, 0] * T.FRAME_STD[0] + T.FRAME_MEAN[0]) * 255).clamp(0, 255).byte().numpy() for s in seen]
+    oracle = F.estimator("dis")(*map(np.ascontiguousarray, grey))
+    inner = slice(size // 4, -size // 4)
+    ours = seen[0][0, 3:].permute(1, 2, 0).numpy()[inner, inner]
+    assert np.abs(np.median(ours - oracle[inner, inner], (0, 1))).max() < 0.25
+    assert np.abs(ours).max() > 1
+
+
+def changed_constant(augment, share, size=SIZE):
+    """Flow of 4 pixels to the right and 2 up, changed: (4, size, size)."""
+    black = torch.zeros(1, SIZE, SIZE, 3, dtype=torch.uint8)
+    return T.prepare_frames(black, size, augment, always(share), constant(4, -2))[0, 3:]
+
+
+def near(*wanted):
+    return pytest.approx(list(wanted) * 2, abs=T.FLOW_STEP)
+
+
+def test_a_flip_negates_u_and_a_zoom_scales_both():
+    def vectors(*arguments):
+        return changed_constant(*arguments)[:, 16:-16, 16:-16].mean((1, 2)).tolist()
+
+    assert vectors(None, 0.5) == near(4, -2)
+    assert vectors(None, 0.5, 2 * SIZE) == near(8, -4)  # in pixels of the result
+    assert vectors(replace(OFF, flip=True), 0.2) == near(-4, -2)
+    assert vectors(replace(OFF, crop_min=0.5, crop_max=0.5), 0.5) == near(8, -4)
+
+
+@pytest.mark.parametrize(
+    ("row", "column", "u", "v"), [(32, 32, 2, -1), (32, 5, -2, -1), (32, 60, -2, -1), (5, 32, 2, 1), (5, 5, -2, 1)]
+)
+def test_beyond_the_frames_edge_motion_is_mirrored_with_the_picture(row, column, u, v):
+    shrunk = changed_constant(replace(OFF, crop_min=2.0, crop_max=2.0), 0.5)
+    assert shrunk[:, row, column].tolist() == near(u, v)
+
+
+def test_colours_erasing_and_blending_leave_the_flow_alone():
+    colours = replace(OFF, brightness=0.4, saturation=0.5, contrast=0.4, channel_gain=0.3, erase=0.5, blend=0.5)
+    assert torch.equal(changed_constant(colours, 0.9), changed_constant(OFF, 0.9))
+
+
+def test_all_frames_of_a_sample_are_changed_alike():
+    """Eight times the same picture comes out as eight times what becomes of the picture alone."""
+    everything = replace(
+        OFF, crop_min=0.6, crop_max=0.9, flip=True, rotation=20, stretch=0.3, brightness=0.3, contrast=0.4,
+        saturation=0.5, channel_gain=0.3, grey=0.3, erase=0.5, blend=0.3,
+    )  # fmt: skip
+    pictures = torch.randint(0, 256, (6, 40, 40, 3), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
+    columns = torch.rand(40, 6, generator=torch.Generator().manual_seed(1))
+
+    def draws():
+        left = iter(columns)
+        return lambda low=-1.0, high=1.0: low + (high - low) * next(left)
+
+    for augment in (None, everything):
+        alone = T.prepare_frames(pictures, 32, augment, draws())  # (6, 3, 32, 32)
+        several = T.prepare_frames(pictures[:, None].repeat(1, 8, 1, 1, 1), 32, augment, draws())
+        assert several.shape == (6, 3, 8, 32, 32)
+        assert torch.allclose(several, alone[:, :, None].expand_as(several), atol=1e-4)
+
+
+def test_frames_keep_their_order():
+    pictures = torch.from_numpy(np.stack([numbered(k, (48, 48)) for k in range(9)]))[None]
+    out = T.prepare_frames(pictures, 32)  # (1, 3, 9, 32, 32)
+    shown = out * torch.tensor(T.FRAME_STD)[:, None, None, None] + torch.tensor(T.FRAME_MEAN)[:, None, None, None]
+    assert [read_number(frame * 255) for frame in shown[0].permute(1, 2, 3, 0).numpy()] == list(range(9))
