@@ -1,10 +1,13 @@
 """Measure a checkpoint on a split: correspondence, retrieval in four directions, localisation; numbers and pictures.
 
     python eval.py --checkpoint runs/demo_AVENet/best.pt
+    python eval.py --checkpoint runs/demo_L3Net/best.pt --tasks retrieval --baselines cca
+    python eval.py --checkpoint runs/demo_VOLNet/best.pt --benchmark vggss --data.root FOLDER
 
 The net and its settings come from the checkpoint; any setting can be overridden (`--data.root DIR`).
 """
 
+import dataclasses
 import json
 import sys
 from pathlib import Path
@@ -12,12 +15,13 @@ from pathlib import Path
 import numpy as np
 import torch
 
+from dataset.benchmarks import BENCHMARKS, Stills
 from dataset.clips import Clips
 from dataset.flow import kept_flow
 from dataset.pairs import Pairs, collate, in_order, loader, readable, sample
 from dataset.transforms import Transform, prepare_sounds
 from models import build
-from utils import avc, checkpoint, localization, ontology, overlays, report, retrieval
+from utils import avc, cca, checkpoint, localization, ontology, overlays, report, retrieval
 from utils.config import from_dict, override, parse
 from utils.embedding import embed
 from utils.engine import channels_last, pick_device
@@ -25,6 +29,7 @@ from utils.errors import UserError, reported
 from utils.log import read_log
 
 TASKS = ("avc", "retrieval", "localization")
+BASELINES = ("cca", "vgg16", "vgg16+cca")
 
 
 def options(parser):
@@ -32,6 +37,13 @@ def options(parser):
     parser.add_argument("--split", default="test", help="which split to measure [test]")
     parser.add_argument("--out", metavar="DIR", help="where the results go [eval_SPLIT beside the checkpoint]")
     parser.add_argument("--tasks", nargs="+", choices=TASKS, default=TASKS, help="what to measure [all that applies]")
+    parser.add_argument(
+        "--baselines", nargs="+", choices=BASELINES, default=(), help="retrieval rows beside the net's own:\n"
+        "cca: its features, aligned by a CCA fitted on train\nvgg16: VGG16's features of the frames\n"
+        "vgg16+cca: those and the net's sounds, aligned",
+    )  # fmt: skip
+    parser.add_argument("--vgg16", metavar="FILE", default="imagenet", help="VGG16's weights [downloaded, 528 MB]")
+    parser.add_argument("--benchmark", choices=BENCHMARKS, help="data.root is this benchmark: localisation only")
     parser.add_argument("--pictures", type=int, default=200, metavar="N", help="clips whose map is drawn [200]")
     parser.add_argument("--video", type=int, default=0, metavar="N", help="clips whose maps become a video [0]")
 
@@ -44,71 +56,67 @@ def main(argv=None):
     content = checkpoint.load(args.checkpoint)
     config = override(from_dict(content.get("config")), changes)
     data, device = config.data, pick_device()
-    out = Path(args.out or Path(args.checkpoint).parent / f"eval_{args.split}")
+    split = args.benchmark or args.split
+    out = Path(args.out or Path(args.checkpoint).parent / f"eval_{split}")
     classes = ontology.load(config.eval.ontology)
 
     model = build(config.model, data.flow_fields)
     checkpoint.load_weights(model, checkpoint.evaluated_weights(content), args.checkpoint)
     channels_last(model.to(device))
+    localizes = "localization" in args.tasks and hasattr(model, "location_logits")
 
     # One fixed instant per clip: embedded once, every measure looks at the same embeddings.
-    clips = Clips(data.root, args.split, data.on_error)
-    motion = {"frames": data.frames, "flow": kept_flow(data, clips)}
-    pairs = Pairs(clips, data.stored_size, data.sample_rate, data.frame_step, annotated=True, **motion)
+    if args.benchmark:
+        if not localizes:
+            raise UserError(f"--benchmark {split} measures localisation, and {config.model.name} has no map of places")
+        clips = BENCHMARKS[split](data.root, data.on_error)
+        pairs = Stills(clips, data.stored_size, data.sample_rate)
+    else:
+        clips, pairs = open_split(config, split)
+    out_folder(out)
     skipped = dict(clips.skipped)
-
-    def unreadable(clip, message):
-        if data.on_error == "stop":
-            raise UserError(message)
-        skipped[clip] = message
-
-    try:
-        out.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise UserError(f"results can't be written to {out} ({error.strerror}): name another --out") from None
-
-    batches = loader(pairs, in_order(len(pairs), config.eval.batch_size), config.train.workers, device)
-    see = Transform(config, train=False)
-    found = embed(model, readable(batches, unreadable, smallest=0), see, config.train.precision)
-    if not found or len(found[0]) < 2:
-        raise UserError(f"{clips.folder} has fewer than 2 readable clips: measuring needs mismatches")
-    v, a, places, times = found
-    labels = [clips.labels[place] for place in places.tolist()]
+    v, a, places, times = embedded(model, pairs, config, skipped)
+    places, times = places.tolist(), times.tolist()
+    labels = [clips.labels[place] if not args.benchmark else [] for place in places]
     warn_of_unknown(labels, classes)
 
     def look(k):
-        """The k-th measured clip as pictures show it: frame (S, S, 3) uint8, log spectrogram (F, T), class names."""
-        sample = pairs[0, int(places[k])]
-        sound = prepare_sounds(torch.from_numpy(sample["sound"])[None], data.sample_rate, config.spectrogram)
-        frame = sample["frame"] if data.frames == 1 else sample["frame"][data.frames // 2]
-        return frame, sound[0, 0].numpy(), "; ".join(map(classes.name, labels[k]))
+        """The k-th measured clip as pictures show it: frame (S, S, 3) uint8, log spectrogram (F, T), names."""
+        found = pairs[0, places[k]]
+        sound = prepare_sounds(torch.from_numpy(found["sound"])[None], data.sample_rate, config.spectrogram)
+        frame = found["frame"] if data.frames == 1 else found["frame"][data.frames // 2]
+        return frame, sound[0, 0].numpy(), "; ".join(map(classes.name, labels[k])) or clips.ids[places[k]]
 
-    metrics = {"model": config.model.name, "split": args.split, "clips": len(places), "skipped": len(skipped)}
+    metrics = {"model": config.model.name, "split": split, "clips": len(places), "skipped": len(skipped)}
     metrics |= {"checkpoint": str(args.checkpoint), "step": content["step"], "data": str(data.root)}
-    if "avc" in args.tasks:
+    if "avc" in args.tasks and not args.benchmark:
         matches, mismatches = avc.score_groups(model.pair_logits, v.to(device), a.to(device), config.eval.group)
         metrics["avc"] = avc.measure(matches, mismatches, content["metrics"].get("threshold", 0.0))
-    if "retrieval" in args.tasks:
+    if "retrieval" in args.tasks and not args.benchmark:
         vectors = [side.numpy() for side in model.vectors(v, a)]
-        metrics["retrieval"] = retrieval.four_directions(*vectors, labels, classes, config.eval.k, config.eval.gain)
+        judge = (labels, classes, config.eval.k, config.eval.gain)
+        metrics["retrieval"] = retrieval.four_directions(*vectors, *judge)
         report.retrieval_figures(*vectors, labels, classes, look, out)
-    if "localization" in args.tasks and hasattr(model, "location_logits"):
+        if args.baselines:
+            metrics["retrieval"]["baselines"] = baselines(args, model, config, vectors, judge)
+    if localizes:
         # The logits of each frame's places with its own sound; where objects are annotated they can be judged.
         maps = model.location_logits(v.to(device), a.to(device)).cpu().numpy()  # (N, h, w)
-        frames = [clips.boxes_at(place, time) for place, time in zip(places.tolist(), times.tolist(), strict=True)]
-        seen = [k for k, entries in enumerate(frames) if any(entry["sounding"] for entry in entries)]
-        if seen:
-            full = localization.upsample(maps[seen], data.frame_size)
-            metrics["localization"] = localization.box_measures(full, [frames[k] for k in seen])
-
-        def cross(chosen):
-            rows = [model.location_logits(v[[k]].expand(len(chosen), -1, -1, -1).to(device), a[chosen].to(device))
-                    for k in chosen]  # fmt: skip
-            return torch.stack(rows).cpu().numpy()
-
-        overlays.localization_figures(maps, frames, look, cross, out, args.pictures)
-        for k in np.linspace(0, len(maps) - 1, min(args.video, len(maps))).round().astype(int).tolist():
-            film(out / "video" / f"{clips.ids[places[k]]}.mp4", clips, int(places[k]), model, see, config)
+        if args.benchmark:
+            size = data.frame_size
+            frames = [[{"box": box, "sounding": True} for box in clips.boxes[place].tolist()] for place in places]
+            truths = np.stack([clips.truth(place, size) for place in places])
+            measured = localization.ciou_measures(localization.upsample(maps, size), truths)
+            metrics["localization"] = measured | {"frames": len(maps), "dropped_boxes": clips.dropped}
+        else:
+            frames = [clips.boxes_at(place, time) for place, time in zip(places, times, strict=True)]
+            seen = [k for k, entries in enumerate(frames) if any(entry["sounding"] for entry in entries)]
+            if seen:
+                full = localization.upsample(maps[seen], data.frame_size)
+                metrics["localization"] = localization.box_measures(full, [frames[k] for k in seen])
+            for k in np.linspace(0, len(maps) - 1, min(args.video, len(maps))).round().astype(int).tolist():
+                film(out / "video" / f"{clips.ids[places[k]]}.mp4", clips, places[k], model, config)
+        overlays.localization_figures(maps, frames, look, crossed(model, v, a), out, args.pictures)
 
     (out / "metrics.json").write_text(
         json.dumps(metrics | {"skipped_clips": skipped}, indent=2) + "\n", encoding="utf-8"
@@ -121,7 +129,74 @@ def main(argv=None):
     return metrics
 
 
-def film(path, clips, place, model, see, config, fps=25):
+def open_split(config, split):
+    """A split's `Clips` and its `Pairs`, one fixed instant per clip."""
+    data = config.data
+    clips = Clips(data.root, split, data.on_error)
+    motion = {"frames": data.frames, "flow": kept_flow(data, clips)}
+    return clips, Pairs(clips, data.stored_size, data.sample_rate, data.frame_step, annotated=True, **motion)
+
+
+def embedded(model, pairs, config, skipped):
+    """`utils.embedding.embed` of all readable clips; `skipped` {id: reason} gets the others unless they stop it."""
+
+    def unreadable(clip, message):
+        if config.data.on_error == "stop":
+            raise UserError(message)
+        skipped[clip] = message
+
+    device = next(model.parameters()).device
+    batches = loader(pairs, in_order(len(pairs), config.eval.batch_size), config.train.workers, device)
+    batches = readable(batches, unreadable, smallest=0)
+    found = embed(model, batches, Transform(config, train=False), config.train.precision)
+    if not found or len(found[0]) < 2:
+        raise UserError(f"{config.data.root} has fewer than 2 readable clips to measure: measuring needs mismatches")
+    return found
+
+
+def baselines(args, model, config, vectors, judge):
+    """The rows of the paper's Table 1 beside a net's own: {name: directions of `retrieval.four_directions`}.
+
+    Args:
+        vectors: the net's (v, a) on the measured split. judge: further arguments of `four_directions`.
+    """
+    rows = {}
+
+    def aligned(net, config, ours):
+        v, a, *_ = embedded(net, open_split(config, "train")[1], config, {})
+        fitted = cca.fit(*(side.numpy() for side in net.vectors(v, a)))
+        return retrieval.four_directions(*cca.project(fitted, *ours), *judge) | {"components": len(fitted.correlations)}
+
+    if "cca" in args.baselines:
+        rows["cca"] = aligned(model, config, vectors)
+    if "vgg16" in args.baselines or "vgg16+cca" in args.baselines:
+        from models.vgg import FramesBeside, vgg16_features  # torchvision takes seconds to import
+
+        net = FramesBeside(vgg16_features(args.vgg16), model).to(next(model.parameters()).device)
+        one_frame = {"frame_size": 224, "stored_size": 256, "frames": 1, "flow": "none"}
+        config = dataclasses.replace(config, data=dataclasses.replace(config.data, **one_frame))
+        v, a, *_ = embedded(net, open_split(config, args.split)[1], config, {})
+        ours = [side.numpy() for side in net.vectors(v, a)]
+        if "vgg16" in args.baselines:
+            rows["vgg16"] = {"im-im": retrieval.four_directions(ours[0], ours[0], *judge)["im-im"]}
+        if "vgg16+cca" in args.baselines:
+            rows["vgg16+cca"] = aligned(net, config, ours)
+    return rows
+
+
+def crossed(model, v, a):
+    """A callable (list of K clips) -> (K, K, h, w) location logits of each one's frame with each one's sound."""
+    device = next(model.parameters()).device
+
+    def cross(chosen):
+        sounds = a[chosen].to(device)
+        rows = [model.location_logits(v[[k]].expand(len(chosen), -1, -1, -1).to(device), sounds) for k in chosen]
+        return torch.stack(rows).cpu().numpy()
+
+    return cross
+
+
+def film(path, clips, place, model, config, fps=25):
     """Write a video of a clip with the map of every frame and its second of sound."""
     rate, device = config.data.sample_rate, next(model.parameters()).device
     with clips.open(place) as clip:
@@ -131,8 +206,16 @@ def film(path, clips, place, model, see, config, fps=25):
         track = clip.whole_sound(48000)[round(times[0] * 48000) :][: len(times) * 48000 // fps]
     size = config.eval.batch_size
     batches = [collate(samples[k : k + size]) for k in range(0, len(samples), size)]
-    v, a, *_ = embed(model, batches, see, config.train.precision)
+    v, a, *_ = embed(model, batches, Transform(config, train=False), config.train.precision)
     overlays.write_film(path, frames, model.location_logits(v.to(device), a.to(device)).cpu(), fps, track, 48000)
+
+
+def out_folder(out):
+    """Make the folder of the results."""
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise UserError(f"results can't be written to {out} ({error.strerror}): name another --out") from None
 
 
 def warn_of_unknown(labels, classes):

@@ -17,8 +17,10 @@ from xml.etree import ElementTree
 
 import numpy as np
 from PIL import Image
+from torch.utils.data import Dataset
 
 from dataset.clips import ClipError, OpenSound, is_file_name, load_json
+from dataset.pairs import sample
 from utils.errors import UserError
 
 CANVAS = 256  # Flickr-SoundNet's boxes are in pixels of a frame resized to this square
@@ -112,6 +114,27 @@ class Benchmark:
         for x0, y0, x1, y1 in zip(left, top, np.maximum(right, left + 1), np.maximum(bottom, top + 1), strict=True):
             out[y0:y1, x0:x1] += 1
         return out
+
+
+class Stills(Dataset):
+    """A benchmark's clips for `dataset.pairs.loader`: `stills[epoch, index]` is a sample as `Pairs` gives it.
+
+    Args:
+        benchmark: a `Benchmark`. size: side of the frame, pixels. rate: of the sound, Hz.
+    """
+
+    def __init__(self, benchmark, size, rate):
+        self.benchmark, self.size, self.rate = benchmark, size, rate
+
+    def __len__(self):
+        return len(self.benchmark)
+
+    def __getitem__(self, key):
+        _, index = key
+        try:
+            return sample(self.benchmark.frame(index, self.size), self.benchmark.sound(index, self.rate), index)
+        except ClipError as error:
+            return {"index": index, "clip": error.clip, "error": str(error)}
 
 
 class FlickrSoundNet(Benchmark):
@@ -257,3 +280,6 @@ def _is_cut_short(path):
         head = file.read(8)
     promised = int.from_bytes(head[4:8], "little") + 8
     return head[:4] == b"RIFF" and promised < STREAMED and promised > path.stat().st_size
+
+
+BENCHMARKS = {"flickr": FlickrSoundNet, "vggss": VGGSS}

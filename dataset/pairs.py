@@ -5,6 +5,8 @@ nor a restart changes a batch. Every second of sound of a batch serves in its ma
 mismatches: how it was cut can't give the answer away, which closes the shortcut that OtS sec. 3.3 warns of.
 """
 
+import atexit
+import multiprocessing
 import signal
 
 import numpy as np
@@ -190,6 +192,16 @@ def _start_worker(_):
     for stop in (signal.SIGINT, signal.SIGTERM):  # the training process answers, and ends its loaders afterwards
         signal.signal(stop, signal.SIG_IGN)
     torch.set_num_threads(1)
+
+
+@atexit.register
+def _end_workers():
+    """A script that fails ends its loaders too: they ignore SIGTERM, which Python sends them and then waits."""
+    workers = multiprocessing.active_children()
+    if workers:
+        signal.signal(signal.SIGCHLD, signal.SIG_DFL)  # torch's handler would call it an error
+    for worker in workers:
+        worker.kill()
 
 
 def loader(pairs, batches, workers, device="cpu"):

@@ -37,6 +37,23 @@ class VGG16Features(nn.Module):
         return F.normalize(self.hidden(pooled).float(), dim=1)
 
 
+class FramesBeside(nn.Module):
+    """A net's sounds beside these frames: what `utils.embedding.embed` needs of a net.
+
+    Args:
+        frames: a `VGG16Features`. net: any net of `models`.
+    """
+
+    def __init__(self, frames, net):
+        super().__init__()
+        self.frames, self.net = frames, net
+        self.embed_frames, self.embed_sounds = frames.embed_frames, net.embed_sounds
+
+    def vectors(self, v, a):
+        """What retrieval compares: (B, 4096) and (B, D) unit vectors, which only a CCA makes comparable."""
+        return v, F.normalize(a, dim=1)
+
+
 def vgg16_features(weights):
     """The baseline with its ImageNet weights, in eval mode, on the CPU.
 

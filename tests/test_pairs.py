@@ -1,12 +1,14 @@
 """Batches: frame and sound of one instant, everything random from (seed, epoch, index), and no shortcut."""
 
+import subprocess
+import sys
 from collections import Counter
 from itertools import islice
 
 import numpy as np
 import pytest
 import torch
-from helpers import make_clip, numbered, read_number, write_genres
+from helpers import make_clip, make_dataset, numbered, read_number, write_genres
 
 from dataset.clips import Clips
 from dataset.pairs import DRAWS, EpochBatches, Pairs, collate, in_order, instants, loader, readable
@@ -244,3 +246,17 @@ def test_a_batch_with_too_few_readable_clips_stops_and_says_why(damaged):
     assert len(list(readable(loader(pairs, batches, 0), lambda *_: None, smallest=1))) == 2
     nothing = next(readable(loader(pairs, [[(0, 3), (0, 5)]], 0), lambda *_: None, smallest=0))
     assert len(nothing["indices"]) == 0 and [clip for clip, _ in nothing["errors"]] == ["c3", "c5"]
+
+
+def test_a_script_that_fails_ends_although_its_loaders_ignore_signals(tmp_path):
+    """Python sends its children SIGTERM at exit and waits for them: without help for ever."""
+    make_dataset(tmp_path, train=4, val=0, test=0)
+    program = f"""
+from dataset.clips import Clips
+from dataset.pairs import Pairs, in_order, loader
+batches = loader(Pairs(Clips({str(tmp_path)!r}, "train"), 32, 8000, 0.04), in_order(4, 2), 2)
+for batch in batches:
+    raise RuntimeError("a fault of the program")
+"""
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=60)
+    assert done.returncode == 1 and done.stderr.strip().endswith("RuntimeError: a fault of the program")

@@ -45,6 +45,13 @@ def table(metrics):
                 values = [(found[direction][prefix + m], 1 if m == "median_rank" else 3) for m in measures]
                 lines.append("  " + name.ljust(26) + "".join(f"{value:11.{digits}f}" for value, digits in values))
         lines += [f"  ontology {found['ontology']}, gain {found['gain']}", ""]
+        if "baselines" in found:
+            lines += [f"nDCG@{found['k']} beside baselines".ljust(28) + "".join(name.rjust(11) for name in DIRECTIONS)]
+            rows = {metrics["model"]: found, **found["baselines"]}
+            for name, row in rows.items():
+                cells = (f"{row[d]['ndcg']:11.3f}" if d in row else "-".rjust(11) for d in DIRECTIONS)
+                lines.append(f"  {name}".ljust(28) + "".join(cells))
+            lines += ["  random".ljust(28) + "".join(f"{found[d]['random_ndcg']:11.3f}" for d in DIRECTIONS), ""]
     if "localization" in metrics:
         lines += _localization_lines(metrics["localization"])
     return "\n".join(lines).rstrip()
@@ -52,13 +59,14 @@ def table(metrics):
 
 def _localization_lines(found):
     """The rows of the table on where the sound comes from, beside always the centre."""
-    rows = [
-        (f"localisation, {found['frames']} frames", None, None),
-        ("  peak on an object that sounds", "peak_accuracy", "centre_accuracy"),
+    rows = [(f"localisation, {found['frames']} frames", None, None)]
+    if "peak_accuracy" in found:
+        rows += [("  peak on an object that sounds", "peak_accuracy", "centre_accuracy")]
+    rows += [
         ("  cIoU of at least 0.5", "ciou@0.5", "ciou@0.5_centre"),
         ("  area under cIoU shares", "auc", "auc_centre"),
     ]
-    if found["two_object_frames"]:
+    if found.get("two_object_frames"):
         rows += [
             (f"  of {found['two_object_frames']} frames with a silent object too", None, None),
             ("    peak on the one that sounds", "two_object_accuracy", "two_object_centre"),
