@@ -47,10 +47,10 @@ def command(script, settings=(), *words):
     return [sys.executable, script, *map(str, words), *settings]
 
 
-def train_command(root, run_dir, settings, *words):
+def train_command(root, run_dir, settings, *words, script="train_AVENet.py", config="configs/demo_AVENet.py"):
     """The words that train on the dataset `root` in `run_dir`."""
     places = {"data.root": root, "train.run_dir": run_dir}
-    return command("train_AVENet.py", {**places, **settings}, "--config", "configs/demo_AVENet.py", *words)
+    return command(script, {**places, **settings}, "--config", config, *words)
 
 
 def one_thread():

@@ -6,7 +6,7 @@ import signal
 import pytest
 from helpers import make_dataset
 from kill_and_resume import SMALL, command, compare, train_command
-from test_train_eval import script, stop_at  # noqa: F401
+from test_train_eval import stop_at
 
 from configs.schema import Config
 from utils import checkpoint
@@ -31,7 +31,7 @@ def data(tmp_path_factory):
 
 
 @pytest.mark.parametrize("name", NETS)
-def test_train_resume_and_evaluate(name, data, tmp_path, script):  # noqa: F811
+def test_train_resume_and_evaluate(name, data, tmp_path, script):
     whole, parts = tmp_path / "whole", tmp_path / "parts"
     settings, config = SETTINGS | NETS[name], ("--config", f"configs/demo_{name}.py")
     done = script(train_command(data, whole, settings, *config))
@@ -75,7 +75,7 @@ def test_a_net_and_frames_that_do_not_go_together_are_refused(changes, setting):
         override(config, changes)
 
 
-def test_an_unwritable_flow_folder_stops_training_in_one_sentence(data, tmp_path, script):  # noqa: F811
+def test_an_unwritable_flow_folder_stops_training_in_one_sentence(data, tmp_path, script):
     (tmp_path / "file").write_text("")
     settings = SETTINGS | NETS["AVENet_OF"] | {"data.flow_dir": tmp_path / "file"}
     done = script(train_command(data, tmp_path / "run", settings))

@@ -1,0 +1,170 @@
+"""AVOL-Net and L3-Net from end to end, as a user runs them: train, stop, resume, evaluate, on a few tiny clips."""
+
+import json
+import signal
+import subprocess
+import sys
+
+import av
+import numpy as np
+import pytest
+import soundfile
+from helpers import make_dataset, tone
+from kill_and_resume import REPOSITORY, command, compare, train_command
+from PIL import Image
+from test_train_eval import PLAIN, SMALL, lines, one_sentence, stop_at
+
+from utils import checkpoint
+
+# Places of 16 px in frames of 64; about the shortest run that learns.
+SETTINGS = SMALL | PLAIN | {
+    "data.frame_size": 64, "data.stored_size": 64, "train.epochs": 24, "train.lr": 3e-3, "train.workers": 0,
+    "train.ema": 0.9, "train.save_every": 50, "train.log_every": 2, "train.validate_every": 6,
+}  # fmt: skip
+VOL = {"script": "train_VOLNet.py", "config": "configs/demo_VOLNet.py"}
+LOCALIZATION = {
+    "peak_accuracy", "centre_accuracy", "two_object_accuracy", "two_object_centre", "distractor_accuracy",
+    "ciou@0.5", "auc", "frames", "two_object_frames",
+}  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory):
+    return make_dataset(tmp_path_factory.mktemp("data") / "clips", train=32, val=8, test=12)
+
+
+@pytest.fixture(scope="module")
+def vol(data, tmp_path_factory):
+    """An AVOL-Net trained from scratch: its run directory and the finished process."""
+    run_dir = tmp_path_factory.mktemp("runs") / "vol"
+    words = train_command(data, run_dir, SETTINGS, **VOL)
+    done = subprocess.run(words, cwd=REPOSITORY, capture_output=True, text=True, timeout=300)
+    assert done.returncode == 0, done.stderr
+    return run_dir, done
+
+
+def evaluate(script, checkpoint, out, *words, **settings):
+    done = script(command("eval.py", {"checkpoint": checkpoint, "out": out, **settings}, *words))
+    assert done.returncode == 0, done.stderr
+    return json.loads((out / "metrics.json").read_text()), done
+
+
+def test_avol_net_learns_from_scratch_and_its_log_tells_where_it_looks(vol):
+    val = lines(vol[0], "val")
+    assert max(line["auc"] for line in val) > 0.7 and all(0 <= line["peak_accuracy"] <= 1 for line in val)
+    train = lines(vol[0], "train")
+    assert train[-1]["loss"] < 0.6 and train[-1]["slope"] > 0
+    assert f"eval.py --checkpoint {vol[0] / 'best.pt'}" in vol[1].stdout
+
+
+def test_a_stopped_run_goes_on_bit_for_bit(vol, data, tmp_path, script):
+    words = train_command(data, tmp_path, SETTINGS, **VOL)
+    assert stop_at(20, signal.SIGTERM, words, tmp_path).returncode == 130
+    done = script([*words, "--resume"])
+    assert done.returncode == 0 and "resuming" in done.stderr, done.stderr
+    assert compare(vol[0], tmp_path) == []
+
+
+def test_evaluation_says_where_the_sound_comes_from(vol, data, tmp_path, script):
+    metrics, done = evaluate(script, vol[0] / "best.pt", tmp_path, "--video", 1, "--pictures", 3)
+    found = metrics["localization"]
+    assert found.keys() >= LOCALIZATION and found["frames"] == 12 and found["two_object_frames"] == 0
+    assert all(0 <= value <= 1 for name, value in found.items() if "frames" not in name)
+    assert found["peak_accuracy"] > found["random_accuracy"]
+    row = next(line for line in done.stdout.splitlines() if "peak on an object" in line)
+    assert row.split()[-2:] == [f"{found['peak_accuracy']:.3f}", f"{found['centre_accuracy']:.3f}"]
+    assert sorted(path.name for path in (tmp_path / "localization").iterdir()) == [f"{k:05d}.jpg" for k in range(3)]
+    for name in ("localization.png", "mismatched.png", "localization/00000.jpg"):
+        with Image.open(tmp_path / name) as picture:
+            assert min(picture.size) >= 64 and len(np.unique(picture.convert("L"))) > 20
+
+
+def test_the_video_shows_every_frame_and_sounds(vol, data, tmp_path, script):
+    evaluate(script, vol[0] / "best.pt", tmp_path, "--tasks", "localization", "--video", 1, "--pictures", 0)
+    (path,) = (tmp_path / "video").iterdir()
+    with av.open(str(path)) as film:
+        frames = [frame.to_ndarray(format="rgb24") for frame in film.decode(video=0)]
+        assert len(frames) == 13  # 0.5 to 1.0 s of 1.5 s at 25 a second: a second of sound lies around each
+        assert frames[0].shape[1] == 2 * frames[0].shape[0]  # the frame, and the map over it
+    with av.open(str(path)) as film:
+        sound = np.concatenate([frame.to_ndarray()[0] for frame in film.decode(audio=0)])
+        assert len(sound) / 48000 == pytest.approx(13 / 25, abs=0.05) and np.abs(sound).max() > 0.05
+
+
+def test_starting_from_ave_nets_weights(data, tmp_path, script):
+    ave = tmp_path / "ave"
+    assert script(train_command(data, ave, SETTINGS)).returncode == 0
+    start = SETTINGS | {"model.init_from": ave / "best.pt", "train.epochs": 1, "train.lr": 1e-12}
+    done = script(train_command(data, tmp_path / "vol", start, **VOL))
+    assert done.returncode == 0 and "weights taken from" in done.stderr, done.stderr
+    weights = checkpoint.load(tmp_path / "vol" / "last.pt")["model"]
+    source = checkpoint.evaluated_weights(checkpoint.load(ave / "best.pt"))
+    assert (weights["conv5.weight"][:, :, 0, 0] - source["vision_fc1.weight"]).abs().max() < 1e-5
+    trained = max(line["auc"] for line in lines(ave, "val"))
+    assert lines(tmp_path / "vol", "val")[-1]["auc"] > 0.5 + (trained - 0.5) / 2  # what AVE-Net knows is still there
+
+
+def test_l3_net_trains_and_a_cca_aligns_what_it_learned(data, tmp_path, script):
+    run_dir = tmp_path / "l3"
+    done = script(train_command(data, run_dir, SETTINGS, config="configs/demo_L3Net.py"))
+    assert done.returncode == 0, done.stderr
+    assert max(line["auc"] for line in lines(run_dir, "val")) > 0.7
+    words = ("--tasks", "avc", "retrieval", "--baselines", "cca")
+    metrics, done = evaluate(script, run_dir / "best.pt", tmp_path / "out", *words)
+    row = metrics["retrieval"]["baselines"]["cca"]
+    assert metrics["model"] == "L3Net" and row["components"] <= 31  # no more than there are clips
+    assert row["im-aud"]["random_ndcg"] == metrics["retrieval"]["im-aud"]["random_ndcg"]
+    shown = next(line for line in done.stdout.splitlines() if line.split()[:1] == ["cca"])
+    assert shown.split()[1:] == [f"{row[d]['ndcg']:.3f}" for d in ("im-im", "im-aud", "aud-im", "aud-aud")]
+
+
+def test_the_paper_s_shortcut_can_be_trained(data, tmp_path, script):
+    settings = SETTINGS | {"train.negatives": "off_grid", "data.misalignment": 0, "train.epochs": 1}
+    for words in ({}, VOL):
+        done = script(train_command(data, tmp_path / str(len(words)), settings, **words))
+        assert done.returncode == 0, done.stderr
+
+
+def test_a_public_benchmark_is_measured_from_a_folder_of_frames_and_wavs(vol, tmp_path, script):
+    root = tmp_path / "vggss"
+    boxes = []
+    rng = np.random.default_rng(0)
+    for folder in ("frames", "audio"):
+        (root / folder).mkdir(parents=True)
+    for k in range(4):
+        Image.fromarray(rng.integers(0, 255, (60, 80, 3), np.uint8)).save(root / "frames" / f"clip{k}.jpg")
+        soundfile.write(root / "audio" / f"clip{k}.wav", tone(3, 16000, 200 + 50 * k), 16000)
+        boxes.append({"file": f"clip{k}", "class": "horse", "bbox": [[0.1, 0.1, 0.9, 0.9]]})
+    (root / "vggss.json").write_text(json.dumps(boxes))
+    words = ("--benchmark", "vggss", "--data.root", root)
+    metrics, done = evaluate(script, vol[0] / "best.pt", tmp_path / "out", *words)
+    assert metrics["localization"].keys() == {
+        "ciou@0.5", "auc", "ciou@0.5_centre", "auc_centre", "frames", "dropped_boxes",
+    }  # fmt: skip
+    assert (metrics["clips"], metrics["localization"]["frames"], metrics["split"]) == (4, 4, "vggss")
+    assert metrics["localization"]["ciou@0.5_centre"] == 1 and "avc" not in metrics
+    assert "cIoU of at least 0.5" in done.stdout
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (("--benchmark", "vggss"), ("vggss.json", "missing")),
+        (("--baselines", "vgg16", "--tasks", "retrieval", "--vgg16", "none.pth"), ("none.pth",)),
+    ],
+)
+def test_a_mistake_in_evaluation_gets_one_sentence(words, said, vol, tmp_path, script):
+    done = script(command("eval.py", {"checkpoint": vol[0] / "best.pt", "out": tmp_path}, *words))
+    assert one_sentence(done, *said)
+
+
+def test_a_net_without_a_map_is_refused_where_a_map_is_needed(data, tmp_path, script):
+    done = script(train_command(data, tmp_path, SETTINGS | {"model.name": "AVENet"}, **VOL))
+    assert one_sentence(done, "AVENet", "--model.name AVOLNet")
+    assert not list(tmp_path.glob("*.pt"))
+
+
+def test_help_lists_the_settings_of_both_scripts():
+    for name in ("train_VOLNet.py", "eval.py"):
+        done = subprocess.run([sys.executable, name, "--help"], cwd=REPOSITORY, capture_output=True, text=True)
+        assert done.returncode == 0 and "--model.init_from" in done.stdout
