@@ -75,7 +75,7 @@ def main(argv=None):
         clips, pairs = open_split(config, split)
     out_folder(out)
     skipped = dict(clips.skipped)
-    v, a, places, times = embedded(model, pairs, config, skipped)
+    v, a, places, times = embedded(model, clips, pairs, config, skipped)
     places, times = places.tolist(), times.tolist()
     labels = [clips.labels[place] if not args.benchmark else [] for place in places]
     warn_of_unknown(labels, classes)
@@ -137,7 +137,7 @@ def open_split(config, split):
     return clips, Pairs(clips, data.stored_size, data.sample_rate, data.frame_step, annotated=True, **motion)
 
 
-def embedded(model, pairs, config, skipped):
+def embedded(model, clips, pairs, config, skipped):
     """`utils.embedding.embed` of all readable clips; `skipped` {id: reason} gets the others unless they stop it."""
 
     def unreadable(clip, message):
@@ -150,7 +150,8 @@ def embedded(model, pairs, config, skipped):
     batches = readable(batches, unreadable, smallest=0)
     found = embed(model, batches, Transform(config, train=False), config.train.precision)
     if not found or len(found[0]) < 2:
-        raise UserError(f"{config.data.root} has fewer than 2 readable clips to measure: measuring needs mismatches")
+        where = getattr(clips, "folder", config.data.root)
+        raise UserError(f"{where} has fewer than 2 readable clips: measuring needs mismatches")
     return found
 
 
@@ -163,7 +164,7 @@ def baselines(args, model, config, vectors, judge):
     rows = {}
 
     def aligned(net, config, ours):
-        v, a, *_ = embedded(net, open_split(config, "train")[1], config, {})
+        v, a, *_ = embedded(net, *open_split(config, "train"), config, {})
         fitted = cca.fit(*(side.numpy() for side in net.vectors(v, a)))
         return retrieval.four_directions(*cca.project(fitted, *ours), *judge) | {"components": len(fitted.correlations)}
 
@@ -175,7 +176,7 @@ def baselines(args, model, config, vectors, judge):
         net = FramesBeside(vgg16_features(args.vgg16), model).to(next(model.parameters()).device)
         one_frame = {"frame_size": 224, "stored_size": 256, "frames": 1, "flow": "none"}
         config = dataclasses.replace(config, data=dataclasses.replace(config.data, **one_frame))
-        v, a, *_ = embedded(net, open_split(config, args.split)[1], config, {})
+        v, a, *_ = embedded(net, *open_split(config, args.split), config, {})
         ours = [side.numpy() for side in net.vectors(v, a)]
         if "vgg16" in args.baselines:
             rows["vgg16"] = {"im-im": retrieval.four_directions(ours[0], ours[0], *judge)["im-im"]}

@@ -6,7 +6,6 @@ import os
 import shutil
 import signal
 import subprocess
-import sys
 import time
 
 import numpy as np
@@ -35,6 +34,7 @@ CHANCE = 0.693  # loss, ln 2
 AVC = {"accuracy", "auc", "loss", "pairs"}
 RETRIEVAL = {"k", "gain", "labels", "random", "im-im", "im-aud", "aud-im", "aud-aud"}
 DIRECTIONS = ("im-im", "im-aud", "aud-im", "aud-aud")
+
 
 def run(words):
     """Run a script in a process of its own, to its end."""

@@ -12,7 +12,7 @@ import soundfile
 from helpers import make_dataset, tone
 from kill_and_resume import REPOSITORY, command, compare, train_command
 from PIL import Image
-from test_train_eval import PLAIN, SMALL, lines, one_sentence, stop_at
+from test_train_eval import PLAIN, SMALL, lines, one_sentence, run, stop_at
 
 from utils import checkpoint
 
@@ -38,7 +38,7 @@ def vol(data, tmp_path_factory):
     """An AVOL-Net trained from scratch: its run directory and the finished process."""
     run_dir = tmp_path_factory.mktemp("runs") / "vol"
     words = train_command(data, run_dir, SETTINGS, **VOL)
-    done = subprocess.run(words, cwd=REPOSITORY, capture_output=True, text=True, timeout=300)
+    done = run(words)
     assert done.returncode == 0, done.stderr
     return run_dir, done
 

@@ -16,11 +16,19 @@ from utils.localization import inside, peaks, upsample
 SOUNDING, SILENT, PEAK = (60, 220, 120), (235, 80, 70), (255, 255, 255)
 OPACITY = 0.65
 GAP = 4  # between pictures, pixels
+LEAST = 224  # side of a picture, pixels: small frames are enlarged
 
 
 def probabilities(logits, size):
     """(N, h, w) logits -> (N, size, size) float32 in 0..1, interpolated before the sigmoid."""
     return 1 / (1 + np.exp(-np.clip(upsample(logits, size), -30, 30)))
+
+
+def enlarged(frame):
+    """A frame (S, S, 3) uint8 at least LEAST pixels wide, so that boxes and captions can be read."""
+    if len(frame) >= LEAST:
+        return frame
+    return np.asarray(Image.fromarray(frame).resize((LEAST, LEAST), Image.Resampling.BICUBIC))
 
 
 def heat(frame, probability):
@@ -91,7 +99,8 @@ def localization_figures(logits, entries, look, cross, out, pictures):
     overview = set(np.linspace(0, len(logits) - 1, min(24, len(logits))).round().astype(int).tolist())
     for k in sorted(overview | set(range(min(pictures, len(logits))))):
         frame, _, names = look(k)
-        (probability,), (peak,) = probabilities(logits[k : k + 1], len(frame)), peaks(upsample(logits[k : k + 1], 224))
+        frame, logit = enlarged(frame), logits[k : k + 1]
+        (probability,), (peak,) = probabilities(logit, len(frame)), peaks(upsample(logit, len(frame)))
         plain, mapped = with_boxes(frame, entries[k]), with_boxes(heat(frame, probability), entries[k], peak)
         verdict = ""
         if any(entry["sounding"] for entry in entries[k]):
@@ -112,13 +121,13 @@ def localization_figures(logits, entries, look, cross, out, pictures):
 
 def draw_mismatched(look, cross, count, path, most=6):
     """Frames down, sounds across, each frame's map for each sound: only what sounds should light up (OtS fig. 7)."""
-    chosen, names = [], []
+    chosen = {}
     for k in range(min(count, 200)):  # clips of different classes
-        if len(chosen) < most and look(k)[2] not in names:
-            chosen.append(k)
-            names.append(look(k)[2])
-    frames = [look(k)[0] for k in chosen]
-    logits = cross(chosen)
+        frame, _, name = look(k)
+        if len(chosen) < most and name not in chosen:
+            chosen[name] = k, enlarged(frame)
+    names, frames = list(chosen), [frame for _, frame in chosen.values()]
+    logits = cross([k for k, _ in chosen.values()])
     rows = [
         [Image.fromarray(heat(frame, p)) for p in probabilities(of_frame, len(frame))]
         for frame, of_frame in zip(frames, logits, strict=True)
