@@ -49,8 +49,10 @@ def main(argv=None):
 
     def step(model, batch):
         frames, spectrograms = see(batch)  # (B, 3, S, S), (B, 1, F, T)
-        v, a, logits = model(frames, spectrograms)  # (B, D, h, w), (B, D), (B, B)
+        # (B, D, h, w), (B, D), (B, B): where the best place decides; (B, B): where the frame is pooled first
+        v, a, logits, pooled = model.forward_pooled(frames, spectrograms)
         loss, accuracy = avc.avc_loss(logits, train.negatives)
+        loss = (1 - train.pooled) * loss + train.pooled * avc.avc_loss(pooled, train.negatives)[0]
         own = model.vectors(v, a[: len(v)]), logits[:, : len(v)]
         return loss, {"accuracy": accuracy, **avc.health(*own, model.slope())}
 

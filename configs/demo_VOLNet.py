@@ -11,5 +11,5 @@ base = demo_AVENet.config
 config = replace(
     base,
     model=replace(base.model, name="AVOLNet"),
-    train=replace(base.train, run_dir="runs/demo_VOLNet", lr_decision=5.0),
+    train=replace(base.train, run_dir="runs/demo_VOLNet", lr_decision=5.0, pooled=0.5),
 )

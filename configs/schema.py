@@ -101,6 +101,10 @@ class Train:
     accumulate: int = setting(1, "batches whose gradients are averaged for one update")
     lr: float = setting(1e-4, "learning rate; the paper searched for it and doesn't state it")
     lr_decision: float = setting(20.0, "the last layer, which turns likeness into a logit, learns so much faster")
+    optimizer: Literal["adam", "muon"] = setting(
+        "adam", "adam for all weights (OtS sec. 3.3); muon for the convolutions, adam for the rest (utils/muon.py)"
+    )
+    lr_muon: float = setting(10.0, "with muon: the convolutions learn this many times faster")
     schedule: Literal["step", "cosine"] = setting("step", "step: x0.94 every 16 epochs (OtS sec. 3.3); cosine: to 0")
     warmup: float = setting(0.0, "share of the run in which the learning rate rises from 0")
     weight_decay: float = setting(1e-5, "L2 penalty added to the gradient by Adam (OtS sec. 3.3)")
@@ -109,6 +113,10 @@ class Train:
         "all",
         "mismatched pairs of a batch: all, weighted to count half; one for each match (OtS sec. 3.3); off_grid: one, "
         "its sound cut at any time, the shortcut that the paper warns of, to show it",
+    )
+    pooled: float = setting(
+        0.0,
+        "AVOL-Net: share of the loss of a second answer, of features pooled before they are compared; 0: the paper's",
     )
     start_from_data: bool = setting(True, "scale and shift the last layers on 128 clips before the first step")
     precision: Literal["auto", "bf16", "fp32"] = setting("auto", "auto: bf16 autocast where the hardware has it")
@@ -207,8 +215,9 @@ def validate(config):
         (train.max_minutes >= 0, "train.max_minutes must not be negative"),
         (train.batch_size >= 2, "train.batch_size must be at least 2: mismatched pairs come from the batch"),
         (train.accumulate >= 1, "train.accumulate must be at least 1"),
-        (train.lr > 0 and train.lr_decision > 0, "train.lr and train.lr_decision must be above 0"),
+        *((getattr(train, name) > 0, f"train.{name} must be above 0") for name in ("lr", "lr_decision", "lr_muon")),
         (train.weight_decay >= 0, "train.weight_decay must not be negative"),
+        (0 <= train.pooled <= 1, "train.pooled must lie in 0..1"),
         (0 <= train.warmup < 1, "train.warmup must lie in 0..1"),
         (0 <= train.ema < 1, "train.ema must lie in 0..1"),
         (0 <= train.seed < 2**32, "train.seed must lie in 0..2^32 - 1"),

@@ -39,9 +39,26 @@ class AVOLNet(AVCNet):
 
     def embed_frames(self, frames):
         """(B, 3, H, W) normalised frames -> (B, dim, H / 16, W / 16), a vector for every place, float32."""
-        features = self.vision(frames)
+        return self._at_places(self.vision(frames))
+
+    def _at_places(self, features):
         with torch.autocast(features.device.type, enabled=False):
             return self.conv6(F.relu(self.conv5(features.float())))
+
+    def forward_pooled(self, frames, spectrograms):
+        """As `forward`, and a second answer from the frame's features pooled first and compared afterwards.
+
+        The second is AVE-Net's order on the same weights, without its L2 norm: each feature's largest value, wherever
+        it is, goes through conv5 and conv6 to one vector. A place sees nearly the whole frame, so with the first answer
+        alone the best place may lie anywhere around the object; the second wants features that are large on what they
+        stand for, and the maps follow. Ours, not the paper's.
+
+        Returns:
+            v (B, dim, h, w), a (B, dim), logits (B, B), pooled logits (B, B).
+        """
+        features, a = self.vision(frames), self.embed_sounds(spectrograms)
+        v, pooled = self._at_places(features), self._at_places(features.amax((2, 3), keepdim=True))
+        return v, a, self.pair_logits(v, a), self.pair_logits(pooled, a)
 
     def embed_sounds(self, spectrograms):
         """(B, 1, F, T) normalised log spectrograms -> (B, dim), float32."""

@@ -35,6 +35,7 @@ SMALL = {
 }  # fmt: skip
 SETTINGS = SMALL | {
     "model.dropout": 0.2, "train.accumulate": 2, "train.negatives": "one", "train.ema": 0.9, "train.workers": 1,
+    "train.optimizer": "muon",
     "train.save_every": 2, "train.log_every": 3, "train.validate_every": 2,
 }  # fmt: skip
 STEPS_PER_EPOCH = 3  # of 24 clips

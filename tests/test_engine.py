@@ -168,6 +168,34 @@ def test_the_loop_is_a_plain_loop_with_adam(tmp_path):
     assert [line["loss"] for line in lines(tmp_path, "train")] == pytest.approx(losses, rel=1e-5)
 
 
+def test_muon_moves_the_convolutions_and_adam_the_rest(tmp_path):
+    class Net(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.conv, self.last = nn.Conv2d(1, 6, 2), nn.Linear(6, 1)
+
+        def forward(self, x):
+            return self.last(self.conv(x.view(-1, 1, 2, 2)).flatten(1))[:, 0]
+
+    nets = {}
+    for name in ("adam", "muon"):
+        torch.manual_seed(0)
+        nets[name] = Net()
+        before = nets[name].conv.weight.detach().clone()
+        settings = config(tmp_path / name, epochs=1, weight_decay=0.0, optimizer=name, lr_muon=3.0)
+        train(
+            settings, nets[name], groups=[{"params": list(nets[name].parameters()), "lr_scale": 2.0}], steps_per_epoch=1
+        )
+        moved = (nets[name].conv.weight - before).flatten(1)
+        if name == "adam":
+            torch.testing.assert_close(moved.abs(), torch.full_like(moved, 2e-2), atol=1e-4, rtol=0)
+        else:  # 6 x 4: its singular values are alike and times sqrt(6 / 4) about 3 times as large as the others' step
+            sizes = torch.linalg.svdvals(moved) / (6e-2 * 1.5**0.5)
+            assert sizes.max() < 1.3 and sizes[0] > 0.6
+    for name in ("conv.bias", "last.weight", "last.bias"):
+        torch.testing.assert_close(nets["muon"].state_dict()[name], nets["adam"].state_dict()[name])
+
+
 def test_accumulated_batches_equal_one_bigger_batch(tmp_path):
     """Without batch norm, whose statistics are those of the small batches; the decay would show a gradient that is the
     sum instead of the mean, which Adam by itself hides."""

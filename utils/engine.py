@@ -12,6 +12,7 @@ from tqdm import tqdm
 from utils import checkpoint
 from utils.config import to_dict
 from utils.errors import UserError
+from utils.muon import Muon
 
 
 def pick_device():
@@ -66,6 +67,33 @@ def average_into(average, model, decay):
             kept.copy_(new)
 
 
+def build_optimizers(train, groups, device):
+    """The optimizers of a run: Adam (OtS sec. 3.3), or Muon for the convolutions and Adam for the rest.
+
+    Args:
+        train: a `Train` config. groups: dicts with "params" and "lr_scale". device: of the weights.
+
+    Returns:
+        list of optimizers, whose groups keep their "lr_scale".
+    """
+    convolutions = []
+    if train.optimizer == "muon":
+        convolutions = [
+            {
+                **group,
+                "params": [p for p in group["params"] if p.ndim > 3],
+                "lr_scale": group["lr_scale"] * train.lr_muon,
+            }
+            for group in groups
+        ]
+        convolutions = [group for group in convolutions if group["params"]]
+        groups = [{**group, "params": [p for p in group["params"] if p.ndim <= 3]} for group in groups]
+    adam = torch.optim.Adam(
+        groups, lr=train.lr, weight_decay=train.weight_decay, fused=device.type in ("cuda", "cpu")
+    )  # fmt: skip
+    return [adam, Muon(convolutions)] if convolutions else [adam]
+
+
 def fit(model, run, *, groups, batches, steps_per_epoch, step, evaluate, best, diagnose=None):
     """Train until the run's epochs or minutes are over.
 
@@ -99,9 +127,7 @@ class _Fit:
         self.step_fn, self.evaluate, self.best_name, self.diagnose = step, evaluate, best, diagnose
         self.steps_per_epoch = steps_per_epoch
         self.device = next(model.parameters()).device
-        self.optimizer = torch.optim.Adam(
-            groups, lr=self.train.lr, weight_decay=self.train.weight_decay, fused=self.device.type in ("cuda", "cpu")
-        )
+        self.optimizers = build_optimizers(self.train, groups, self.device)
         self.average = copy.deepcopy(model).requires_grad_(False) if self.train.ema else None
         self.step, self.seconds, self.metrics, self.best = 0, 0.0, {}, {}
         self.sums, self.summed = {}, 0  # of the metrics since the last line of the log, on the device
@@ -119,15 +145,16 @@ class _Fit:
         """Write last.pt: all that resuming needs."""
         self._check_finite()
         checkpoint.save(self.run.last, self._content() | {
-            "optimizer": self.optimizer.state_dict(), "seconds": self._elapsed(), "best": self.best,
-            "sums": self.sums, "summed": self.summed, "last_validation": self.last_validation,
+            "optimizer": [optimizer.state_dict() for optimizer in self.optimizers],
+            "seconds": self._elapsed(), "best": self.best, "sums": self.sums, "summed": self.summed, "last_validation": self.last_validation,
         })  # fmt: skip
 
     def _restore(self, content):
         checkpoint.load_weights(self.model, content["model"], self.run.last)
         if self.average:
             checkpoint.load_weights(self.average, content["ema"], self.run.last)
-        self.optimizer.load_state_dict(content["optimizer"])
+        for optimizer, state in zip(self.optimizers, content["optimizer"], strict=True):
+            optimizer.load_state_dict(state)
         for name in ("step", "seconds", "metrics", "best", "summed", "last_validation"):
             setattr(self, name, content[name])
         self.sums = {name: value.to(self.device) for name, value in content["sums"].items()}
@@ -204,8 +231,9 @@ class _Fit:
         """One update of the weights from `accumulate` batches; returns the number of clips."""
         progress = self.progress()
         rate = learning_rate(self.train, progress)
-        for group in self.optimizer.param_groups:
-            group["lr"] = rate * group["lr_scale"]
+        for optimizer in self.optimizers:
+            for group in optimizer.param_groups:
+                group["lr"] = rate * group["lr_scale"]
         self.model.train()
         clips = 0
         for k in range(self.train.accumulate):
@@ -220,8 +248,9 @@ class _Fit:
             for name, value in {"loss": loss.detach(), **metrics}.items():
                 self.sums[name] = self.sums.get(name, 0) + value.detach().float()
             self.summed += 1
-        self.optimizer.step()
-        self.optimizer.zero_grad(set_to_none=True)
+        for optimizer in self.optimizers:
+            optimizer.step()
+            optimizer.zero_grad(set_to_none=True)
         self.step += 1
         if self.average:  # short runs' averages shall not be held back by the first weights
             average_into(self.average, self.model, min(self.train.ema, (1 + self.step) / (10 + self.step)))
@@ -231,7 +260,7 @@ class _Fit:
         self._check_finite()
         means = {name: value.item() / self.summed for name, value in self.sums.items()}
         self.sums, self.summed = {}, 0
-        rate = self.optimizer.param_groups[0]["lr"]
+        rate = self.optimizers[0].param_groups[0]["lr"]
         self.run.write(
             "train",
             self.step,

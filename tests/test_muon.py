@@ -1,0 +1,74 @@
+"""Muon against torch's own on matrices, against a singular value decomposition, and on a problem Adam finds hard."""
+
+import copy
+
+import pytest
+import torch
+
+from utils.muon import COEFFICIENTS, STEPS, Muon, orthogonalise
+
+
+@pytest.mark.parametrize("shape", [(6, 40), (40, 6), (24, 24), (1, 9), (24, 9)])
+def test_singular_values_go_through_the_polynomial_and_vectors_stay(shape):
+    torch.manual_seed(0)
+    matrix = torch.randn(shape, dtype=torch.float64)
+    u, s, vt = torch.linalg.svd(matrix, full_matrices=False)
+    values = s / s.norm()
+    a, b, c = COEFFICIENTS
+    for _ in range(STEPS):
+        values = a * values + b * values**3 + c * values**5
+    torch.testing.assert_close(orthogonalise(matrix.float()), (u * values @ vt).float(), atol=2e-4, rtol=0)
+
+
+def test_all_directions_end_about_equally_long():
+    torch.manual_seed(1)
+    matrix = torch.randn(32, 200) * torch.logspace(0, -2, 32)[:, None]  # some directions a hundred times weaker
+    values = torch.linalg.svdvals(orthogonalise(matrix))
+    assert values.min() > 0.6 and values.max() < 1.3
+    assert orthogonalise(torch.zeros(3, 5)).abs().max() == 0
+
+
+def test_a_step_is_that_of_torchs_muon_on_a_matrix():
+    """Torch's works in bfloat16: equal to its rounding."""
+    torch.manual_seed(2)
+    start, gradients = torch.randn(16, 48), torch.randn(4, 16, 48)
+    ours, theirs = (torch.nn.Parameter(start.clone()) for _ in range(2))
+    optimizers = Muon([ours], lr=0.1, momentum=0.9), torch.optim.Muon([theirs], lr=0.1, momentum=0.9, weight_decay=0)
+    for gradient in gradients:
+        for weight, optimizer in zip((ours, theirs), optimizers, strict=True):
+            weight.grad = gradient.clone()
+            optimizer.step()
+    moved = (theirs - start).detach()
+    assert (ours - theirs).norm() / moved.norm() < 0.03
+
+
+def test_a_convolution_counts_as_a_matrix_of_its_outputs_whatever_its_memory_layout():
+    torch.manual_seed(3)
+    start, gradient = torch.randn(8, 4, 3, 3), torch.randn(8, 4, 3, 3)
+    flat, plain, last = (
+        torch.nn.Parameter(start.flatten(1).clone()), torch.nn.Parameter(start.clone()),
+        torch.nn.Parameter(start.to(memory_format=torch.channels_last)),
+    )  # fmt: skip
+    for weight in (flat, plain, last):
+        weight.grad = gradient.flatten(1) if weight is flat else gradient.to(memory_format=torch.channels_last)
+        Muon([weight], lr=0.1).step()
+    torch.testing.assert_close(plain.flatten(1), flat)
+    torch.testing.assert_close(last, plain)
+
+
+def test_its_state_survives_saving():
+    torch.manual_seed(4)
+    weights, gradients = torch.randn(5, 7), torch.randn(6, 5, 7)
+    whole = torch.nn.Parameter(weights.clone())
+    optimizer = Muon([whole], lr=0.1)
+    for k, gradient in enumerate(gradients):
+        if k == 3:
+            parted = torch.nn.Parameter(whole.detach().clone())
+            resumed = Muon([parted], lr=0.1)
+            resumed.load_state_dict(copy.deepcopy(optimizer.state_dict()))
+        whole.grad = gradient
+        optimizer.step()
+        if k >= 3:
+            parted.grad = gradient
+            resumed.step()
+    assert torch.equal(whole, parted)

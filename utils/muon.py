@@ -1,0 +1,68 @@
+"""Muon: momentum whose update of each convolution is made orthogonal (Jordan et al. 2024,
+kellerjordan.github.io/posts/muon).
+
+Adam scales every weight by itself; Muon gives all directions of a layer's update the same length, so that rare ones are
+learned as well as common ones. On a few thousand clips it needs about half of the steps.
+"""
+
+import torch
+
+COEFFICIENTS = (3.4445, -4.7750, 2.0315)  # of the quintic iteration, chosen by its authors for its slope at 0
+STEPS = 5
+
+
+def orthogonalise(matrix):
+    """Move all singular values of a matrix close to 1 (0.7 to 1.2), keeping its singular vectors.
+
+    X <- a X + b (X X') X + c (X X')^2 X five times, from X / |X|. Every step is a polynomial of the Gram matrix
+    S = X X' applied to X, so the polynomials alone are multiplied, on the short side, and X only twice: for a
+    convolution of 192 x 1728 a fifth of the work of torch.optim.Muon, which besides takes matrices only.
+
+    Args:
+        matrix: (M, N) float32.
+
+    Returns:
+        (M, N) float32.
+    """
+    wide = matrix if matrix.shape[0] <= matrix.shape[1] else matrix.T
+    wide = wide / wide.norm().clamp(min=1e-7)
+    a, b, c = COEFFICIENTS
+    gram = wide @ wide.T
+    eye = torch.eye(len(gram), dtype=gram.dtype, device=gram.device)
+    whole = eye
+    for step in range(STEPS):
+        factor = a * eye + b * gram + c * gram @ gram
+        whole = factor @ whole  # all of these are polynomials of one matrix: they commute
+        if step < STEPS - 1:
+            gram = factor @ gram @ factor
+    out = whole @ wide
+    return out if matrix.shape[0] <= matrix.shape[1] else out.T
+
+
+class Muon(torch.optim.Optimizer):
+    """Nesterov momentum, orthogonalised: W <- W - lr sqrt(max(1, M / N)) orthogonalise(momentum).
+
+    Args:
+        params: weights of two dimensions or more, or groups of them; a convolution (O, I, ...) counts as (O, I * ...).
+        lr: by how much a step moves a weight matrix, in spectral norm.
+        momentum: of the running mean of the gradient.
+    """
+
+    def __init__(self, params, lr=0.02, momentum=0.95):
+        super().__init__(params, {"lr": lr, "momentum": momentum})
+
+    @torch.no_grad()
+    def step(self):
+        """Update all weights that have a gradient."""
+        for group in self.param_groups:
+            for weight in group["params"]:
+                if weight.grad is None:
+                    continue
+                if not self.state[weight]:
+                    self.state[weight]["momentum"] = torch.zeros_like(weight)
+                mean = self.state[weight]["momentum"]
+                mean.lerp_(weight.grad, 1 - group["momentum"])
+                update = weight.grad.lerp(mean, group["momentum"]).flatten(1)
+                # The mean of gradients has any scale; the update has none but its shape's.
+                scale = max(1, update.shape[0] / update.shape[1]) ** 0.5
+                weight.add_(orthogonalise(update).view(weight.shape), alpha=-group["lr"] * scale)
