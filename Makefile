@@ -11,11 +11,15 @@ RUN := .venv/bin/python
 	$(RUN) -m pip install --quiet --disable-pip-version-check -r requirements.txt
 	touch $@
 
-# Draw and synthesise clips, train AVE-Net on them, evaluate it. Stopped half-way, it goes on where it was.
+# Draw and synthesise clips, train AVE-Net on them, evaluate it; then AVOL-Net from its weights, which finds what sounds.
+# Stopped half-way, it goes on where it was.
 demo: .venv/ready
 	$(RUN) data/make_demo_data.py --out data/demo
 	$(RUN) train_AVENet.py --config configs/demo_AVENet.py --resume
 	$(RUN) eval.py --checkpoint runs/demo_AVENet/best.pt
+	$(RUN) train_VOLNet.py --config configs/demo_VOLNet.py --resume --model.init_from runs/demo_AVENet/best.pt \
+		--train.epochs 10
+	$(RUN) eval.py --checkpoint runs/demo_VOLNet/best.pt
 
 test: .venv/ready
 	$(RUN) -m pytest

@@ -146,7 +146,8 @@ class _Fit:
         self._check_finite()
         checkpoint.save(self.run.last, self._content() | {
             "optimizer": [optimizer.state_dict() for optimizer in self.optimizers],
-            "seconds": self._elapsed(), "best": self.best, "sums": self.sums, "summed": self.summed, "last_validation": self.last_validation,
+            "seconds": self._elapsed(), "best": self.best, "sums": self.sums, "summed": self.summed,
+            "last_validation": self.last_validation,
         })  # fmt: skip
 
     def _restore(self, content):
