@@ -148,7 +148,7 @@ def embedded(model, clips, pairs, config, skipped):
     device = next(model.parameters()).device
     batches = loader(pairs, in_order(len(pairs), config.eval.batch_size), config.train.workers, device)
     batches = readable(batches, unreadable, smallest=0)
-    found = embed(model, batches, Transform(config, train=False), config.train.precision)
+    found = embed(model, batches, Transform(config, train=False), config.train.precision, config.eval.mirror)
     if not found or len(found[0]) < 2:
         where = getattr(clips, "folder", config.data.root)
         raise UserError(f"{where} has fewer than 2 readable clips: measuring needs mismatches")
@@ -207,7 +207,7 @@ def film(path, clips, place, model, config, fps=25):
         track = clip.whole_sound(48000)[round(times[0] * 48000) :][: len(times) * 48000 // fps]
     size = config.eval.batch_size
     batches = [collate(samples[k : k + size]) for k in range(0, len(samples), size)]
-    v, a, *_ = embed(model, batches, Transform(config, train=False), config.train.precision)
+    v, a, *_ = embed(model, batches, Transform(config, train=False), config.train.precision, config.eval.mirror)
     overlays.write_film(path, frames, model.location_logits(v.to(device), a.to(device)).cpu(), fps, track, 48000)
 
 

@@ -49,7 +49,7 @@ def main(argv=None):
         return loss, {"accuracy": accuracy, **avc.health(*own, model.slope())}
 
     def evaluate(model):
-        found = embed(model, data.held_out(skipped), see_val, train.precision)
+        found = embed(model, data.held_out(skipped), see_val, train.precision, config.eval.mirror)
         return avc.validate(model, found, config.eval.group, device, data.splits["val"].folder)
 
     result = fit(

@@ -57,7 +57,7 @@ def main(argv=None):
         return loss, {"accuracy": accuracy, **avc.health(*own, model.slope())}
 
     def evaluate(model):
-        found = embed(model, data.held_out(skipped), see_val, train.precision)
+        found = embed(model, data.held_out(skipped), see_val, train.precision, config.eval.mirror)
         metrics = avc.validate(model, found, config.eval.group, device, data.splits["val"].folder)
         v, a, places, times = found
         frames = data.held_out_boxes(places, times)

@@ -63,6 +63,7 @@ class Augment:
     brightness: float = setting(0.2, "brightness is multiplied by 1 +- this much")
     saturation: float = setting(0.2, "saturation is multiplied by 1 +- this much")
     gain: float = setting(0.1, "amplitude of the sound is multiplied by 1 +- this much (L3: up to 10%)")
+    hue: float = setting(0.0, "the colour circle is turned by up to this share of half of it, either way")
     rotation: float = setting(0.0, "the frame is turned by up to this much, degrees")
     stretch: float = setting(0.0, "the frame's aspect ratio is changed by a factor of up to 1 + this much")
     contrast: float = setting(0.0, "contrast is multiplied by 1 +- this much")
@@ -70,6 +71,7 @@ class Augment:
     grey: float = setting(0.0, "share of the frames that lose their colour")
     erase: float = setting(0.0, "largest side of an erased square, as a share of the frame's")
     blend: float = setting(0.0, "another clip's frame is blended in with up to this weight")
+    patch: float = setting(0.0, "largest side of a square that shows another clip's frame, as a share of the frame's")
     mix: float = setting(0.0, "another clip's sound is mixed in at up to this amplitude, relative to the clip's own")
     tilt: float = setting(0.0, "the spectrum is tilted and bent by up to this much, dB at its ends")
     noise: float = setting(0.0, "a noise floor is added up to this level, as a share of the sound's mean power")
@@ -135,6 +137,7 @@ class Eval:
         "", "AudioSet's ontology.json; empty: data/data_infos/ontology.json, else the demo's classes"
     )
     batch_size: int = setting(64, "clips a forward pass")
+    mirror: bool = setting(False, "embed a frame together with its mirror image and take the mean; the paper doesn't")
     k: int = setting(30, "nDCG@k looks at the first k retrieved clips (OtS sec. 4.2)")
     gain: Literal["exponential", "linear"] = setting("exponential", "relevance r counts 2^r - 1, or r")
     group: int = setting(256, "AVC accuracy is over all pairs within fixed random groups of this many clips, at most")
@@ -201,6 +204,7 @@ def validate(config):
             (0 <= getattr(augment, name) < 1, f"augment.{name} must lie in 0..1")
             for name in (
                 "brightness", "saturation", "gain", "stretch", "contrast", "channel_gain", "grey", "erase", "blend",
+                "hue", "patch",
                 "mix",
             )
         ),

@@ -17,7 +17,7 @@ from dataset.cache import ClipCache
 from dataset.clips import SECOND, ClipError
 from utils.errors import UserError
 
-DRAWS = 40  # random numbers of a sample: two choose the instant, transforms.py uses the others
+DRAWS = 44  # random numbers of a sample: two choose the instant, transforms.py uses the others
 
 
 class Pairs(Dataset):

@@ -101,6 +101,8 @@ def prepare_frames(frames, size, augment=None, draws=None, flows=None):
         if augment.blend:
             share = draws(0, augment.blend)[:, None, None, None]
             pixels = (1 - share) * pixels + share * pixels.roll(1, 0)
+        if augment.patch:
+            pixels = torch.where(random_squares(pixels, augment.patch, draws, count), pixels.roll(2, 0), pixels)
     mean, std = (pixels.new_tensor(values)[:, None, None] for values in (FRAME_MEAN, FRAME_STD))
     pixels = (pixels - mean) / std
     if flows is not None:
@@ -161,6 +163,24 @@ def resample(pixels, size, theta=None):
     return pixels
 
 
+def turned_hues(share):
+    """Turn the colour circle by a share of half of it, around grey: (B,) in -1..1 -> (B, 3, 3), RGB to RGB."""
+    to_yiq = torch.tensor([GREY, (0.596, -0.274, -0.322), (0.211, -0.523, 0.312)], device=share.device)
+    cos, sin = torch.cos(math.pi * share), torch.sin(math.pi * share)
+    turn = torch.zeros(len(share), 3, 3, device=share.device)
+    turn[:, 0, 0], turn[:, 1, 1], turn[:, 2, 2], turn[:, 1, 2], turn[:, 2, 1] = 1, cos, cos, -sin, sin
+    return torch.linalg.inv(to_yiq) @ turn @ to_yiq
+
+
+def random_squares(pixels, largest, draws, count=1):
+    """A square of up to `largest` of the frame's side, anywhere: (B, 3, H, W) -> (B, 1, H, W) bool, True inside."""
+    half = draws(0, largest)[:, None, None]
+    x, y = draws()[:, None, None], draws()[:, None, None]
+    rows = torch.linspace(-1, 1, pixels.shape[2] // count, device=pixels.device).repeat(count)[None, :, None]
+    columns = torch.linspace(-1, 1, pixels.shape[3], device=pixels.device)[None, None, :]
+    return (((rows - y).abs() < half) & ((columns - x).abs() < half))[:, None]
+
+
 def jitter_colours(pixels, augment, draws, count=1):
     """Brightness, saturation, contrast and channel gains as one 3 x 3 matrix and an offset per frame; then erasing.
 
@@ -175,18 +195,16 @@ def jitter_colours(pixels, augment, draws, count=1):
     gains = gains * (1 + draws() * augment.brightness)[:, None]
     contrast = (1 + draws() * augment.contrast)[:, None, None]
     matrix = gains[:, :, None] * mix
+    if augment.hue:
+        matrix = matrix @ turned_hues(draws() * augment.hue)
     centre = torch.einsum("bij,bj->bi", matrix, pixels.mean((2, 3)))  # what contrast turns around
     out = (
         torch.einsum("bij,bjhw->bihw", contrast * matrix, pixels) + ((1 - contrast[:, :, 0]) * centre)[:, :, None, None]
     )
     out = out.clamp(0, 1)
     if augment.erase:
-        half = draws(0, augment.erase)[:, None, None]
-        x, y = draws()[:, None, None], draws()[:, None, None]
-        rows = torch.linspace(-1, 1, out.shape[2] // count, device=out.device).repeat(count)[None, :, None]
-        columns = torch.linspace(-1, 1, out.shape[3], device=out.device)[None, None, :]
-        hidden = ((rows - y).abs() < half) & ((columns - x).abs() < half)  # (B, H, W)
-        out = torch.where(hidden[:, None], out.mean((2, 3)).view(-1, 3, 1, 1), out)
+        hidden = random_squares(out, augment.erase, draws, count)
+        out = torch.where(hidden, out.mean((2, 3)).view(-1, 3, 1, 1), out)
     return out
 
 

@@ -50,6 +50,10 @@ class AVENet(AVCNet):
         """(B, 3, H, W) normalised frames -> (B, dim) unit vectors, float32."""
         return F.normalize(self._head(self.vision(frames), self.vision_fc1, self.vision_fc2), dim=1)
 
+    def embed_with_mirror(self, frames):
+        """The mean of the two unit vectors, made one again: (B, dim)."""
+        return F.normalize(super().embed_with_mirror(frames), dim=1)
+
     def embed_sounds(self, spectrograms):
         """(B, 1, F, T) normalised log spectrograms -> (B, dim) unit vectors, float32."""
         return F.normalize(self._head(self.audio(spectrograms), self.audio_fc1, self.audio_fc2), dim=1)

@@ -60,6 +60,10 @@ class AVOLNet(AVCNet):
         v, pooled = self._at_places(features), self._at_places(features.amax((2, 3), keepdim=True))
         return v, a, self.pair_logits(v, a), self.pair_logits(pooled, a)
 
+    def embed_with_mirror(self, frames):
+        """The mean at each place of the frame: (B, dim, H / 16, W / 16); the mirror image's map is turned back."""
+        return (self.embed_frames(frames) + self.embed_frames(self.mirrored(frames)).flip(-1)) / 2
+
     def embed_sounds(self, spectrograms):
         """(B, 1, F, T) normalised log spectrograms -> (B, dim), float32."""
         pooled = max_pooled(self.audio(spectrograms))

@@ -71,3 +71,9 @@ class AVENetOF(AVENet):
 
     def __init__(self, width=64, dim=128, dropout=0.0, flow_fields=10):
         super().__init__(width, dim, dropout, vision=TwoStreams(flow_fields, width))
+
+    def mirrored(self, frames):
+        """Left and right exchanged: what moved to the right moves to the left."""
+        sign = torch.ones(frames.shape[1], device=frames.device)
+        sign[3::2] = -1  # u, the horizontal part, of each field
+        return super().mirrored(frames) * sign[:, None, None]

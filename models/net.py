@@ -26,6 +26,14 @@ class AVCNet(nn.Module):
         v, a = self.embed_frames(frames), self.embed_sounds(spectrograms)
         return v, a, self.pair_logits(v, a)
 
+    def embed_with_mirror(self, frames):
+        """`embed_frames`, averaged over a frame and its mirror image: steadier on frames that training never saw."""
+        return (self.embed_frames(frames) + self.embed_frames(self.mirrored(frames))) / 2
+
+    def mirrored(self, frames):
+        """Frames as `embed_frames` takes them, left and right exchanged."""
+        return frames.flip(-1)
+
     def vectors(self, v, a):
         """What retrieval compares, by the smaller distance: (B, ...), (B, ...) -> (B, D), (B, D) unit vectors."""
         return v, a

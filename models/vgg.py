@@ -49,6 +49,10 @@ class FramesBeside(nn.Module):
         self.frames, self.net = frames, net
         self.embed_frames, self.embed_sounds = frames.embed_frames, net.embed_sounds
 
+    def embed_with_mirror(self, frames):
+        """As of the nets of `models`: the mean over a frame and its mirror image, (B, 4096) unit vectors."""
+        return F.normalize(self.embed_frames(frames) + self.embed_frames(frames.flip(-1)), dim=1)
+
     def vectors(self, v, a):
         """What retrieval compares: (B, 4096) and (B, D) unit vectors, which only a CCA makes comparable."""
         return v, F.normalize(a, dim=1)

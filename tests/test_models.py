@@ -228,14 +228,31 @@ def test_build_follows_the_settings_and_refuses_an_unknown_net():
         build(Model(name="AVNet"))
 
 
+LEADING = {"AVENet_MF": (3, 9), "AVENet_OF": (23,)}  # what comes before height and width in their frames
+
+
 @pytest.mark.parametrize("name", sorted(MODELS))
 def test_every_net_answers_the_same_four_calls(name):
     """One training step and one evaluation serve all nets; `width` 4 keeps it quick."""
     torch.manual_seed(0)
     net = build(Model(name=name, width=4)).eval()
-    frames, sounds = inputs(3, side=64, leading={"AVENet_MF": (3, 9), "AVENet_OF": (23,)}.get(name, (3,)))
+    frames, sounds = inputs(3, side=64, leading=LEADING.get(name, (3,)))
     with torch.no_grad():
         v, a, logits = net(frames, sounds)
         assert torch.equal(v, net.embed_frames(frames)) and torch.equal(a, net.embed_sounds(sounds))
         assert logits.shape == (3, 3) and torch.isfinite(logits).all()
         assert net.pair_logits(v[:2], a).shape == (2, 3)
+
+
+@pytest.mark.parametrize("name", sorted(MODELS))
+def test_a_frame_and_its_mirror_image_are_embedded_alike_together(name):
+    torch.manual_seed(0)
+    net = build(Model(name=name, width=4)).eval()
+    frames, _ = inputs(3, side=64, leading=LEADING.get(name, (3,)))
+    with torch.no_grad():
+        v, turned = net.embed_with_mirror(frames), net.embed_with_mirror(net.mirrored(frames))
+        # A map turns with its frame; a vector stays.
+        torch.testing.assert_close(v, turned.flip(-1) if v.dim() == 4 else turned, atol=1e-5, rtol=1e-4)
+        assert v.shape == net.embed_frames(frames).shape
+        if name.startswith("AVENet"):
+            torch.testing.assert_close(v.norm(dim=1), torch.ones(3))

@@ -152,3 +152,11 @@ def test_on_a_cpu_gradients_of_3d_convolutions_are_right_under_autocast():
         out.backward()
         found.append([p.grad.clone() for p in net.vision.parameters()])
     assert all(torch.allclose(a, b, atol=1e-4) for a, b in zip(*found, strict=True))
+
+
+def test_in_a_mirrored_frame_what_moved_to_the_right_moves_to_the_left():
+    net = AVENetOF(4, 16, flow_fields=2)
+    frames = torch.randn(2, 7, 6, 8)
+    turned = net.mirrored(frames)
+    torch.testing.assert_close(turned[:, [0, 1, 2, 4, 6]], frames[:, [0, 1, 2, 4, 6]].flip(-1))
+    torch.testing.assert_close(turned[:, [3, 5]], -frames[:, [3, 5]].flip(-1))

@@ -6,12 +6,12 @@ from utils.engine import autocast, to_device
 
 
 @torch.no_grad()
-def embed(model, batches, transform, precision="auto"):
+def embed(model, batches, transform, precision="auto", mirror=False):
     """Embeddings of every clip's frame and sound, in eval mode.
 
     Args:
         model: a net of `models`. batches: iterable of collated batches. transform: `dataset.transforms.Transform`.
-        precision: a train.precision.
+        precision: a train.precision. mirror: embed a frame together with its mirror image.
 
     Returns:
         (v, a, indices, times): (N, ...) float32 and (N, ...) float32 embeddings, (N,) int64 places in the split, (N,)
@@ -26,6 +26,7 @@ def embed(model, batches, transform, precision="auto"):
         batch = to_device(batch, device)
         frames, spectrograms = transform(batch)
         with autocast(device, precision):
-            v, a = model.embed_frames(frames), model.embed_sounds(spectrograms)
+            v = model.embed_with_mirror(frames) if mirror else model.embed_frames(frames)
+            a = model.embed_sounds(spectrograms)
         found.append((v.float().cpu(), a.float().cpu(), batch["indices"].cpu(), batch["times"].cpu()))
     return tuple(torch.cat(parts) for parts in zip(*found, strict=True))
