@@ -1,7 +1,7 @@
 """AVE-Net, small: minutes on two cores, for data/demo and for any few thousand clips in the same format.
 
-The same net as the paper's at width 24, on 112 px and 64 mel bands of 50 windows. Much augmentation, growing over the
-run: with few clips a net otherwise learns them by heart.
+The same net as the paper's at width 32, on 112 px and 64 mel bands of 50 windows. Much augmentation, growing over the
+run: with few clips a net otherwise learns them by heart. Muon for the convolutions: half as many steps as with Adam.
 """
 
 from configs.schema import Augment, Config, Data, Eval, Model, Spectrogram, Train
@@ -19,15 +19,16 @@ config = Config(
     # What tells instruments apart, at a sixteenth of the work of 257 x 200.
     spectrogram=Spectrogram(window=0.032, hop=0.02, n_fft=512, mel_bands=64, equal_loudness=True),
     augment=Augment(
-        crop_min=0.65,
-        crop_max=1.0,
-        rotation=20,
+        crop_min=0.6,
+        crop_max=1.25,
+        rotation=25,
         stretch=0.3,
-        brightness=0.3,
-        contrast=0.4,
-        saturation=0.5,
+        brightness=0.5,
+        contrast=0.6,
+        saturation=0.8,
         channel_gain=0.25,
-        grey=0.2,
+        hue=0.3,
+        grey=0.3,
         erase=0.3,
         blend=0.25,
         mix=0.3,
@@ -39,17 +40,18 @@ config = Config(
         mask_times=0.2,
         ramp=0.9,
     ),
-    model=Model(name="AVENet", width=24),
+    model=Model(name="AVENet", width=32),
     train=Train(
         run_dir="runs/demo_AVENet",
-        epochs=52,
+        epochs=30,
         batch_size=32,
         lr=2e-3,
+        optimizer="muon",
         schedule="cosine",
         warmup=0.05,
         ema=0.998,
         workers=2,
-        validate_every=4,
+        validate_every=3,
     ),
-    eval=Eval(),
+    eval=Eval(mirror=True),
 )
