@@ -510,7 +510,8 @@ TRAINING_MISTAKES = {
     "a start from a malicious file": (["--model.init_from", "{folder}/malicious.pt"], ["malicious.pt", "code"]),
     "a damaged run": (["--resume", "--train.run_dir", "{folder}/damaged_run"], ["damaged_run/last.pt", "damaged"]),
     "a learning rate that explodes": (
-        ["--train.optimizer", "adam", "--train.lr", "1e38", "--train.warmup", "0", "--train.save_every", "1"], ["not finite", "--train.lr"]),
+        ["--train.optimizer", "adam", "--train.lr", "1e38", "--train.warmup", "0", "--train.save_every", "1"],
+        ["not finite", "--train.lr"]),
 }  # fmt: skip
 
 # What is typed after `python eval.py`.
