@@ -116,7 +116,8 @@ def main(argv=None):
                 metrics["localization"] = localization.box_measures(full, [frames[k] for k in seen])
             for k in np.linspace(0, len(maps) - 1, min(args.video, len(maps))).round().astype(int).tolist():
                 film(out / "video" / f"{clips.ids[places[k]]}.mp4", clips, places[k], model, config)
-        overlays.localization_figures(maps, frames, look, crossed(model, v, a), out, args.pictures)
+        ids = [clips.ids[place] for place in places]
+        overlays.localization_figures(maps, frames, ids, look, crossed(model, v, a), out, args.pictures)
 
     (out / "metrics.json").write_text(
         json.dumps(metrics | {"skipped_clips": skipped}, indent=2) + "\n", encoding="utf-8"

@@ -73,8 +73,8 @@ def test_evaluation_says_where_the_sound_comes_from(vol, data, tmp_path, script)
     assert found["peak_accuracy"] > found["random_accuracy"]
     row = next(line for line in done.stdout.splitlines() if "peak on an object" in line)
     assert row.split()[-2:] == [f"{found['peak_accuracy']:.3f}", f"{found['centre_accuracy']:.3f}"]
-    assert sorted(path.name for path in (tmp_path / "localization").iterdir()) == [f"{k:05d}.jpg" for k in range(3)]
-    for name in ("localization.png", "mismatched.png", "localization/00000.jpg"):
+    assert sorted(path.name for path in (tmp_path / "localization").iterdir()) == [f"test_000{k}.jpg" for k in range(3)]
+    for name in ("localization.png", "mismatched.png", "localization/test_0000.jpg"):
         with Image.open(tmp_path / name) as picture:
             assert min(picture.size) >= 64 and len(np.unique(picture.convert("L"))) > 20
 

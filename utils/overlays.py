@@ -84,14 +84,15 @@ def grid(rows, path, captions=None, left=None, top=None):
     sheet.save(path)
 
 
-def localization_figures(logits, entries, look, cross, out, pictures):
+def localization_figures(logits, entries, ids, look, cross, out, pictures):
     """A picture for each clip, an overview, and what the net answers to mismatched pairs (OtS fig. 7).
 
     Args:
         logits: (N, h, w) of N matching pairs. entries: list of N lists of boxes, empty where nothing is annotated.
+        ids: list of N clip ids.
         look: callable (k) -> frame (S, S, 3) uint8, spectrogram, names of the k-th clip.
         cross: callable (list of K places) -> (K, K, h, w) logits of each frame with each sound.
-        out: Path of the folder: localization/K.jpg, localization.png and mismatched.png go there.
+        out: Path of the folder: localization/ID.jpg, localization.png and mismatched.png go there.
         pictures: how many clips get a picture of their own.
     """
     (out / "localization").mkdir(exist_ok=True)
@@ -108,14 +109,12 @@ def localization_figures(logits, entries, look, cross, out, pictures):
             verdict = "  found" if hit else "  missed"
         cells[k] = (mapped, names + verdict)
         if k < pictures:
-            grid(
-                [[plain, mapped]], out / "localization" / f"{k:05d}.jpg", [[names, f"{probability.max():.2f}{verdict}"]]
-            )
+            below = [names, f"largest probability {probability.max():.2f}{verdict}"]
+            grid([[plain, mapped]], out / "localization" / f"{ids[k]}.jpg", [below])
     chosen = [cells[k] for k in sorted(overview)]
     rows = [chosen[k : k + 6] for k in range(0, len(chosen), 6)]
-    grid(
-        [[image for image, _ in row] for row in rows], out / "localization.png", [[text for _, text in r] for r in rows]
-    )
+    images, texts = ([[cell[part] for cell in row] for row in rows] for part in (0, 1))
+    grid(images, out / "localization.png", texts)
     draw_mismatched(look, cross, len(logits), out / "mismatched.png")
 
 
@@ -124,8 +123,10 @@ def draw_mismatched(look, cross, count, path, most=6):
     chosen = {}
     for k in range(min(count, 200)):  # clips of different classes
         frame, _, name = look(k)
-        if len(chosen) < most and name not in chosen:
+        if name not in chosen:
             chosen[name] = k, enlarged(frame)
+        if len(chosen) == most:
+            break
     names, frames = list(chosen), [frame for _, frame in chosen.values()]
     logits = cross([k for k, _ in chosen.values()])
     rows = [
