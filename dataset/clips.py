@@ -241,12 +241,12 @@ class OpenClip(OpenSound):
         self._open_video()
 
     def _open_video(self):
-        if _is_cut_short(self.video_file):
+        if is_cut_short(self.video_file):
             raise self._error(self.video_file, "is cut short: a part that its header announces is missing")
         try:
             self._container = av.open(str(self.video_file))
         except (av.FFmpegError, OSError) as error:
-            raise self._error(self.video_file, f"can't be opened as a video ({_reason(error)})") from error
+            raise self._error(self.video_file, f"can't be opened as a video ({reason(error)})") from error
         if not self._container.streams.video:
             raise self._error(self.video_file, "has no video stream")
         self._stream = self._container.streams.video[0]
@@ -277,7 +277,7 @@ class OpenClip(OpenSound):
         out = np.empty((len(times), size, size, 3), np.uint8)
         done, shown = 0, None
         try:
-            for frame in self._decoded(times[0]):
+            for frame in decoded_from(self._container, self._stream, times[0]):
                 if frame.is_corrupt:  # the decoder patched it up with what it had
                     raise self._error(self.video_file, f"is damaged at {frame.time:.2f} s")
                 while done < len(times) and frame.time > times[done] + CLOCK:
@@ -288,7 +288,7 @@ class OpenClip(OpenSound):
                     return out
                 shown = frame
         except (av.FFmpegError, OSError) as error:
-            raise self._error(self.video_file, f"is damaged ({_reason(error)})") from error
+            raise self._error(self.video_file, f"is damaged ({reason(error)})") from error
         if shown is None:
             raise self._error(self.video_file, f"holds no picture at {times[0]:.2f} s")
         ends = shown.time + max(2.0 * float(shown.duration or 0) * float(shown.time_base), 0.1)
@@ -308,20 +308,6 @@ class OpenClip(OpenSound):
         start = min(max(time - count // 2 * FRAME, 0.0), self.shown_until - length)
         return self.frames([start + k * FRAME for k in range(count)], size)
 
-    def _decoded(self, time):
-        """Frames in the order in which they are shown, from the one at `time` or an earlier one on."""
-        # A seek goes to a key frame by the time at which it is decoded. With reordered pictures it may be shown only
-        # after `time`, or what lies before it lacks a reference: then begin at the beginning.
-        for start in (time + CLOCK, 0.0):
-            self._container.seek(int(start / self._stream.time_base), stream=self._stream)
-            frames = self._container.decode(self._stream)
-            first = next(frames, None)
-            if first is not None and first.time <= time + CLOCK:
-                break
-        if first is not None:
-            yield first
-            yield from frames
-
     def _picture(self, frame, size):
         return frame.to_ndarray(width=size, height=size, format="rgb24", interpolation="AREA")
 
@@ -330,7 +316,25 @@ def _to_int16(sound):
     return np.clip(np.rint(sound * 32768.0), -32768, 32767).astype(np.int16)
 
 
-def _reason(error):
+def decoded_from(container, stream, time):
+    """Frames of an open container's stream in the order in which they are shown, from the one at `time`, seconds, or
+    an earlier one on.
+    """
+    # A seek goes to a key frame by the time at which it is decoded. With reordered pictures it may be shown only
+    # after `time`, or what lies before it lacks a reference: then begin at the beginning.
+    for start in (time + CLOCK, 0.0):
+        container.seek(int(start / stream.time_base), stream=stream)
+        frames = container.decode(stream)
+        first = next(frames, None)
+        if first is not None and first.time <= time + CLOCK:
+            break
+    if first is not None:
+        yield first
+        yield from frames
+
+
+def reason(error):
+    """What a decoder's or the system's error says, without a full stop."""
     return (getattr(error, "strerror", None) or str(error)).strip(".")
 
 
@@ -341,7 +345,7 @@ def _stems(folder, suffix):
     return {path.name.removesuffix(suffix) for path in folder.iterdir() if path.name.endswith(suffix)}
 
 
-def _is_cut_short(path):
+def is_cut_short(path):
     """Whether the last part of an mp4 ends beyond the end of the file, as after a download that broke off."""
     size, position = path.stat().st_size, 0
     with open(path, "rb") as file:

@@ -80,6 +80,8 @@ def test_measures_equal_scikit_learn(ties):
     half_each = np.repeat([0.5 / 40, 0.5 / 400], [40, 400])
     found = avc.measure(matches, mismatches)
     assert found["auc"] == pytest.approx(roc_auc_score(truth, logits), abs=1e-12)
+    shares = [np.mean((m > mismatches) + 0.5 * (m == mismatches)) for m in matches]
+    assert found["auc_error"] == pytest.approx(np.std(shares) / 40**0.5)
     assert found["loss"] == pytest.approx(log_loss(truth, 1 / (1 + np.exp(-logits)), sample_weight=half_each), rel=1e-9)
     assert found["accuracy"] == pytest.approx(np.average((logits > 0) == truth, weights=half_each))
     assert found["pairs"] == 440 and found["threshold"] == 0

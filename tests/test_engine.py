@@ -285,12 +285,26 @@ def test_training_is_in_training_mode_again_after_a_validation(tmp_path):
 
 
 def test_best_pt_is_that_of_the_best_validation_and_last_pt_the_last(tmp_path):
-    scores = iter([0.6, 0.9, 0.7, 0.9])
+    scores = iter([0.6, 0.9, 0.7, 0.8])
     _, best = train(config(tmp_path, epochs=4), evaluate=lambda model: {"auc": next(scores), "loss": 1.0})
     kept, last = checkpoint.load(tmp_path / "run/best.pt"), checkpoint.load(tmp_path / "run/last.pt")
     assert best == kept["metrics"] == last["best"] == {"auc": 0.9, "loss": 1.0, "step": 12}
     assert (kept["step"], last["step"]) == (12, 24)
-    assert [line["auc"] for line in lines(tmp_path, "val")] == [0.6, 0.9, 0.7, 0.9]
+    assert [line["auc"] for line in lines(tmp_path, "val")] == [0.6, 0.9, 0.7, 0.8]
+
+
+def test_a_later_state_within_a_standard_error_of_the_highest_value_is_kept_across_a_resume(tmp_path):
+    """The bound is one error below the highest of all, also where a lower value was kept in between."""
+    values = iter([0.90, 0.89, 0.875, 0.85])
+
+    def evaluate(model):
+        return {"auc": next(values), "auc_error": 0.02}
+
+    _, best = train(config(tmp_path, epochs=2), evaluate=evaluate)
+    assert (best["auc"], best["step"]) == (0.89, 12)
+    _, best = train(config(tmp_path, epochs=3), resume=True, evaluate=evaluate)
+    assert (best["auc"], best["step"]) == (0.89, 12)  # 0.875 is more than 0.02 below 0.90
+
 
 
 def test_validation_comes_when_it_is_due_and_at_the_end(tmp_path):

@@ -129,17 +129,19 @@ def measure(matches, mismatches, threshold=0.0):
     Returns:
         dict of floats: accuracy, the mean of the share of matches above the threshold and that of mismatches not above
         it (0.5 is chance); accuracy_raw, the same at threshold 0; auc, the probability that a match scores higher than
-        a mismatch, ties counted half; loss, cross-entropy in nats with both classes weighted half (ln 2 is chance);
+        a mismatch, ties counted half; auc_error, its standard error over the matches; loss, cross-entropy in nats with both classes weighted half (ln 2 is chance);
         threshold; pairs, P + Q.
     """
     matches, mismatches = np.asarray(matches, np.float64), np.asarray(mismatches, np.float64)
     order = np.sort(mismatches)
     below = np.searchsorted(order, matches, "left")
     up_to = np.searchsorted(order, matches, "right")
+    above = (below + up_to) / 2 / len(mismatches)  # share of the mismatches that each match beats
     return {
         "accuracy": _accuracy(matches, mismatches, threshold),
         "accuracy_raw": _accuracy(matches, mismatches, 0.0),
-        "auc": float((below + up_to).mean() / 2 / len(mismatches)),
+        "auc": float(above.mean()),
+        "auc_error": float(above.std() / len(matches) ** 0.5),
         "loss": float((np.logaddexp(0, -matches).mean() + np.logaddexp(0, mismatches).mean()) / 2),
         "threshold": float(threshold),
         "pairs": len(matches) + len(mismatches),

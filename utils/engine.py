@@ -106,7 +106,10 @@ def fit(model, run, *, groups, batches, steps_per_epoch, step, evaluate, best, d
         step: callable (model, batch) -> (loss, dict of scalar tensors); the batch also has "progress", the share of
             the run that is done, 0..1.
         evaluate: callable (model) -> dict of floats, on the validation split, in eval mode.
-        best: name of the evaluation's measure, larger is better, that best.pt is chosen by.
+        best: name of the evaluation's measure, larger is better, that best.pt is chosen by. Where the evaluation also
+            has its standard error, as `NAME_error`, a later state that is within one error of the highest value so far
+            is taken: differences below that are chance, and the end is what the schedule was made for (the
+            one-standard-error rule of Breiman et al., Classification and Regression Trees, 1984, sec. 3.4.3).
         diagnose: callable (dict of mean metrics) -> a sentence if training is stuck, else None.
 
     Returns:
@@ -129,7 +132,7 @@ class _Fit:
         self.device = next(model.parameters()).device
         self.optimizers = build_optimizers(self.train, groups, self.device)
         self.average = copy.deepcopy(model).requires_grad_(False) if self.train.ema else None
-        self.step, self.seconds, self.metrics, self.best = 0, 0.0, {}, {}
+        self.step, self.seconds, self.metrics, self.best, self.highest = 0, 0.0, {}, {}, -math.inf
         self.sums, self.summed = {}, 0  # of the metrics since the last line of the log, on the device
         self.stop_signal, self.last_validation, self.said = None, 0.0, set()
         if run.resumed:
@@ -146,8 +149,8 @@ class _Fit:
         self._check_finite()
         checkpoint.save(self.run.last, self._content() | {
             "optimizer": [optimizer.state_dict() for optimizer in self.optimizers],
-            "seconds": self._elapsed(), "best": self.best, "sums": self.sums, "summed": self.summed,
-            "last_validation": self.last_validation,
+            "seconds": self._elapsed(), "best": self.best, "highest": self.highest, "sums": self.sums,
+            "summed": self.summed, "last_validation": self.last_validation,
         })  # fmt: skip
 
     def _restore(self, content):
@@ -156,7 +159,7 @@ class _Fit:
             checkpoint.load_weights(self.average, content["ema"], self.run.last)
         for optimizer, state in zip(self.optimizers, content["optimizer"], strict=True):
             optimizer.load_state_dict(state)
-        for name in ("step", "seconds", "metrics", "best", "summed", "last_validation"):
+        for name in ("step", "seconds", "metrics", "best", "highest", "summed", "last_validation"):
             setattr(self, name, content[name])
         self.sums = {name: value.to(self.device) for name, value in content["sums"].items()}
         self.run.say(f"resuming {self.run.folder} at step {self.step}, after {self.seconds / 60:.1f} minutes")
@@ -291,7 +294,9 @@ class _Fit:
         )
         shown = "  ".join(f"{name} {value:.3f}" for name, value in values.items() if isinstance(value, float))
         self.run.say(f"step {self.step}, epoch {self.step / self.steps_per_epoch:.1f}, validation: {shown}")
-        if self.metrics[self.best_name] > self.best.get(self.best_name, -math.inf):
+        value = self.metrics[self.best_name]
+        self.highest = max(self.highest, value)
+        if value >= self.highest - self.metrics.get(f"{self.best_name}_error", 0.0):
             self.best = self.metrics
             self._check_finite()
             checkpoint.save(self.run.best, self._content())

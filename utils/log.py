@@ -1,13 +1,13 @@
 """A run's directory: its config, its log, its checkpoints. One that holds a run is never overwritten."""
 
 import json
-import os
 import sys
 from pathlib import Path
 
 from utils import checkpoint
 from utils.config import to_dict
 from utils.errors import UserError
+from utils.files import write_text
 
 # Settings that may differ when a run is resumed: they change where it reads and how long it runs, not what it learns.
 FREE_ON_RESUME = (
@@ -63,11 +63,11 @@ class Run:
             for name in ("last.pt", "best.pt", "log.jsonl", "config.json"):
                 for half in self.folder.glob(f".{name}.*.tmp"):  # a kill cut its writing short
                     half.unlink()
-            _write(self.folder / "config.json", json.dumps(to_dict(config), indent=2) + "\n")
+            write_text(self.folder / "config.json", json.dumps(to_dict(config), indent=2) + "\n")
             # Lines later than the checkpoint will be written again.
             done = self.resumed["step"] if self.resumed else -1
             kept = [line for line in read_log(self.folder) if line.get("step", 0) <= done]
-            _write(self._log, "".join(json.dumps(line) + "\n" for line in kept))
+            write_text(self._log, "".join(json.dumps(line) + "\n" for line in kept))
         except OSError as error:
             raise UserError(
                 f"run directory {self.folder} can't be written ({error.strerror}): name another by --train.run_dir"
@@ -142,8 +142,3 @@ def read_log(folder):
             break
     return lines
 
-
-def _write(path, text):
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    temporary.write_text(text, encoding="utf-8")
-    os.replace(temporary, path)
