@@ -13,7 +13,10 @@ import pytest
 ROOT = Path(__file__).parent.parent
 ROOMS = ("configs", "data", "dataset", "models", "utils")
 STANDARD = sys.stdlib_module_names
-PACKAGES = {"PIL": "pillow", "sklearn": "scikit-learn", "cv2": "opencv-contrib-python-headless"}  # names on PyPI
+PACKAGES = {  # names on PyPI
+    "PIL": "pillow", "sklearn": "scikit-learn", "cv2": "opencv-contrib-python-headless",
+    "yt_dlp": "yt-dlp", "imageio_ffmpeg": "imageio-ffmpeg",
+}  # fmt: skip
 
 
 def imported(source, room=""):
