@@ -9,8 +9,9 @@ A clip that can't be read raises `ClipError` with its name and the reason. Nothi
 """
 
 import json
+import re
 from contextlib import contextmanager
-from math import ceil, gcd, isfinite
+from math import ceil, gcd
 from pathlib import Path
 
 import av
@@ -24,6 +25,10 @@ SECOND = 1.0  # length of the sound that belongs to a frame (OtS sec. 3)
 FRAME = 0.04  # from one frame to the next where several are read, seconds (OtS: 25 a second)
 CLOCK = 1e-4  # time stamps are whole ticks of the video's clock: a time is met by one that is this much later, seconds
 SAME_FRAME = 0.02  # an annotation is of the frame at `time` if it is no farther from it, seconds: half a frame at 25/s
+HUGE = 1e300  # a number beyond is none: infinite, or a whole one that no float can hold
+LONGEST_NAME = 251  # file systems take 255 bytes, ".mp4" included
+# Control characters, line ends, what turns the direction of writing, halves of characters.
+NOT_TEXT = re.compile("[\x00-\x1f\x7f-\x9f\u2028-\u202e\u2066-\u2069\ud800-\udfff]")
 # Names of the parts ("boxes") that an mp4 consists of.
 MP4_PARTS = (b"ftyp", b"moov", b"mdat", b"free", b"skip", b"wide", b"moof", b"sidx", b"styp", b"mfra", b"uuid", b"udta")
 
@@ -373,9 +378,15 @@ def load_json(path, form):
         raise UserError(f"{path} is not valid JSON ({error}): it must hold {form}") from None
 
 
+def is_text(value):
+    """Whether a value is a string that can stand in a message and in a file: one line, without control characters."""
+    return isinstance(value, str) and not NOT_TEXT.search(value)
+
+
 def is_file_name(clip):
     """Whether an id can be the name of a file: what could lead out of the folder is no id."""
-    return isinstance(clip, str) and clip not in ("", ".", "..") and not set(clip) & set("/\\\0")
+    is_inside = is_text(clip) and clip not in ("", ".", "..") and not set(clip) & set("/\\")
+    return is_inside and len(clip.encode()) <= LONGEST_NAME
 
 
 def _read_json(path, is_right, form):
@@ -390,17 +401,17 @@ def _read_json(path, is_right, form):
 
 
 def _are_mids(clip, mids):
-    return is_file_name(clip) and isinstance(mids, list) and all(isinstance(mid, str) for mid in mids)
+    return is_file_name(clip) and isinstance(mids, list) and all(map(is_text, mids))
 
 
 def _are_boxes(_, boxes):
     def is_number(value):
-        return isinstance(value, (int, float)) and not isinstance(value, bool) and isfinite(value)
+        return isinstance(value, (int, float)) and not isinstance(value, bool) and abs(value) < HUGE
 
     return isinstance(boxes, list) and all(
         isinstance(box, dict)
         and is_number(box.get("time"))
         and isinstance(box.get("box"), list) and len(box["box"]) == 4 and all(map(is_number, box["box"]))
-        and isinstance(box.get("label"), str) and isinstance(box.get("sounding"), bool)
+        and is_text(box.get("label")) and isinstance(box.get("sounding"), bool)
         for box in boxes
     )  # fmt: skip

@@ -129,8 +129,8 @@ def measure(matches, mismatches, threshold=0.0):
     Returns:
         dict of floats: accuracy, the mean of the share of matches above the threshold and that of mismatches not above
         it (0.5 is chance); accuracy_raw, the same at threshold 0; auc, the probability that a match scores higher than
-        a mismatch, ties counted half; auc_error, its standard error over the matches; loss, cross-entropy in nats with both classes weighted half (ln 2 is chance);
-        threshold; pairs, P + Q.
+        a mismatch, ties counted half; auc_error, its standard error over the matches; loss, cross-entropy in nats with
+        both classes weighted half (ln 2 is chance); threshold; pairs, P + Q.
     """
     matches, mismatches = np.asarray(matches, np.float64), np.asarray(mismatches, np.float64)
     order = np.sort(mismatches)

@@ -3,6 +3,7 @@
 It imports the standard library only, so every room may use it.
 """
 
+import os
 import sys
 from contextlib import contextmanager
 
@@ -17,12 +18,18 @@ class UserError(ValueError):
 
 @contextmanager
 def reported():
-    """Turn a `UserError` into its sentence on stderr and exit code 2, and Ctrl-C into exit code 130."""
+    """Turn a `UserError` into its sentence on stderr and exit code 2, and Ctrl-C into exit code 130.
+
+    Where the reader of our output has gone (`| head`), stop without a word.
+    """
     try:
         yield
     except UserError as error:
         print(f"error: {error}", file=sys.stderr)
         sys.exit(2)
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # what is buffered has nowhere to go
+        sys.exit(1)
     except KeyboardInterrupt:
         print("interrupted", file=sys.stderr)
         sys.exit(130)

@@ -28,6 +28,7 @@ class Ontology:
         self.source = str(source)
         self.names = {c["id"]: c["name"] for c in classes}
         self._links = {c["id"]: set() for c in classes}
+        self._children = {c["id"]: c["child_ids"] for c in classes}
         for c in classes:
             for child in c["child_ids"]:
                 if child in self.names:  # a child without an entry of its own is no class
@@ -51,6 +52,16 @@ class Ontology:
                     steps[there] = steps[here] + 1
                     queue.append(there)
         return steps
+
+    def descendants(self, labels):
+        """Set of the classes and all below them; a class that the ontology lacks is there alone."""
+        found, left = set(), list(labels)
+        while left:
+            here = left.pop()
+            if here not in found:
+                found.add(here)
+                left.extend(self._children.get(here, ()))
+        return found
 
     def relevance(self, labels):
         """Relevance r = C - d of classes to each other (OtS sec. 4.2), C = 20.
@@ -89,12 +100,13 @@ def load(path=""):
     except (ValueError, RecursionError) as error:
         raise UserError(f"ontology {path} is not valid JSON ({error})") from None
     well_formed = isinstance(classes, list) and all(
-        isinstance(c, dict) and isinstance(c.get("id"), str) and isinstance(c.get("name"), str)
+        isinstance(c, dict) and all(isinstance(c.get(key), str) and c[key].isprintable() for key in ("id", "name"))
         and isinstance(c.get("child_ids"), list) and all(isinstance(child, str) for child in c["child_ids"])
         for c in classes
     )  # fmt: skip
     if not well_formed:
-        raise UserError(f"ontology {path} is not of ontology.json's form: a list of {{id, name, child_ids}}")
+        form = "a list of {id, name, child_ids}, id and name of printable letters"
+        raise UserError(f"ontology {path} is not of ontology.json's form: {form}")
     return Ontology(classes, path.relative_to(Path.cwd()) if path.is_relative_to(Path.cwd()) else path)
 
 
