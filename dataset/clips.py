@@ -249,7 +249,7 @@ class OpenClip(OpenSound):
         if is_cut_short(self.video_file):
             raise self._error(self.video_file, "is cut short: a part that its header announces is missing")
         try:
-            self._container = av.open(str(self.video_file))
+            self._container = av.open(str(self.video_file), metadata_errors="replace")
         except (av.FFmpegError, OSError) as error:
             raise self._error(self.video_file, f"can't be opened as a video ({reason(error)})") from error
         if not self._container.streams.video:

@@ -86,6 +86,15 @@ def test_the_frame_at_a_time_is_the_one_shown_then(folder, how):
     assert np.array_equal(together, one_by_one) and np.array_equal(together, backwards[::-1])
 
 
+def test_a_title_in_another_encoding_does_not_matter(folder):
+    make_clip(folder, "a")
+    video = folder / "video" / "a.mp4"
+    assert video.read_bytes().count(b"Lavf") == 1  # the name of the writing program, a text beside the pictures
+    video.write_bytes(video.read_bytes().replace(b"Lavf", b"\xff\xfe\xe9\xfc"))
+    with clips_of(folder).open(0) as clip:
+        assert clip.frame(0.5, 32).shape == (32, 32, 3)
+
+
 def test_a_frame_may_be_asked_for_at_the_very_time_it_appears(folder):
     """Frames are drawn from multiples of 1 / rate: rounding must not show the one before."""
     for fps in (25, 29.97, 30):

@@ -137,10 +137,12 @@ def test_a_short_run_learns(whole):
     assert sum(line["accuracy"] for line in train[-10:]) / 10 > 0.65
 
 
-def test_best_is_the_validation_with_the_largest_auc(whole):
+def test_best_is_the_last_validation_within_a_standard_error_of_the_largest_auc(whole):
     best = checkpoint.load(whole[0] / "best.pt")
-    val = lines(whole[0], "val")
-    top = max(val, key=lambda line: line["auc"])
+    highest, top = 0, None
+    for line in lines(whole[0], "val"):
+        highest = max(highest, line["auc"])
+        top = line if line["auc"] >= highest - line["auc_error"] else top
     assert (best["step"], best["metrics"]["auc"]) == (top["step"], top["auc"])
     assert f"AUC {top['auc']:.3f}" in whole[1].stdout
 
