@@ -306,7 +306,6 @@ def test_a_later_state_within_a_standard_error_of_the_highest_value_is_kept_acro
     assert (best["auc"], best["step"]) == (0.89, 12)  # 0.875 is more than 0.02 below 0.90
 
 
-
 def test_validation_comes_when_it_is_due_and_at_the_end(tmp_path):
     train(config(tmp_path, epochs=5, validate_every=2))
     assert [line["step"] for line in lines(tmp_path, "val")] == [12, 24, 30]

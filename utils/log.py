@@ -141,4 +141,3 @@ def read_log(folder):
         except ValueError:
             break
     return lines
-
