@@ -1,7 +1,6 @@
 """AVOL-Net, small: the data, the augmentation and the length of demo_AVENet.py.
 
-From scratch as it stands, or from AVE-Net's weights by `--model.init_from runs/demo_AVENet/best.pt`. With Adam: Muon's
-steps, of equal size in all directions, undo what those weights know of places (docs/localising.md).
+From scratch as it stands, or from AVE-Net's weights by `--model.init_from runs/demo_AVENet/best.pt`.
 """
 
 from dataclasses import replace
@@ -12,5 +11,5 @@ base = demo_AVENet.config
 config = replace(
     base,
     model=replace(base.model, name="AVOLNet"),
-    train=replace(base.train, run_dir="runs/demo_VOLNet", optimizer="adam", lr_decision=5.0, pooled=0.5),
+    train=replace(base.train, run_dir="runs/demo_VOLNet", optimizer="auto", lr_decision=5.0, pooled=0.5),
 )

@@ -71,7 +71,6 @@ class Augment:
     grey: float = setting(0.0, "share of the frames that lose their colour")
     erase: float = setting(0.0, "largest side of an erased square, as a share of the frame's")
     blend: float = setting(0.0, "another clip's frame is blended in with up to this weight")
-    patch: float = setting(0.0, "largest side of a square that shows another clip's frame, as a share of the frame's")
     mix: float = setting(0.0, "another clip's sound is mixed in at up to this amplitude, relative to the clip's own")
     tilt: float = setting(0.0, "the spectrum is tilted and bent by up to this much, dB at its ends")
     noise: float = setting(0.0, "a noise floor is added up to this level, as a share of the sound's mean power")
@@ -103,8 +102,10 @@ class Train:
     accumulate: int = setting(1, "batches whose gradients are averaged for one update")
     lr: float = setting(1e-4, "learning rate; the paper searched for it and doesn't state it")
     lr_decision: float = setting(20.0, "the last layer, which turns likeness into a logit, learns so much faster")
-    optimizer: Literal["adam", "muon"] = setting(
-        "adam", "adam for all weights (OtS sec. 3.3); muon for the convolutions, adam for the rest (utils/muon.py)"
+    optimizer: Literal["adam", "muon", "auto"] = setting(
+        "adam",
+        "adam for all weights (OtS sec. 3.3); muon for the convolutions, adam for the rest (utils/muon.py); auto: muon, "
+        "but adam for a start from model.init_from, whose weights Muon's steps would undo",
     )
     lr_muon: float = setting(10.0, "with muon: the convolutions learn this many times faster")
     schedule: Literal["step", "cosine"] = setting("step", "step: x0.94 every 16 epochs (OtS sec. 3.3); cosine: to 0")
@@ -204,8 +205,7 @@ def validate(config):
             (0 <= getattr(augment, name) < 1, f"augment.{name} must lie in 0..1")
             for name in (
                 "brightness", "saturation", "gain", "stretch", "contrast", "channel_gain", "grey", "erase", "blend",
-                "hue", "patch",
-                "mix",
+                "hue", "mix",
             )
         ),
         *((0 <= getattr(augment, name) <= 0.5, f"augment.{name} must lie in 0..0.5")

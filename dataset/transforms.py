@@ -101,8 +101,6 @@ def prepare_frames(frames, size, augment=None, draws=None, flows=None):
         if augment.blend:
             share = draws(0, augment.blend)[:, None, None, None]
             pixels = (1 - share) * pixels + share * pixels.roll(1, 0)
-        if augment.patch:
-            pixels = torch.where(random_squares(pixels, augment.patch, draws, count), pixels.roll(2, 0), pixels)
     mean, std = (pixels.new_tensor(values)[:, None, None] for values in (FRAME_MEAN, FRAME_STD))
     pixels = (pixels - mean) / std
     if flows is not None:

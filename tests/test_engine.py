@@ -11,7 +11,7 @@ import pytest
 import torch
 from torch import nn
 
-from configs.schema import Config, Train
+from configs.schema import Config, Model, Train
 from utils import avc, checkpoint
 from utils.config import from_dict
 from utils.engine import autocast, average_into, fit, learning_rate
@@ -168,7 +168,14 @@ def test_the_loop_is_a_plain_loop_with_adam(tmp_path):
     assert [line["loss"] for line in lines(tmp_path, "train")] == pytest.approx(losses, rel=1e-5)
 
 
-def test_muon_moves_the_convolutions_and_adam_the_rest(tmp_path):
+@pytest.mark.parametrize(
+    "chosen",
+    [{"adam": ("adam", ""), "muon": ("muon", "old.pt")}, {"adam": ("auto", "old.pt"), "muon": ("auto", "")}],
+    ids=["named", "auto"],
+)
+def test_muon_moves_the_convolutions_and_adam_the_rest(tmp_path, chosen):
+    """By `auto` the start decides: another net's weights, or a random one."""
+
     class Net(nn.Module):
         def __init__(self):
             super().__init__()
@@ -178,11 +185,12 @@ def test_muon_moves_the_convolutions_and_adam_the_rest(tmp_path):
             return self.last(self.conv(x.view(-1, 1, 2, 2)).flatten(1))[:, 0]
 
     nets = {}
-    for name in ("adam", "muon"):
+    for name, (setting, start) in chosen.items():
         torch.manual_seed(0)
         nets[name] = Net()
         before = nets[name].conv.weight.detach().clone()
-        settings = config(tmp_path / name, epochs=1, weight_decay=0.0, optimizer=name, lr_muon=3.0)
+        settings = config(tmp_path / name, epochs=1, weight_decay=0.0, optimizer=setting, lr_muon=3.0)
+        settings = dataclasses.replace(settings, model=Model(init_from=start))
         train(
             settings, nets[name], groups=[{"params": list(nets[name].parameters()), "lr_scale": 2.0}], steps_per_epoch=1
         )

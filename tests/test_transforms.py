@@ -20,7 +20,7 @@ DEMO = demo_AVENet.config.spectrogram
 EVERYTHING = dict(
     crop_min=0.7, crop_max=1.1, flip=True, brightness=0.3, saturation=0.4, rotation=10, stretch=0.2, contrast=0.3,
     channel_gain=0.15, grey=0.3, erase=0.25, gain=0.1, tilt=6, noise=0.02, pitch=0.05, mask_bands=0.15, mask_times=0.15,
-    blend=0.3, mix=0.3, hue=0.2, patch=0.4,
+    blend=0.3, mix=0.3, hue=0.2,
 )  # fmt: skip
 SOUND_ONLY = {"gain", "mix", "tilt", "noise", "pitch", "mask_bands", "mask_times"}
 
@@ -203,19 +203,6 @@ def test_hue_turns_colours_around_grey():
     there, back = (T.turned_hues(torch.tensor([share])) for share in (0.3, -0.3))
     torch.testing.assert_close(there @ back, torch.eye(3)[None], atol=1e-5, rtol=0)
     torch.testing.assert_close(T.turned_hues(torch.tensor([2.0])), torch.eye(3)[None], atol=1e-4, rtol=0)  # all round
-
-
-def test_a_patch_shows_one_other_clips_frame_in_a_square():
-    frames = frames_of(5)
-    out = seen(frames, 64, replace(OFF, patch=0.5), always(0.5, 5))  # half of the largest side, in the middle
-    changed = (out - plain(frames)).abs().amax(1) > 1e-4
-    partners = []
-    for k in range(5):
-        rows, columns = changed[k].any(1).nonzero().flatten(), changed[k].any(0).nonzero().flatten()
-        assert rows.min() == columns.min() == 24 and rows.max() == columns.max() == 39
-        same = [torch.allclose(out[k, :, 24:40, 24:40], plain(frames)[j, :, 24:40, 24:40], atol=1e-5) for j in range(5)]
-        partners += [j for j in range(5) if same[j]]
-    assert sorted(partners) == list(range(5)) and all(k != other for k, other in enumerate(partners))
 
 
 def test_blending_adds_one_other_clips_frame():
@@ -527,7 +514,7 @@ def test_augmentation_grows_from_nothing_to_its_full_strength():
 
 def test_a_sample_does_not_depend_on_its_batch():
     """But for the changes that bring in another clip."""
-    config = small(**(EVERYTHING | {"blend": 0, "mix": 0, "patch": 0}))
+    config = small(**(EVERYTHING | {"blend": 0, "mix": 0}))
     see, batch = T.Transform(config, train=True), batch_of(config)
     together = see(batch)
     for k in range(4):

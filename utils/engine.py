@@ -67,17 +67,17 @@ def average_into(average, model, decay):
             kept.copy_(new)
 
 
-def build_optimizers(train, groups, device):
+def build_optimizers(config, groups, device):
     """The optimizers of a run: Adam (OtS sec. 3.3), or Muon for the convolutions and Adam for the rest.
 
     Args:
-        train: a `Train` config. groups: dicts with "params" and "lr_scale". device: of the weights.
+        config: a `Config`: its train.optimizer, and model.init_from where that is "auto". groups: dicts with "params" and "lr_scale". device: of the weights.
 
     Returns:
         list of optimizers, whose groups keep their "lr_scale".
     """
-    convolutions = []
-    if train.optimizer == "muon":
+    train, convolutions = config.train, []
+    if train.optimizer == "muon" or (train.optimizer == "auto" and not config.model.init_from):
         convolutions = [
             {
                 **group,
@@ -130,7 +130,7 @@ class _Fit:
         self.step_fn, self.evaluate, self.best_name, self.diagnose = step, evaluate, best, diagnose
         self.steps_per_epoch = steps_per_epoch
         self.device = next(model.parameters()).device
-        self.optimizers = build_optimizers(self.train, groups, self.device)
+        self.optimizers = build_optimizers(run.config, groups, self.device)
         self.average = copy.deepcopy(model).requires_grad_(False) if self.train.ema else None
         self.step, self.seconds, self.metrics, self.best, self.highest = 0, 0.0, {}, {}, -math.inf
         self.sums, self.summed = {}, 0  # of the metrics since the last line of the log, on the device
