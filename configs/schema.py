@@ -104,8 +104,8 @@ class Train:
     lr_decision: float = setting(20.0, "the last layer, which turns likeness into a logit, learns so much faster")
     optimizer: Literal["adam", "muon", "auto"] = setting(
         "adam",
-        "adam for all weights (OtS sec. 3.3); muon for the convolutions, adam for the rest (utils/muon.py); auto: muon, "
-        "but adam for a start from model.init_from, whose weights Muon's steps would undo",
+        "adam for all weights (OtS sec. 3.3); muon for the convolutions, adam for the rest (utils/muon.py); auto: muon "
+        "from scratch, adam from another net's weights (model.init_from), which Muon's steps would undo",
     )
     lr_muon: float = setting(10.0, "with muon: the convolutions learn this many times faster")
     schedule: Literal["step", "cosine"] = setting("step", "step: x0.94 every 16 epochs (OtS sec. 3.3); cosine: to 0")

@@ -71,7 +71,8 @@ def build_optimizers(config, groups, device):
     """The optimizers of a run: Adam (OtS sec. 3.3), or Muon for the convolutions and Adam for the rest.
 
     Args:
-        config: a `Config`: its train.optimizer, and model.init_from where that is "auto". groups: dicts with "params" and "lr_scale". device: of the weights.
+        config: a `Config`: its train, and model.init_from where train.optimizer is "auto".
+        groups: dicts with "params" and "lr_scale". device: of the weights.
 
     Returns:
         list of optimizers, whose groups keep their "lr_scale".
