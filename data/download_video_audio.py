@@ -211,7 +211,8 @@ def follow(workers, total, save):
     counts, begun, due = Counter(), time.monotonic(), 0
     form = "{percentage:3.0f}%|{bar}| {n}/{total} [{elapsed}, {remaining} left{postfix}]"
     workers.start()
-    with tqdm(total=total, bar_format=form, smoothing=0) as bar:
+    pause = 0.1 if sys.stderr.isatty() else 60  # seconds; in a file every change would be another line
+    with tqdm(total=total, bar_format=form, smoothing=0, mininterval=pause) as bar:
         while workers.alive() or not workers.results.empty():
             time.sleep(0.05)
             news = False
@@ -225,7 +226,7 @@ def follow(workers, total, save):
             if news:
                 done, failed = counts["done"], sum(counts[kind] for kind in KINDS)
                 pace = 3600 * done / (time.monotonic() - begun)
-                bar.set_postfix_str(f"done {done}, failed {failed}, {pace:.0f} clips/h")
+                bar.set_postfix_str(f"done {done}, failed {failed}, {pace:.0f} clips/h", refresh=False)
             if news and time.monotonic() >= due:
                 started = time.monotonic()
                 save()
