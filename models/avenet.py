@@ -5,7 +5,7 @@ import torch.nn.functional as F
 from torch import nn
 
 from models.encoders import Encoder
-from models.net import AVCNet, max_pooled, standardise
+from models.net import NEUTRAL, SLOPE, AVCNet, distances, max_pooled, standardise
 
 
 class AVENet(AVCNet):
@@ -43,8 +43,9 @@ class AVENet(AVCNet):
         each other lie sqrt(2) apart. PyTorch's default start has a random sign and a slope around 0.6, which barely
         tells pairs apart: the loss stays at ln 2. See docs/starting_well.md.
         """
-        self.fc3.weight.copy_(torch.tensor([[6.0], [-6.0]]))
-        self.fc3.bias.copy_(torch.tensor([-7.2, 7.2]))
+        half = SLOPE / 2
+        self.fc3.weight.copy_(torch.tensor([[half], [-half]]))
+        self.fc3.bias.copy_(torch.tensor([-half * NEUTRAL, half * NEUTRAL]))
 
     def embed_frames(self, frames):
         """(B, 3, H, W) normalised frames -> (B, dim) unit vectors, float32."""
@@ -64,20 +65,12 @@ class AVENet(AVCNet):
         with torch.autocast(pooled.device.type, enabled=False):
             return fc2(F.relu(fc1(self.dropout(pooled))))  # (B, dim)
 
-    def distances(self, v, a):
-        """Euclidean distances of unit vectors: (N, dim), (M, dim) -> (N, M), in 0..2.
-
-        The floor keeps the square root's slope finite where two vectors are equal.
-        """
-        with torch.autocast(v.device.type, enabled=False):
-            return (2 - 2 * v @ a.T).clamp(min=1e-8).sqrt()
-
     def pair_logits(self, v, a):
         """(N, dim), (M, dim) -> (N, M): log-odds that frame n and sound m belong together.
 
         The difference of fc3's two outputs: a sigmoid of it is the paper's two-way softmax.
         """
-        return -self.slope() * self.distances(v, a) + (self.fc3.bias[1] - self.fc3.bias[0])
+        return -self.slope() * distances(v, a) + (self.fc3.bias[1] - self.fc3.bias[0])
 
     def slope(self):
         """By how much the logit grows as the distance shrinks, a scalar tensor."""

@@ -5,7 +5,7 @@ import torch.nn.functional as F
 from torch import nn
 
 from models.encoders import Encoder
-from models.net import AVCNet, max_pooled, standardise
+from models.net import NEUTRAL, SLOPE, AVCNet, distances, max_pooled, standardise
 
 
 class AVOLNet(AVCNet):
@@ -48,17 +48,22 @@ class AVOLNet(AVCNet):
     def forward_pooled(self, frames, spectrograms):
         """As `forward`, and a second answer from the frame's features pooled first and compared afterwards.
 
-        The second is AVE-Net's order on the same weights, without its L2 norm: each feature's largest value, wherever
-        it is, goes through conv5 and conv6 to one vector. A place sees nearly the whole frame, so with the first answer
-        alone the best place may lie anywhere around the object; the second wants features that are large on what they
-        stand for, and the maps follow. Ours, not the paper's.
+        The second is AVE-Net on the same weights: each feature's largest value, wherever it is, goes through conv5 and
+        conv6 to one vector, and the distance of the two unit vectors through fc3 as that starts. A place sees nearly
+        the whole frame, so with the first answer alone the best place may lie anywhere around the object; the second
+        wants features that are large on what they stand for, and the maps follow. It also learns where the first
+        alone stays at chance: docs/localising.md. Ours, not the paper's.
 
         Returns:
             v (B, dim, h, w), a (B, dim), logits (B, B), pooled logits (B, B).
         """
         features, a = self.vision(frames), self.embed_sounds(spectrograms)
-        v, pooled = self._at_places(features), self._at_places(features.amax((2, 3), keepdim=True))
-        return v, a, self.pair_logits(v, a), self.pair_logits(pooled, a)
+        v, pooled = self._at_places(features), self._pooled_first(features)
+        second = SLOPE * (NEUTRAL - distances(F.normalize(pooled, dim=1), F.normalize(a, dim=1)))
+        return v, a, self.pair_logits(v, a), second
+
+    def _pooled_first(self, features):
+        return self._at_places(features.amax((2, 3), keepdim=True)).flatten(1)  # (B, dim)
 
     def embed_with_mirror(self, frames):
         """The mean at each place of the frame: (B, dim, H / 16, W / 16); the mirror image's map is turned back."""
@@ -100,15 +105,15 @@ class AVOLNet(AVCNet):
         """Spread both embeddings, and set conv7 so that the logits of all pairs of these clips have mean 0 and
         deviation 1.
 
-        conv6 and fc2 are scaled and shifted to mean 0 and deviation 0.3 in every dimension. From PyTorch's own start
-        all vectors point the same way, the logits of all pairs are equal, and only conv7's bias learns.
+        conv6 and fc2 are scaled and shifted to mean 0 and deviation 0.3 in every dimension, conv6 for features that
+        are pooled first: these are compared by their directions. From PyTorch's own start all vectors point the same
+        way, the logits of all pairs are equal, and only conv7's bias learns.
 
         Args:
             frames, spectrograms: about 100 clips or more, as in `forward`.
         """
         self.train()
-        places = self.embed_frames(frames).flatten(2).transpose(1, 2).flatten(0, 1)  # (B * h * w, dim)
-        standardise(self.conv6, places, deviation=0.3)
+        standardise(self.conv6, self._pooled_first(self.vision(frames)), deviation=0.3)
         standardise(self.audio_fc2, self.embed_sounds(spectrograms), deviation=0.3)
         nn.init.ones_(self.conv7.weight)
         nn.init.zeros_(self.conv7.bias)

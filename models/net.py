@@ -6,6 +6,9 @@ One training step and one evaluation serve every net that answers these calls.
 import torch
 from torch import nn
 
+# AVE-Net's decision as it starts, logit = SLOPE (NEUTRAL - distance): see docs/starting_well.md.
+SLOPE, NEUTRAL = 12.0, 1.2
+
 
 class AVCNet(nn.Module):
     """A net that tells which frames and which seconds of sound belong together.
@@ -62,6 +65,15 @@ class AVCNet(nn.Module):
 def max_pooled(features):
     """Global max pool of a feature map, in float32: (B, C, h, w), or (B, C, t, h, w) of several frames -> (B, C)."""
     return features.amax(dim=tuple(range(2, features.ndim))).float()
+
+
+def distances(v, a):
+    """Euclidean distances of unit vectors, in float32: (N, dim), (M, dim) -> (N, M), in 0..2.
+
+    The floor keeps the square root's slope finite where two vectors are equal.
+    """
+    with torch.autocast(v.device.type, enabled=False):
+        return (2 - 2 * v @ a.T).clamp(min=1e-8).sqrt()
 
 
 @torch.no_grad()

@@ -81,9 +81,10 @@ def test_start_from_data_gives_logits_of_mean_0_and_deviation_1():
     net = small()
     frames, sounds = inputs(48, side=64)
     net.start_from_data(frames, sounds)
-    v, a, logits = net.train()(frames, sounds)
+    _, a, logits = net.train()(frames, sounds)
     assert logits.mean().item() == pytest.approx(0, abs=0.02) and logits.std().item() == pytest.approx(1, abs=0.02)
-    for outputs in (v.flatten(2).transpose(1, 2).flatten(0, 1), a):
+    largest = net.vision(frames).amax((2, 3), keepdim=True)  # the frame's features, pooled first
+    for outputs in (net.conv6(torch.relu(net.conv5(largest)))[:, :, 0, 0], a):
         torch.testing.assert_close(outputs.mean(0), torch.zeros(16), atol=1e-3, rtol=0)
         torch.testing.assert_close(outputs.std(0), torch.full((16,), 0.3), atol=2e-2, rtol=0)
     assert net.slope() > 0
@@ -124,19 +125,20 @@ def test_start_decision_parts_matches_and_mismatches_by_four(monkeypatch):
     assert net.slope() > 0
 
 
-def test_the_second_answer_pools_first_and_compares_afterwards():
-    net = small()
-    frames, sounds = inputs(4, side=64)
-    net.start_from_data(frames, sounds)
-    net.eval()
+def test_the_second_answer_is_that_of_an_ave_net_with_the_same_weights(tmp_path):
+    torch.manual_seed(1)
+    ave = AVENet(4, 16)
+    frames, sounds = inputs(6, side=64)
+    ave.start_from_data(frames, sounds)
+    checkpoint.save(tmp_path / "ave.pt", {"model": ave.state_dict(), "ema": None})
+    net = small(2)
+    checkpoint.init_from(net, tmp_path / "ave.pt")
+    net.eval(), ave.eval()
     with torch.no_grad():
-        v, a, logits, pooled = net.forward_pooled(frames, sounds)
+        v, a, logits, second = net.forward_pooled(frames, sounds)
+        torch.testing.assert_close(second, ave(frames, sounds)[2], atol=1e-4, rtol=1e-4)
         for ours, theirs in zip((v, a, logits), net(frames, sounds), strict=True):
             torch.testing.assert_close(ours, theirs)
-        features = net.vision(frames)
-        largest = torch.stack([features[:, c].flatten(1).max(1).values for c in range(features.shape[1])], 1)
-        vectors = net.conv6(torch.relu(net.conv5(largest[:, :, None, None])))[:, :, 0, 0]
-        torch.testing.assert_close(pooled, net.slope() * vectors @ a.T + net.conv7.bias)
 
 
 def test_l3_net_classifies_concatenated_features():
