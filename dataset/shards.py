@@ -23,7 +23,6 @@ from pathlib import Path
 import numpy as np
 import simplejpeg
 from av import VideoFrame
-from av.video.reformatter import VideoReformatter
 
 from dataset.clips import CLOCK, SECOND, ClipError, Clips, OpenSound, load_json
 from utils.errors import UserError
@@ -97,7 +96,6 @@ class Shards(Clips):
         self._places = np.array([places[clip] for clip in self.ids])  # (N, 2): shard and row
         # Each process opens a shard when it first needs it, and keeps the last few hundred.
         self._mapped = functools.lru_cache(MAPPED)(lambda k: _Mapped(self.folder, self._shards[k]))
-        self._resizer = VideoReformatter()
 
     def check(self, data):
         """Refuse settings of a run, a `configs.schema.Data`, that ask for what these shards don't hold."""
@@ -124,7 +122,7 @@ class Shards(Clips):
             mapped = self._mapped(shard)
         except UserError as error:
             raise ClipError(clip, str(error)) from error  # as a clip's own errors reach the training process
-        yield _OpenClip(clip, mapped, row, self.settings["rate"], self._resizer)
+        yield _OpenClip(clip, mapped, row, self.settings["rate"])
 
 
 class _Mapped:
@@ -148,12 +146,12 @@ class _OpenClip(OpenSound):
         times: of the kept frames, (n,) float64, ascending, seconds.
     """
 
-    def __init__(self, clip, shard, row, rate, resizer):
+    def __init__(self, clip, shard, row, rate):
         super().__init__(clip, shard.path)
         first, count, self._sound, samples, self.last, self.shown_until = shard.clips[row].item()
         self.first, self.native_rate, self.native_samples = SECOND / 2, rate, samples
         self.sound_seconds = samples / rate
-        self._rows, self._bytes, self._resizer = shard.frames[first : first + count], shard.bytes, resizer
+        self._rows, self._bytes = shard.frames[first : first + count], shard.bytes
         self.times = self._rows["time"]
 
     def _error(self, path, reason):
@@ -170,8 +168,9 @@ class _OpenClip(OpenSound):
             raise self._error(self.audio_file, f"is damaged ({error})") from error
         if frame.shape[:2] == (size, size):
             return frame
-        whole = VideoFrame.from_ndarray(frame, format="rgb24")
-        return self._resizer.reformat(whole, size, size, "rgb24", interpolation="AREA").to_ndarray()
+        # One thread, and nothing kept: threads of a resizer don't survive the fork of a loader process.
+        whole, how = VideoFrame.from_ndarray(frame, format="rgb24"), {"interpolation": "AREA", "threads": 1}
+        return whole.to_ndarray(width=size, height=size, format="rgb24", **how)
 
     def frames(self, times, size):
         """The kept frames shown at `times`, seconds: (len(times), size, size, 3) uint8."""
