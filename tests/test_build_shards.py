@@ -123,7 +123,19 @@ def test_an_unreadable_clip_stops_it_by_name_and_once_it_is_gone_it_goes_on(spoi
         (spoilt / "train" / half).unlink()
     write_genres(spoilt / "train")
     make_shards(spoilt, target)
-    assert open_clips(target, "train").ids == list("abcef") and before.items() <= changes(target).items()
+    clips = open_clips(target, "train")
+    assert clips.ids == list("abcef") and before.items() <= changes(target).items()
+
+
+def test_what_changed_before_it_was_finished_is_made_again(spoilt, tmp_path, make_shards):
+    target = tmp_path / "shards"
+    with pytest.raises(UserError, match=r"d\.mp4"):
+        make_shards(spoilt, target)
+    make_clip(spoilt / "train", "a", 2.0)  # lies in the one shard that is whole
+    make_clip(spoilt / "train", "d", 1.2)
+    make_shards(spoilt, target)
+    with open_clips(target, "train").open(0) as a, open_clips(target, "train").open(1) as b:
+        assert (a.sound_seconds, b.sound_seconds) == (2.0, 1.2)
 
 
 def test_with_skip_it_is_left_out_and_listed_and_later_told(spoilt, tmp_path, make_shards, capsys):

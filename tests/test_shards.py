@@ -20,12 +20,13 @@ from dataset.shards import Shards, open_clips, open_split
 from utils.errors import UserError
 
 RATE = 8000
+BOXED = "x" * 251  # has annotated times, off the step
 UNEVEN = [0.0, *np.cumsum(np.random.default_rng(0).choice([1 / 60, 1 / 30, 1 / 12, 0.3], 26)).tolist()]
 CLIPS = {  # ids that a container might trip over, and rhythms
     "-dash": dict(b_frames=3),
     "a.b.c": dict(times=UNEVEN, b_frames=2),
     "späť 音": dict(times=[0.7 + k / 25 for k in range(50)]),
-    "x" * 251: dict(size=(48, 64)),
+    BOXED: dict(size=(48, 64)),
     "z.jpg": dict(times=[0, 1.3, 1.9, 2.0, 2.4], size=(320, 180)),
 }
 
@@ -43,7 +44,7 @@ def source(tmp_path_factory):
     write_genres(root / "train", {clip: ["/m/07y_7", clip[:5]] for clip in CLIPS})
     box = {"box": [0, 0, 1, 1], "label": "/m/07y_7"}
     boxes = [box | {"time": 0.64, "sounding": True}, box | {"time": 1.17, "sounding": False}]
-    write_json(root / "train" / "boxes.json", {"a.b.c": boxes})
+    write_json(root / "train" / "boxes.json", {BOXED: boxes})
     return root
 
 
@@ -69,7 +70,7 @@ def test_a_split_has_the_same_clips_labels_and_boxes(source, shards):
     assert isinstance(other, Shards) and isinstance(open_clips(source, "train"), Clips)
     assert other.ids == one.ids == sorted(CLIPS) and other.labels == one.labels and other.boxes == one.boxes
     assert len(other) == len(CLIPS) and other.skipped == {} and other.folder.name == "train"
-    index = other.ids.index("a.b.c")
+    index = other.ids.index(BOXED)
     assert other.annotated(index) == [0.64] and len(other.boxes_at(index, 1.17)) == 1
 
 
@@ -77,7 +78,7 @@ def test_at_multiples_of_the_step_and_where_annotated_the_frame_is_the_videos(so
     for index, one, other in both(source, shards):
         assert (other.first, other.last, other.shown_until) == (one.first, one.last, one.shown_until)
         assert other.sound_seconds == one.sound_seconds
-        times = sorted([*instants(0, one.shown_until, 0.2), *[0.64, 1.17] * (one.clip == "a.b.c")])
+        times = sorted([*instants(0, one.shown_until, 0.2), *[0.64, 1.17] * (one.clip == BOXED)])
         theirs, ours = one.frames(times, 96), other.frames(times, 96)
         assert ours.shape == theirs.shape and ours.dtype == np.uint8
         for k, time in enumerate(times):
@@ -95,12 +96,15 @@ def test_between_them_it_is_the_kept_frame_before(source, shards):
         assert other.times[0] == (0.7 if one.clip.startswith("sp") else 0)
 
 
-@pytest.mark.parametrize(("options", "most"), [({}, 3.0), ({"square": True}, 3.0), ({"quality": 20}, 8.0)])
-def test_pictures_differ_from_the_videos_by_jpeg_noise_only(tmp_path, make_shards, options, most):
-    """In grey levels of 256: from the video's at the size that is kept; from the truth at all sizes."""
+@pytest.mark.parametrize(
+    ("options", "from_video", "from_truth"),
+    [({}, 3.0, 5.5), ({"square": True}, 3.0, 5.5), ({"quality": 20}, 5.5, 6.5)],
+)
+def test_pictures_differ_from_the_videos_by_jpeg_noise_only(tmp_path, make_shards, options, from_video, from_truth):
+    """Mean errors in grey levels of 256: at the size that is kept; far below it a resized mp4 itself is less exact."""
     y, x = np.mgrid[0:180, 0:320]
-    picture = np.stack([127 + 90 * np.sin(x / a + y / b) for a, b in ((40, 30), (25, 60), (70, 20))], 2)
-    picture = picture.astype(np.uint8)
+    picture = np.stack([127 + 80 * np.sin(x / a + y / b) for a, b in ((40, 30), (25, 60), (70, 20))], 2)
+    picture = (picture + 30 * (x // 2 % 2)[..., None]).astype(np.uint8)  # stripes that a mean makes even
     make_clip(tmp_path / "set" / "train", "a", fps=5, size=(320, 180), pictures=[picture] * 10)
     write_genres(tmp_path / "set" / "train")
     make_shards(tmp_path / "set", tmp_path / "shards", size=128, **options)
@@ -108,8 +112,8 @@ def test_pictures_differ_from_the_videos_by_jpeg_noise_only(tmp_path, make_shard
         for size in (128, 100, 64, 32):  # at the last two the decoder itself shrinks
             frames = one.frame(1.0, size).astype(int), other.frame(1.0, size).astype(int)
             truth = np.asarray(Image.fromarray(picture).resize((size, size), Image.Resampling.BOX), int)
-            assert np.abs(frames[1] - truth).mean() < most, size
-            assert np.abs(frames[1] - frames[0]).mean() < most or size < 128
+            assert np.abs(frames[1] - truth).mean() < from_truth, size
+            assert np.abs(frames[1] - frames[0]).mean() < from_video or size < 128
 
 
 def test_sounds_are_the_folders_to_the_sample_and_resampled_as_there(source, shards):
@@ -131,7 +135,7 @@ def test_samples_batches_and_the_cache_are_the_folders(source, shards):
         one, other = theirs[key], ours[key]
         assert "error" not in other and one["time"] == other["time"]
         assert np.array_equal(one["sound"], other["sound"]) and read_number(one["frame"]) == read_number(other["frame"])
-        if ours.clips.ids[key[1]] != "a.b.c":  # the cache knows no annotated times
+        if ours.clips.ids[key[1]] != BOXED:  # the cache knows no annotated times
             cached = kept[key]
             assert np.array_equal(cached["frame"], other["frame"]) and np.array_equal(cached["sound"], other["sound"])
     batches = [keys[:4], keys[4:8]]
