@@ -294,7 +294,7 @@ class OpenClip(OpenSound):
         """
         out = np.empty((len(times), size, size, 3), np.uint8)
         for k, frame in enumerate(self.shown(times)):
-            out[k] = frame.to_ndarray(width=size, height=size, format="rgb24", interpolation="AREA")
+            out[k] = frame.to_ndarray(width=size, height=size, format="rgb24", interpolation="AREA", threads=1)
         return out
 
     def shown(self, times):
