@@ -15,8 +15,8 @@ from pathlib import Path
 import numpy as np
 import torch
 
+from dataset import shards
 from dataset.benchmarks import BENCHMARKS, Stills
-from dataset.clips import Clips
 from dataset.flow import kept_flow
 from dataset.pairs import Pairs, collate, in_order, loader, readable, sample
 from dataset.transforms import Transform, prepare_sounds
@@ -131,9 +131,9 @@ def main(argv=None):
 
 
 def open_split(config, split):
-    """A split's `Clips` and its `Pairs`, one fixed instant per clip."""
+    """A split's `Clips` or `Shards` and its `Pairs`, one fixed instant per clip."""
     data = config.data
-    clips = Clips(data.root, split, data.on_error)
+    clips = shards.open_split(data, split)
     motion = {"frames": data.frames, "flow": kept_flow(data, clips)}
     return clips, Pairs(clips, data.stored_size, data.sample_rate, data.frame_step, annotated=True, **motion)
 

@@ -14,11 +14,12 @@ import os
 import shutil
 import signal
 import sys
+import threading
 import time
 from collections import Counter, deque
 from concurrent.futures import FIRST_COMPLETED, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
-from multiprocessing import get_context
+from multiprocessing import get_context, parent_process
 from pathlib import Path
 
 import jinja2
@@ -73,11 +74,16 @@ def in_processes(function, jobs, workers):
 def _pool(workers):
     # Fresh processes: a decoder's state and locks don't survive a fork. Ctrl-C reaches every process: these, which
     # inherit that it is ignored, leave it to their parent.
-    pool = ProcessPoolExecutor(workers, get_context("spawn"))
+    pool = ProcessPoolExecutor(workers, get_context("spawn"), _end_with_parent)
     usual = signal.signal(signal.SIGINT, signal.SIG_IGN)
     pool.submit(int)  # starts them
     signal.signal(signal.SIGINT, usual)
     return pool
+
+
+def _end_with_parent():
+    """Where the parent is killed by SIGKILL, nothing else would end a process that waits for work."""
+    threading.Thread(target=lambda: (parent_process().join(), os._exit(1)), daemon=True).start()
 
 
 def check_all(splits, workers):

@@ -1,8 +1,8 @@
 """Training and validation clips of a config as batches: frames and their seconds of sound."""
 
-from dataset.clips import Clips
 from dataset.flow import kept_flow
 from dataset.pairs import EpochBatches, Pairs, in_order, loader, readable
+from dataset.shards import open_split
 from utils.errors import UserError
 
 
@@ -14,7 +14,7 @@ class AVCData:
         device: of the net; batches are pinned for a GPU.
 
     Attributes:
-        splits: {"train": Clips, "val": Clips}. steps_per_epoch: updates in an epoch.
+        splits: {"train": Clips, "val": Clips}, or Shards. steps_per_epoch: updates in an epoch.
 
     Raises:
         UserError: a split that can't be opened, or fewer training clips than one update needs.
@@ -23,7 +23,7 @@ class AVCData:
     def __init__(self, config, device):
         data, train = config.data, config.train
         self.train, self.device = train, device
-        self.splits = {split: Clips(data.root, split, data.on_error) for split in ("train", "val")}
+        self.splits = {split: open_split(data, split) for split in ("train", "val")}
         instant = (data.stored_size, data.sample_rate, data.frame_step)
         motion = {split: {"frames": data.frames, "flow": kept_flow(data, self.splits[split])} for split in self.splits}
         self.pairs = Pairs(

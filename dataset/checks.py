@@ -17,6 +17,7 @@ from scipy.signal import resample_poly
 
 from dataset.clips import ClipError, OpenClip, is_file_name, is_text, load_json, reason
 from dataset.cut import mono
+from dataset.shards import is_shards
 from utils.errors import UserError
 
 KINDS = ("ok", "missing", "damaged", "no picture", "short", "silent", "black", "out of step")
@@ -238,6 +239,10 @@ def find_splits(root):
     root = Path(root)
     if not root.is_dir():
         raise UserError(f"there is no folder {root}: name a dataset with train/, val/ or test/, or one of its splits")
+    if is_shards(root) or is_shards(root.parent):
+        raise UserError(
+            f"{root} holds shards: check the folder that they were made from, and them by data/build_shards.py --verify"
+        )
     holders = [root] if _is_split(root) else [path for path in root.iterdir() if _is_split(path)]
     if not holders:
         raise UserError(f"{root} holds no split: a dataset is SPLIT/{{vid2genre.json,video/ID.mp4,audio/ID.wav}}")

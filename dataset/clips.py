@@ -61,16 +61,7 @@ class Clips:
     """
 
     def __init__(self, root, split, on_error="stop"):
-        self.folder = Path(root) / split
-        if not Path(root).is_dir():
-            raise UserError(
-                f"there is no dataset folder {root}: make the demo's with `python data/make_demo_data.py`, or point "
-                "--data.root at a folder with train/, val/ and test/ (README, section Data)"
-            )
-        if not self.folder.is_dir():
-            raise UserError(f"dataset {root} has no split {split!r}: {self.folder} is missing")
-        genres = _read_json(self.folder / "vid2genre.json", _are_mids, "id: [mid, ...], where video/id.mp4 is a file")
-        self.skipped = {}
+        genres = self._read_tables(root, split)
         on_disk = {kind: _stems(self.folder / kind, suffix) for kind, suffix in (("video", ".mp4"), ("audio", ".wav"))}
         for clip in sorted(genres):
             missing = [kind for kind in ("video", "audio") if clip not in on_disk[kind]]
@@ -79,13 +70,29 @@ class Clips:
         for kind, other in (("video", "audio"), ("audio", "video")):
             for clip in sorted(on_disk[kind] - on_disk[other] - set(genres)):
                 self._refuse(clip, f"clip {clip} has no {other} file in {self.folder}", on_error)
-        self.ids = sorted(set(genres) - set(self.skipped))
-        self.labels = [genres[clip] for clip in self.ids]
-        if not self.ids:
-            raise UserError(f"split {self.folder} is empty: vid2genre.json lists no clip that has both its files")
+        self._take(genres, "vid2genre.json lists no clip that has both its files")
+
+    def _read_tables(self, root, split):
+        """Find the split's folder and read its boxes.json; returns what its vid2genre.json holds."""
+        self.folder, self.skipped = Path(root) / split, {}
+        if not Path(root).is_dir():
+            raise UserError(
+                f"there is no dataset folder {root}: make the demo's with `python data/make_demo_data.py`, or point "
+                "--data.root at a folder with train/, val/ and test/ (README, section Data)"
+            )
+        if not self.folder.is_dir():
+            raise UserError(f"dataset {root} has no split {split!r}: {self.folder} is missing")
         boxes = self.folder / "boxes.json"
         form = 'id: [{"time": seconds, "box": [x0, y0, x1, y1], "label": mid, "sounding": true or false}, ...]'
         self.boxes = _read_json(boxes, _are_boxes, form) if boxes.exists() else {}
+        return _read_json(self.folder / "vid2genre.json", _are_mids, "id: [mid, ...], where video/id.mp4 is a file")
+
+    def _take(self, genres, otherwise):
+        """The clips are those of `genres` that were not skipped; `otherwise` says why there is none."""
+        self.ids = sorted(set(genres) - set(self.skipped))
+        self.labels = [genres[clip] for clip in self.ids]
+        if not self.ids:
+            raise UserError(f"split {self.folder} is empty: {otherwise}")
 
     def _refuse(self, clip, message, on_error):
         if on_error == "stop":
@@ -116,6 +123,7 @@ class OpenSound:
 
     Attributes:
         sound_seconds: the length of what is there, whatever the header promises, seconds.
+        native_rate, native_samples: as the wav is, Hz and samples of a channel.
 
     Raises:
         ClipError: the file is missing, empty, damaged, silent, or shorter than a second.
@@ -155,7 +163,8 @@ class OpenSound:
             self._wav = soundfile.SoundFile(self.audio_file)
         except soundfile.LibsndfileError as error:
             raise self._error(self.audio_file, f"can't be read as a wav ({error.error_string.strip('.')})") from error
-        self.sound_seconds = self._wav.frames / self._wav.samplerate
+        self.native_rate, self.native_samples = self._wav.samplerate, self._wav.frames
+        self.sound_seconds = self.native_samples / self.native_rate
         if self.sound_seconds < SECOND:
             raise self._error(self.audio_file, f"lasts {self.sound_seconds:.2f} s, shorter than one second")
 
@@ -180,19 +189,23 @@ class OpenSound:
 
     def _samples(self, rate):
         """Samples of the whole sound after resampling."""
-        return self._wav.frames * rate // self._wav.samplerate
+        return self.native_samples * rate // self.native_rate
 
     def _resampled(self, start, count, rate):
         """Samples start..start+count of the sound as if all of it had been resampled to `rate`."""
-        up, down = rate // gcd(rate, self._wav.samplerate), self._wav.samplerate // gcd(rate, self._wav.samplerate)
+        up, down = rate // gcd(rate, self.native_rate), self.native_rate // gcd(rate, self.native_rate)
         if up == down:
-            return _to_int16(self._read(start, count))
+            return self._as_it_is(start, count)
         # Read some more on either side, so that the resampling filter (10 periods of the lower rate) sees real sound.
         margin = ceil(10 * max(up, down) / up / down) * down
         first = (start // up) * down - margin  # native sample that falls on an output sample
         skip = margin // down * up + start % up
         native = self._read(first, ceil((skip + count) * down / up) + margin)
         return _to_int16(resample_poly(native, up, down)[skip : skip + count])
+
+    def _as_it_is(self, start, count):
+        """Native samples as (count,) int16."""
+        return _to_int16(self._read(start, count))
 
     def _read(self, start, count):
         """Native samples as (count,) float32 in -1..1, channels averaged; zeros outside the file."""
@@ -215,7 +228,7 @@ class OpenSound:
 
     def _refuse_silence(self):
         # As the net would hear it: channels that cancel out, or a murmur below 16 bits, are silence too.
-        if not _to_int16(self._read(0, self._wav.frames)).any():
+        if not self._as_it_is(0, self.native_samples).any():
             raise self._error(self.audio_file, "is silent from start to end")
 
 
@@ -280,6 +293,12 @@ class OpenClip(OpenSound):
         A frame is shown from its time stamp until the next one's.
         """
         out = np.empty((len(times), size, size, 3), np.uint8)
+        for k, frame in enumerate(self.shown(times)):
+            out[k] = frame.to_ndarray(width=size, height=size, format="rgb24", interpolation="AREA", threads=1)
+        return out
+
+    def shown(self, times):
+        """Yield the decoded frame, an `av.VideoFrame`, that is shown at each of ascending `times`, seconds."""
         done, shown = 0, None
         try:
             for frame in decoded_from(self._container, self._stream, times[0]):
@@ -287,10 +306,10 @@ class OpenClip(OpenSound):
                     raise self._error(self.video_file, f"is damaged at {frame.time:.2f} s")
                 while done < len(times) and frame.time > times[done] + CLOCK:
                     # Before the first picture of a stream that starts late there is nothing but that picture.
-                    out[done] = self._picture(shown or frame, size)
+                    yield shown or frame
                     done += 1
                 if done == len(times):
-                    return out
+                    return
                 shown = frame
         except (av.FFmpegError, OSError) as error:
             raise self._error(self.video_file, f"is damaged ({reason(error)})") from error
@@ -299,8 +318,8 @@ class OpenClip(OpenSound):
         ends = shown.time + max(2.0 * float(shown.duration or 0) * float(shown.time_base), 0.1)
         if times[-1] > ends:
             raise self._error(self.video_file, f"breaks off at {shown.time:.2f} s, before its end at {self.last:.2f} s")
-        out[done:] = self._picture(shown, size)
-        return out
+        for _ in times[done:]:
+            yield shown
 
     def moving(self, time, count, size):
         """`count` frames, FRAME apart, around `time`: (count, size, size, 3) uint8; of an even count one more before.
@@ -312,9 +331,6 @@ class OpenClip(OpenSound):
             raise self._error(self.video_file, f"is shorter than {count} frames ({length:.2f} s)")
         start = min(max(time - count // 2 * FRAME, 0.0), self.shown_until - length)
         return self.frames([start + k * FRAME for k in range(count)], size)
-
-    def _picture(self, frame, size):
-        return frame.to_ndarray(width=size, height=size, format="rgb24", interpolation="AREA")
 
 
 def _to_int16(sound):

@@ -1,4 +1,4 @@
-"""What several test files share: scripts that are ready sooner."""
+"""What several test files share: scripts that are ready sooner, shards."""
 
 import json
 import subprocess
@@ -6,6 +6,9 @@ import sys
 
 import pytest
 from kill_and_resume import REPOSITORY, one_thread
+
+sys.path.insert(0, str(REPOSITORY / "data"))
+import build_shards
 
 # Runs scripts one after the other as `python SCRIPT ...` does, each in a process of its own that is forked once the
 # libraries are imported, and ends without taking them down: a fraction of a second in the place of five.
@@ -53,3 +56,19 @@ def script(tmp_path_factory):
     yield run_forked
     server.stdin.close()
     server.wait(60)
+
+
+@pytest.fixture
+def make_shards(monkeypatch):
+    """`data.build_shards.build` of small shards in this process: (SRC, DST, on_error, settings that differ)."""
+
+    def in_turn(function, jobs, workers):
+        for job in jobs:
+            yield job, function(*job)
+
+    def build(source, target, on_error="stop", **settings):
+        usual = {"fps": 5.0, "size": 256, "square": False, "quality": 90, "rate": 8000, "clips": 2}
+        return build_shards.build(source, target, usual | settings, 1, on_error)
+
+    monkeypatch.setattr(build_shards, "in_processes", in_turn)
+    return build
