@@ -45,7 +45,7 @@ class AVOLNet(AVCNet):
         with torch.autocast(features.device.type, enabled=False):
             return self.conv6(F.relu(self.conv5(features.float())))
 
-    def forward_pooled(self, frames, spectrograms):
+    def forward_pooled(self, frames, spectrograms, gather=None):
         """As `forward`, and a second answer from the frame's features pooled first and compared afterwards.
 
         The second is AVE-Net's order on the same weights, without its L2 norm: each feature's largest value, wherever
@@ -54,9 +54,10 @@ class AVOLNet(AVCNet):
         stand for, and the maps follow. Ours, not the paper's.
 
         Returns:
-            v (B, dim, h, w), a (B, dim), logits (B, B), pooled logits (B, B).
+            v (B, dim, h, w), a (B, dim), logits (B, B), pooled logits (B, B); with `gather` as in `forward`.
         """
         features, a = self.vision(frames), self.embed_sounds(spectrograms)
+        a = gather(a) if gather else a
         v, pooled = self._at_places(features), self._at_places(features.amax((2, 3), keepdim=True))
         return v, a, self.pair_logits(v, a), self.pair_logits(pooled, a)
 
