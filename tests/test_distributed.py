@@ -8,16 +8,18 @@ import multiprocessing
 import os
 import re
 import signal
+import subprocess
 import sys
 import time
 from multiprocessing import forkserver
+from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
 import torch
 import torch.nn.functional as F
 from helpers import make_dataset
-from kill_and_resume import REPOSITORY, SMALL, train_command
+from kill_and_resume import REPOSITORY, SMALL, one_thread, train_command
 
 import train_AVENet
 import train_VOLNet
@@ -357,3 +359,36 @@ def test_a_directory_that_holds_a_run_is_refused_once_and_left_as_it_is(alone, d
     ended = together(2, tmp_path, train, data, alone, SETTINGS)
     assert said_once(ended, "holds a run already")
     assert (alone / "last.pt").read_bytes() == before
+
+
+@pytest.mark.slow
+def test_torchrun_restarts_after_a_kill_stops_on_a_signal_and_one_process_ends_the_run(data, tmp_path):
+    settings = SETTINGS | {"train.epochs": 60, "train.validate_every": 20, "train.workers": 1}
+    words = train_command(data, tmp_path / "run", settings, "--resume")
+    torchrun = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2", "--max-restarts", "1"]
+    started = subprocess.Popen(
+        [words[0], *torchrun, *words[1:]], cwd=REPOSITORY, env=one_thread(), stderr=subprocess.PIPE, text=True
+    )
+    try:
+        wait_for(lambda: len(curve(tmp_path / "run")) > 20)
+        workers = Path(f"/proc/{started.pid}/task/{started.pid}/children").read_text().split()
+        os.kill(int(workers[-1]), signal.SIGKILL)
+        wait_for(lambda: (tmp_path / "run/last.pt").exists() and len(curve(tmp_path / "run")) > 60)
+        started.terminate()
+        said = started.communicate(timeout=60)[1]
+    finally:
+        started.kill()
+    assert said.count("resuming") == 1 and said.count("stopped at step") == 1, said
+    step = checkpoint.load(tmp_path / "run/last.pt")["step"]
+    assert list(curve(tmp_path / "run")) == list(range(1, step + 1))
+    alone = subprocess.run(words, cwd=REPOSITORY, env=one_thread(), capture_output=True, text=True, timeout=120)
+    assert alone.returncode == 0, alone.stderr
+    assert list(curve(tmp_path / "run")) == list(range(1, 181))
+
+
+def wait_for(found, seconds=60):
+    """Wait until a callable finds what it looks for."""
+    end = time.monotonic() + seconds
+    while not found():
+        assert time.monotonic() < end
+        time.sleep(0.05)

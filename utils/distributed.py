@@ -38,6 +38,8 @@ def joined():
         yield
         return
     store, number, count = next(iter(dist.rendezvous("env://")))
+    # torchrun keeps the store over its restarts, and in it the addresses of processes that are gone.
+    store = dist.PrefixStore(f"attempt {os.environ.get('TORCHELASTIC_RESTART_COUNT', 0)}", store)
     backend = "cpu:gloo,cuda:nccl" if torch.cuda.is_available() else "gloo"
     dist.init_process_group(backend, store=store, rank=number, world_size=count)
     try:
