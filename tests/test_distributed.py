@@ -247,6 +247,10 @@ def test_each_process_with_its_own_mismatches_and_batch_norm_is_an_accumulated_b
     weights = [checkpoint.load(tmp_path / name / "last.pt")["model"] for name in "ab"]
     learned = [name for name in weights[0] if "running" not in name and "num_batches" not in name]
     assert all(torch.allclose(weights[0][name], weights[1][name], atol=1e-3) for name in learned)
+    # Each process's batch norm has counted its own clips: what is kept must be what was validated.
+    (again,) = together(1, tmp_path / "again", validated, data, own, tmp_path / "a/last.pt")
+    measures = checkpoint.load(tmp_path / "a/last.pt")["metrics"]
+    assert again.result[2] == pytest.approx({name: measures[name] for name in again.result[2]}, abs=1e-6)
 
 
 def _normed(data, run_dir, settings):
@@ -268,19 +272,22 @@ def test_avol_net_learns_the_same_too(data, tmp_path):
         assert curve(tmp_path / "run2", kind) == pytest.approx(curve(tmp_path / "run1", kind), rel=1e-4)
 
 
-def validated(root, settings):
-    """Embeddings and measures of an untrained net's validation."""
+def validated(root, settings, weights=None):
+    """Embeddings and measures of the validation of an untrained net, or of a checkpoint's."""
     config = override(load(DEMO), {**settings, "data.root": str(root)})
     torch.manual_seed(0)
-    model, data = build(config.model), AVCData(config, "cpu", distributed.rank(), distributed.ranks())
+    model = build(config.model)
+    if weights:
+        model.load_state_dict(torch.load(weights, weights_only=True)["ema"])
+    data = AVCData(config, "cpu", distributed.rank(), distributed.ranks())
     batches = list(data.held_out(None))
     found = embed(model, batches, Transform(config, train=False), "fp32", mirror=True)
-    return len(batches), found, avc.validate(model, found, 4, "cpu", "val")
+    return len(batches), found, avc.validate(model, found, config.eval.group, "cpu", "val")
 
 
 @pytest.mark.parametrize("size", [2, 64])  # 7 clips: 4 batches, and only one, which leaves nothing for process 1
 def test_validation_is_shared_out_and_exact(data, tmp_path, size):
-    settings = SETTINGS | {"eval.batch_size": size}
+    settings = SETTINGS | {"eval.batch_size": size, "eval.group": 4}
     (whole,) = together(1, tmp_path / "one", validated, data, settings)
     shares = together(2, tmp_path / "two", validated, data, settings)
     assert sum(share.result[0] for share in shares) == whole.result[0]
@@ -325,9 +332,10 @@ def test_by_the_clock_all_processes_stop_at_the_same_step_whatever_their_clocks_
 
 @pytest.fixture
 def damaged(tmp_path):
-    """A dataset with one clip that opens and can't be decoded, and the name of that clip."""
+    """A dataset with one clip that can't be decoded, in process 1's share of the first batch, and that clip's name."""
     root = make_dataset(tmp_path / "damaged", train=16, val=4, test=0)
-    path = root / "train/video/train_0005.mp4"
+    _, index = next(iter(EpochBatches(16, 8, seed=0, share=(1, 2))))[0]
+    path = root / f"train/video/train_{index:04d}.mp4"
     path.write_bytes(b"no video" * 200)
     return root, path.stem
 
@@ -340,7 +348,7 @@ def test_a_clip_that_cannot_be_read_stops_all_processes_with_one_sentence(damage
 
 def test_skipped_clips_leave_shares_of_different_sizes_and_are_listed_once(damaged, tmp_path):
     root, clip = damaged
-    settings = SETTINGS | {"data.on_error": "skip", "train.lr": 1e-4, "train.epochs": 2}
+    settings = SETTINGS | {"data.on_error": "skip", "train.lr": 1e-4, "train.epochs": 1, "train.start_from_data": False}
     for count in (1, 2):
         ended = together(count, tmp_path, train, root, tmp_path / f"run{count}", settings)
         assert not any(process.code for process in ended), ended[0].err
