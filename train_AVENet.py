@@ -1,6 +1,7 @@
 """Train AVE-Net, or another net that embeds frames and sounds, to tell which frame and sound belong together.
 
     python train_AVENet.py --config configs/demo_AVENet.py
+    torchrun --nproc-per-node 8 train_AVENet.py --config configs/config_AVENet.py --data.root ROOT
 
 The paper: Objects that Sound, arXiv 1712.06651, section 3. `--help` lists every setting.
 """
@@ -12,7 +13,7 @@ import torch
 from dataset.avc import AVCData
 from dataset.transforms import Transform
 from models import build
-from utils import avc, checkpoint
+from utils import avc, checkpoint, distributed
 from utils.config import parse
 from utils.embedding import embed
 from utils.engine import fit, pick_device, to_device
@@ -27,7 +28,7 @@ def main(argv=None):
     train, device = config.train, pick_device()
 
     # Batches of B frames and B seconds of sound; mismatches come from the batch.
-    data = AVCData(config, device)
+    data = AVCData(config, device, distributed.rank(), distributed.ranks())
     run = Run(config, args.resume)
     skipped = run.skip_list(config.data.on_error, data.splits)
     see, see_val = Transform(config, train=True), Transform(config, train=False)
@@ -42,11 +43,12 @@ def main(argv=None):
         model.start_from_data(*see_val(to_device(data.first(skipped), device)))
 
     def step(model, batch):
+        gather, first = distributed.gatherer(train.gather, batch["sizes"])
         frames, spectrograms = see(batch)  # (B, 3, S, S) or what the net asks for, (B, 1, F, T)
-        v, a, logits = model(frames, spectrograms)  # (B, D), (B, D), (B, B)
-        loss, accuracy = avc.avc_loss(logits, train.negatives)
-        own = model.vectors(v, a[: len(v)]), logits[:, : len(v)]
-        return loss, {"accuracy": accuracy, **avc.health(*own, model.slope())}
+        v, a, logits = model(frames, spectrograms, gather)  # (B, D), (B, D), (B, B)
+        loss, accuracy = avc.avc_loss(logits, train.negatives, first)
+        own = slice(first, first + len(v))
+        return loss, {"accuracy": accuracy, **avc.health(model.vectors(v, a[own]), logits[:, own], model.slope())}
 
     def evaluate(model):
         found = embed(model, data.held_out(skipped), see_val, train.precision, config.eval.mirror)
@@ -63,10 +65,12 @@ def main(argv=None):
         best="auc",  # doesn't depend on the threshold, which drifts
         diagnose=avc.diagnose,
     )
-    print(f"best validation AVC: AUC {result['auc']:.3f}, accuracy {result['accuracy']:.3f} (chance 0.5); {run.best}")
-    print(f"next: python eval.py --checkpoint {run.best}")
+    if distributed.rank() == 0:
+        shown = f"AUC {result['auc']:.3f}, accuracy {result['accuracy']:.3f} (chance 0.5)"
+        print(f"best validation AVC: {shown}; {run.best}")
+        print(f"next: python eval.py --checkpoint {run.best}")
 
 
 if __name__ == "__main__":
-    with reported():
+    with reported(), distributed.joined():
         main()

@@ -13,7 +13,7 @@ import torch
 from dataset.avc import AVCData
 from dataset.transforms import Transform
 from models import build
-from utils import avc, checkpoint, localization
+from utils import avc, checkpoint, distributed, localization
 from utils.config import parse
 from utils.embedding import embed
 from utils.engine import fit, pick_device, to_device
@@ -28,7 +28,7 @@ def main(argv=None):
     train, device = config.train, pick_device()
 
     # Batches of B frames and B seconds of sound; every place of every frame is compared with every sound.
-    data = AVCData(config, device)
+    data = AVCData(config, device, distributed.rank(), distributed.ranks())
     run = Run(config, args.resume)
     skipped = run.skip_list(config.data.on_error, data.splits)
     see, see_val = Transform(config, train=True), Transform(config, train=False)
@@ -48,13 +48,14 @@ def main(argv=None):
             model.start_from_data(*first)
 
     def step(model, batch):
+        gather, first = distributed.gatherer(train.gather, batch["sizes"])
         frames, spectrograms = see(batch)  # (B, 3, S, S), (B, 1, F, T)
         # (B, D, h, w), (B, D), (B, B): where the best place decides; (B, B): where the frame is pooled first
-        v, a, logits, pooled = model.forward_pooled(frames, spectrograms)
-        loss, accuracy = avc.avc_loss(logits, train.negatives)
-        loss = (1 - train.pooled) * loss + train.pooled * avc.avc_loss(pooled, train.negatives)[0]
-        own = model.vectors(v, a[: len(v)]), logits[:, : len(v)]
-        return loss, {"accuracy": accuracy, **avc.health(*own, model.slope())}
+        v, a, logits, pooled = model.forward_pooled(frames, spectrograms, gather)
+        loss, accuracy = avc.avc_loss(logits, train.negatives, first)
+        loss = (1 - train.pooled) * loss + train.pooled * avc.avc_loss(pooled, train.negatives, first)[0]
+        own = slice(first, first + len(v))
+        return loss, {"accuracy": accuracy, **avc.health(model.vectors(v, a[own]), logits[:, own], model.slope())}
 
     def evaluate(model):
         found = embed(model, data.held_out(skipped), see_val, train.precision, config.eval.mirror)
@@ -79,10 +80,12 @@ def main(argv=None):
         best="auc",  # doesn't depend on the threshold, which drifts
         diagnose=avc.diagnose,
     )
-    print(f"best validation AVC: AUC {result['auc']:.3f}, accuracy {result['accuracy']:.3f} (chance 0.5); {run.best}")
-    print(f"next: python eval.py --checkpoint {run.best}")
+    if distributed.rank() == 0:
+        shown = f"AUC {result['auc']:.3f}, accuracy {result['accuracy']:.3f} (chance 0.5)"
+        print(f"best validation AVC: {shown}; {run.best}")
+        print(f"next: python eval.py --checkpoint {run.best}")
 
 
 if __name__ == "__main__":
-    with reported():
+    with reported(), distributed.joined():
         main()

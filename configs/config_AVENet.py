@@ -1,8 +1,13 @@
-"""AVE-Net as in the paper: 224 px, 48 kHz, 257 x 200, width 64 (OtS sec. 3). Needs a GPU and AudioSet-Instruments.
+"""AVE-Net as in the paper: 224 px, 48 kHz, 257 x 200, width 64 (OtS sec. 3). Needs GPUs and AudioSet-Instruments.
 
-The paper trained on 16 GPUs with 128 clips each; `--train.accumulate 16` takes as many clips an update on one GPU.
+2,048 clips an update, 128 on each of 16 GPUs, as in the paper:
+
+    torchrun --nproc-per-node 16 train_AVENet.py --config configs/config_AVENet.py --data.root ROOT
+
+With fewer GPUs, as many clips in smaller batches: `--train.batch_size 1024 --train.accumulate 2` on 8, and
+`--train.batch_size 128 --train.accumulate 16` on one. Mismatches then still come from 128 clips.
 """
 
-from configs.schema import Config
+from configs.schema import Config, Train
 
-config = Config()
+config = Config(train=Train(batch_size=2048))

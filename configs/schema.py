@@ -32,7 +32,9 @@ class Data:
         1.0, "the sound is moved from its frame by up to this much, seconds, in training (OtS sec. 3.3)"
     )
     cache_gb: float = setting(
-        0.0, "memory for decoded clips, GB: each is decoded once while it lasts; 0 decodes a clip at every visit"
+        0.0,
+        "memory for decoded clips, GB, for each GPU: each is decoded once while it lasts; 0 decodes a clip at every "
+        "visit",
     )
     frames: int = setting(1, "frames around the instant, 0.04 s apart, that the net sees (OtS: AVE+MF 25)")
     flow: Literal["none", "tvl1", "dis", "farneback"] = setting(
@@ -98,8 +100,15 @@ class Train:
     run_dir: str = setting("runs/AVENet", "everything that the run writes lies here")
     epochs: int = setting(100, "passes over the training clips; the schedule follows it")
     max_minutes: float = setting(0.0, "length of the run by the clock instead of epochs; 0 follows epochs")
-    batch_size: int = setting(128, "clips a step (OtS: 128 on each of 16 GPUs)")
+    batch_size: int = setting(
+        128, "clips a batch, shared out evenly among the processes of torchrun (OtS: 2048, 128 on each of 16 GPUs)"
+    )
     accumulate: int = setting(1, "batches whose gradients are averaged for one update")
+    gather: Literal["rank", "all"] = setting(
+        "rank",
+        "whose sounds a frame is compared with, of several processes: its own process's share of the batch, as on each "
+        "of the paper's GPUs, or the whole batch, whatever the number of processes",
+    )
     lr: float = setting(1e-4, "learning rate; the paper searched for it and doesn't state it")
     lr_decision: float = setting(20.0, "the last layer, which turns likeness into a logit, learns so much faster")
     optimizer: Literal["adam", "muon", "auto"] = setting(
@@ -124,7 +133,7 @@ class Train:
     start_from_data: bool = setting(True, "scale and shift the last layers on 128 clips before the first step")
     precision: Literal["auto", "bf16", "fp32"] = setting("auto", "auto: bf16 autocast where the hardware has it")
     seed: int = setting(0, "seed of the weights, the order, the crops: everything random")
-    workers: int = setting(4, "processes that load clips; 0 loads in the training process")
+    workers: int = setting(4, "processes that load clips, for each GPU; 0 loads in the training process")
     validate_every: int = setting(1, "epochs between validations")
     save_every: int = setting(500, "steps between checkpoints; one is written at each validation too")
     log_every: int = setting(20, "steps between lines of the log")
@@ -219,6 +228,10 @@ def validate(config):
         (train.max_minutes >= 0, "train.max_minutes must not be negative"),
         (train.batch_size >= 2, "train.batch_size must be at least 2: mismatched pairs come from the batch"),
         (train.accumulate >= 1, "train.accumulate must be at least 1"),
+        (
+            train.gather == "rank" or train.negatives != "off_grid",
+            "train.gather must be rank with train.negatives off_grid",
+        ),
         *((getattr(train, name) > 0, f"train.{name} must be above 0") for name in ("lr", "lr_decision", "lr_muon")),
         (train.weight_decay >= 0, "train.weight_decay must not be negative"),
         (0 <= train.pooled <= 1, "train.pooled must lie in 0..1"),

@@ -12,16 +12,23 @@ class AVCData:
     Args:
         config: a `Config`.
         device: of the net; batches are pinned for a GPU.
+        rank, ranks: of `ranks` processes, this is number `rank`, and gets its share of every batch.
 
     Attributes:
         splits: {"train": Clips, "val": Clips}, or Shards. steps_per_epoch: updates in an epoch.
 
     Raises:
-        UserError: a split that can't be opened, or fewer training clips than one update needs.
+        UserError: a split that can't be opened, fewer training clips than one update needs, or a batch that can't be
+            shared out evenly.
     """
 
-    def __init__(self, config, device):
+    def __init__(self, config, device, rank=0, ranks=1):
         data, train = config.data, config.train
+        if train.batch_size % ranks or train.batch_size < 2 * ranks:
+            raise UserError(
+                f"train.batch_size is {train.batch_size}, which can't be shared out evenly among {ranks} processes, at "
+                f"least 2 clips each: make it a multiple of {ranks}"
+            )
         self.train, self.device = train, device
         self.splits = {split: open_split(data, split) for split in ("train", "val")}
         instant = (data.stored_size, data.sample_rate, data.frame_step)
@@ -32,9 +39,11 @@ class AVCData:
         )  # fmt: skip
         # One fixed instant per clip.
         held_out = Pairs(self.splits["val"], *instant, cache_gb=data.cache_gb / 4, **motion["val"])
-        in_turn = in_order(len(held_out), config.eval.batch_size)
+        in_turn = in_order(len(held_out), config.eval.batch_size)[rank::ranks]
         self._held_out = loader(held_out, in_turn, min(train.workers, 1), device)
-        self._order = EpochBatches(len(self.pairs), train.batch_size, train.seed, multiple=train.accumulate)
+        self._order = EpochBatches(
+            len(self.pairs), train.batch_size, train.seed, multiple=train.accumulate, share=(rank, ranks)
+        )
         if not self._order.per_epoch:
             raise UserError(
                 f"{data.root} has {len(self.pairs)} training clips, fewer than a batch: lower --train.batch_size "
@@ -43,17 +52,23 @@ class AVCData:
         self.steps_per_epoch = self._order.per_epoch // train.accumulate
 
     def batches(self, start, skipped):
-        """Endless training batches from number `start` on; `skipped` (clip, message) hears of unreadable clips."""
+        """This process's share of endless training batches, from number `start` on.
+
+        `skipped` (clip, message) hears of unreadable clips.
+        """
         order = self._order.starting_at(start)
         return readable(loader(self.pairs, order, self.train.workers, self.device), skipped, smallest=2)
 
     def first(self, skipped, count=128):
-        """One batch of `count` random training clips, fewer if there aren't as many: for a start from data."""
+        """One batch of `count` random training clips, fewer if there aren't as many: for a start from data.
+
+        The same clips in every process, so that each of them starts alike.
+        """
         order = EpochBatches(len(self.pairs), min(count, len(self.pairs)), self.train.seed)
         return next(readable(loader(self.pairs, order, 0), skipped, smallest=2))
 
     def held_out(self, skipped):
-        """Every validation clip once, at its fixed instant."""
+        """This process's share of the validation clips, once, each at its fixed instant."""
         return readable(self._held_out, skipped, smallest=0)
 
     def held_out_boxes(self, places, times):

@@ -122,22 +122,27 @@ class EpochBatches(Sampler):
         clips: number of clips. batch_size: clips in a batch. seed: of the order.
         multiple: an epoch holds a multiple of this many batches.
         start: batch to begin with; a resumed run sees exactly the batches that it would have seen.
+        share: (r, n): of each batch the r-th of n equal parts, one after the other; n divides batch_size.
     """
 
-    def __init__(self, clips, batch_size, seed, multiple=1, start=0):
+    def __init__(self, clips, batch_size, seed, multiple=1, start=0, share=(0, 1)):
         self.clips, self.batch_size, self.seed, self.multiple, self.start = clips, batch_size, seed, multiple, start
+        self.share = share
         self.per_epoch = clips // (batch_size * multiple) * multiple
 
     def starting_at(self, start):
         """The same batches, beginning with number `start`."""
-        return EpochBatches(self.clips, self.batch_size, self.seed, self.multiple, start)
+        return EpochBatches(self.clips, self.batch_size, self.seed, self.multiple, start, self.share)
 
     def __iter__(self):
         epoch, position = divmod(self.start, self.per_epoch)
+        part, parts = self.share
+        size = self.batch_size // parts
         while True:
             order = np.random.default_rng((self.seed, epoch)).permutation(self.clips).tolist()
             for k in range(position, self.per_epoch):
-                yield [(epoch, index) for index in order[k * self.batch_size : (k + 1) * self.batch_size]]
+                begin = k * self.batch_size + part * size
+                yield [(epoch, index) for index in order[begin : begin + size]]
             epoch, position = epoch + 1, 0
 
 

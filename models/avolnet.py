@@ -45,7 +45,7 @@ class AVOLNet(AVCNet):
         with torch.autocast(features.device.type, enabled=False):
             return self.conv6(F.relu(self.conv5(features.float())))
 
-    def forward_pooled(self, frames, spectrograms):
+    def forward_pooled(self, frames, spectrograms, gather=None):
         """As `forward`, and a second answer from the frame's features pooled first and compared afterwards.
 
         The second is AVE-Net on the same weights: each feature's largest value, wherever it is, goes through conv5 and
@@ -55,9 +55,10 @@ class AVOLNet(AVCNet):
         alone stays at chance: docs/localising.md. Ours, not the paper's.
 
         Returns:
-            v (B, dim, h, w), a (B, dim), logits (B, B), pooled logits (B, B).
+            v (B, dim, h, w), a (B, dim), logits (B, B), pooled logits (B, B); with `gather` as in `forward`.
         """
         features, a = self.vision(frames), self.embed_sounds(spectrograms)
+        a = gather(a) if gather else a
         v, pooled = self._at_places(features), self._pooled_first(features)
         second = SLOPE * (NEUTRAL - distances(F.normalize(pooled, dim=1), F.normalize(a, dim=1)))
         return v, a, self.pair_logits(v, a), second

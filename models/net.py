@@ -24,9 +24,14 @@ class AVCNet(nn.Module):
 
     decision = ""
 
-    def forward(self, frames, spectrograms):
-        """Embed B clips once and score all pairs: -> v (B, ...), a (B, ...), logits (B, B); matches on the diagonal."""
+    def forward(self, frames, spectrograms, gather=None):
+        """Embed B clips once and score all pairs: -> v (B, ...), a (B, ...), logits (B, B); matches on the diagonal.
+
+        With `gather`, a callable (B, ...) -> (M, ...) that adds the sounds of other processes: a (M, ...), logits
+        (B, M).
+        """
         v, a = self.embed_frames(frames), self.embed_sounds(spectrograms)
+        a = gather(a) if gather else a
         return v, a, self.pair_logits(v, a)
 
     def embed_with_mirror(self, frames):

@@ -489,6 +489,14 @@ def test_a_second_interrupt_does_not_wait(tmp_path):
     assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
 
 
+def test_a_batch_that_is_too_large_for_the_gpu_is_one_sentence(tmp_path):
+    def full(model, batch):
+        raise torch.OutOfMemoryError("CUDA out of memory")
+
+    with pytest.raises(UserError, match=r"lower --train\.batch_size \(128\) and.* raise --train\.accumulate"):
+        train(config(tmp_path), step=full)
+
+
 def test_a_complete_run_has_nothing_left_and_more_epochs_go_on(tmp_path, capsys):
     model, best = train(config(tmp_path))
     before = outcome(tmp_path)

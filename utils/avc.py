@@ -12,7 +12,7 @@ import torch.nn.functional as F
 from utils.errors import UserError
 
 
-def avc_loss(logits, negatives="all"):
+def avc_loss(logits, negatives="all", first=0):
     """Cross-entropy of "do these two belong together?", matches and mismatches weighted half each.
 
     The paper's loss (OtS sec. 3.1: two-way softmax and cross-entropy, as many mismatches as matches), written for the
@@ -21,22 +21,27 @@ def avc_loss(logits, negatives="all"):
     Args:
         logits: (B, B) float; [i, j] is the log-odds that frame i and sound j belong together; matches on the diagonal.
             With "off_grid" (B, 2 B): to the right those of each clip's other second of sound.
+            Or (B, M): the rows of B of the frames that M sounds belong to.
         negatives: "all": every frame with every other clip's sound; "one": frame i with the sound of clip i + 1,
             a derangement of a batch whose order is random: the paper's one mismatch per match. "off_grid": the same
             with that clip's other second, which was cut at any time, not around a frame. How a sound was cut then
             gives the answer away: the shortcut that OtS sec. 3.3 warns of, here to be shown, not to be used.
+        first: which sound belongs to frame 0; the next one belongs to frame 1.
 
     Returns:
         (loss, accuracy): scalars; accuracy is the mean of the share of matches with a logit above 0 and the share of
         mismatches without, so 0.5 is chance also where all logits are equal.
     """
-    matches = logits.diagonal()
-    if negatives != "all":
+    matches = logits.diagonal(first)
+    if negatives == "off_grid":
         mismatches = logits[:, -len(logits) :].roll(-1, dims=1).diagonal()
+    elif negatives == "one":
+        mismatches = logits.roll(-1, dims=1).diagonal(first)
     else:
-        count = len(logits)
-        # All but the diagonal: drop the first element, then every (count + 1)-th of the rest is on the diagonal.
-        mismatches = logits.flatten()[1:].view(count - 1, count + 1)[:, :-1]
+        # Row i without column first + i. By numbers, not by a mask, which would wait for the device.
+        others = torch.arange(logits.shape[1] - 1, device=logits.device).expand(len(logits), -1)
+        own = torch.arange(first, first + len(logits), device=logits.device)[:, None]
+        mismatches = logits.gather(1, others + (others >= own))
     loss = (F.softplus(-matches).mean() + F.softplus(mismatches).mean()) / 2
     accuracy = ((matches > 0).float().mean() + (mismatches <= 0).float().mean()) / 2
     return loss, accuracy

@@ -2,6 +2,7 @@
 
 import torch
 
+from utils import distributed
 from utils.engine import autocast, to_device
 
 
@@ -15,7 +16,8 @@ def embed(model, batches, transform, precision="auto", mirror=False):
 
     Returns:
         (v, a, indices, times): (N, ...) float32 and (N, ...) float32 embeddings, (N,) int64 places in the split, (N,)
-        float64 seconds, on the CPU; an empty tuple if no clip is readable.
+        float64 seconds, on the CPU; an empty tuple if no clip is readable. Of several processes, each brings its own
+        batches, and each gets all of them, in the order of the places.
     """
     model.eval()
     device = next(model.parameters()).device
@@ -29,4 +31,7 @@ def embed(model, batches, transform, precision="auto", mirror=False):
             v = model.embed_with_mirror(frames) if mirror else model.embed_frames(frames)
             a = model.embed_sounds(spectrograms)
         found.append((v.float().cpu(), a.float().cpu(), batch["indices"].cpu(), batch["times"].cpu()))
+    if distributed.ranks() > 1:
+        found = [batch for share in distributed.from_all(found) for batch in share]
+        found.sort(key=lambda batch: batch[2][0].item())
     return tuple(torch.cat(parts) for parts in zip(*found, strict=True))

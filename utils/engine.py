@@ -1,5 +1,6 @@
 """The only training loop. It knows nothing of what is learned: step, batches and evaluation are handed in."""
 
+import contextlib
 import copy
 import math
 import signal
@@ -7,9 +8,11 @@ import sys
 import time
 
 import torch
+from torch import nn
+from torch.nn.parallel import DistributedDataParallel
 from tqdm import tqdm
 
-from utils import checkpoint
+from utils import checkpoint, distributed
 from utils.config import to_dict
 from utils.errors import UserError
 from utils.muon import Muon
@@ -105,8 +108,8 @@ def fit(model, run, *, groups, batches, steps_per_epoch, step, evaluate, best, d
         batches: callable (start) -> iterable of collated batches, beginning with batch number `start`, without end.
         steps_per_epoch: updates in an epoch.
         step: callable (model, batch) -> (loss, dict of scalar tensors); the batch also has "progress", the share of
-            the run that is done, 0..1.
-        evaluate: callable (model) -> dict of floats, on the validation split, in eval mode.
+            the run that is done, 0..1, and "sizes", the list of the numbers of clips of each process.
+        evaluate: callable (model) -> dict of floats, on the validation split, in eval mode; process 0's counts.
         best: name of the evaluation's measure, larger is better, that best.pt is chosen by. Where the evaluation also
             has its standard error, as `NAME_error`, a later state that is within one error of the highest value so far
             is taken: differences below that are chance, and the end is what the schedule was made for (the
@@ -116,10 +119,25 @@ def fit(model, run, *, groups, batches, steps_per_epoch, step, evaluate, best, d
     Returns:
         dict: the validation metrics of best.pt.
 
+    Of several processes (utils/distributed.py), each calls this with its own share of every batch; gradients are
+    averaged, process 0 writes and speaks, and all stop at the same step.
+
     Raises:
-        UserError: the loss or a weight is not finite. SystemExit(130): interrupted; a checkpoint was written.
+        UserError: the loss or a weight is not finite, or a batch doesn't fit into the GPU's memory.
+        SystemExit(130): interrupted, if only one of the processes was; a checkpoint was written.
     """
     return _Fit(model, run, groups, batches, steps_per_epoch, step, evaluate, best, diagnose).run_all()
+
+
+class _Step(nn.Module):
+    """A step as a module's forward, which is all that DistributedDataParallel looks at."""
+
+    def __init__(self, model, step):
+        super().__init__()
+        self.model, self.step = model, step
+
+    def forward(self, batch):
+        return self.step(self.model, batch)
 
 
 class _Fit:
@@ -128,9 +146,12 @@ class _Fit:
     def __init__(self, model, run, groups, batches, steps_per_epoch, step, evaluate, best, diagnose):
         self.model = channels_last(model)
         self.run, self.train, self.batches = run, run.config.train, batches
-        self.step_fn, self.evaluate, self.best_name, self.diagnose = step, evaluate, best, diagnose
+        self.step_fn, self.evaluate, self.best_name, self.diagnose = _Step(model, step), evaluate, best, diagnose
         self.steps_per_epoch = steps_per_epoch
         self.device = next(model.parameters()).device
+        self.ranks = distributed.ranks()
+        if self.ranks > 1:  # sends process 0's weights to all, so that no difference in rounding is left at the start
+            self.step_fn = DistributedDataParallel(self.step_fn)
         self.optimizers = build_optimizers(run.config, groups, self.device)
         self.average = copy.deepcopy(model).requires_grad_(False) if self.train.ema else None
         self.step, self.seconds, self.metrics, self.best, self.highest = 0, 0.0, {}, {}, -math.inf
@@ -138,6 +159,7 @@ class _Fit:
         self.stop_signal, self.last_validation, self.said = None, 0.0, set()
         if run.resumed:
             self._restore(run.resumed)
+        self.stopping, self.clock = False, self.seconds  # of several processes: what they agreed on, see _agree
 
     # ------------------------------------------------------------------------------------------------ checkpoints
 
@@ -148,11 +170,15 @@ class _Fit:
     def save(self):
         """Write last.pt: all that resuming needs."""
         self._check_finite()
-        checkpoint.save(self.run.last, self._content() | {
+        self._write(self.run.last, self._content() | {
             "optimizer": [optimizer.state_dict() for optimizer in self.optimizers],
             "seconds": self._elapsed(), "best": self.best, "highest": self.highest, "sums": self.sums,
             "summed": self.summed, "last_validation": self.last_validation,
         })  # fmt: skip
+
+    def _write(self, path, content):
+        if distributed.rank() == 0:
+            checkpoint.save(path, content)
 
     def _restore(self, content):
         checkpoint.load_weights(self.model, content["model"], self.run.last)
@@ -166,6 +192,7 @@ class _Fit:
         self.run.say(f"resuming {self.run.folder} at step {self.step}, after {self.seconds / 60:.1f} minutes")
 
     def _check_finite(self):
+        self.sums = distributed.mean(self.sums)  # all processes find the same
         learned = [self.sums["loss"]] if self.sums else []
         learned += [parameter.detach() for parameter in self.model.parameters()]
         if not torch.stack([torch.isfinite(values).all() for values in learned]).all():  # one wait for the device
@@ -179,12 +206,29 @@ class _Fit:
     def _elapsed(self):
         return self.seconds + time.monotonic() - self.started
 
+    def _agree(self, clips):
+        """The numbers of clips of all processes, a list; and, by the way, when to stop and what time it is.
+
+        Once for each batch, between the hosts: the device goes on with what it has. So all processes leave the loop at
+        the same step, whichever of them heard the signal, and go by process 0's clock.
+        """
+        if self.ranks == 1:
+            return [clips]
+        sizes, stops, clocks = zip(
+            *distributed.exchange(clips, self.stop_signal is not None, self._elapsed()), strict=True
+        )
+        self.stopping, self.clock = any(stops), clocks[0]
+        return [int(size) for size in sizes]
+
+    def _stopping(self):
+        return self.stop_signal is not None if self.ranks == 1 else self.stopping
+
     def progress(self):
         """Share of the run that is done, 0..1: of its minutes if it goes by the clock, else of its epochs."""
         if self.train.max_minutes:
             # The validation that ends the run is part of its minutes.
             budget = max(self.train.max_minutes * 60 - self.last_validation, 1e-9)
-            return min(self._elapsed() / budget, 1.0)
+            return min((self._elapsed() if self.ranks == 1 else self.clock) / budget, 1.0)
         return min(self.step / (self.train.epochs * self.steps_per_epoch), 1.0)
 
     # ------------------------------------------------------------------------------------------------------- loop
@@ -194,6 +238,11 @@ class _Fit:
         handlers = {s: signal.signal(s, self._on_signal) for s in (signal.SIGINT, signal.SIGTERM)}
         try:
             self._loop()
+        except torch.OutOfMemoryError:
+            raise UserError(
+                f"a batch doesn't fit into the GPU's memory: lower --train.batch_size ({self.train.batch_size}) and, "
+                "for as many clips an update, raise --train.accumulate by the same factor"
+            ) from None
         finally:
             for number, handler in handlers.items():
                 signal.signal(number, handler)
@@ -209,6 +258,12 @@ class _Fit:
         if self.progress() >= 1 and self.metrics.get("step") == self.step:
             self.run.say(f"{self.run.folder} is complete at step {self.step}; nothing is left to train")
             return
+        if self.ranks > 1:
+            clips = self.train.batch_size
+            self.run.say(
+                f"{self.ranks} processes: {clips * self.train.accumulate} clips an update, in batches of {clips}, "
+                f"{clips // self.ranks} of them a process"
+            )
         source = iter(self.batches(self.step * self.train.accumulate))
         bar = self._bar()
         while self.progress() < 1:
@@ -221,8 +276,9 @@ class _Fit:
                 self._validate(bar)
             elif self.step % self.train.save_every == 0 and self.progress() < 1:  # the last step is validated first
                 self.save()
-            if self.stop_signal is not None:
+            if self._stopping():
                 self.save()
+                distributed.from_all(None)  # none ends before the file is whole: torchrun would end the writer too
                 bar.close()
                 self.run.say(
                     f"stopped at step {self.step}; {self.run.last} is written: go on by the same command with --resume"
@@ -233,7 +289,7 @@ class _Fit:
         bar.close()
 
     def _update(self, source):
-        """One update of the weights from `accumulate` batches; returns the number of clips."""
+        """One update of the weights from `accumulate` batches; returns the number of clips, of all processes."""
         progress = self.progress()
         rate = learning_rate(self.train, progress)
         for optimizer in self.optimizers:
@@ -242,16 +298,23 @@ class _Fit:
         self.model.train()
         clips = 0
         for k in range(self.train.accumulate):
-            batch = {**to_device(next(source), self.device), "progress": progress}
-            clips += len(batch["indices"])
+            batch = next(source)
+            sizes = self._agree(len(batch["indices"]))
+            batch = {**to_device(batch, self.device), "progress": progress, "sizes": sizes}
+            clips += sum(sizes)
+            # 1, unless unreadable clips were left out: every clip of a batch counts the same, wherever it is.
+            weight = len(batch["indices"]) * self.ranks / sum(sizes)
             # Whatever draws from the global generator (dropout) depends on (seed, batch) alone: nothing to store.
             # Only now, with the batch at hand: a loader that has just started drew from it as well.
-            torch.manual_seed(self.train.seed * 1_000_003 + self.step * self.train.accumulate + k)
-            with autocast(self.device, self.train.precision):
-                loss, metrics = self.step_fn(self.model, batch)
-            (loss / self.train.accumulate).backward()
+            # And on the process, or the same would be dropped of different clips.
+            number = self.train.seed * 1_000_003 + self.step * self.train.accumulate + k
+            torch.manual_seed(number + distributed.rank() * 2**53)
+            with self._averaged(k == self.train.accumulate - 1):
+                with autocast(self.device, self.train.precision):
+                    loss, metrics = self.step_fn(batch)
+                (loss * weight / self.train.accumulate).backward()
             for name, value in {"loss": loss.detach(), **metrics}.items():
-                self.sums[name] = self.sums.get(name, 0) + value.detach().float()
+                self.sums[name] = self.sums.get(name, 0) + value.detach().float() * weight
             self.summed += 1
         for optimizer in self.optimizers:
             optimizer.step()
@@ -261,8 +324,13 @@ class _Fit:
             average_into(self.average, self.model, min(self.train.ema, (1 + self.step) / (10 + self.step)))
         return clips
 
+    def _averaged(self, last):
+        """A context whose gradients are averaged over the processes if its batch is the `last` of an update."""
+        return contextlib.nullcontext() if last or self.ranks == 1 else self.step_fn.no_sync()
+
     def _log(self, bar):
         self._check_finite()
+        self.run.share_skipped()
         means = {name: value.item() / self.summed for name, value in self.sums.items()}
         self.sums, self.summed = {}, 0
         rate = self.optimizers[0].param_groups[0]["lr"]
@@ -286,9 +354,11 @@ class _Fit:
         begin = time.monotonic()
         evaluated = self.average or self.model
         evaluated.eval()
+        distributed.share_buffers(evaluated)
         with torch.no_grad():
-            self.metrics = {**self.evaluate(evaluated), "step": self.step}
-        self.last_validation = time.monotonic() - begin
+            metrics = {**self.evaluate(evaluated), "step": self.step}
+        self.metrics, self.last_validation = distributed.from_first((metrics, time.monotonic() - begin))
+        self.run.share_skipped()
         values = {name: value for name, value in self.metrics.items() if name != "step"}
         self.run.write(
             "val", self.step, epoch=self.step / self.steps_per_epoch, seconds=round(self._elapsed(), 2), **values
@@ -300,7 +370,7 @@ class _Fit:
         if value >= self.highest - self.metrics.get(f"{self.best_name}_error", 0.0):
             self.best = self.metrics
             self._check_finite()
-            checkpoint.save(self.run.best, self._content())
+            self._write(self.run.best, self._content())
         self.save()
 
     # -------------------------------------------------------------------------------------------------------- bar
@@ -311,7 +381,8 @@ class _Fit:
         self.shown = self._elapsed() if by_clock else self.step
         self.recent = []
         return tqdm(
-            total=total, initial=min(self.shown, total), disable=not sys.stderr.isatty(), mininterval=0.5,
+            total=total, initial=min(self.shown, total), mininterval=0.5,
+            disable=not sys.stderr.isatty() or distributed.rank() > 0,
             bar_format="{l_bar}{bar}| {elapsed}<{remaining} {postfix}" if not by_clock else
             "{l_bar}{bar}| {n:.0f}/{total:.0f} s {postfix}", dynamic_ncols=True,
         )  # fmt: skip

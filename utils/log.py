@@ -4,7 +4,7 @@ import json
 import sys
 from pathlib import Path
 
-from utils import checkpoint
+from utils import checkpoint, distributed
 from utils.config import to_dict
 from utils.errors import UserError
 from utils.files import write_text
@@ -22,7 +22,7 @@ def resume_option(parser):
 
 
 class Run:
-    """An open run directory.
+    """An open run directory. Of several processes, number 0 alone reads and writes it.
 
     Args:
         config: the run's `Config`.
@@ -30,7 +30,7 @@ class Run:
 
     Attributes:
         folder: Path. last, best: paths of the checkpoints.
-        resumed: content of last.pt if there is something to go on with, else None.
+        resumed: content of last.pt if there is something to go on with, else None; in every process.
 
     Raises:
         UserError: the directory holds a run and `resume` is false, or a run of another config and it is true.
@@ -40,6 +40,12 @@ class Run:
         self.config, self.folder = config, Path(config.train.run_dir)
         self.last, self.best = self.folder / "last.pt", self.folder / "best.pt"
         self._log, self.resumed, self._board = self.folder / "log.jsonl", None, None
+        self._skipped, self._unshared = None, []  # see skip_list
+        if distributed.rank() == 0:
+            self._open(resume)
+        self.resumed = distributed.from_first(self.resumed)
+
+    def _open(self, resume):
         holds = [name for name in ("last.pt", "best.pt", "log.jsonl", "config.json") if (self.folder / name).exists()]
         if holds == ["log.jsonl", "config.json"] and not self._log.stat().st_size:
             holds = []  # left by a start that failed before its first step
@@ -63,7 +69,7 @@ class Run:
             for name in ("last.pt", "best.pt", "log.jsonl", "config.json"):
                 for half in self.folder.glob(f".{name}.*.tmp"):  # a kill cut its writing short
                     half.unlink()
-            write_text(self.folder / "config.json", json.dumps(to_dict(config), indent=2) + "\n")
+            write_text(self.folder / "config.json", json.dumps(to_dict(self.config), indent=2) + "\n")
             # Lines later than the checkpoint will be written again.
             done = self.resumed["step"] if self.resumed else -1
             kept = [line for line in read_log(self.folder) if line.get("step", 0) <= done]
@@ -84,7 +90,9 @@ class Run:
                     )
 
     def write(self, kind, step, **values):
-        """Append a line to log.jsonl, and its numbers to TensorBoard."""
+        """Append a line to log.jsonl, and its numbers to TensorBoard; in process 0."""
+        if distributed.rank():
+            return
         try:
             with open(self._log, "a", encoding="utf-8") as file:
                 file.write(json.dumps({"kind": kind, "step": step, **values}) + "\n")
@@ -99,7 +107,9 @@ class Run:
                 self._board.add_scalar(f"{kind}/{name}", value, step)
 
     def say(self, message):
-        """Tell the user, on stderr, beside the progress bar."""
+        """Tell the user, on stderr, beside the progress bar; in process 0."""
+        if distributed.rank():
+            return
         from tqdm import tqdm
 
         tqdm.write(message, file=sys.stderr)
@@ -108,22 +118,34 @@ class Run:
         """How to treat clips that can't be read: a callable (clip id, message) for `dataset.pairs.readable`.
 
         With on_error "stop" it raises; with "skip" it counts each clip once and lists it in log.jsonl, beginning with
-        those that the `splits` ({name: Clips}) left out when they were opened.
+        those that the `splits` ({name: Clips}) left out when they were opened. What other processes than 0 skip is
+        listed at the next `share_skipped`.
         """
-        seen = {line["clip"] for line in read_log(self.folder) if line["kind"] == "skipped"}  # before a resume
+        before = [line["clip"] for line in read_log(self.folder) if line["kind"] == "skipped"]  # before a resume
+        seen = set(distributed.from_first(before))
 
         def skipped(clip, message):
             if on_error == "stop":
                 raise UserError(message)
             if clip not in seen:
                 seen.add(clip)
+                self._unshared += [(clip, message)] if distributed.rank() else []
                 self.say(f"skipped ({len(seen)}): {message}")
                 self.write("skipped", self.resumed["step"] if self.resumed else 0, clip=clip, reason=message)
 
         for clips in splits.values():
             for clip, message in clips.skipped.items():
                 skipped(clip, message)
+        self._skipped = skipped
         return skipped
+
+    def share_skipped(self):
+        """Let process 0 list what the others skipped; all processes call it together."""
+        if distributed.ranks() > 1:
+            for share in distributed.from_all(self._unshared):
+                for clip, message in share:
+                    self._skipped(clip, message)
+            self._unshared = []
 
     def close(self):
         """Flush what is buffered."""
