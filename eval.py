@@ -26,6 +26,7 @@ from utils.config import from_dict, override, parse
 from utils.embedding import embed
 from utils.engine import channels_last, pick_device
 from utils.errors import UserError, reported
+from utils.folding import fold_batch_norm
 from utils.log import read_log
 
 TASKS = ("avc", "retrieval", "localization")
@@ -94,7 +95,7 @@ def main(argv=None):
         metrics["avc"] = avc.measure(matches, mismatches, content["metrics"].get("threshold", 0.0))
     if "retrieval" in args.tasks and not args.benchmark:
         vectors = [side.numpy() for side in model.vectors(v, a)]
-        judge = (labels, classes, config.eval.k, config.eval.gain)
+        judge = (labels, classes, config.eval.k, config.eval.gain, config.eval.whole_ranking)
         metrics["retrieval"] = retrieval.four_directions(*vectors, *judge)
         report.retrieval_figures(*vectors, labels, classes, look, out)
         if args.baselines:
@@ -149,7 +150,8 @@ def embedded(model, clips, pairs, config, skipped):
     device = next(model.parameters()).device
     batches = loader(pairs, in_order(len(pairs), config.eval.batch_size), config.train.workers, device)
     batches = readable(batches, unreadable, smallest=0)
-    found = embed(model, batches, Transform(config, train=False), config.train.precision, config.eval.mirror)
+    net, see = channels_last(fold_batch_norm(model)), Transform(config, train=False)
+    found = embed(net, batches, see, config.train.precision, config.eval.mirror)
     if not found or len(found[0]) < 2:
         where = getattr(clips, "folder", config.data.root)
         raise UserError(f"{where} has fewer than 2 readable clips: measuring needs mismatches")

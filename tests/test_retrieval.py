@@ -339,6 +339,18 @@ def test_rank_equals_sorting_places_by_similarity(scale):
         assert np.array_equal(found, order[:, : found.shape[1]])
 
 
+@pytest.mark.parametrize("same", [False, True])
+@pytest.mark.parametrize(("count", "k"), [(300, 30), (300, 3), (20, 30)])
+def test_the_first_places_alone_give_the_same_ndcg_and_recall(same, count, k):
+    rng = np.random.default_rng(13)
+    table, kind, v, a = clips(rng, count, kinds=15)
+    a[:9] = a[0]  # ties too
+    a = a if same else v + a
+    whole, first = (retrieve(a if same else v, a, table, kind, same, k, whole=w) for w in (True, False))
+    left_out = {"median_rank", "random_median_rank", "map", "random_map"}
+    assert first == {name: value for name, value in whole.items() if name not in left_out}
+
+
 def test_memory_is_bounded_by_the_chunks():
     rng = np.random.default_rng(12)
     table, kind, v, a = clips(rng, 5000)

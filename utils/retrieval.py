@@ -98,7 +98,7 @@ def _places(keys, count):
     return (keys & ((1 << _low_bits(count)) - 1)) >> 1
 
 
-def retrieve(queries, collection, table, kind, same=False, k=30, gain="exponential", chunk=None):
+def retrieve(queries, collection, table, kind, same=False, k=30, gain="exponential", whole=True, chunk=None):
     """Measures of one direction; query i and item i of the collection are of the same clip.
 
     Args:
@@ -106,6 +106,8 @@ def retrieve(queries, collection, table, kind, same=False, k=30, gain="exponenti
         table, kind: of `utils.ontology.clip_relevance`.
         same: queries and collection are the same embeddings (im-im, aud-aud): the query is left out of its collection.
         k: of nDCG@k. gain: of `gains`.
+        whole: rank the whole collection. Without, only the first places are: half of the time, and there is neither
+            median_rank nor map.
         chunk: queries at a time, which bounds the memory; by default some 50 MB, or 16 queries.
 
     Returns:
@@ -117,8 +119,9 @@ def retrieve(queries, collection, table, kind, same=False, k=30, gain="exponenti
         map: mean average precision of the clips that share a label with the query; queries without one don't count.
     """
     count = len(queries)
-    items, value, shares = count - same, gains(table, gain), np.asarray(table) == TOP
+    items, value, shares = count - same, gains(np.arange(TOP + 1), gain)[table], np.asarray(table) == TOP
     chunk = chunk or max(2**20 // max(count, 1), 16)  # what the cache holds, in lots that a product still fills
+    top = count if whole else min(max(k, *RECALLS) + same, count)  # places that are put in order
     best, mean, sharing = _of_kinds(value, shares, kind, same, k)
     shuffled = _shuffled(count)
     place = np.argsort(shuffled)  # where the items of the collection lie from now on
@@ -133,12 +136,16 @@ def retrieve(queries, collection, table, kind, same=False, k=30, gain="exponenti
         if not same:
             own = keys[np.arange(len(rows)), place[rows]]
             firsts[rows] = 1 + (keys < own[:, None]).sum(1)
+        if top < count:
+            keys.partition(top - 1)
+            keys = keys[:, :top].copy()
         keys.sort(1)
         keys = keys[:, int(same) :]
         ranked = value[kind[rows][:, None], kind_at[_places(keys[:, :k], count)]]
         ndcgs[rows] = ndcg(ranked, best[kind[rows]], k)
         relevant = (keys & 1).astype(bool)
-        aps[rows], _ = average_precision(relevant)
+        if whole:
+            aps[rows], _ = average_precision(relevant)
         if same:
             firsts[rows] = np.where(relevant.any(1), relevant.argmax(1) + 1, items + 1)
     out = {"ndcg": float(ndcgs.mean()) if count else 0.0}
@@ -148,6 +155,8 @@ def retrieve(queries, collection, table, kind, same=False, k=30, gain="exponenti
     for n in RECALLS:
         out[f"recall@{n}"] = float((firsts <= min(n, items)).mean())  # beyond all items: no hit
         out[f"random_recall@{n}"] = float(1 - miss[min(n, items) - 1])
+    if not whole:
+        return out
     out["median_rank"] = float(np.median(firsts))
     out["random_median_rank"] = float(np.searchsorted(-miss, -0.5) + 1)
     judged = np.isfinite(aps)
@@ -171,12 +180,14 @@ def _of_kinds(value, shares, kind, same, k):
     own = np.diagonal(value) if same else 0.0
     mean = (value @ counts - own) / max(items, 1)
     sharing = shares @ counts - (np.diagonal(shares) if same else 0)
-    best = np.zeros((len(value), min(k, items)))
-    for u in np.flatnonzero(counts):
-        order = np.argsort(-value[u])
-        left = counts - (np.arange(len(counts)) == u) if same else counts
-        reached = np.cumsum(left[order])  # this many places are full after each kind
-        best[u] = value[u, order[np.searchsorted(reached, np.arange(best.shape[1]), side="right")]]
+    # Each kind here has a clip, or lost its only one to the query: no more kinds than this can fill the first places.
+    value, places = np.where(counts > 0, value, -1.0), min(k, items)
+    kinds = np.argpartition(-value, min(places, len(value) - 1), axis=1)[:, : places + 1]
+    kinds = np.take_along_axis(kinds, np.argsort(-np.take_along_axis(value, kinds, 1), 1), 1)  # (U, <= places + 1)
+    left = counts[kinds] - (kinds == np.arange(len(value))[:, None]) if same else counts[kinds]
+    reached = np.cumsum(left, 1)  # this many places are full after each kind
+    full = (reached[:, None, :] <= np.arange(places)[:, None]).sum(2)  # (U, places): kinds before that of this place
+    best = np.take_along_axis(np.take_along_axis(value, kinds, 1), full.clip(max=kinds.shape[1] - 1), 1)
     return best, mean, sharing
 
 
@@ -218,14 +229,14 @@ def _miss(hits, items):
     return total
 
 
-def four_directions(v, a, clip_labels, ontology, k=30, gain="exponential"):
+def four_directions(v, a, clip_labels, ontology, k=30, gain="exponential", whole=True):
     """Retrieval among N clips, one frame and one second of sound each, every one a query once (OtS sec. 4.2).
 
     Args:
         v, a: (N, D) float embeddings of frames and sounds.
         clip_labels: list of N lists of AudioSet mids; all labels of a clip count.
         ontology: a `utils.ontology.Ontology`.
-        k, gain: of `retrieve`.
+        k, gain, whole: of `retrieve`.
 
     Returns:
         dict: k, gain, labels (how many different ones), ontology, random (nDCG of a random ranking, mean of the four
@@ -237,6 +248,6 @@ def four_directions(v, a, clip_labels, ontology, k=30, gain="exponential"):
     out["ontology"] = ontology.source
     for direction in DIRECTIONS:
         query, _, collection = direction.partition("-")
-        out[direction] = retrieve(sides[query], sides[collection], table, kind, query == collection, k, gain)
+        out[direction] = retrieve(sides[query], sides[collection], table, kind, query == collection, k, gain, whole)
     out["random"] = float(np.mean([out[direction]["random_ndcg"] for direction in DIRECTIONS]))
     return out
