@@ -70,8 +70,17 @@ def normalised(picture):
 
 
 def write_npz(root, target, clip, rng, count=9):
-    """A clip as `count` frames and spectrograms, each in a compressed npz."""
-    for k in range(count):
-        picture = opencv_frame(root / "train" / "video" / f"{clip}.mp4", rng)
-        sound = scipy_spectrogram(root / "train" / "audio" / f"{clip}.wav", rng)
-        np.savez_compressed(target / f"{clip}_{k}.npz", frame=picture, spectrogram=sound)
+    """A clip as `count` frames and as many spectrograms in one compressed npz, whose path is returned."""
+    frames = [opencv_frame(root / "train" / "video" / f"{clip}.mp4", rng) for _ in range(count)]
+    sounds = [scipy_spectrogram(root / "train" / "audio" / f"{clip}.wav", rng) for _ in range(count)]
+    path = target / f"{clip}.npz"
+    np.savez_compressed(path, frames=np.stack(frames), spectrograms=np.stack(sounds))
+    return path
+
+
+def read_npz(path, rng):
+    """A random frame (3, 224, 224) float32 and spectrogram (257, 200) float32 of a file of `write_npz`."""
+    with np.load(path) as file:
+        frames, spectrograms = file["frames"], file["spectrograms"]
+    k = int(rng.integers(len(frames)))
+    return normalised(frames[k]), spectrograms[k]
