@@ -26,7 +26,6 @@ from utils.config import from_dict, override, parse
 from utils.embedding import embed
 from utils.engine import channels_last, pick_device
 from utils.errors import UserError, reported
-from utils.folding import fold_batch_norm
 from utils.log import read_log
 
 TASKS = ("avc", "retrieval", "localization")
@@ -150,8 +149,7 @@ def embedded(model, clips, pairs, config, skipped):
     device = next(model.parameters()).device
     batches = loader(pairs, in_order(len(pairs), config.eval.batch_size), config.train.workers, device)
     batches = readable(batches, unreadable, smallest=0)
-    net, see = channels_last(fold_batch_norm(model)), Transform(config, train=False)
-    found = embed(net, batches, see, config.train.precision, config.eval.mirror)
+    found = embed(model, batches, Transform(config, train=False), config.train.precision, config.eval.mirror)
     if not found or len(found[0]) < 2:
         where = getattr(clips, "folder", config.data.root)
         raise UserError(f"{where} has fewer than 2 readable clips: measuring needs mismatches")

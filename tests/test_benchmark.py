@@ -8,13 +8,10 @@ import time
 import av
 import numpy as np
 import pytest
-import torch
 
 import benchmark
 from dataset import plain_ways
-from models.avenet import AVENet
 from utils import memory
-from utils.folding import fold_batch_norm
 from utils.ontology import load
 from utils.retrieval import DIRECTIONS, four_directions
 
@@ -90,26 +87,6 @@ def test_the_rows_have_the_names_that_others_read():
 
 
 # ------------------------------------------------------------------------------------------------ what it brought
-
-
-def test_folding_batch_norm_leaves_the_embeddings_as_they_are():
-    torch.manual_seed(0)
-    net, frames, sounds = AVENet(width=8), torch.randn(32, 3, 64, 64), torch.randn(32, 1, 65, 48)
-    for module in net.modules():
-        if isinstance(module, torch.nn.BatchNorm2d):
-            torch.nn.init.uniform_(module.weight, 0.5, 2)
-            torch.nn.init.uniform_(module.bias, -1, 1)
-            module.momentum = None  # statistics of these very clips, no longer 0 and 1
-    net.start_from_data(frames, sounds)
-    folded = fold_batch_norm(net)
-    assert net.training and not folded.training
-    kinds = [type(module) for module in folded.modules()]
-    assert torch.nn.BatchNorm2d not in kinds and kinds.count(torch.nn.Conv2d) == 16
-    net.eval()
-    with torch.no_grad():
-        torch.testing.assert_close(folded.embed_frames(frames), net.embed_frames(frames), atol=1e-5, rtol=0)
-        torch.testing.assert_close(folded.embed_sounds(sounds), net.embed_sounds(sounds), atol=1e-5, rtol=0)
-    assert (net.embed_frames(frames) @ net.embed_frames(frames).T).min() < 0.9  # they differ at all
 
 
 @pytest.mark.skipif(not hasattr(memory.ctypes.CDLL(None), "mallopt"), reason="not glibc")
