@@ -94,7 +94,7 @@ def main(argv=None):
         metrics["avc"] = avc.measure(matches, mismatches, content["metrics"].get("threshold", 0.0))
     if "retrieval" in args.tasks and not args.benchmark:
         vectors = [side.numpy() for side in model.vectors(v, a)]
-        judge = (labels, classes, config.eval.k, config.eval.gain)
+        judge = (labels, classes, config.eval.k, config.eval.gain, config.eval.whole_ranking)
         metrics["retrieval"] = retrieval.four_directions(*vectors, *judge)
         report.retrieval_figures(*vectors, labels, classes, look, out)
         if args.baselines:

@@ -19,6 +19,7 @@ from utils.embedding import embed
 from utils.engine import fit, pick_device, to_device
 from utils.errors import reported
 from utils.log import Run, resume_option
+from utils.memory import keep_freed_memory
 
 
 def main(argv=None):
@@ -26,6 +27,7 @@ def main(argv=None):
         argv if argv is not None else sys.argv[1:], __doc__, resume_option, config_file="configs/config_AVENet.py"
     )
     train, device = config.train, pick_device()
+    keep_freed_memory()
 
     # Batches of B frames and B seconds of sound; mismatches come from the batch.
     data = AVCData(config, device, distributed.rank(), distributed.ranks())

@@ -36,6 +36,11 @@ class Data:
         "memory for decoded clips, GB, for each GPU: each is decoded once while it lasts; 0 decodes a clip at every "
         "visit",
     )
+    samples_per_visit: int = setting(
+        1,
+        "samples of a clip in one opening and one pass of decoding, for as many batches of the same clips in a row; "
+        "an epoch is then so many times longer",
+    )
     frames: int = setting(1, "frames around the instant, 0.04 s apart, that the net sees (OtS: AVE+MF 25)")
     flow: Literal["none", "tvl1", "dis", "farneback"] = setting(
         "none", "method of the optical flow that the net sees beside its frame (OtS: AVE+OF tvl1; dis is far faster)"
@@ -150,6 +155,9 @@ class Eval:
     mirror: bool = setting(False, "embed a frame together with its mirror image and take the mean; the paper doesn't")
     k: int = setting(30, "nDCG@k looks at the first k retrieved clips (OtS sec. 4.2)")
     gain: Literal["exponential", "linear"] = setting("exponential", "relevance r counts 2^r - 1, or r")
+    whole_ranking: bool = setting(
+        True, "rank the whole collection, for median rank and mAP; without, nDCG and recall in half of the time"
+    )
     group: int = setting(256, "AVC accuracy is over all pairs within fixed random groups of this many clips, at most")
 
 
@@ -184,6 +192,7 @@ def validate(config):
         (data.sample_rate >= 1000, "data.sample_rate must be at least 1000 Hz"),
         (data.misalignment >= 0, "data.misalignment must not be negative"),
         (data.cache_gb >= 0, "data.cache_gb must not be negative"),
+        (data.samples_per_visit >= 1, "data.samples_per_visit must be at least 1"),
         (
             data.frames >= 8 if model.name == "AVENet_MF" else data.frames == 1,
             "data.frames must be at least 8 for model.name AVENet_MF, whose pools halve them three times, and 1 for "

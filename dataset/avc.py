@@ -42,8 +42,9 @@ class AVCData:
         in_turn = in_order(len(held_out), config.eval.batch_size)[rank::ranks]
         self._held_out = loader(held_out, in_turn, min(train.workers, 1), device)
         self._order = EpochBatches(
-            len(self.pairs), train.batch_size, train.seed, multiple=train.accumulate, share=(rank, ranks)
-        )
+            len(self.pairs), train.batch_size, train.seed, multiple=train.accumulate, share=(rank, ranks),
+            samples_per_visit=data.samples_per_visit,
+        )  # fmt: skip
         if not self._order.per_epoch:
             raise UserError(
                 f"{data.root} has {len(self.pairs)} training clips, fewer than a batch: lower --train.batch_size "

@@ -6,18 +6,20 @@ mismatches: how it was cut can't give the answer away, which closes the shortcut
 """
 
 import atexit
+import math
 import multiprocessing
 import signal
+from collections import Counter
 
 import numpy as np
 import torch
 from torch.utils.data import DataLoader, Dataset, Sampler
 
+from dataset.batches import DRAWS, Batch, aligned, collate, sample
 from dataset.cache import ClipCache
 from dataset.clips import SECOND, ClipError
+from dataset.ring import Ring
 from utils.errors import UserError
-
-DRAWS = 44  # random numbers of a sample: two choose the instant, transforms.py uses the others
 
 
 class Pairs(Dataset):
@@ -56,21 +58,65 @@ class Pairs(Dataset):
 
     def __getitem__(self, key):
         epoch, index = key
-        random = np.random.default_rng((self.seed, epoch, index))
-        draws = random.random(DRAWS, np.float32)
-        shift = (2 * float(draws[1]) - 1) * self.misalignment
-        other = random.random() if self.off_grid else None
+        return self._visit(index, [epoch])[0]
+
+    def __getitems__(self, keys, ring=None):
+        """Whole batches, one for each epoch among the keys.
+
+        Each clip is opened once, and its samples of all epochs are decoded in one pass. If it can't be read at one of
+        these instants, it is left out of all these batches.
+
+        Args:
+            keys: list of (epoch, index). ring: a `dataset.ring.Ring` to write to, or None.
+
+        Returns:
+            list of dicts as of `collate`, in the order of the epochs: what `collate` gives for the same samples. Parts
+            of the ring are `InRing`: the dict itself for the process that gets it.
+        """
+        visits, rows = {}, {}
+        for epoch, index in keys:
+            visits.setdefault(index, []).append(epoch)
+            rows[epoch] = rows.get(epoch, 0) + 1
+        batches = {epoch: Batch(self.layout(count), ring) for epoch, count in rows.items()}
+        for index, epochs in visits.items():
+            for epoch, found in zip(epochs, self._visit(index, epochs), strict=True):
+                batches[epoch].add(found)
+        return [batch.finished() for batch in batches.values()]
+
+    def layout(self, count):
+        """The large parts of a batch of `count` samples: list of (key of a sample, name, shape, dtype)."""
+        square = (self.size, self.size)
+        frame = (*square, 3) if self.frames == 1 else (self.frames, *square, 3)
+        parts = [
+            ("frame", "frames", (count, *frame), torch.uint8),
+            ("sound", "sounds", (count, self.rate), torch.int16),
+        ]
+        if self.off_grid:
+            parts.append(("other", "others", (count, self.rate), torch.int16))
+        if self.flow:
+            parts.append(("flow", "flows", (count, *square, 2 * self.flow.fields), torch.int8))
+        return parts
+
+    def _visit(self, index, epochs):
+        """The clip's sample of each epoch, or for each that it can't be read; a list of dicts."""
+        randoms = [np.random.default_rng((self.seed, epoch, index)) for epoch in epochs]
+        draws = [random.random(DRAWS, np.float32) for random in randoms]
+        asked = [(float(d[0]), (2 * float(d[1]) - 1) * self.misalignment) for d in draws]
+        others = [random.random() if self.off_grid else None for random in randoms]
         try:
-            time, sight, sound = self._read(index, float(draws[0]), shift)
-            found = sample(sound=sound, index=index, time=time, draws=draws, **sight)
-            if other is not None:
-                found["other"] = self._sound_anywhere(index, other)
+            found = [
+                sample(sound=sound, index=index, time=time, draws=drawn, **sight)
+                for drawn, (time, sight, sound) in zip(draws, self._read(index, asked), strict=True)
+            ]
+            for one, other in zip(found, others, strict=True):
+                if other is not None:
+                    one["other"] = self._sound_anywhere(index, other)
         except ClipError as error:
-            return {"index": index, "clip": error.clip, "error": str(error)}
+            return [{"index": index, "clip": error.clip, "error": str(error)} for _ in epochs]
         return found
 
-    def _read(self, index, share, shift):
-        """One sample from the cache or from disk; both give the same."""
+    def _read(self, index, asked):
+        """Samples at (share of the instants, shift of the sound) from the cache or from disk; both give the same."""
         kept = self.cache.get(index) if self.cache else None
         if kept is None:
             with self.clips.open(index) as clip:
@@ -78,31 +124,37 @@ class Pairs(Dataset):
                 if self.annotated:
                     times = [t for t in self.clips.annotated(index) if clip.first <= t <= clip.last] or times
                 if not (self.cache and self.cache.worth_filling(index)):
-                    time = times[int(share * len(times))]
-                    return time, self._sight(clip, time), clip.sound(time + shift, self.rate)
+                    chosen = [times[int(share * len(times))] for share, _ in asked]
+                    sounds = [clip.sound(t + shift, self.rate) for t, (_, shift) in zip(chosen, asked, strict=True)]
+                    return list(zip(chosen, self._sights(clip, chosen), sounds, strict=True))
                 kept = times[0], clip.frames(times, self.size), clip.whole_sound(self.rate)
                 self.cache.put(index, *kept)
         first, frames, sound = kept
-        position = int(share * len(frames))
-        time = first + position * self.step
-        start = min(max(round((time + shift - SECOND / 2) * self.rate), 0), len(sound) - self.rate)
-        return time, {"frame": frames[position]}, sound[start : start + self.rate]
+        found = []
+        for share, shift in asked:
+            position = int(share * len(frames))
+            time = first + position * self.step
+            start = min(max(round((time + shift - SECOND / 2) * self.rate), 0), len(sound) - self.rate)
+            found.append((time, {"frame": frames[position]}, sound[start : start + self.rate]))
+        return found
 
-    def _sight(self, clip, time):
-        """What is seen of an open clip at `time`: {"frame"}, {"frame", "flow"} with flow."""
-        frame = clip.frame(time, self.size) if self.frames == 1 else clip.moving(time, self.frames, self.size)
-        return {"frame": frame, "flow": self.flow(clip, time)} if self.flow else {"frame": frame}
+    def _sights(self, clip, times):
+        """What is seen of an open clip at `times`: a list of {"frame"}, of {"frame", "flow"} with flow."""
+        if self.frames == 1:
+            order = sorted(range(len(times)), key=times.__getitem__)
+            pictures = clip.frames([times[k] for k in order], self.size)  # in one pass
+            frames = [pictures[place] for place in np.argsort(order)]
+        else:
+            frames = [clip.moving(time, self.frames, self.size) for time in times]
+        sights = [{"frame": frame} for frame in frames]
+        if self.flow:
+            sights = [sight | {"flow": self.flow(clip, time)} for sight, time in zip(sights, times, strict=True)]
+        return sights
 
     def _sound_anywhere(self, index, share):
         """A second of sound at any time of the clip, not only around a frame: (rate,) int16."""
         with self.clips.open(index) as clip:
             return clip.sound(clip.first + share * (clip.last - clip.first), self.rate)
-
-
-def sample(frame, sound, index=0, time=0.0, draws=None, **flow):
-    """An item of `Pairs` from a frame (S, S, 3) uint8 and its second of sound (R,) int16, for `collate`."""
-    draws = np.zeros(DRAWS, np.float32) if draws is None else draws
-    return {"index": index, "time": time, "frame": frame, "sound": sound, "draws": draws, **flow}
 
 
 def instants(first, last, step):
@@ -116,61 +168,57 @@ def instants(first, last, step):
 
 
 class EpochBatches(Sampler):
-    """Endless batches of (epoch, index): every epoch in a new order, without the few clips that don't fill a batch.
+    """Endless batches of clips: every epoch in a new order, without the few clips that don't fill a batch.
+
+    With several samples a visit, K, the clips of a batch are visited once for K batches in a row, each of other
+    instants, sounds and changes of these same clips; two samples of one clip never meet in a batch, where they would
+    be a false mismatch. An epoch is then K samples of every clip. What it costs: K updates in a row learn from the
+    same clips, and a clip meets the same others K times, so that an epoch has the mismatches between clips of an
+    ordinary one, not of K. Averaging the K batches in one update (train.accumulate) takes the first away.
 
     Args:
         clips: number of clips. batch_size: clips in a batch. seed: of the order.
         multiple: an epoch holds a multiple of this many batches.
         start: batch to begin with; a resumed run sees exactly the batches that it would have seen.
         share: (r, n): of each batch the r-th of n equal parts, one after the other; n divides batch_size.
+        samples_per_visit: K.
+
+    Yields:
+        list of (number, index), the keys of the batches of one visit for `Pairs`, batch by batch: as many
+        keys with the same number as this share of a batch has. Numbers count the samples of a clip through all epochs.
     """
 
-    def __init__(self, clips, batch_size, seed, multiple=1, start=0, share=(0, 1)):
+    def __init__(self, clips, batch_size, seed, multiple=1, start=0, share=(0, 1), samples_per_visit=1):
         self.clips, self.batch_size, self.seed, self.multiple, self.start = clips, batch_size, seed, multiple, start
-        self.share = share
-        self.per_epoch = clips // (batch_size * multiple) * multiple
+        self.share, self.samples_per_visit = share, samples_per_visit
+        multiple //= math.gcd(multiple, samples_per_visit)
+        self.visits = clips // (batch_size * multiple) * multiple
+        self.per_epoch = self.visits * samples_per_visit
 
     def starting_at(self, start):
         """The same batches, beginning with number `start`."""
-        return EpochBatches(self.clips, self.batch_size, self.seed, self.multiple, start, self.share)
+        again = (self.clips, self.batch_size, self.seed, self.multiple, start, self.share, self.samples_per_visit)
+        return EpochBatches(*again)
 
     def __iter__(self):
         epoch, position = divmod(self.start, self.per_epoch)
+        visit, first = divmod(position, self.samples_per_visit)
         part, parts = self.share
         size = self.batch_size // parts
         while True:
             order = np.random.default_rng((self.seed, epoch)).permutation(self.clips).tolist()
-            for k in range(position, self.per_epoch):
+            for k in range(visit, self.visits):
                 begin = k * self.batch_size + part * size
-                yield [(epoch, index) for index in order[begin : begin + size]]
-            epoch, position = epoch + 1, 0
+                clips = order[begin : begin + size]
+                numbers = range(epoch * self.samples_per_visit + first, (epoch + 1) * self.samples_per_visit)
+                yield [(number, index) for number in numbers for index in clips]
+                first = 0
+            epoch, visit = epoch + 1, 0
 
 
 def in_order(clips, batch_size):
     """Every clip once, in order, as lists of (epoch 0, index): for evaluation."""
     return [[(0, i) for i in range(k, min(k + batch_size, clips))] for k in range(0, clips, batch_size)]
-
-
-def collate(samples):
-    """Stack samples into one batch.
-
-    Returns:
-        dict: frames (B, S, S, 3) uint8, sounds (B, R) int16, draws (B, DRAWS) float32, indices (B,) int64,
-        times (B,) float64, and `errors`: list of (clip id, message) of those that could not be read. Where the samples
-        have another second of sound, sounds are (2 B, R): those of the frames, then the others. Several frames are
-        (B, T, S, S, 3); flows (B, S, S, 2 * fields) int8 are there if the samples have them.
-    """
-    good = [sample for sample in samples if "error" not in sample]
-    batch = {"errors": [(sample["clip"], sample["error"]) for sample in samples if "error" in sample]}
-    kinds = [("frame", "frames"), ("sound", "sounds"), ("draws", "draws")]
-    kinds += [("flow", "flows")] if good and "flow" in good[0] else []
-    for key, name in kinds:
-        batch[name] = torch.from_numpy(np.stack([s[key] for s in good])) if good else torch.empty(0)
-    if good and "other" in good[0]:
-        batch["sounds"] = torch.cat([batch["sounds"], torch.from_numpy(np.stack([s["other"] for s in good]))])
-    batch["indices"] = torch.tensor([s["index"] for s in good], dtype=torch.int64)
-    batch["times"] = torch.tensor([s["time"] for s in good], dtype=torch.float64)
-    return batch
 
 
 def readable(batches, skipped, smallest=1):
@@ -209,16 +257,59 @@ def _end_workers():
         worker.kill()
 
 
+class _Fetched(Dataset):
+    """What a loader process fetches at a time: a list of batches; those of `Pairs` by way of the ring, if any."""
+
+    def __init__(self, pairs, ring):
+        self.pairs, self.ring = pairs, ring
+
+    def __len__(self):
+        return len(self.pairs)
+
+    def __getitems__(self, keys):
+        if isinstance(self.pairs, Pairs):
+            return self.pairs.__getitems__(keys, self.ring)
+        return [collate([self.pairs[key] for key in keys])]
+
+
+class _Loader(DataLoader):
+    """One batch after the other, however many are fetched at a time."""
+
+    def __iter__(self):
+        for fetched in super().__iter__():
+            yield from fetched
+
+
 def loader(pairs, batches, workers, device="cpu"):
-    """A DataLoader over `pairs` in the order of `batches`, with pinned memory where the device is a GPU."""
-    return DataLoader(
-        pairs,
+    """Batches of `pairs`, as `collate` gives them, in the order of `batches`.
+
+    Args:
+        pairs: a `Pairs`, or a dataset with samples like its. batches: an `EpochBatches`, or lists of (epoch, index).
+        workers: processes; any number gives the same batches. With none, this process loads.
+        device: of the net; for a GPU, batches are pinned.
+
+    Returns:
+        an iterable, for any number of passes. A batch is the caller's, as long as it is kept.
+    """
+    visit = getattr(batches, "samples_per_visit", 1)
+    ahead = 4 if visit == 1 else 2  # visits that a process is ahead
+    ring = None
+    if workers and isinstance(pairs, Pairs):
+        count = max(Counter(epoch for epoch, _ in next(iter(batches), [])).values(), default=0)  # clips in a batch
+        size = sum(aligned(shape, dtype) for _, _, shape, dtype in pairs.layout(count))
+        ring = Ring((workers * ahead + 2) * visit, size)
+    return _Loader(
+        _Fetched(pairs, ring),
         batch_sampler=batches,
         num_workers=workers,
-        collate_fn=collate,
+        collate_fn=_as_it_is,
         pin_memory=torch.device(device).type == "cuda",
         worker_init_fn=_start_worker,
         multiprocessing_context="fork" if workers else None,  # the cache is inherited, not pickled
-        prefetch_factor=4 if workers else None,
+        prefetch_factor=ahead if workers else None,
         persistent_workers=bool(workers),
     )
+
+
+def _as_it_is(batches):
+    return batches

@@ -10,7 +10,7 @@ import pytest
 import torch
 from helpers import make_clip, make_dataset, numbered, read_number, write_genres
 
-from dataset.clips import Clips
+from dataset.clips import ClipError, Clips, OpenClip
 from dataset.pairs import DRAWS, EpochBatches, Pairs, collate, in_order, instants, loader, readable
 from utils.avc import avc_loss
 from utils.errors import UserError
@@ -134,22 +134,68 @@ def test_instants_are_the_multiples_of_the_step(first, last, step, wanted):
 # ---------------------------------------------------------------------------------------------------------- batches
 
 
-@pytest.mark.parametrize("cache_gb", [0, 0.01])
-def test_the_number_of_workers_and_a_restart_change_no_batch(clips, cache_gb):
-    """Three epochs of three batches, from the beginning and from the middle, by 0, 1 and 2 processes."""
+@pytest.mark.parametrize("options", [{}, {"cache_gb": 0.01}, {"off_grid": True}, {"frames": 9}, {"misalignment": 0.5}])
+def test_a_batch_fetched_whole_equals_its_samples_stacked(clips, options):
+    pairs = Pairs(clips, **INSTANT, seed=4, **options)
+    wanted = [(7, index) for index in (3, 0, 11, 5)]
+    (batch,) = pairs.__getitems__(wanted)
+    assert same(batch, collate([pairs[key] for key in wanted]))
+    assert len(batch["sounds"]) == (8 if "off_grid" in options else 4)
+
+
+@pytest.mark.filterwarnings("ignore:This DataLoader will create 4 worker")
+@pytest.mark.parametrize(("cache_gb", "visit"), [(0, 1), (0.01, 1), (0, 4), (0.01, 4)])
+def test_the_number_of_workers_and_a_restart_change_no_batch(clips, cache_gb, visit):
+    """Three epochs of three visits, from the beginning and from the middle, by 0, 1, 2 and 4 processes.
+
+    All batches are kept to the end: none may be written over by a later one.
+    """
+    count = 9 * visit
 
     def batches(workers, start):
         pairs = Pairs(clips, **INSTANT, misalignment=0.3, seed=5, cache_gb=cache_gb)
-        order = EpochBatches(CLIPS, 4, seed=5)
-        assert order.per_epoch == 3
-        return list(islice(loader(pairs, order.starting_at(start), workers), 9 - start))
+        order = EpochBatches(CLIPS, 4, seed=5, samples_per_visit=visit)
+        assert order.per_epoch == 3 * visit
+        return list(islice(loader(pairs, order.starting_at(start), workers), count - start))
 
     whole = batches(0, 0)
-    assert len({batch["draws"].numpy().tobytes() for batch in whole}) == 9
-    for workers, start in ((1, 0), (2, 0), (0, 4), (2, 4), (1, 6), (0, 8)):
+    assert len({batch["draws"].numpy().tobytes() for batch in whole}) == count
+    for workers, start in ((1, 0), (2, 0), (4, 0), (0, 4), (2, 5), (1, count - 3), (0, count - 1)):
         part = batches(workers, start)
-        assert len(part) == 9 - start
+        assert len(part) == count - start
         assert all(same(ours, theirs) for ours, theirs in zip(part, whole[start:], strict=True))
+
+
+def test_a_visit_opens_each_clip_once_for_several_batches_of_one_sample_each(clips, monkeypatch):
+    opened, open_clip = [], clips.open
+    monkeypatch.setattr(clips, "open", lambda index: opened.append(index) or open_clip(index))
+    pairs = Pairs(clips, **INSTANT, misalignment=0.3, seed=6)
+    order = EpochBatches(CLIPS, 4, seed=6, samples_per_visit=5)
+    batches = list(islice(loader(pairs, order, 0), 30))
+    assert sorted(opened) == sorted(list(range(CLIPS)) * 2)  # two epochs
+    numbers = Counter()
+    for k, batch in enumerate(batches):
+        found = batch["indices"].tolist()
+        assert len(set(found)) == 4  # never two samples of one clip in a batch
+        # Each is what the sample of this number is when it is read alone.
+        assert same(batch, collate([pairs[numbers[index], index] for index in found]))
+        numbers.update(found)
+        if k % 5:
+            assert found == batches[k - 1]["indices"].tolist()
+    assert set(numbers.values()) == {10}
+    visits = [batch["indices"].tolist() for batch in batches[::5]]
+    assert visits[:3] != visits[3:]  # every epoch in a new order
+    instants_of_one = {batch["times"][batch["indices"] == 0].item() for batch in batches[:15] if 0 in batch["indices"]}
+    assert len(instants_of_one) > 1
+
+
+@pytest.mark.parametrize(("multiple", "visit", "visits"), [(1, 3, 5), (2, 3, 4), (4, 2, 4), (4, 4, 5), (3, 6, 5)])
+def test_an_epoch_of_visits_holds_a_multiple_of_the_batches_of_an_update(multiple, visit, visits):
+    order = EpochBatches(11, 2, seed=0, multiple=multiple, samples_per_visit=visit)
+    assert order.per_epoch == visits * visit and order.per_epoch % multiple == 0
+    keys = list(islice(order, 2 * visits))
+    assert {number for fetched in keys[:visits] for number, _ in fetched} == set(range(visit))
+    assert {number for fetched in keys[visits:] for number, _ in fetched} == set(range(visit, 2 * visit))
 
 
 @pytest.mark.parametrize(("size", "multiple", "per_epoch"), [(4, 1, 3), (5, 1, 2), (12, 1, 1), (2, 4, 4), (5, 2, 2)])
@@ -229,6 +275,26 @@ def test_an_unreadable_clip_is_left_out_and_nothing_takes_its_place(damaged, cac
     assert "c3.mp4 is empty" in noted[0][1] and "c5.wav can't be read as a wav" in noted[1][1]
 
 
+@pytest.mark.parametrize("workers", [0, 2])
+def test_a_clip_that_is_damaged_at_one_instant_is_left_out_of_all_batches_of_the_visit(clips, monkeypatch, workers):
+    frames = OpenClip.frames
+
+    def damaged_after_one_second(clip, times, size):
+        if clip.clip == "02" and max(times) > 1.0:
+            raise ClipError("02", "video/02.mp4 is damaged at 1.04 s")
+        return frames(clip, times, size)
+
+    monkeypatch.setattr(OpenClip, "frames", damaged_after_one_second)
+    pairs = Pairs(clips, **INSTANT, seed=0)
+    alone = ["error" in pairs[number, 2] for number in range(6)]
+    assert any(alone) and not all(alone)
+    batches = list(islice(loader(pairs, EpochBatches(CLIPS, CLIPS, seed=0, samples_per_visit=6), workers), 6))
+    for batch in batches:
+        assert sorted(batch["indices"].tolist()) == [0, 1, *range(3, CLIPS)]
+        assert batch["errors"] == [("02", "video/02.mp4 is damaged at 1.04 s")]
+        assert len(batch["frames"]) == len(batch["sounds"]) == CLIPS - 1
+
+
 @pytest.mark.parametrize("workers", [0, 1])
 def test_an_unreadable_clip_stops_with_its_name_where_the_caller_raises(damaged, workers):
     def stop(clip, message):
@@ -252,7 +318,7 @@ def test_a_script_that_fails_ends_although_its_loaders_ignore_signals(tmp_path):
     """Python sends its children SIGTERM at exit and waits for them: without help for ever."""
     make_dataset(tmp_path, train=4, val=0, test=0)
     program = f"""
-from dataset.clips import Clips
+from dataset.clips import ClipError, Clips, OpenClip
 from dataset.pairs import Pairs, in_order, loader
 batches = loader(Pairs(Clips({str(tmp_path)!r}, "train"), 32, 8000, 0.04), in_order(4, 2), 2)
 for batch in batches:

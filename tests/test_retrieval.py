@@ -2,6 +2,7 @@
 
 import csv
 import json
+import tracemalloc
 from pathlib import Path
 
 import numpy as np
@@ -320,6 +321,44 @@ def test_rank_breaks_ties_at_random_but_the_same_way_each_time():
     without = retrieval.rank(np.zeros((3, 50)), np.array([4, 5, 49]))
     assert without.shape == (3, 49) and [set(range(50)) - set(row) for row in without] == [{4}, {5}, {49}]
     assert retrieval.rank(np.array([[0.1, 0.9, 0.5]])).tolist() == [[1, 2, 0]]
+
+
+@pytest.mark.parametrize("scale", [1e-6, 1.0, 1e9])
+def test_rank_equals_sorting_places_by_similarity(scale):
+    """Also where two differ in the tenth digit alone, and where some are equal."""
+    rng = np.random.default_rng(11)
+    similarity = rng.normal(size=(20, 3000)) * scale
+    similarity[:, 1000:1100] = similarity[:, :100] * (1 + 1e-10)
+    similarity[:, 2000:2100] = similarity[:, :100]
+    own = rng.integers(0, 3000, 20)
+    shuffled = np.random.default_rng(0).permutation(3000)
+    without = similarity.copy()
+    without[np.arange(20), own] = -np.inf
+    for found, wanted in ((retrieval.rank(similarity), similarity), (retrieval.rank(similarity, own), without)):
+        order = shuffled[np.argsort(-wanted[:, shuffled], axis=1, kind="stable")]
+        assert np.array_equal(found, order[:, : found.shape[1]])
+
+
+@pytest.mark.parametrize("same", [False, True])
+@pytest.mark.parametrize(("count", "k"), [(300, 30), (300, 3), (20, 30)])
+def test_the_first_places_alone_give_the_same_ndcg_and_recall(same, count, k):
+    rng = np.random.default_rng(13)
+    table, kind, v, a = clips(rng, count, kinds=15)
+    a[:9] = a[0]  # ties too
+    a = a if same else v + a
+    whole, first = (retrieve(a if same else v, a, table, kind, same, k, whole=w) for w in (True, False))
+    left_out = {"median_rank", "random_median_rank", "map", "random_map"}
+    assert first == {name: value for name, value in whole.items() if name not in left_out}
+
+
+def test_memory_is_bounded_by_the_chunks():
+    rng = np.random.default_rng(12)
+    table, kind, v, a = clips(rng, 5000)
+    tracemalloc.start()
+    retrieve(v, a, table, kind)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < 5000**2 * 8 / 2  # all similarities at once are twice as much
 
 
 # ----------------------------------------------------------------------------------------------------- AudioSet's own

@@ -138,7 +138,7 @@ def test_samples_batches_and_the_cache_are_the_folders(source, shards):
         if ours.clips.ids[key[1]] != BOXED:  # the cache knows no annotated times
             cached = kept[key]
             assert np.array_equal(cached["frame"], other["frame"]) and np.array_equal(cached["sound"], other["sound"])
-    batches = [keys[:4], keys[4:8]]
+    batches = [[(epoch, index) for index in range(4)] for epoch in range(2)]
     alone = [collate([ours[key] for key in batch]) for batch in batches]
     for one, other in zip(alone, loader(ours, batches, 1), strict=True):  # a process of its own
         assert all(torch.equal(one[name], other[name]) for name in ("frames", "sounds", "draws", "times"))

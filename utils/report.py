@@ -37,9 +37,12 @@ def table(metrics):
         ]
     if "retrieval" in metrics:
         found = metrics["retrieval"]
-        measures = ["ndcg", "recall@1", "recall@5", "recall@10", "median_rank", "map"]
-        heads = [f"nDCG@{found['k']}", *measures[1:4], "med. rank", "mAP"]
-        lines.append(f"retrieval, {found['labels']} labels".ljust(28) + "".join(head.rjust(11) for head in heads))
+        heads = {"ndcg": f"nDCG@{found['k']}", "median_rank": "med. rank", "map": "mAP"}
+        measures = [name for name in found[DIRECTIONS[0]] if not name.startswith("random_")]
+        measures.sort(key=["ndcg", "recall@1", "recall@5", "recall@10", "median_rank", "map"].index)
+        lines.append(
+            f"retrieval, {found['labels']} labels".ljust(28) + "".join(heads.get(m, m).rjust(11) for m in measures)
+        )
         for direction in DIRECTIONS:
             for prefix, name in (("", f"{direction} ({NAMES[direction]})"), ("random_", "  random")):
                 values = [(found[direction][prefix + m], 1 if m == "median_rank" else 3) for m in measures]

@@ -50,22 +50,65 @@ def rank(similarity, own=None):
     Returns:
         (Q, N) int64, or (Q, N - 1) with `own`.
     """
-    shuffled = np.random.default_rng(0).permutation(similarity.shape[1])
-    similarity = similarity[:, shuffled].astype(np.float64)
+    count = similarity.shape[1]
+    shuffled = _shuffled(count)
+    own = None if own is None else np.argsort(shuffled)[own]
+    keys = _keys(similarity[:, shuffled].astype(np.float64), np.zeros(similarity.shape, bool), own)
+    keys.sort(1)
+    return shuffled[_places(keys[:, own is not None :], count)]
+
+
+def _shuffled(count):
+    """The order in which ties of a collection fall."""
+    return np.random.default_rng(0).permutation(count)
+
+
+def _keys(similarity, relevant, own=None):
+    """Whole numbers that sort as the collection is ranked, and that tell what they were made of.
+
+    Numbers are sorted many times faster than places by numbers. From the highest bit down: how unlike the two are, to
+    one part of 2^40 of the row's largest or finer; the place, which breaks ties; relevance.
+
+    Args:
+        similarity: (Q, N) float64, overwritten. relevant: (Q, N) bool. own: (Q,) places to be sorted first, or None.
+
+    Returns:
+        (Q, N) int64; ascending, the most similar is first.
+    """
+    count = similarity.shape[1]
+    _, exponent = np.frexp(np.maximum(similarity.max(1), -similarity.min(1)))
+    # By a power of two, so that nothing is rounded but what lies below the last bit that is kept.
+    similarity *= -np.ldexp(1.0, 62 - _low_bits(count) - exponent)[:, None]
+    keys = np.rint(similarity, out=similarity).astype(np.int64)
+    keys <<= _low_bits(count)
+    keys |= np.arange(count) << 1
+    keys |= relevant
     if own is not None:
-        similarity[np.arange(len(own)), np.argsort(shuffled)[own]] = -np.inf
-    order = shuffled[np.argsort(-similarity, axis=1, kind="stable")]
-    return order[:, :-1] if own is not None else order
+        keys[np.arange(len(own)), own] = np.iinfo(np.int64).min
+    return keys
 
 
-def retrieve(queries, collection, table, kind, same=False, k=30, gain="exponential", chunk=512):
+def _low_bits(count):
+    """How many bits of a key hold the place and the relevance."""
+    return max(count - 1, 1).bit_length() + 1
+
+
+def _places(keys, count):
+    """The places among `count` items that `_keys` were made of: int64 of the same shape."""
+    return (keys & ((1 << _low_bits(count)) - 1)) >> 1
+
+
+def retrieve(queries, collection, table, kind, same=False, k=30, gain="exponential", whole=True, chunk=None):
     """Measures of one direction; query i and item i of the collection are of the same clip.
 
     Args:
         queries, collection: (N, D) float; the smaller the Euclidean distance the more similar.
         table, kind: of `utils.ontology.clip_relevance`.
         same: queries and collection are the same embeddings (im-im, aud-aud): the query is left out of its collection.
-        k: of nDCG@k. gain: of `gains`. chunk: queries at a time; bounds the memory.
+        k: of nDCG@k. gain: of `gains`.
+        whole: rank the whole collection. Without, only the first places are: half of the time, and there is neither
+            median_rank nor map.
+        chunk: queries at a time, which bounds the memory; by default some 50 MB, or 16 queries.
 
     Returns:
         dict of floats, each also as random_NAME, what a random ranking gets:
@@ -76,40 +119,76 @@ def retrieve(queries, collection, table, kind, same=False, k=30, gain="exponenti
         map: mean average precision of the clips that share a label with the query; queries without one don't count.
     """
     count = len(queries)
-    value = gains(table, gain)
-    per_query = {name: [] for name in ("ndcg", "random_ndcg", "first", "hits", "ap", "random_ap")}
-    items = count - same
-    norms = (collection.astype(np.float64) ** 2).sum(1)
+    items, value, shares = count - same, gains(np.arange(TOP + 1), gain)[table], np.asarray(table) == TOP
+    chunk = chunk or max(2**20 // max(count, 1), 16)  # what the cache holds, in lots that a product still fills
+    top = count if whole else min(max(k, *RECALLS) + same, count)  # places that are put in order
+    best, mean, sharing = _of_kinds(value, shares, kind, same, k)
+    shuffled = _shuffled(count)
+    place = np.argsort(shuffled)  # where the items of the collection lie from now on
+    collection, kind_at = collection[shuffled].astype(np.float64), kind[shuffled]
+    norms = (collection**2).sum(1)
+    ndcgs, firsts, aps = np.zeros(count), np.zeros(count, np.int64), np.zeros(count)
     for start in range(0, count, chunk):
         rows = np.arange(start, min(start + chunk, count))
-        similarity = 2 * queries[rows].astype(np.float64) @ collection.T.astype(np.float64) - norms  # -d^2 + const
-        order = rank(similarity, rows if same else None)  # (q, items)
-        gain_of = value[kind[rows]][:, kind]  # (q, N)
-        ranked = np.take_along_axis(gain_of, order, 1)
-        ideal = -np.sort(-ranked, axis=1)  # of the whole collection
-        per_query["ndcg"].append(ndcg(ranked, ideal, k))
-        expected = np.repeat(ranked.mean(1, keepdims=True), items, 1)  # each place of a random ranking holds the mean
-        per_query["random_ndcg"].append(ndcg(expected, ideal, k))
-        shares = np.take_along_axis(table[kind[rows]][:, kind] == TOP, order, 1)
-        hit = shares if same else order == rows[:, None]
-        found = hit.any(1)
-        per_query["first"].append(np.where(found, hit.argmax(1) + 1, items + 1))
-        per_query["hits"].append(hit.sum(1))
-        ap, random_ap = average_precision(shares)
-        per_query["ap"].append(ap)
-        per_query["random_ap"].append(random_ap)
-    per_query = {name: np.concatenate(parts) for name, parts in per_query.items()}
-    out = {name: float(np.nanmean(per_query[name])) if count else 0.0 for name in ("ndcg", "random_ndcg")}
-    miss = _miss(per_query["hits"], items)  # (N, items): chance that a random ranking has no hit in the first n places
+        similarity = 2 * queries[rows].astype(np.float64) @ collection.T
+        similarity -= norms  # -d^2 + const
+        keys = _keys(similarity, shares[kind[rows]][:, kind_at], place[rows] if same else None)  # (q, N)
+        if not same:
+            own = keys[np.arange(len(rows)), place[rows]]
+            firsts[rows] = 1 + (keys < own[:, None]).sum(1)
+        if top < count:
+            keys.partition(top - 1)
+            keys = keys[:, :top].copy()
+        keys.sort(1)
+        keys = keys[:, int(same) :]
+        ranked = value[kind[rows][:, None], kind_at[_places(keys[:, :k], count)]]
+        ndcgs[rows] = ndcg(ranked, best[kind[rows]], k)
+        relevant = (keys & 1).astype(bool)
+        if whole:
+            aps[rows], _ = average_precision(relevant)
+        if same:
+            firsts[rows] = np.where(relevant.any(1), relevant.argmax(1) + 1, items + 1)
+    out = {"ndcg": float(ndcgs.mean()) if count else 0.0}
+    expected = np.repeat(mean[:, None], min(k, items), 1)  # each place of a random ranking holds the mean
+    out["random_ndcg"] = float(ndcg(expected, best, k)[kind].mean()) if count else 0.0
+    miss = _miss(sharing[kind] if same else np.ones(count, np.int64), items)
     for n in RECALLS:
-        out[f"recall@{n}"] = float((per_query["first"] <= min(n, items)).mean())  # beyond all items: no hit
-        out[f"random_recall@{n}"] = float(1 - miss[:, min(n, items) - 1].mean())
-    out["median_rank"] = float(np.median(per_query["first"]))
-    out["random_median_rank"] = float(np.searchsorted(-miss.mean(0), -0.5) + 1)
-    judged = np.isfinite(per_query["ap"])
-    out["map"] = float(per_query["ap"][judged].mean()) if judged.any() else 0.0
-    out["random_map"] = float(per_query["random_ap"][judged].mean()) if judged.any() else 0.0
+        out[f"recall@{n}"] = float((firsts <= min(n, items)).mean())  # beyond all items: no hit
+        out[f"random_recall@{n}"] = float(1 - miss[min(n, items) - 1])
+    if not whole:
+        return out
+    out["median_rank"] = float(np.median(firsts))
+    out["random_median_rank"] = float(np.searchsorted(-miss, -0.5) + 1)
+    judged = np.isfinite(aps)
+    out["map"] = float(aps[judged].mean()) if judged.any() else 0.0
+    out["random_map"] = float(_random_ap(sharing[kind][judged], items).mean()) if judged.any() else 0.0
     return out
+
+
+def _of_kinds(value, shares, kind, same, k):
+    """What a query's kind alone decides.
+
+    Args:
+        value: (U, U) gains between kinds. shares: (U, U) bool, whether they share a label. kind: (N,) of the clips.
+        same: the query is left out of its collection. k: places that count.
+
+    Returns:
+        (best, mean, sharing): (U, min(k, items)) the largest gains of the whole collection, descending; (U,) the mean
+        gain of the collection; (U,) int64 how many of its clips share a label with the query.
+    """
+    counts, items = np.bincount(kind, minlength=len(value)), len(kind) - same
+    own = np.diagonal(value) if same else 0.0
+    mean = (value @ counts - own) / max(items, 1)
+    sharing = shares @ counts - (np.diagonal(shares) if same else 0)
+    # Each kind here has a clip, or lost its only one to the query: no more kinds than this can fill the first places.
+    value, places = np.where(counts > 0, value, -1.0), min(k, items)
+    kinds = np.argpartition(-value, min(places, len(value) - 1), axis=1)[:, : places + 1]
+    kinds = np.take_along_axis(kinds, np.argsort(-np.take_along_axis(value, kinds, 1), 1), 1)  # (U, <= places + 1)
+    left = counts[kinds] - (kinds == np.arange(len(value))[:, None]) if same else counts[kinds]
+    reached = np.cumsum(left, 1)  # this many places are full after each kind
+    full = (reached[:, None, :] <= np.arange(places)[:, None]).sum(2)  # (U, places): kinds before that of this place
+    best = np.take_along_axis(np.take_along_axis(value, kinds, 1), full.clip(max=kinds.shape[1] - 1), 1)
+    return best, mean, sharing
 
 
 def average_precision(relevant):
@@ -119,36 +198,45 @@ def average_precision(relevant):
         relevant: (Q, N) bool in the order of the ranking.
 
     Returns:
-        (ap, random): (Q,) float64 each, nan where nothing is relevant. The expectation for R of N relevant items is
-        ((R - 1) / (N - 1) * (N - H_N) + H_N) / N with the harmonic number H_N.
+        (ap, random): (Q,) float64 each, nan where nothing is relevant.
     """
-    items = relevant.shape[1]
-    hits = relevant.sum(1)
-    with np.errstate(invalid="ignore", divide="ignore"):
-        precision = np.cumsum(relevant, 1) / np.arange(1, items + 1)
-        ap = (precision * relevant).sum(1) / hits
-        harmonic = (1 / np.arange(1, items + 1)).sum()
-        random = ((hits - 1) / max(items - 1, 1) * (items - harmonic) + harmonic) / items
-    return ap, np.where(hits > 0, random, np.nan)
+    row, position = np.divmod(np.flatnonzero(relevant), relevant.shape[1])
+    hits = np.bincount(row, minlength=len(relevant))
+    before = np.arange(len(row)) - (np.cumsum(hits) - hits)[row]  # hits above this one
+    with np.errstate(invalid="ignore"):
+        ap = np.bincount(row, (before + 1) / (position + 1), len(relevant)) / hits
+    return ap, _random_ap(hits, relevant.shape[1])
+
+
+def _random_ap(hits, items):
+    """Expected average precision of a random ranking with R hits among N items, nan where R is 0.
+
+    ((R - 1) / (N - 1) * (N - H_N) + H_N) / N with the harmonic number H_N. (Q,) int64, int -> (Q,) float64.
+    """
+    harmonic = (1 / np.arange(1, items + 1)).sum()
+    random = ((hits - 1) / max(items - 1, 1) * (items - harmonic) + harmonic) / max(items, 1)
+    return np.where(hits > 0, random, np.nan)
 
 
 def _miss(hits, items):
-    """(Q,) numbers of hits in a collection -> (Q, items): chance of no hit in the first 1, 2, ... random places."""
-    distinct, which = np.unique(hits, return_inverse=True)
+    """(Q,) numbers of hits in a collection -> (items,): mean chance of no hit in the first 1, 2, ... random places."""
+    distinct, queries = np.unique(hits, return_counts=True)
     n = np.arange(items)
-    with np.errstate(invalid="ignore", divide="ignore"):
-        each = np.clip((items - distinct[:, None] - n) / (items - n), 0, 1)  # no hit at place n + 1 given none before
-    return np.cumprod(each, axis=1)[which]
+    total = np.zeros(items)
+    for one, weight in zip(distinct, queries / max(len(hits), 1), strict=True):
+        with np.errstate(invalid="ignore", divide="ignore"):
+            total += weight * np.cumprod(np.clip((items - one - n) / (items - n), 0, 1))  # no hit at n + 1 either
+    return total
 
 
-def four_directions(v, a, clip_labels, ontology, k=30, gain="exponential"):
+def four_directions(v, a, clip_labels, ontology, k=30, gain="exponential", whole=True):
     """Retrieval among N clips, one frame and one second of sound each, every one a query once (OtS sec. 4.2).
 
     Args:
         v, a: (N, D) float embeddings of frames and sounds.
         clip_labels: list of N lists of AudioSet mids; all labels of a clip count.
         ontology: a `utils.ontology.Ontology`.
-        k, gain: of `retrieve`.
+        k, gain, whole: of `retrieve`.
 
     Returns:
         dict: k, gain, labels (how many different ones), ontology, random (nDCG of a random ranking, mean of the four
@@ -160,6 +248,6 @@ def four_directions(v, a, clip_labels, ontology, k=30, gain="exponential"):
     out["ontology"] = ontology.source
     for direction in DIRECTIONS:
         query, _, collection = direction.partition("-")
-        out[direction] = retrieve(sides[query], sides[collection], table, kind, query == collection, k, gain)
+        out[direction] = retrieve(sides[query], sides[collection], table, kind, query == collection, k, gain, whole)
     out["random"] = float(np.mean([out[direction]["random_ndcg"] for direction in DIRECTIONS]))
     return out

@@ -1,0 +1,114 @@
+"""The benchmark compares two ways of doing the same, and says what it could not measure."""
+
+import json
+import subprocess
+import sys
+import time
+
+import av
+import numpy as np
+import pytest
+
+import benchmark
+from dataset import plain_ways
+from utils import memory
+from utils.ontology import load
+from utils.retrieval import DIRECTIONS, four_directions
+
+
+@pytest.fixture(scope="module")
+def root(tmp_path_factory):
+    return plain_ways.make_clips(tmp_path_factory.mktemp("clips") / "data", 2, seconds=2, different=1)
+
+
+def test_the_clips_are_what_the_table_says(root):
+    with av.open(str(root / "train" / "video" / "clip01.mp4")) as video:
+        stream = video.streams.video[0]
+        frames = list(video.decode(stream))
+        assert (stream.codec_context.name, stream.width, stream.height) == ("h264", 640, 360)
+        assert [frame.key_frame for frame in frames] == [True] + [False] * 49
+
+
+def test_plain_samples_have_the_shapes_that_the_net_sees(root, tmp_path):
+    rng = np.random.default_rng(0)
+    frame = plain_ways.opencv_frame(root / "train" / "video" / "clip00.mp4", rng)
+    assert frame.shape == (224, 224, 3) and frame.std() > 10
+    frame, sound = plain_ways.read_npz(plain_ways.write_npz(root, tmp_path, "clip00", rng, count=2), rng)
+    assert frame.shape == (3, 224, 224) and frame.dtype == np.float32 and abs(frame.mean()) < 2
+    assert sound.shape == (257, 200) and sound.dtype == np.float32 and sound.std() > 0.1
+
+
+def test_both_ways_of_ndcg_give_the_same():
+    rng, classes = np.random.default_rng(0), load()
+    names = sorted(classes.names)
+    labels = [[str(name) for name in rng.choice(names, rng.integers(1, 4), replace=False)] for _ in range(40)]
+    v, a = rng.normal(size=(2, 40, 8)).astype(np.float32)
+    found = four_directions(v, a, labels, classes, 5, whole=False)
+    plain = benchmark.python_ndcg(v, a, labels, classes, 5)
+    assert plain == pytest.approx({direction: found[direction]["ndcg"] for direction in DIRECTIONS}, abs=1e-9)
+
+
+def test_ways_are_run_in_turn_and_their_medians_compared():
+    calls, ticks = [], iter([0, 1, 1, 3, 10, 14, 14, 15, 20, 22, 22, 32])  # plain 1, 4, 2 s; ours 2, 1, 10 s
+    rates = benchmark.in_turn(
+        3, lambda: next(ticks), plain=lambda: calls.append("plain") or 4, ours=lambda: calls.append("ours") or 8
+    )
+    assert calls == ["plain", "ours"] * 3 and rates == [2.0, 4.0]
+    assert benchmark.row("clips/s", *rates)["ratio"] == 2
+
+
+def test_the_processors_time_stands_still_while_we_wait():
+    begin = benchmark.cpu_seconds()
+    time.sleep(0.3)
+    assert benchmark.cpu_seconds() - begin < 0.1
+
+
+def test_the_table_and_the_json_hold_the_rows_that_were_asked_for(tmp_path, monkeypatch, capsys):
+    def absent():
+        raise benchmark.Skipped("there is no such thing")
+
+    monkeypatch.setattr(benchmark, "limits", lambda: {"matmul_fp32_gflops": 70.0})
+    monkeypatch.setitem(
+        benchmark.ROWS, "embed", (lambda: benchmark.row("clips/s", 2.0, 9.0, limit=12.0), "embedding", 8)
+    )
+    monkeypatch.setitem(benchmark.ROWS, "build_shards", (absent, "preparing shards", 3.8))
+    benchmark.main(["--only", "embed", "build_shards", "--json", str(tmp_path / "out.json")])
+    found = json.loads((tmp_path / "out.json").read_text())
+    assert found.keys() == {"limits", "embed", "build_shards"}
+    assert found["embed"]["ratio"] == 4.5 and found["build_shards"] == {"skipped": "there is no such thing"}
+    lines = capsys.readouterr().out.splitlines()
+    assert "4.5x" in lines[-2] and "6.0x" in lines[-2] and lines[-1].endswith("skipped: there is no such thing")
+
+
+def test_the_rows_have_the_names_that_others_read():
+    assert benchmark.ROWS.keys() >= {
+        "loader_mp4", "loader_shards_worker", "loader_shards_full", "train_step", "embed", "ndcg_4300", "build_shards",
+    }  # fmt: skip
+
+
+# ------------------------------------------------------------------------------------------------ what it brought
+
+
+@pytest.mark.skipif(not hasattr(memory.ctypes.CDLL(None), "mallopt"), reason="not glibc")
+def test_freed_memory_is_used_again_without_new_pages():
+    program = """
+import resource, sys
+import numpy as np
+from utils.memory import keep_freed_memory
+keep_freed_memory(sys.argv[1] == "keep")
+for _ in range(5):
+    np.ones(20_000_000)
+before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+for _ in range(5):
+    np.ones(20_000_000)
+print(resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before)
+"""
+    command = [sys.executable, "-c", program]
+    kept, returned = (int(subprocess.check_output([*command, how], timeout=60)) for how in ("keep", "return"))
+    assert kept < 100 < returned
+
+
+def test_a_name_that_is_no_row_is_refused(capsys):
+    with pytest.raises(SystemExit) as stop:
+        benchmark.main(["--only", "everything"])
+    assert stop.value.code == 2 and "loader_mp4" in capsys.readouterr().err
