@@ -52,10 +52,13 @@ def main(argv=None):
     def step(model, batch):
         gather, first = distributed.gatherer(train.gather, batch["sizes"])
         frames, spectrograms = see(batch)  # (B, 3, S, S), (B, 1, F, T)
-        # (B, D, h, w), (B, D), (B, B): where the best place decides; (B, B): where the frame is pooled first
-        v, a, logits, pooled = model.forward_pooled(frames, spectrograms, gather)
+        # (B, D, h, w), (B, D), (B, B): where the best place decides; two (B, B): where the frame is pooled first
+        v, a, logits, *pooled = model.forward_pooled(frames, spectrograms, gather)
         loss, accuracy = avc.avc_loss(logits, train.negatives, first)
-        loss = (1 - train.pooled) * loss + train.pooled * avc.avc_loss(pooled, train.negatives, first)[0]
+        second, third = (avc.avc_loss(answer, train.negatives, first)[0] for answer in pooled)
+        # AVE-Net's weights have learned already what the third, its own answer, teaches.
+        second = second if config.model.init_from else (second + third) / 2
+        loss = (1 - train.pooled) * loss + train.pooled * second
         own = slice(first, first + len(v))
         return loss, {"accuracy": accuracy, **avc.health(model.vectors(v, a[own]), logits[:, own], model.slope())}
 

@@ -46,22 +46,25 @@ class AVOLNet(AVCNet):
             return self.conv6(F.relu(self.conv5(features.float())))
 
     def forward_pooled(self, frames, spectrograms, gather=None):
-        """As `forward`, and a second answer from the frame's features pooled first and compared afterwards.
+        """As `forward`, and two more answers, from the frame's features pooled first and compared afterwards.
 
-        The second is AVE-Net on the same weights: each feature's largest value, wherever it is, goes through conv5 and
-        conv6 to one vector, and the distance of the two unit vectors through fc3 as that starts. A place sees nearly
-        the whole frame, so with the first answer alone the best place may lie anywhere around the object; the second
-        wants features that are large on what they stand for, and the maps follow. It also learns where the first
-        alone stays at chance: docs/localising.md. Ours, not the paper's.
+        Each feature's largest value, wherever it is, goes through conv5 and conv6 to one vector. The second answer is
+        conv7 of its product with the sound's. A place sees nearly the whole frame, so with the first answer alone the
+        best place may lie anywhere around the object; the second wants features that are large on what they stand for,
+        and the maps follow. The third is AVE-Net's on the same weights: the distance of the two as unit vectors,
+        through fc3 as that starts. It learns where the others stay at chance. See docs/localising.md; ours, not the
+        paper's.
 
         Returns:
-            v (B, dim, h, w), a (B, dim), logits (B, B), pooled logits (B, B); with `gather` as in `forward`.
+            v (B, dim, h, w), a (B, dim), and three logits (B, B); with `gather` as in `forward`.
         """
         features, a = self.vision(frames), self.embed_sounds(spectrograms)
         a = gather(a) if gather else a
         v, pooled = self._at_places(features), self._pooled_first(features)
-        second = SLOPE * (NEUTRAL - distances(F.normalize(pooled, dim=1), F.normalize(a, dim=1)))
-        return v, a, self.pair_logits(v, a), second
+        with torch.autocast(a.device.type, enabled=False):
+            second = self._decide(pooled @ a.T)
+        third = SLOPE * (NEUTRAL - distances(F.normalize(pooled, dim=1), F.normalize(a, dim=1)))
+        return v, a, self.pair_logits(v, a), second, third
 
     def _pooled_first(self, features):
         return self._at_places(features.amax((2, 3), keepdim=True)).flatten(1)  # (B, dim)

@@ -125,7 +125,7 @@ def test_start_decision_parts_matches_and_mismatches_by_four(monkeypatch):
     assert net.slope() > 0
 
 
-def test_the_second_answer_is_that_of_an_ave_net_with_the_same_weights(tmp_path):
+def test_the_third_answer_is_that_of_an_ave_net_with_the_same_weights(tmp_path):
     torch.manual_seed(1)
     ave = AVENet(4, 16)
     frames, sounds = inputs(6, side=64)
@@ -135,10 +135,23 @@ def test_the_second_answer_is_that_of_an_ave_net_with_the_same_weights(tmp_path)
     checkpoint.init_from(net, tmp_path / "ave.pt")
     net.eval(), ave.eval()
     with torch.no_grad():
-        v, a, logits, second = net.forward_pooled(frames, sounds)
-        torch.testing.assert_close(second, ave(frames, sounds)[2], atol=1e-4, rtol=1e-4)
+        third = net.forward_pooled(frames, sounds)[4]
+        torch.testing.assert_close(third, ave(frames, sounds)[2], atol=1e-4, rtol=1e-4)
+
+
+def test_the_second_answer_pools_first_and_compares_afterwards():
+    net = small()
+    frames, sounds = inputs(4, side=64)
+    net.start_from_data(frames, sounds)
+    net.eval()
+    with torch.no_grad():
+        v, a, logits, pooled, _ = net.forward_pooled(frames, sounds)
         for ours, theirs in zip((v, a, logits), net(frames, sounds), strict=True):
             torch.testing.assert_close(ours, theirs)
+        features = net.vision(frames)
+        largest = torch.stack([features[:, c].flatten(1).max(1).values for c in range(features.shape[1])], 1)
+        vectors = net.conv6(torch.relu(net.conv5(largest[:, :, None, None])))[:, :, 0, 0]
+        torch.testing.assert_close(pooled, net.slope() * vectors @ a.T + net.conv7.bias)
 
 
 def test_l3_net_classifies_concatenated_features():
