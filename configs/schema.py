@@ -133,7 +133,7 @@ class Train:
     )
     pooled: float = setting(
         0.0,
-        "AVOL-Net: share of the loss of a second answer, of features pooled before they are compared; 0: the paper's",
+        "AVOL-Net: share of the loss of further answers, of features pooled before they are compared; 0: the paper's",
     )
     start_from_data: bool = setting(True, "scale and shift the last layers on 128 clips before the first step")
     precision: Literal["auto", "bf16", "fp32"] = setting("auto", "auto: bf16 autocast where the hardware has it")
