@@ -40,35 +40,43 @@ FINE = ("ok", "unlisted")  # what stays where it is
 # ------------------------------------------------------------------------------------------------------- processes
 
 
-def in_processes(function, jobs, workers):
+def in_processes(function, jobs, workers, together=1):
     """Call function(*job) for each job on several processes: yields (job, result) as they are done.
 
     A job that takes its process down with it, as a decoder that crashes does, has the result None.
+
+    Args:
+        together: jobs that a process is given at a time; where one is short, more keep the processes busy.
     """
-    left = deque(jobs)
+    jobs = list(jobs)
+    left = deque(jobs[k : k + together] for k in range(0, len(jobs), together))
     while left:
         running = {}
         with _pool(workers) as pool:
             try:
                 while left or running:
                     while left and len(running) < 2 * workers:
-                        running[pool.submit(function, *left[0])] = left[0]
-                        left.popleft()
+                        some = left.popleft()
+                        running[pool.submit(_each, function, some)] = some
                     for future in wait(running, return_when=FIRST_COMPLETED).done:
-                        result = future.result()
-                        yield running.pop(future), result
+                        results = future.result()
+                        yield from zip(running.pop(future), results, strict=True)
             except BrokenProcessPool:
                 pass
             except BaseException:
                 pool.shutdown(cancel_futures=True)
                 raise
-        for job in running.values():  # one of these was it: each gets a process of its own
+        for job in (job for some in running.values() for job in some):  # one of these was it: a process for each
             with _pool(1) as pool:
                 try:
                     result = pool.submit(function, *job).result()
                 except BrokenProcessPool:
                     result = None
             yield job, result
+
+
+def _each(function, jobs):
+    return [function(*job) for job in jobs]
 
 
 def _pool(workers):
@@ -92,7 +100,7 @@ def check_all(splits, workers):
     verdicts, kinds = {}, Counter()
     pause = 0.1 if sys.stderr.isatty() else 20  # seconds; in a file every change would be another line
     with tqdm(total=len(jobs), unit="clip", mininterval=pause) as bar:
-        for job, verdict in in_processes(check_clip, list(jobs), workers):
+        for job, verdict in in_processes(check_clip, jobs, workers, together=8):
             clip, split = job[0], jobs[job]
             verdict = verdict or Verdict(clip, "damaged", "the decoder crashes on it")
             if verdict.kind == "ok" and clip not in split.genres:

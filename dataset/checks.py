@@ -129,7 +129,7 @@ class _Reading(OpenClip):
                         raise self._error(self.video_file, f"is damaged at {frame.time or 0:.2f} s")
                     first, last = frame.time if first is None else first, frame
                     if frame.time >= len(light) * LOOK:
-                        grey = frame.reformat(64, 64, "gray", interpolation="AREA").to_ndarray() / 255
+                        grey = frame.reformat(64, 64, "gray", interpolation="AREA", threads=1).to_ndarray() / 255
                         light.append(grey.mean())
                         black &= bool(np.quantile(grey, 0.98) < BLACK)
                         if self.picture is None or frame.time < self.shown_until / 2:

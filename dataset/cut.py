@@ -210,7 +210,7 @@ def _write_mp4(path, samples, start, mp4, height, fps):
         video, sound = _h264(out, size, fps), out.add_stream("aac", rate=RATE, layout="mono")
         for time, until, frame in _at_ticks(pictures, fps) if fps else pictures:
             # A copy: the decoder's own frame carries its type, its shape of pixels and its times along.
-            small = frame.reformat(*size, format="yuv420p", interpolation="AREA")
+            small = frame.reformat(*size, format="yuv420p", interpolation="AREA", threads=1)
             picture = av.VideoFrame.from_ndarray(small.to_ndarray(), format="yuv420p")
             picture.pts, picture.time_base = round(time * PICTURE_CLOCK), Fraction(1, PICTURE_CLOCK)
             picture.duration = round(until * PICTURE_CLOCK) - picture.pts
