@@ -27,6 +27,7 @@ from utils.embedding import embed
 from utils.engine import channels_last, pick_device
 from utils.errors import UserError, reported
 from utils.log import read_log
+from utils.memory import keep_freed_memory
 
 TASKS = ("avc", "retrieval", "localization")
 BASELINES = ("cca", "vgg16", "vgg16+cca")
@@ -56,6 +57,7 @@ def main(argv=None):
     content = checkpoint.load(args.checkpoint)
     config = override(from_dict(content.get("config")), changes)
     data, device = config.data, pick_device()
+    keep_freed_memory()
     split = args.benchmark or args.split
     out = Path(args.out or Path(args.checkpoint).parent / f"eval_{split}")
     classes = ontology.load(config.eval.ontology)
