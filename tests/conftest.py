@@ -1,6 +1,7 @@
 """What several test files share: scripts that are ready sooner, shards."""
 
 import json
+import signal
 import subprocess
 import sys
 
@@ -9,6 +10,9 @@ from kill_and_resume import REPOSITORY, one_thread
 
 sys.path.insert(0, str(REPOSITORY / "data"))
 import build_shards
+
+# A shell that starts the tests in the background lets them, and all that they start, ignore Ctrl-C.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 # Runs scripts one after the other as `python SCRIPT ...` does, each in a process of its own that is forked once the
 # libraries are imported, and ends without taking them down: a fraction of a second in the place of five.
