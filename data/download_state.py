@@ -22,12 +22,10 @@ from pathlib import Path
 
 from download_failures import KINDS, plain
 
-from dataset.clips import load_json
-from utils.errors import UserError
+from dataset.clips import read_genres
 from utils.files import write_json, write_text
 
 COLUMNS = ("id", "video", "start", "end", "class", "worth_retrying", "tries", "when", "message")
-GENRES = "id: [mid, ...]"
 
 
 def home_of(out):
@@ -193,7 +191,7 @@ def keep_in_step(out, rows, journal):
             left.unlink()  # of a kill: whoever writes holds the lock
         there = clips_there(out)[0]
         path = Path(out) / "vid2genre.json"
-        before = read_genres(path)
+        before = labels_of(out)
         genres = {clip: mids for clip, mids in before.items() if clip not in rows}
         genres |= {clip: list(segment.labels) for clip, segment in rows.items() if clip in there}
         if genres != before or not path.exists():
@@ -201,16 +199,14 @@ def keep_in_step(out, rows, journal):
         write_text(Path(out) / "failures.csv", failures_table(journal.last.values(), there))
 
 
-def read_genres(path):
-    """vid2genre.json, or an empty table where there is none yet.
+def labels_of(out):
+    """The split's vid2genre.json, or an empty table where there is none yet.
 
     Raises:
         UserError: it is not of our form.
     """
-    genres = load_json(path, GENRES) if path.exists() else {}
-    if not isinstance(genres, dict):
-        raise UserError(f"{path} is not a table: it must hold {GENRES}; mend it, or move it away")
-    return genres
+    path = Path(out) / "vid2genre.json"
+    return read_genres(path) if path.exists() else {}
 
 
 def failures_table(events, there):

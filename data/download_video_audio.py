@@ -20,7 +20,7 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).parent.parent))
 from download_failures import KINDS
 from download_fetch import find_ffmpeg, read_cookies
-from download_state import Journal, clips_there, keep_in_step, read_genres, remove_halves, work_folder
+from download_state import Journal, clips_there, keep_in_step, labels_of, remove_halves, work_folder
 from download_workers import Workers
 from tqdm import tqdm
 
@@ -44,7 +44,7 @@ def main(argv=None):
     segments = read_segments(args.csv)
     rows = in_shard(dict(zip(clip_ids(segments), segments, strict=True)), args.shard)
     cookies = read_cookies(args.cookies) if args.cookies else None
-    read_genres(args.out / "vid2genre.json")  # what is wrong with it is said before anything is downloaded
+    labels_of(args.out)  # what is wrong with it is said before anything is downloaded
     before = signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
         with work_folder(args.out) as folder:

@@ -26,8 +26,8 @@ sys.path.insert(0, str(Path(__file__).parent.parent))
 from check_data import in_processes, plain, whole
 from tqdm import tqdm
 
-from dataset.checks import check_clip, read_genres
-from dataset.clips import is_file_name, load_json
+from dataset.checks import check_clip
+from dataset.clips import is_file_name, load_json, read_genres
 from dataset.cut import CutError, cut_clip, read_sound, write_wav
 from dataset.segments import clip_ids, read_segments, video_of
 from utils.errors import UserError, reported

@@ -15,7 +15,7 @@ from PIL import Image
 from scipy.fft import irfft, next_fast_len, rfft
 from scipy.signal import resample_poly
 
-from dataset.clips import ClipError, OpenClip, is_file_name, is_text, load_json, reason
+from dataset.clips import ClipError, OpenClip, read_genres, reason
 from dataset.cut import mono
 from dataset.shards import is_shards
 from utils.errors import UserError
@@ -41,7 +41,6 @@ BLACK = 0.1  # a picture is black if 98 of 100 of its pixels are darker than thi
 LATE = 0.04 + IN_STEP  # pictures that start this much after time 0 are told of, seconds: a frame
 HALVES = (("video", ".mp4"), ("audio", ".wav"))
 ORDER = ("train", "val", "test")
-FORM = "id: [mid, ...], where video/id.mp4 is a file"
 WIDTH = 240  # of a thumbnail, pixels
 
 
@@ -262,18 +261,3 @@ def _read_split(folder):
         # What begins with a dot is a file that is still being written.
         found |= {name.removesuffix(suffix) for name in names if name.endswith(suffix) and not name.startswith(".")}
     return Split(folder, folder.resolve().name, genres, sorted(found))
-
-
-def read_genres(path):
-    """A vid2genre.json: {id: [mid, ...]}.
-
-    Raises:
-        UserError: it is missing or not of our form.
-    """
-    genres = load_json(path, FORM)
-    if not isinstance(genres, dict):
-        raise UserError(f"{path} is not a table: it must hold {FORM}")
-    for clip, mids in genres.items():
-        if not (is_file_name(clip) and isinstance(mids, list) and all(map(is_text, mids))):
-            raise UserError(f"{path} is not of our form at {clip[:80]!r}: it must hold {FORM}")
-    return genres

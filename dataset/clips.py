@@ -85,7 +85,7 @@ class Clips:
         boxes = self.folder / "boxes.json"
         form = 'id: [{"time": seconds, "box": [x0, y0, x1, y1], "label": mid, "sounding": true or false}, ...]'
         self.boxes = _read_json(boxes, _are_boxes, form) if boxes.exists() else {}
-        return _read_json(self.folder / "vid2genre.json", _are_mids, "id: [mid, ...], where video/id.mp4 is a file")
+        return read_genres(self.folder / "vid2genre.json")
 
     def _take(self, genres, otherwise):
         """The clips are those of `genres` that were not skipped; `otherwise` says why there is none."""
@@ -403,6 +403,15 @@ def is_file_name(clip):
     """Whether an id can be the name of a file: what could lead out of the folder is no id."""
     is_inside = is_text(clip) and clip not in ("", ".", "..") and not set(clip) & set("/\\")
     return is_inside and len(clip.encode()) <= LONGEST_NAME
+
+
+def read_genres(path):
+    """A split's vid2genre.json: {id: [mid, ...]}; every id can be the name of a file.
+
+    Raises:
+        UserError: it is missing or not of our form.
+    """
+    return _read_json(path, _are_mids, "id: [mid, ...], where video/id.mp4 is a file")
 
 
 def _read_json(path, is_right, form):
