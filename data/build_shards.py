@@ -18,12 +18,13 @@ from math import ceil
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parent.parent))
-from check_data import in_processes, whole
+from check_data import in_processes
 from tqdm import tqdm
 from write_shard import build_shard, sha256
 
 from dataset.clips import Clips
 from dataset.shards import ABOUT, AGAIN, UNFINISHED, VERSION, files, is_record, is_shards, read_about
+from utils.arguments import at_least
 from utils.errors import UserError, reported
 from utils.files import write_json, write_text
 
@@ -227,13 +228,15 @@ def main(argv=None):
     parser.add_argument("source", nargs="?", type=Path, metavar="SRC", help="dataset folder")
     parser.add_argument("target", nargs="?", type=Path, metavar="DST", help="folder for the shards")
     parser.add_argument("--fps", type=above_0(float), default=5.0, help="frames a second that are kept [5]")
-    parser.add_argument("--size", type=whole(16), default=256, help="short side of the pictures, never enlarged [256]")
+    parser.add_argument(
+        "--size", type=at_least(16), default=256, help="short side of the pictures, never enlarged [256]"
+    )
     parser.add_argument("--square", action="store_true", help="squeeze pictures into squares, as the nets see them")
-    parser.add_argument("--quality", type=whole(1), default=90, help="of the JPEGs, 1 to 100 [90]")
-    parser.add_argument("--rate", type=whole(1000), default=48000, help="of the sound, Hz [48000]")
-    parser.add_argument("--clips", type=whole(1), help="clips in a shard [128, fewer for less than 8,192 clips]")
+    parser.add_argument("--quality", type=at_least(1), default=90, help="of the JPEGs, 1 to 100 [90]")
+    parser.add_argument("--rate", type=at_least(1000), default=48000, help="of the sound, Hz [48000]")
+    parser.add_argument("--clips", type=at_least(1), help="clips in a shard [128, fewer for less than 8,192 clips]")
     parser.add_argument("--on_error", choices=("stop", "skip"), default="stop", help="at a clip that can't be read")
-    parser.add_argument("--workers", type=whole(1), default=os.cpu_count(), help="processes [all cores]")
+    parser.add_argument("--workers", type=at_least(1), default=os.cpu_count(), help="processes [all cores]")
     parser.add_argument("--verify", type=Path, metavar="DST", help="check shards, make none")
     args = parser.parse_args(argv)
     if args.verify:

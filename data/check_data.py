@@ -29,6 +29,7 @@ sys.path.insert(0, str(Path(__file__).parent.parent))
 from dataset.checks import KINDS, Verdict, check_clip, find_splits
 from dataset.clips import load_json
 from utils import ontology
+from utils.arguments import at_least
 from utils.errors import UserError, reported
 from utils.files import write_json, write_text
 
@@ -223,26 +224,14 @@ def _divided(source, target, bad):
     return source, {clip: entry for clip, entry in here.items() if clip not in moved}, target, there | moved
 
 
-def whole(low):
-    """An argparse type: a whole number of at least `low`."""
-
-    def parse(text):
-        if int(text) < low:
-            raise argparse.ArgumentTypeError(f"{text} is less than {low}")
-        return int(text)
-
-    parse.__name__ = "int"
-    return parse
-
-
 def main(argv=None):
     """Read the command line, check all clips, write what was found, move the refused ones away if asked to."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
     parser.add_argument("root", type=Path, help="dataset folder, or one split of it")
     parser.add_argument("--csv", type=Path, help="file for what was found, a line for each clip [ROOT/check.csv]")
     parser.add_argument("--html", type=Path, help="file for the page [ROOT/check.html]")
-    parser.add_argument("--most", type=whole(0), default=60, help="refused clips of each kind on the page [60]")
-    parser.add_argument("--workers", type=whole(1), default=os.cpu_count(), help="processes [all cores]")
+    parser.add_argument("--most", type=at_least(0), default=60, help="refused clips of each kind on the page [60]")
+    parser.add_argument("--workers", type=at_least(1), default=os.cpu_count(), help="processes [all cores]")
     parser.add_argument("--move_bad", type=Path, metavar="DIR", help="move refused clips to DIR/SPLIT/ [they stay]")
     args = parser.parse_args(argv)
     splits = find_splits(args.root)

@@ -25,6 +25,7 @@ from download_workers import Workers
 from tqdm import tqdm
 
 from dataset.segments import clip_ids, read_segments
+from utils.arguments import at_least
 from utils.errors import UserError, reported
 
 YOUTUBE = "https://www.youtube.com/watch?v={id}"
@@ -68,21 +69,28 @@ def parse(argv):
         help="full: the whole video in a small format, cut here; section: only the seconds needed, through ffmpeg, "
         "which sites slow down for long videos [full]",
     )
-    add("--height", type=number(int, 2), default=360, help="lines of the picture at most [360]")
-    add("--fps", type=number(int, 0), default=25, help="pictures a second; 0 keeps the source's [25]")
-    add("--workers", type=number(int, 1), default=4, help="downloads at a time [4]")
+    add("--height", type=at_least(2), default=360, help="lines of the picture at most [360]")
+    add("--fps", type=at_least(0), default=25, help="pictures a second; 0 keeps the source's [25]")
+    add("--workers", type=at_least(1), default=4, help="downloads at a time [4]")
     add(
         "--sleep",
-        type=number(float, 0),
+        type=at_least(0, float),
         default=5,
         help="seconds between a worker's downloads, half to one and a half times as long at random [5]",
     )
-    add("--rate", type=number(int, 0), default=0, help="KB/s of a worker at most, in full mode; 0: any [0]")
+    add("--rate", type=at_least(0), default=0, help="KB/s of a worker at most, in full mode; 0: any [0]")
     add("--cookies", help="file of cookies in Netscape's form [none]; it is read, never written")
     add("--proxy", help="http://, https:// or socks5:// address of a proxy [the system's]")
-    add("--retries", type=number(int, 0), default=3, help="further tries after a failure of the network [3]")
-    add("--backoff", type=number(float, 0), default=5, help="seconds before the first of them; then twice as long [5]")
-    add("--timeout", type=number(float, 0.1), default=20, help="seconds of silence until a connection is given up [20]")
+    add("--retries", type=at_least(0), default=3, help="further tries after a failure of the network [3]")
+    add(
+        "--backoff", type=at_least(0, float), default=5, help="seconds before the first of them; then twice as long [5]"
+    )
+    add(
+        "--timeout",
+        type=at_least(0.1, float),
+        default=20,
+        help="seconds of silence until a connection is given up [20]",
+    )
     add(
         "--shard",
         type=shard,
@@ -98,21 +106,8 @@ def parse(argv):
         metavar="CLASS",
         help=f"also try again what failed for good: {', '.join(KINDS)}, or all [none]",
     )
-    add("--min_free", type=number(float, 0), default=5, help="stop when fewer GB are free on the disk [5]")  # fmt: skip
+    add("--min_free", type=at_least(0, float), default=5, help="stop when fewer GB are free on the disk [5]")
     return parser.parse_args(argv)
-
-
-def number(kind, least):
-    """A type for argparse: an int or float of at least `least`."""
-
-    def read(text):
-        value = kind(text)
-        if not least <= value < float("inf"):
-            raise argparse.ArgumentTypeError(f"{text} is out of range: at least {least}")
-        return value
-
-    read.__name__ = kind.__name__
-    return read
 
 
 def shard(text):

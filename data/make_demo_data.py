@@ -28,11 +28,15 @@ from typing import NamedTuple
 import av
 import numpy as np
 import soundfile
+
+sys.path.insert(0, str(Path(__file__).parent.parent))
 from demo_classes import CLASSES
 from demo_looks import Pen, hsv, pick
 from PIL import Image, ImageChops, ImageDraw, ImageFilter
 from scipy.signal import fftconvolve
 from tqdm import tqdm
+
+from utils.arguments import at_least
 
 VERSION = 1  # of the generator: raise it whenever the same settings no longer give the same clips
 SPLITS = ("train", "val", "test")
@@ -480,28 +484,16 @@ def write_sheet(root, path, columns=8, cell=168):
     print(f"contact sheet: {path}")
 
 
-def count(low):
-    """Return an argparse type: a whole number of at least low."""
-
-    def parse(text):
-        if int(text) < low:
-            raise argparse.ArgumentTypeError(f"{text} is less than {low}")
-        return int(text)
-
-    parse.__name__ = "int"
-    return parse
-
-
 def main():
     """Read the command line, make the set, say what it holds."""
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("--out", type=Path, default=Path("data/demo"), help="folder of the set (data/demo)")
     for split, clips in zip(SPLITS, (1500, 120, 200), strict=True):
-        parser.add_argument(f"--{split}", type=count(1), default=clips, help=f"{split} clips ({clips})")
-    parser.add_argument("--seed", type=count(0), default=0, help="another seed, another set (0)")
+        parser.add_argument(f"--{split}", type=at_least(1), default=clips, help=f"{split} clips ({clips})")
+    parser.add_argument("--seed", type=at_least(0), default=0, help="another seed, another set (0)")
     parser.add_argument("--sample_rate", type=int, default=16000, choices=(16000, 22050, 32000, 44100, 48000),
                         help="of the sound, Hz (16000)")  # fmt: skip
-    parser.add_argument("--workers", type=count(1), default=os.cpu_count(), help="processes (all cores)")
+    parser.add_argument("--workers", type=at_least(1), default=os.cpu_count(), help="processes (all cores)")
     parser.add_argument("--sheet", type=Path, help="also write a contact sheet of the set to this PNG file")
     args = parser.parse_args()
     settings = {k: getattr(args, k) for k in (*SPLITS, "seed", "sample_rate")} | {"version": VERSION}

@@ -25,6 +25,7 @@ sys.path.insert(0, str(Path(__file__).parent.parent))
 from dataset.clips import Clips, load_json
 from dataset.segments import printable, read_class_labels, read_segments, write_segments
 from utils import ontology
+from utils.arguments import at_least
 from utils.errors import UserError, reported
 from utils.files import write_json, write_text
 
@@ -251,14 +252,6 @@ def put(source, target, by):
             temporary.unlink(missing_ok=True)
 
 
-def whole_number(text):
-    """A whole number from 1 on."""
-    number = int(text)
-    if number < 1:
-        raise ValueError
-    return number
-
-
 def arguments(argv):
     """Parse the command line. Raises UserError for options that don't go together."""
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
@@ -273,7 +266,7 @@ def arguments(argv):
     match = "any: one of the labels is chosen; all: each of them is (any)"
     parser.add_argument("--match", choices=("any", "all"), default="any", help=match)
     limit = "at most N of each chosen class; what has several counts to each (no limit)"
-    parser.add_argument("--per_class", type=whole_number, metavar="N", help=limit)
+    parser.add_argument("--per_class", type=at_least(1), metavar="N", help=limit)
     order = "with --per_class: one more of each class in turn, the rarest first (all classes together, at random)"
     parser.add_argument("--balanced", action="store_true", help=order)
     parser.add_argument("--seed", type=int, default=0, help="of the draw for --per_class (0)")

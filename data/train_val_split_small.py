@@ -23,13 +23,14 @@ from math import inf
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parent.parent))
-from check_data import in_processes, plain, whole
+from check_data import in_processes, plain
 from tqdm import tqdm
 
 from dataset.checks import check_clip
 from dataset.clips import is_file_name, load_json, read_genres
 from dataset.cut import CutError, cut_clip, read_sound, write_wav
 from dataset.segments import clip_ids, read_segments, video_of
+from utils.arguments import at_least
 from utils.errors import UserError, reported
 from utils.files import write_json
 
@@ -215,7 +216,7 @@ def main(argv=None):
     parser.add_argument("--by", choices=("link", "copy", "move"), default="link",
                         help="how mp4 and wav get to OUT [link]; what is no mp4 is encoded anew and stays")  # fmt: skip
     parser.add_argument("--csv", type=Path, help="segment file with labels by YouTube id [SRC/vid2genre.json]")
-    parser.add_argument("--workers", type=whole(1), default=os.cpu_count(), help="processes [all cores]")
+    parser.add_argument("--workers", type=at_least(1), default=os.cpu_count(), help="processes [all cores]")
     args = parser.parse_args(argv)
     shares = {"train": 1 - args.val - args.test, "val": args.val, "test": args.test}
     if not all(0 <= share <= 1 for share in shares.values()) or not shares["train"]:
