@@ -193,15 +193,9 @@ class OpenSound:
 
     def _resampled(self, start, count, rate):
         """Samples start..start+count of the sound as if all of it had been resampled to `rate`."""
-        up, down = rate // gcd(rate, self.native_rate), self.native_rate // gcd(rate, self.native_rate)
-        if up == down:
+        if rate == self.native_rate:
             return self._as_it_is(start, count)
-        # Read some more on either side, so that the resampling filter (10 periods of the lower rate) sees real sound.
-        margin = ceil(10 * max(up, down) / up / down) * down
-        first = (start // up) * down - margin  # native sample that falls on an output sample
-        skip = margin // down * up + start % up
-        native = self._read(first, ceil((skip + count) * down / up) + margin)
-        return _to_int16(resample_poly(native, up, down)[skip : skip + count])
+        return resampled(self._read, start, count, self.native_rate, rate)
 
     def _as_it_is(self, start, count):
         """Native samples as (count,) int16."""
@@ -331,6 +325,31 @@ class OpenClip(OpenSound):
             raise self._error(self.video_file, f"is shorter than {count} frames ({length:.2f} s)")
         start = min(max(time - count // 2 * FRAME, 0.0), self.shown_until - length)
         return self.frames([start + k * FRAME for k in range(count)], size)
+
+
+def resampled(read, start, count, native_rate, rate):
+    """Samples start..start+count of a sound as if all of it had been resampled to `rate`: (count,) int16.
+
+    Args:
+        read: callable (start, count) of native samples -> (count,) float32 in -1..1; zeros outside of the sound.
+        native_rate, rate: Hz.
+    """
+    if rate == native_rate:
+        return _to_int16(read(start, count))
+    up, down = rate // gcd(rate, native_rate), native_rate // gcd(rate, native_rate)
+    margin = filter_margin(native_rate, rate)
+    first = (start // up) * down - margin  # native sample that falls on an output sample
+    skip = margin // down * up + start % up
+    native = read(first, ceil((skip + count) * down / up) + margin)
+    return _to_int16(resample_poly(native, up, down)[skip : skip + count])
+
+
+def filter_margin(native_rate, rate):
+    """Native samples that are read beyond what is resampled, on either side: the filter (10 periods of the lower
+    rate) shall see real sound.
+    """
+    up, down = rate // gcd(rate, native_rate), native_rate // gcd(rate, native_rate)
+    return ceil(10 * max(up, down) / up / down) * down
 
 
 def _to_int16(sound):

@@ -28,7 +28,7 @@ STEP = 0.0015  # sound whose time stamps leap by more than this has a gap; matro
 BREAK = 0.5  # a file whose last packet lies this much before its declared end has been cut off, seconds
 ABSOLUTE = ("mp4", "matroska")  # formats whose time 0 is where the player begins, whenever the first frame comes
 # What may be opened. Playlists and lists of files are not: they would have other files, or addresses, read.
-FORMATS = "mp4,matroska,mpegts,mpeg,avi,flv,asf,ogg,wav,mp3,aac,flac"
+FORMATS = "mp4,matroska,mpegts,mpeg,avi,flv,asf,ogg,wav,mp3,aac,flac,aiff"
 
 
 class CutError(UserError):
@@ -80,7 +80,7 @@ def read_sound(path, start=0.0, end=inf):
         CutError: damaged or broken off, or without sound.
     """
     pieces, rate = [], None  # of (place from `start` on, native samples), one for each unbroken stretch
-    for time, frame in _frames(path, "audio", start - WARM_UP, end):
+    for time, frame in stream_frames(path, "audio", start - WARM_UP, end):
         if rate not in (None, frame.sample_rate):
             raise CutError("damaged", f"{path} changes its sample rate from {rate} to {frame.sample_rate} Hz")
         rate = frame.sample_rate
@@ -141,9 +141,12 @@ def opened(path):
         yield container
 
 
-def _frames(path, kind, start, end):
+def stream_frames(path, kind, start, end):
     """(time, frame) of a file's "video" or "audio" as they are shown, from the one at `start` or an earlier one to the
     first at `end` or later; time in seconds on the file's own clock.
+
+    Raises:
+        CutError: damaged or broken off, or without such a stream.
     """
     with opened(path) as container:
         stream = _best(container, kind, path)
@@ -242,7 +245,7 @@ def _h264(out, size, fps):
 def _pictures(path, start, seconds):
     """(time, until, frame): the pictures shown in start..start+seconds; times from `start` on, in 0..seconds."""
     shown = None
-    for time, frame in _frames(path, "video", start, start + seconds - CLOCK):
+    for time, frame in stream_frames(path, "video", start, start + seconds - CLOCK):
         time -= start
         if shown is not None and time <= shown[0]:
             continue  # two for one time, or a clock that was set back: the first stays

@@ -100,9 +100,13 @@ class AVOLNet(AVCNet):
         """conv7's scale, a scalar tensor: below 0 the pool would pick the place that fits the sound least."""
         return self.conv7.weight.view(())
 
-    def vectors(self, v, a):
-        """The mean over all places, and the sound's vector, L2-normalised: (B, dim) each. Ours: the paper has none."""
-        return F.normalize(v.mean((2, 3)), dim=1), F.normalize(a, dim=1)
+    def frame_vectors(self, v):
+        """The mean over all places, L2-normalised: (B, dim). Ours: the paper has none."""
+        return F.normalize(v.mean((2, 3)), dim=1)
+
+    def sound_vectors(self, a):
+        """The sound's vector, L2-normalised: (B, dim)."""
+        return F.normalize(a, dim=1)
 
     @torch.no_grad()
     def start_from_data(self, frames, spectrograms):

@@ -48,9 +48,13 @@ class L3Net(AVCNet):
         of_v, of_a = self.fc1.weight.split((v.shape[1], a.shape[1]), dim=1)
         return (v @ of_v.T)[:, None] + (a @ of_a.T)[None] + self.fc1.bias
 
-    def vectors(self, v, a):
-        """The features, L2-normalised: (B, 8 * width) each (OtS sec. 4.1)."""
-        return F.normalize(v, dim=1), F.normalize(a, dim=1)
+    def frame_vectors(self, v):
+        """The features, L2-normalised: (B, 8 * width) (OtS sec. 4.1)."""
+        return F.normalize(v, dim=1)
+
+    def sound_vectors(self, a):
+        """The same of sounds."""
+        return F.normalize(a, dim=1)
 
     @torch.no_grad()
     def start_from_data(self, frames, spectrograms):

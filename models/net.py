@@ -43,8 +43,16 @@ class AVCNet(nn.Module):
         return frames.flip(-1)
 
     def vectors(self, v, a):
-        """What retrieval compares, by the smaller distance: (B, ...), (B, ...) -> (B, D), (B, D) unit vectors."""
-        return v, a
+        """What retrieval compares, by the smaller distance: (B, ...), (M, ...) -> (B, D), (M, D) unit vectors."""
+        return self.frame_vectors(v), self.sound_vectors(a)
+
+    def frame_vectors(self, v):
+        """Of embedded frames alone: (B, ...) -> (B, D)."""
+        return v
+
+    def sound_vectors(self, a):
+        """Of embedded sounds alone: (B, ...) -> (B, D)."""
+        return a
 
     def slope(self):
         """By how much the logit grows the more alike the two are, a scalar tensor; None where the net doesn't say.

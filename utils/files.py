@@ -2,19 +2,30 @@
 
 import json
 import os
+from contextlib import contextmanager
 from pathlib import Path
 
 
-def write_text(path, text):
-    """Write a text file in one step: a reader, or a kill, finds the old file or the new one, never a part."""
+@contextmanager
+def replacing(path):
+    """`with replacing(path) as file:` writes a binary file in one step: a reader, or a kill, finds the old file or the
+    new one, never a part.
+    """
     path = Path(path)
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
-        temporary.write_text(text, encoding="utf-8")
+        with open(temporary, "wb") as file:
+            yield file
         os.replace(temporary, path)
     except BaseException:
         temporary.unlink(missing_ok=True)  # a full disk shall not stay full of halves
         raise
+
+
+def write_text(path, text):
+    """Write a text file in one step, as `replacing` does."""
+    with replacing(path) as file:
+        file.write(text.encode())
 
 
 def write_json(path, value):
