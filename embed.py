@@ -13,6 +13,7 @@ import os
 import sys
 from pathlib import Path
 
+import numpy as np
 from tqdm import tqdm
 
 from dataset import media
@@ -22,10 +23,9 @@ from utils import collection
 from utils.arguments import at_least
 from utils.config import parse
 from utils.errors import UserError, reported
-from utils.files import write_json
 from utils.memory import keep_freed_memory
 
-NO_HOP = 0.04  # a frame's length at 25 a second
+LEAST_HOP = 0.04  # a frame at 25 a second, seconds
 
 
 def options(parser):
@@ -33,7 +33,7 @@ def options(parser):
     parser.add_argument("--input", metavar="DIR_OR_FILE", help="what to embed; folders below it too")
     parser.add_argument("--out", metavar="NAME", help="writes NAME.npz, NAME.csv and NAME_skipped.json")
     parser.add_argument(
-        "--hop", type=at_least(NO_HOP, float), default=1.0, metavar="S", help="from a row to the next, seconds [1]"
+        "--hop", type=at_least(LEAST_HOP, float), default=1.0, metavar="S", help="from a row to the next, seconds [1]"
     )
     parser.add_argument(
         "--threads", type=at_least(1), default=min(os.cpu_count() or 1, 8), metavar="N", help="that decode [all cores]"
@@ -74,15 +74,10 @@ def main(argv=None):
     for part in parts:
         skipped |= part.about["skipped"]
     whole = collection.join(parts, about)
-    write_json(left_out, skipped)
-    if not len(whole.times):
-        raise UserError(f"nothing in {args.input} could be embedded; {left_out} says why of each file")
-    collection.write_csv(table, whole)
-    collection.save(npz, whole)  # the last: where it is, all is
-    collection.end(folder)
-    print(f"{len(whole.times)} rows of {len(items) - len(skipped)} files: {npz}, {table}")
+    collection.finish(args.out, whole, skipped)
+    print(f"{len(whole.times)} rows of {len(np.unique(whole.files))} files: {npz}, {table}")
     if skipped:
-        print(f"{len(skipped)} files could not be read; {left_out} says why of each", file=sys.stderr)
+        print(f"{len(skipped)} files could not be read: {left_out} says why of each", file=sys.stderr)
     return whole
 
 

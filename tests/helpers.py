@@ -178,3 +178,25 @@ def make_dataset(
             if boxes:
                 write_json(root / split / "boxes.json", places)
     return root
+
+
+def small_checkpoint(path, seed=0, **settings):
+    """Write best.pt of an untrained net of the smallest size, AVE-Net by default; returns its Path.
+
+    Args:
+        path: Path. seed: of the weights. settings: {dotted name: value} beside `kill_and_resume.SMALL`.
+    """
+    import torch
+    from kill_and_resume import SMALL
+
+    from configs.schema import Config
+    from models import build
+    from utils import checkpoint
+    from utils.config import override, to_dict
+
+    config = override(Config(), {**SMALL, **settings})
+    torch.manual_seed(seed)
+    model = build(config.model)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    checkpoint.save(path, {"config": to_dict(config), "model": model.state_dict(), "step": 0, "metrics": {}})
+    return path

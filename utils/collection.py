@@ -15,6 +15,7 @@ import io
 import json
 import shutil
 import zipfile
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -41,10 +42,22 @@ class Collection:
 
 
 def save(path, collection):
-    """Write an npz in one step."""
+    """Write an npz in one step.
+
+    Raises:
+        UserError: there is no room, or no right, to write there.
+    """
     arrays = {name: getattr(collection, name) for name in ARRAYS}
-    with replacing(path) as file:
+    with _told(path), replacing(path) as file:
         np.savez(file, about=np.frombuffer(json.dumps(collection.about).encode(), np.uint8), **arrays)
+
+
+@contextmanager
+def _told(path):
+    try:
+        yield
+    except OSError as error:
+        raise UserError(f"{path} can't be written ({error.strerror}): free some space and repeat the command") from None
 
 
 def load(path):
@@ -142,8 +155,24 @@ def begin(folder, settings):
         )
 
 
-def end(folder):
-    """Remove the parts once the whole is written."""
+def finish(out, whole, skipped):
+    """Write OUT's files and remove the parts. The npz is the last: where it is, all is.
+
+    Args:
+        whole: the `Collection` of all parts. skipped: {name: reason}.
+
+    Raises:
+        UserError: they can't be written, or there is no row: then only OUT_skipped.json is written.
+    """
+    npz, table, left_out, folder = files_of(out)
+    with _told(left_out):
+        write_json(left_out, skipped)
+    if not len(whole.times):
+        shutil.rmtree(folder)
+        raise UserError(f"nothing could be embedded: {left_out} says why of each file")
+    with _told(table):
+        write_csv(table, whole)
+    save(npz, whole)
     shutil.rmtree(folder)
 
 
