@@ -1,0 +1,265 @@
+"""The search page: what is found, what is refused, and that nothing outside of the collection is ever served."""
+
+import io
+import json
+import os
+import shutil
+import threading
+import time
+import urllib.error
+import urllib.request
+
+import numpy as np
+import pytest
+import soundfile
+from helpers import make_clip, numbered, small_checkpoint, tone, write_sound
+from kill_and_resume import command
+from malformed import malformed, png, post
+from PIL import Image
+
+import embed
+from dataset.sandbox import Refused, Sandbox
+from evaluation.search import open_search
+from utils import collection
+from utils.errors import UserError
+from utils.search_page import make_app, server
+
+LARGEST = 300_000
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    """An embedded collection of six clips of ours, a picture and a song: Path of the folder, the npz beside it."""
+    root = tmp_path_factory.mktemp("search") / "files"
+    for k in range(6):
+        picture = Image.effect_mandelbrot((64, 48), (-2 + k / 4, -1, k / 4, 1), 60).convert("RGB")
+        pictures = [np.asarray(picture) // (1 + k % 3)] * 20
+        sound = tone(2, 8000, 150 * 1.5**k, overtones=1 + k % 4)
+        make_clip(root, f"clip{k}", fps=10, rate=8000, pictures=pictures, sound=sound)
+    Image.fromarray(numbered(777)).save(root / "<img src=x onerror=alert(1)>.png")
+    write_sound(root / "song.wav", np.random.default_rng(0).uniform(-0.3, 0.3, 16000), 8000)
+    net = small_checkpoint(root.parent / "best.pt", **{"model.name": "AVOLNet"})
+    embed.main(["--checkpoint", str(net), "--input", str(root), "--out", str(root.parent / "emb")])
+    return root
+
+
+@pytest.fixture(scope="module")
+def page(folder):
+    """The address of a running page."""
+    search, sandbox = open_search(collection.load(folder.parent / "emb.npz")), Sandbox()
+    app = make_app(search, lambda path: sandbox.read(path, search.size, search.rate, 10), "8 files", LARGEST)
+    running = server(app, "127.0.0.1", 0)
+    threading.Thread(target=running.serve_forever, daemon=True).start()
+    yield f"http://127.0.0.1:{running.port}"
+    running.shutdown()
+    sandbox.close()
+
+
+def get(address, **headers):
+    """(status, bytes, headers) of a page."""
+    try:
+        with urllib.request.urlopen(urllib.request.Request(address, None, headers), timeout=30) as response:
+            return response.status, response.read(), response.headers
+    except urllib.error.HTTPError as error:
+        return error.code, error.read(), error.headers
+
+
+def test_a_picture_of_the_collection_finds_itself_and_its_neighbours(page, folder):
+    picture = next(folder.glob("*.png"))
+    status, answer = post(page, "x", picture.read_bytes())
+    assert status == 200 and (answer["kind"], answer["frame"], answer["sound"]) == ("image", True, False)
+    first = answer["pictures"][0]
+    assert first["name"] == picture.name and first["likeness"] == pytest.approx(1, abs=1e-3)
+    assert len(answer["pictures"]) == 7 and len(answer["sounds"]) == 7  # each file once
+    assert [one["likeness"] for one in answer["sounds"]] == sorted(
+        (o["likeness"] for o in answer["sounds"]), reverse=True
+    )
+
+
+def test_a_sound_finds_itself_whatever_its_container(page, folder):
+    samples, rate = soundfile.read(folder / "song.wav")
+    soundfile.write(out := io.BytesIO(), samples, rate, format="FLAC")
+    status, answer = post(page, "x.jpg", out.getvalue())
+    assert status == 200 and answer["kind"] == "sound"
+    assert answer["sounds"][0]["name"] == "song.wav" and answer["sounds"][0]["likeness"] == pytest.approx(1, abs=1e-3)
+
+
+def test_what_is_found_can_be_seen_heard_and_located(page, folder):
+    _, answer = post(page, "x", (folder / "audio" / "clip2.wav").read_bytes())
+    row = next(one["row"] for one in answer["pictures"] if one["name"] == "video/clip2.mp4")
+    status, content, headers = get(f"{page}/picture/{row}.jpg")
+    assert (status, headers["Content-Type"]) == (200, "image/jpeg") and Image.open(io.BytesIO(content)).size == (64, 48)
+    status, content, headers = get(f"{page}/sound/{row}.wav")
+    heard, rate = soundfile.read(io.BytesIO(content))
+    assert (status, rate, len(heard)) == (200, 48000, 48000)
+    spectrum = np.abs(np.fft.rfft(heard))
+    assert spectrum.argmax() == pytest.approx(150 * 1.5**2, abs=2)  # Hz: a second has a bin for each
+    status, drawn, _ = get(f"{page}/map/{answer['query']}/{row}.jpg")
+    assert status == 200 and drawn != get(f"{page}/picture/{row}.jpg")[1]
+    assert Image.open(io.BytesIO(drawn)).size == (64, 48)
+    assert get(f"{page}/map/{answer['query']}.jpg")[0] == 404  # a sound has no frame of its own
+    _, answer = post(page, "x", next(folder.glob("*.png")).read_bytes())
+    assert get(f"{page}/map/{answer['query']}/{row}.jpg")[0] == 200  # that row's sound in the query's picture
+
+
+@pytest.mark.parametrize("path", [
+    "/picture/9999.jpg", "/picture/-1.jpg", "/sound/9999.wav", "/map/9999.jpg", "/picture/..%2f..%2fetc%2fpasswd",
+    "/picture/../../../../etc/passwd", "/files/song.wav", "/static/../search.py", "/song.wav", "/search",
+])  # fmt: skip
+def test_nothing_is_served_but_rows_by_their_number(page, path):
+    status, content, _ = get(page + path)
+    assert status in (404, 405) and "error" in json.loads(content)
+
+
+@pytest.mark.parametrize("name", ["../secret.png", "/etc/hostname", "gone.png"])
+def test_a_collection_from_elsewhere_leads_to_nothing_outside_of_its_folder(folder, tmp_path, name):
+    secret = folder.parent / "secret.png"
+    Image.fromarray(numbered(1)).save(secret)
+    found = collection.load(folder.parent / "emb.npz")
+    found.about["files"] = [[name, "image", name] for _ in found.about["files"]]
+    search = open_search(found)
+    row = int(np.flatnonzero(found.has_frame)[0])
+    for ask in (search.picture, search.sound):
+        with pytest.raises(LookupError):
+            ask(row)
+
+
+def test_too_large_wrong_and_damaged_files_each_get_their_status_and_a_sentence(page, folder):
+    whole = (folder / "video" / "clip0.mp4").read_bytes()
+    cases = [
+        (413, bytes(LARGEST + 1), "at most"),
+        (413, png(60000, 60000), "pixels"),
+        (415, b"some text", "no picture, sound or video"),
+        (400, next(folder.glob("*.png")).read_bytes()[:90], "picture"),
+        (400, b"", "empty"),
+    ]
+    for expected, content, said in cases:
+        status, answer = post(page, "../../x.jpg", content)
+        assert (status, said in answer["error"]) == (expected, True), answer
+    assert post(page, "x", whole)[0] == 200
+
+
+def test_malformed_uploads_leave_the_page_up_and_answering(page, folder):
+    for name, content in malformed(12, seed=3):
+        status, answer = post(page, name, content)
+        assert status in (200, 400, 413, 415) and "passwd" not in json.dumps(answer)
+    for broken in (b"", b"--edge", b"no form at all"):
+        request = urllib.request.Request(f"{page}/search", broken, {"Content-Type": "multipart/form-data"})
+        with pytest.raises(urllib.error.HTTPError) as refused:
+            urllib.request.urlopen(request, timeout=30)
+        assert refused.value.code == 400
+    assert post(page, "x", next(folder.glob("*.png")).read_bytes())[0] == 200
+
+
+def test_other_sites_and_names_that_point_here_are_turned_away(page, folder):
+    picture = next(folder.glob("*.png")).read_bytes()
+    assert get(page, Host="evil.example")[0] == 403
+    assert get(page, Host="localhost:1")[0] == 200
+    assert post(page, "x", picture, Origin="http://evil.example")[0] == 403
+    assert post(page, "x", picture, Origin="null")[0] == 403
+    assert post(page, "x", picture, Origin=page)[0] == 200
+    _, _, headers = get(page)
+    assert "default-src 'none'" in headers["Content-Security-Policy"] and "Access-Control-Allow-Origin" not in headers
+
+
+@pytest.fixture
+def make_sandbox():
+    """`dataset.sandbox.Sandbox`, ended after the test."""
+    made = []
+    yield lambda **limits: made.append(Sandbox(**limits)) or made[-1]
+    for sandbox in made:
+        sandbox.close()
+
+
+def test_a_file_that_never_ends_is_refused_in_time_and_the_next_one_is_read(make_sandbox, folder, tmp_path):
+    sandbox = make_sandbox(time=1)
+    os.mkfifo(tmp_path / "endless")  # whoever reads it waits
+    begin = time.monotonic()
+    with pytest.raises(Refused, match="more than 1 s") as refused:
+        sandbox.read(tmp_path / "endless", 32, 8000, 10)
+    assert refused.value.status == 413 and time.monotonic() - begin < 15
+    assert len(sandbox.read(folder / "song.wav", 32, 8000, 10).moments) == 2
+
+
+def test_a_file_that_takes_too_much_memory_is_refused_and_the_next_one_is_read(make_sandbox, folder, tmp_path):
+    Image.new("RGB", (6000, 6000)).save(tmp_path / "x.png")
+    sandbox = make_sandbox(memory=900 * 2**20)
+    assert sandbox.read(tmp_path / "x.png", 32, 8000, 10).kind == "image"
+    sandbox = make_sandbox(memory=300 * 2**20)
+    with pytest.raises(Refused) as refused:
+        sandbox.read(tmp_path / "x.png", 32, 8000, 10)
+    assert refused.value.status in (400, 413)
+
+
+def test_where_the_system_ends_the_sandbox_it_comes_back(make_sandbox, folder):
+    sandbox = make_sandbox()
+    sandbox._parent.kill()
+    with pytest.raises(Refused):
+        sandbox.read(folder / "song.wav", 32, 8000, 10)
+    assert len(sandbox.read(folder / "song.wav", 32, 8000, 10).moments) == 2
+
+
+def test_another_checkpoint_and_files_that_are_gone_are_told_in_a_sentence(folder, tmp_path):
+    found = collection.load(folder.parent / "emb.npz")
+    other = small_checkpoint(tmp_path / "other.pt", seed=1, **{"model.name": "AVOLNet"})
+    with pytest.raises(UserError, match="another checkpoint"):
+        open_search(found, other)
+    with pytest.raises(UserError, match="name their folder by --files"):
+        open_search(found, folder=tmp_path / "nowhere")
+
+
+def test_the_script_refuses_a_missing_collection_without_a_traceback(script, tmp_path):
+    done = script(command("search.py", {"collection": tmp_path / "emb"}))
+    assert done.returncode == 2 and "make it with embed.py" in done.stderr and done.stderr.count("\n") == 1
+
+
+@pytest.fixture(scope="module")
+def browser():
+    chromium = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
+    if not chromium:
+        pytest.skip("no Chromium on this machine: the page is looked at where there is one")
+    playwright = pytest.importorskip("playwright.sync_api", reason="playwright isn't installed")
+    with playwright.sync_playwright() as started:
+        flags = ["--use-fake-device-for-media-stream", "--use-fake-ui-for-media-stream", "--no-sandbox"]
+        opened = started.chromium.launch(executable_path=chromium, args=flags)
+        yield opened
+        opened.close()
+
+
+def test_in_a_browser_a_picture_a_sound_and_the_microphone_are_looked_up(page, folder, browser):
+    context = browser.new_context(viewport={"width": 390, "height": 800})
+    tab, errors = context.new_page(), []
+    tab.on("console", lambda message: errors.append(message.text) if message.type == "error" else None)
+    tab.on("pageerror", lambda error: errors.append(str(error)))
+    tab.goto(page)
+    picture = next(folder.glob("*.png"))
+    tab.set_input_files("#file", picture)
+    tab.wait_for_selector("#pictures li")
+    assert tab.locator("#pictures li").first.inner_text().startswith(picture.name)  # as text, not as an element
+    assert tab.locator("#pictures li").count() == 7
+    tab.set_input_files("#file", folder / "audio" / "clip2.wav")
+    tab.wait_for_selector("#about:text('Your sound')")
+    until(lambda: tab.evaluate("[...document.images].some(i => i.complete && i.naturalWidth)"))
+    tab.locator("#sounds audio").first.evaluate("one => one.play()")
+    until(lambda: tab.locator("#sounds audio").first.evaluate("one => one.currentTime") > 0.05)
+    assert tab.evaluate("document.documentElement.scrollWidth") <= 390
+    assert errors == []
+    tab.set_input_files("#file", {"name": "x.jpg", "mimeType": "image/jpeg", "buffer": bytes(LARGEST + 1)})
+    tab.wait_for_selector("#status.wrong:text('too large')")
+    tab.focus("#record")
+    tab.keyboard.press("Enter")
+    tab.wait_for_selector("#record:text('Stop')")
+    tab.wait_for_timeout(1700)
+    tab.keyboard.press("Enter")
+    tab.wait_for_selector("#record:text('Record')")
+    until(lambda: tab.inner_text("#status") == "")
+    assert tab.inner_text("#about").startswith("Your sound: its first") and errors == []
+    context.close()
+
+
+def until(holds, seconds=20):
+    """Wait for something to hold, at most so long."""
+    end = time.monotonic() + seconds
+    while not holds():
+        assert time.monotonic() < end
+        time.sleep(0.05)
