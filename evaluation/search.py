@@ -19,6 +19,7 @@ from utils.collection import file_digest
 from utils.errors import UserError
 from utils.neighbours import neighbours
 
+SIDE = 480  # longest side of a picture that is shown, pixels
 KEPT = 32  # queries whose maps can still be asked for
 CLOSER = 30  # rows looked at for each result: of a file only its nearest second is shown
 
@@ -67,48 +68,51 @@ class Search:
         self._asked, self._numbers, self._lock = OrderedDict(), itertools.count(1), threading.Lock()
 
     def ask(self, query, count=12):
-        """The nearest pictures and sounds of the collection.
+        """The nearest pictures and sounds of the collection, by the query's picture and by its sound.
 
-        A query of several seconds is the mean of their unit vectors; a video's frames and sounds count alike.
+        A query of several seconds is the mean of their unit vectors.
 
         Args:
             query: `dataset.sandbox.Query`. count: files in each list at most.
 
         Returns:
-            dict for JSON: query (its number, for `map`), kind, seconds, frame and sound (whether it has them), maps,
-            and pictures and sounds: lists of {row, name, kind, time, likeness, frame, sound}, the nearest first;
-            likeness is the cosine of the two vectors, -1..1.
+            dict for JSON: query (its number, for `map`), kind, seconds, maps (whether `map` can be asked), and by:
+            {"picture": found, "sound": found}, of what the query has. found is {"pictures": list, "sounds": list} of
+            {row, name, kind, time, cosine, sound (whether there is one)}, the nearest first.
         """
-        frames = [moment.frame for moment in query.moments if moment.frame is not None]
-        sounds = [moment.sound for moment in query.moments if moment.sound is not None]
+        means, embedded = {}, {}
         with self._lock:
-            v = embed_frames(self.net, np.stack(frames)) if frames else None
-            a = embed_sounds(self.net, np.stack(sounds)) if sounds else None
-            means = [] if v is None else [_mean(self.net.model.frame_vectors(v))]
-            means += [] if a is None else [_mean(self.net.model.sound_vectors(a))]
-            number = next(self._numbers)
-            middle = query.moments[len(query.moments) // 2]
-            raw_sound = a[len(a) // 2] if a is not None else None
-            self._asked[number] = (middle.frame, query.still, raw_sound)
+            for name, part, embed, vectors in (
+                ("picture", "frame", embed_frames, self.net.model.frame_vectors),
+                ("sound", "sound", embed_sounds, self.net.model.sound_vectors),
+            ):
+                there = [getattr(moment, part) for moment in query.moments if getattr(moment, part) is not None]
+                if there:
+                    embedded[name] = embed(self.net, np.stack(there))
+                    means[name] = _mean(vectors(embedded[name]))
+            number, middle = next(self._numbers), query.moments[len(query.moments) // 2]
+            sounds = embedded.get("sound")
+            self._asked[number] = (middle.frame, query.still, None if sounds is None else sounds[len(sounds) // 2])
             while len(self._asked) > KEPT:
                 self._asked.popitem(last=False)
-        vector = _mean(np.stack(means))[None]
-        answer = {name: self._nearest(vector, *side, count) for name, side in self._sides.items()}
+        by = {
+            name: {side: self._nearest(vector, *rows, count) for side, rows in self._sides.items()}
+            for name, vector in means.items()
+        }
         about = {"query": number, "kind": query.kind, "seconds": len(query.moments), "maps": self.localizes}
-        return about | {"frame": bool(frames), "sound": bool(sounds)} | answer
+        return about | {"by": by}
 
     def _nearest(self, vector, rows, vectors, count):
         """The nearest second of each of the `count` nearest files."""
         if not len(rows):
             return []
-        likeness, places = neighbours(vector, vectors, count * CLOSER)
+        cosines, places = neighbours(vector[None], vectors, count * CLOSER)
         found = {}
-        for value, row in zip(likeness[0].tolist(), rows[places[0]].tolist(), strict=True):
+        for cosine, row in zip(cosines[0].tolist(), rows[places[0]].tolist(), strict=True):
             name, kind, _ = self.rows.about["files"][self.rows.files[row]]
             if name not in found and len(found) < count:
-                there = {"frame": bool(self.rows.has_frame[row]), "sound": bool(self.rows.has_sound[row])}
-                found[name] = {"row": row, "name": name, "kind": kind, "time": float(self.rows.times[row])} | there
-                found[name]["likeness"] = value
+                found[name] = {"row": row, "name": name, "kind": kind, "time": float(self.rows.times[row])}
+                found[name] |= {"cosine": cosine, "sound": bool(self.rows.has_sound[row])}
         return list(found.values())
 
     def _item(self, row):
@@ -125,9 +129,7 @@ class Search:
     def picture(self, row):
         """The frame of a row, of a sound alone its wave: JPEG bytes. LookupError: there is no such row or file."""
         item, time = self._item(row)
-        if self.rows.has_frame[row]:
-            return _jpeg(media.still(item, time, 480))
-        return _jpeg(wave(media.second(item, time)))
+        return _jpeg(self._frame(row) if self.rows.has_frame[row] else wave(media.second(item, time)))
 
     def sound(self, row):
         """The second of sound of a row: (samples,) int16 at 48 kHz. LookupError: there is none, or no such row."""
@@ -135,35 +137,42 @@ class Search:
             raise LookupError
         return media.second(*self._item(row))
 
-    def map(self, number, row=None):
+    def map(self, number, side="", row=None):
         """Where it sounds, drawn over a frame: JPEG bytes.
 
         Args:
-            number: of a query. row: None for the query's sound in the query's own frame; else the query's sound in
-                that row's frame, or that row's sound in the query's frame.
+            number: of a query. side, row: none for the query's sound in its own frame; "picture" for the query's sound
+                in that row's frame, "sound" for that row's sound in the query's frame.
 
         Raises:
-            LookupError: the query is forgotten, or one of the two isn't there.
+            LookupError: the query is forgotten, one of the two isn't there, or the net has no such maps.
         """
         with self._lock:
             frame, still, a = self._asked[number]
-        if row is not None and a is not None:
-            item, time = self._item(row)
-            image = media.still(item, time, 480) if self.rows.has_frame[row] else None
-            frame = None if image is None else media.square(image, self.size)
-        else:
-            image = None if still is None else Image.open(io.BytesIO(still))
-        if row is not None and a is None:
-            sound = resample_poly(self.sound(row).astype(np.float32), self.rate, 48000)
+        if not self.localizes:
+            raise LookupError
+        if side == "picture":
+            image = self._frame(row)
+            frame = media.square(image, self.size)
+        elif still is not None:
+            image = Image.open(io.BytesIO(still))
+        if side == "sound":
+            sound = resample_poly(self.sound(row).astype(np.float32), self.rate, 48000).clip(-32768, 32767)
             with self._lock:
-                a = embed_sounds(self.net, np.clip(np.rint(sound), -32768, 32767).astype(np.int16)[None])[0]
-        if not self.localizes or frame is None or a is None:
+                a = embed_sounds(self.net, sound.round().astype(np.int16)[None])[0]
+        if frame is None or a is None:
             raise LookupError
         with self._lock, torch.no_grad():
             v = embed_frames(self.net, frame[None]).to(self.net.device)
             logits = self.net.model.location_logits(v, a[None].to(self.net.device)).cpu().numpy()
         probability = Image.fromarray(overlays.probabilities(logits, 256)[0]).resize(image.size)
         return _jpeg(Image.fromarray(overlays.heat(np.asarray(image), np.asarray(probability))))
+
+    def _frame(self, row):
+        item, time = self._item(row)
+        if not self.rows.has_frame[row]:
+            raise LookupError
+        return media.still(item, time, SIDE)
 
 
 def _mean(vectors):

@@ -26,8 +26,8 @@ def make_app(search, read, title, largest=LARGEST):
     """The page as a Flask application.
 
     Args:
-        search: has `ask(query)` -> dict, `picture(row)` and `map(query, row or None)` -> JPEG bytes, `sound(row)` ->
-            (samples,) int16 at 48 kHz; they raise LookupError where there is nothing.
+        search: has `ask(query)` -> dict; `picture(row)`, `map(query)` and `map(query, side, row)` -> JPEG bytes;
+            `sound(row)` -> (samples,) int16 at 48 kHz; they raise LookupError where there is nothing.
         read: callable (path of an upload) -> the query for `search.ask`, or an error with `status` and a sentence.
         title: what is searched. largest: bytes of an upload.
     """
@@ -61,10 +61,10 @@ def make_app(search, read, title, largest=LARGEST):
     def sound(row):
         return _kept(wav(search.sound(row)), "audio/wav")
 
-    @app.get("/map/<int:query>.jpg", defaults={"row": None})
-    @app.get("/map/<int:query>/<int:row>.jpg")
-    def drawn(query, row):
-        return _kept(search.map(query, row), "image/jpeg")
+    @app.get("/map/<int:query>.jpg")
+    @app.get("/map/<int:query>/<any(picture, sound):side>/<int:row>.jpg")
+    def drawn(query, **where):
+        return _kept(search.map(query, **where), "image/jpeg")
 
     app.register_error_handler(HTTPException, lambda error: ({"error": _sentence(error, largest)}, error.code))
     app.register_error_handler(LookupError, lambda _: ({"error": "there is no such picture or sound"}, 404))
