@@ -3,6 +3,7 @@
     python eval.py --checkpoint runs/demo_AVENet/best.pt
     python eval.py --checkpoint runs/demo_L3Net/best.pt --tasks retrieval --baselines cca
     python eval.py --checkpoint runs/demo_VOLNet/best.pt --benchmark vggss --data.root FOLDER
+    python eval.py --checkpoint runs/demo_AVENet/best.pt --tasks probe      # a linear classifier on its features
 
 The net and its settings come from the checkpoint; any setting can be overridden (`--data.root DIR`).
 """
@@ -19,6 +20,7 @@ from evaluation.baselines import BASELINES, arrays, retrieval_rows
 from evaluation.embeddings import looker, open_benchmark, open_split, see, warn_of_unknown
 from evaluation.localization import crosser, film, judge_benchmark, judge_by_boxes, maps_of
 from evaluation.net import open_net
+from evaluation.probe import of_folder, of_split
 from utils import avc, ontology, overlays, report, retrieval
 from utils.config import parse
 from utils.errors import UserError, reported
@@ -26,14 +28,15 @@ from utils.files import write_text
 from utils.log import read_log
 from utils.memory import keep_freed_memory
 
-TASKS = ("avc", "retrieval", "localization")
+TASKS = ("avc", "retrieval", "localization")  # unless --tasks says which
+ALL_TASKS = (*TASKS, "probe")
 
 
 def options(parser):
     parser.add_argument("--checkpoint", metavar="FILE", help="best.pt or last.pt of a run")
     parser.add_argument("--split", default="test", help="which split to measure [test]")
     parser.add_argument("--out", metavar="DIR", help="where the results go [eval_SPLIT beside the checkpoint]")
-    parser.add_argument("--tasks", nargs="+", choices=TASKS, default=TASKS, help="what to measure [all that applies]")
+    parser.add_argument("--tasks", nargs="+", choices=ALL_TASKS, default=TASKS, help="what to measure [all but probe]")
     parser.add_argument(
         "--baselines", nargs="+", choices=BASELINES, default=(), help="retrieval rows beside the net's own:\n"
         "cca: its features, aligned by a CCA fitted on train\nvgg16: VGG16's features of the frames\n"
@@ -41,6 +44,8 @@ def options(parser):
     )  # fmt: skip
     parser.add_argument("--vgg16", metavar="FILE", default="imagenet", help="VGG16's weights [downloaded, 528 MB]")
     parser.add_argument("--benchmark", choices=BENCHMARKS, help="data.root is this benchmark: localisation only")
+    parser.add_argument("--probe_folder", metavar="DIR", help="probe this folder of classes in folds, and nothing else")
+    parser.add_argument("--untrained", action="store_true", help="probe a net with fresh weights too")
     parser.add_argument("--pictures", type=int, default=200, metavar="N", help="clips whose map is drawn [200]")
     parser.add_argument("--video", type=int, default=0, metavar="N", help="clips whose maps become a video [0]")
 
@@ -52,6 +57,8 @@ def main(argv=None):
         raise UserError("--checkpoint FILE is missing; training writes best.pt into its run directory")
     net = open_net(args.checkpoint, changes)
     keep_freed_memory()
+    if args.probe_folder:
+        return probe_folder(args, net)
     model, config = net.model, net.config
     split = args.benchmark or args.split
     localizes = "localization" in args.tasks and hasattr(model, "location_logits")
@@ -79,6 +86,8 @@ def main(argv=None):
         if args.baselines:
             rows = retrieval_rows(args.baselines, model, config, split, vectors, judge, args.vgg16)
             metrics["retrieval"]["baselines"] = rows
+    if "probe" in args.tasks and not args.benchmark:
+        metrics["probe"] = of_split(net, split, args.untrained)
     if localizes:
         maps, size = maps_of(model, seen), config.data.frame_size
         if args.benchmark:
@@ -97,6 +106,17 @@ def main(argv=None):
         report.training_curves(log, out / "training.png")
     print(report.table(metrics))
     print(f"\nwritten: {out / 'metrics.json'} and pictures")
+    return metrics
+
+
+def probe_folder(args, net):
+    """The probe of a folder of classes, without a dataset: writes and returns its metrics."""
+    out = out_folder(args.out or Path(args.checkpoint).parent / "eval_probe")
+    metrics = {"model": net.config.model.name, "checkpoint": net.path, "step": net.content["step"]}
+    metrics["probe"] = of_folder(net, args.probe_folder, args.untrained)
+    write_text(out / "metrics.json", json.dumps(metrics, indent=2) + "\n")
+    print("\n".join(report.probe_lines(metrics["probe"])))
+    print(f"\nwritten: {out / 'metrics.json'}")
     return metrics
 
 

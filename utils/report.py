@@ -57,7 +57,30 @@ def table(metrics):
             lines += ["  random".ljust(28) + "".join(f"{found[d]['random_ndcg']:11.3f}" for d in DIRECTIONS), ""]
     if "localization" in metrics:
         lines += _localization_lines(metrics["localization"])
+    if "probe" in metrics:
+        lines += ["", *probe_lines(metrics["probe"])]
     return "\n".join(lines).rstrip()
+
+
+def probe_lines(found):
+    """The rows of the table on the linear probe, beside chance and, where it was asked for, a net with fresh weights.
+
+    Args:
+        found: metrics.json's "probe".
+    """
+    where = f"{found['folds']} folds" if "folds" in found else f"{found['train_clips']} clips to fit on"
+    fresh = found.get("untrained", {})
+    lines = [f"linear probe, {where}".ljust(40) + "ours".rjust(16) + "chance".rjust(8) + "fresh".rjust(8) * bool(fresh)]
+    for side in ("audio", "vision"):
+        for name, head in (("map", "mAP"), ("top1", "top-1")):
+            if side not in found or (name == "top1" and found[side].get("top1_clips") == 0):
+                continue
+            row = found[side]
+            spread = f" +- {row[f'{name}_spread']:.3f}" if f"{name}_spread" in row else ""
+            text = f"  {side}, {row['classes']} classes: {head}".ljust(40)
+            text += f"{row[name]:.3f}{spread}".rjust(16) + f"{row['chance'][name]:8.3f}"
+            lines.append(text + (f"{fresh[side][name]:8.3f}" if fresh else ""))
+    return lines
 
 
 def _localization_lines(found):
