@@ -35,6 +35,7 @@ from configs.schema import Config
 from dataset.clips import Clips
 from dataset.pairs import EpochBatches, Pairs, loader
 from dataset.plain_ways import make_clips, normalised, opencv_frame, read_npz, scipy_spectrogram, write_npz
+from dataset.shards import Shards
 from dataset.transforms import Transform
 from models.avenet import AVENet
 from utils.avc import avc_loss
@@ -49,10 +50,6 @@ from utils.retrieval import DIRECTIONS, four_directions
 CLIPS = 40
 VISIT = 16  # samples of a clip in one pass
 CONFIG = Config()  # the paper's: 224 px of 256, 48 kHz, 257 x 200
-
-
-class Skipped(Exception):
-    """A row that can't be measured here, with the reason."""
 
 
 def cpu_seconds():
@@ -168,8 +165,6 @@ def pairs_of(clips):
 def build(target):
     """Make shards of the folder on one core; returns the number of clips."""
     script = Path(__file__).parent / "data/build_shards.py"
-    if not script.exists():
-        raise Skipped("there is no data/build_shards.py")
     command = [sys.executable, str(script), str(folder()), str(target), "--workers", "1", "--square"]
     done = subprocess.run(command, capture_output=True, text=True, preexec_fn=one_core)
     if done.returncode:
@@ -185,10 +180,6 @@ def one_core():
 @cache
 def shards():
     """The clips of this run's shards."""
-    try:
-        from dataset.shards import Shards
-    except ImportError:
-        raise Skipped("there is no dataset/shards.py") from None
     build(temporary() / "shards")
     return Shards(temporary() / "shards", "train")
 
@@ -428,8 +419,6 @@ ROWS = {  # name: (function, what it is, the ratio to reach)
 def line(name, found):
     """One line of the table."""
     _, what, reach = ROWS[name]
-    if "skipped" in found:
-        return f"{what:36} skipped: {found['skipped']}"
     limit = f"{found['limit'] / found['plain']:8.1f}x" if "limit" in found else ""
     extra = "".join(f"  {k} {v:.6g}" for k, v in found.items() if k in EXTRAS)
     rates = f"{found['plain']:10.4g} {found['ours']:10.4g} {found['unit']:14}"
@@ -452,10 +441,7 @@ def main(argv=None):
         print("on one thread: " + ", ".join(f"{name} {value:.0f}" for name, value in limits().items()))
         print(f"{'':36} {'plain':>10} {'ours':>10} {'':14} {'ratio':>9} {'to reach':>9} {'limit':>9}", flush=True)
         for name in args.only:
-            try:
-                found[name] = ROWS[name][0]()
-            except Skipped as reason:
-                found[name] = {"skipped": str(reason)}
+            found[name] = ROWS[name][0]()
             print(line(name, found[name]), flush=True)
     finally:
         shutil.rmtree(temporary())
