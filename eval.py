@@ -80,7 +80,7 @@ def main(argv=None):
         metrics["avc"] = avc.measure(matches, mismatches, net.content["metrics"].get("threshold", 0.0))
     if "retrieval" in args.tasks and not args.benchmark:
         vectors = arrays(model, seen)
-        judge = (seen.labels, classes, config.eval.k, config.eval.gain, config.eval.whole_ranking)
+        judge = (seen.labels, classes, config.eval.k, config.eval.gain, config.eval.whole_ranking, config.eval.queries)
         metrics["retrieval"] = retrieval.four_directions(*vectors, *judge)
         report.retrieval_figures(*vectors, seen.labels, classes, look, out)
         if args.baselines:

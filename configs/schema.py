@@ -158,6 +158,10 @@ class Eval:
     whole_ranking: bool = setting(
         True, "rank the whole collection, for median rank and mAP; without, nDCG and recall in half of the time"
     )
+    queries: int = setting(
+        0, "retrieval: only so many clips, drawn once and for all, are queries, for collections of a million; 0: every "
+        "clip (OtS)",
+    )  # fmt: skip
     group: int = setting(256, "AVC accuracy is over all pairs within fixed random groups of this many clips, at most")
 
 
@@ -251,6 +255,7 @@ def validate(config):
         (train.validate_every >= 1, "train.validate_every must be at least 1"),
         (train.save_every >= 1 and train.log_every >= 1, "train.save_every and .log_every must be at least 1"),
         (ev.batch_size >= 1 and ev.k >= 1, "eval.batch_size and eval.k must be at least 1"),
+        (ev.queries >= 0, "eval.queries must not be negative"),
         (ev.group >= 2, "eval.group must be at least 2"),
     ]  # fmt: skip
     return [message for holds, message in rules if not holds]

@@ -9,6 +9,7 @@ from utils.ontology import TOP, clip_relevance
 
 DIRECTIONS = ("im-im", "im-aud", "aud-im", "aud-aud")  # query - collection
 RECALLS = (1, 5, 10)
+LOT = 2**15  # vectors that are in float64 at a time
 
 
 def gains(relevance, gain="exponential"):
@@ -111,7 +112,9 @@ def _places(keys, count):
     return (keys & ((1 << _low_bits(count)) - 1)) >> 1
 
 
-def retrieve(queries, collection, table, kind, same=False, k=30, gain="exponential", whole=True, chunk=None):
+def retrieve(
+    queries, collection, table, kind, same=False, k=30, gain="exponential", whole=True, chunk=None, asked=None
+):
     """Measures of one direction; query i and item i of the collection are of the same clip.
 
     Args:
@@ -122,6 +125,7 @@ def retrieve(queries, collection, table, kind, same=False, k=30, gain="exponenti
         whole: rank the whole collection. Without, only the first places are: half of the time, and there is neither
             median_rank nor map.
         chunk: queries at a time, which bounds the memory; by default some 50 MB, or 16 queries.
+        asked: places of the clips that are queries; None for all. The collection stays whole.
 
     Returns:
         dict of floats, each also as random_NAME, what a random ranking gets:
@@ -131,39 +135,41 @@ def retrieve(queries, collection, table, kind, same=False, k=30, gain="exponenti
         median_rank: of the first hit, 1 is best.
         map: mean average precision of the clips that share a label with the query; queries without one don't count.
     """
-    count = len(queries)
+    count = len(collection)
+    asked = np.arange(count) if asked is None else asked
     items, value, shares = count - same, gains(np.arange(TOP + 1), gain), np.asarray(table) == TOP
     chunk = chunk or max(2**20 // max(count, 1), 16)  # what the cache holds, in lots that a product still fills
     top = count if whole else min(max(k, *RECALLS) + same, count)  # places that are put in order
     best, mean, sharing = _of_kinds(table, kind, value, same, k)
     shuffled = _shuffled(count)
     place = np.argsort(shuffled)  # where the items of the collection lie from now on
-    kind_at, (left, right) = kind[shuffled], _for_distances(queries, collection[shuffled])
-    ndcgs, firsts, aps = np.zeros(count), np.zeros(count, np.int64), np.zeros(count)
-    for start in range(0, count, chunk):
-        rows = np.arange(start, min(start + chunk, count))
-        keys = _keys(left[rows] @ right.T, place[rows] if same else None)  # (q, N)
+    kind_at, (left, right) = kind[shuffled], _for_distances(queries, asked, collection, shuffled)
+    ndcgs, firsts, aps = np.zeros(len(asked)), np.zeros(len(asked), np.int64), np.zeros(len(asked))
+    for start in range(0, len(asked), chunk):
+        here = slice(start, start + chunk)
+        rows = asked[here]
+        keys = _keys(left[here] @ right.T, place[rows] if same else None)  # (q, N)
         if whole:
             keys |= shares[kind[rows]][:, kind_at]
         if not same:
             own = keys[np.arange(len(rows)), place[rows]]
-            firsts[rows] = 1 + (keys < own[:, None]).sum(1)
+            firsts[here] = 1 + (keys < own[:, None]).sum(1)
         if top < count:
             keys.partition(top - 1)
             keys = keys[:, :top].copy()
         keys.sort(1)
         keys = keys[:, int(same) :]
         levels = table[kind[rows][:, None], kind_at[_places(keys[:, : k if whole else top], count)]]
-        ndcgs[rows] = ndcg(value[levels], best[kind[rows]], k)
+        ndcgs[here] = ndcg(value[levels], best[kind[rows]], k)
         relevant = (keys & 1).astype(bool) if whole else levels == TOP
         if whole:
-            aps[rows], _ = average_precision(relevant)
+            aps[here], _ = average_precision(relevant)
         if same:
-            firsts[rows] = np.where(relevant.any(1), relevant.argmax(1) + 1, items + 1)
+            firsts[here] = np.where(relevant.any(1), relevant.argmax(1) + 1, items + 1)
     out = {"ndcg": float(ndcgs.mean()) if count else 0.0}
     expected = np.repeat(mean[:, None], min(k, items), 1)  # each place of a random ranking holds the mean
-    out["random_ndcg"] = float(ndcg(expected, best, k)[kind].mean()) if count else 0.0
-    miss = _miss(sharing[kind] if same else np.ones(count, np.int64), items)
+    out["random_ndcg"] = float(ndcg(expected, best, k)[kind[asked]].mean()) if count else 0.0
+    miss = _miss(sharing[kind[asked]] if same else np.ones(len(asked), np.int64), items)
     for n in RECALLS:
         out[f"recall@{n}"] = float((firsts <= min(n, items)).mean())  # beyond all items: no hit
         out[f"random_recall@{n}"] = float(1 - miss[min(n, items) - 1])
@@ -173,22 +179,52 @@ def retrieve(queries, collection, table, kind, same=False, k=30, gain="exponenti
     out["random_median_rank"] = float(np.searchsorted(-miss, -0.5) + 1)
     judged = np.isfinite(aps)
     out["map"] = float(aps[judged].mean()) if judged.any() else 0.0
-    out["random_map"] = float(_random_ap(sharing[kind][judged], items).mean()) if judged.any() else 0.0
+    out["random_map"] = float(_random_ap(sharing[kind[asked]][judged], items).mean()) if judged.any() else 0.0
     return out
 
 
-def _for_distances(queries, collection):
-    """Matrices whose product holds the squared distances of (Q, D) queries and (N, D) items, scaled for `_keys`.
+def _for_distances(queries, asked, collection, order):
+    """Matrices whose product holds the squared distances of queries and items, scaled for `_keys`.
 
     |q - c|^2 = -2 q c + |c|^2 + |q|^2 as one product, of (Q, D + 2) and (N, D + 2) floats of the embeddings' own type.
-    From the collection's mean, so that embeddings which are all alike lose no digits.
+    From the collection's mean, so that embeddings which are all alike lose no digits. In lots: of a million vectors a
+    copy in float64 is a gigabyte.
+
+    Args:
+        queries, collection: (N, D) float. asked, order: (Q,) and (N,) int, the rows that are taken of each.
     """
     middle = collection.mean(0, dtype=np.float64) if len(collection) else 0.0
-    q, c = queries - middle, collection - middle
-    qq, cc = (q**2).sum(1, keepdims=True), (c**2).sum(1, keepdims=True)
-    scale = _scale(2 * (qq.max(initial=0) + cc.max(initial=0)), len(c))
-    sides = np.hstack([-2 * q, np.ones_like(qq), qq]) * scale, np.hstack([c, cc, np.ones_like(cc)])
-    return [side.astype(np.result_type(queries, collection)) for side in sides]
+    q, c = (_Centred(*side, middle) for side in ((queries, asked), (collection, order)))
+    qq, cc = q.squares(), c.squares()
+    scale = _scale(2 * (qq.max(initial=0) + cc.max(initial=0)), len(cc))
+    kind, ones = np.result_type(queries, collection), np.ones
+    return [q.beside(-2, (ones(len(qq)), qq), scale, kind), c.beside(1, (cc, ones(len(cc))), 1.0, kind)]
+
+
+class _Centred:
+    """Some rows of vectors, seen from a middle, a lot at a time in float64."""
+
+    def __init__(self, vectors, rows, middle):
+        self.vectors, self.rows, self.middle = vectors, rows, middle
+
+    def __iter__(self):
+        for start in range(0, len(self.rows), LOT):
+            yield slice(start, start + LOT), self.vectors[self.rows[start : start + LOT]] - self.middle
+
+    def squares(self):
+        """|x|^2 of each row: (R,) float64."""
+        out = np.empty(len(self.rows))
+        for where, lot in self:
+            out[where] = (lot**2).sum(1)
+        return out
+
+    def beside(self, factor, columns, scale, kind):
+        """(R, D + 2) of type `kind`: the rows times `factor`, and two columns, all times `scale`."""
+        out = np.empty((len(self.rows), self.vectors.shape[1] + 2), kind)
+        for where, lot in self:
+            out[where, :-2] = factor * lot * scale
+        out[:, -2], out[:, -1] = (column * scale for column in columns)
+        return out
 
 
 def _of_kinds(table, kind, value, same, k):
@@ -251,7 +287,7 @@ def _miss(hits, items):
     return total
 
 
-def four_directions(v, a, clip_labels, ontology, k=30, gain="exponential", whole=True):
+def four_directions(v, a, clip_labels, ontology, k=30, gain="exponential", whole=True, queries=0):
     """Retrieval among N clips, one frame and one second of sound each, every one a query once (OtS sec. 4.2).
 
     Args:
@@ -259,17 +295,24 @@ def four_directions(v, a, clip_labels, ontology, k=30, gain="exponential", whole
         clip_labels: list of N lists of AudioSet mids; all labels of a clip count.
         ontology: a `utils.ontology.Ontology`.
         k, gain, whole: of `retrieve`.
+        queries: how many clips are queries, drawn once and for all; 0 for all. With Q of them the mean is off by about
+            its deviation between queries / sqrt(Q). All of a million clips would be 10^12 products, a thousand 10^9.
 
     Returns:
-        dict: k, gain, labels (how many different ones), ontology, random (nDCG of a random ranking, mean of the four
-        directions), and for each direction the dict of `retrieve`.
+        dict: k, gain, queries (if not all), labels (how many different ones), ontology, random (nDCG of a random
+        ranking, mean of the four directions), and for each direction the dict of `retrieve`.
     """
     table, kind = clip_relevance(clip_labels, ontology)
     sides = {"im": v, "aud": a}
     out = {"k": k, "gain": gain, "labels": len({label for labels in clip_labels for label in labels})}
     out["ontology"] = ontology.source
+    asked = None
+    if 0 < queries < len(v):
+        out["queries"] = queries
+        asked = np.sort(np.random.default_rng(0).choice(len(v), queries, replace=False))
     for direction in DIRECTIONS:
         query, _, collection = direction.partition("-")
-        out[direction] = retrieve(sides[query], sides[collection], table, kind, query == collection, k, gain, whole)
+        how = {"same": query == collection, "k": k, "gain": gain, "whole": whole, "asked": asked}
+        out[direction] = retrieve(sides[query], sides[collection], table, kind, **how)
     out["random"] = float(np.mean([out[direction]["random_ndcg"] for direction in DIRECTIONS]))
     return out
