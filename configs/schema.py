@@ -1,8 +1,9 @@
 """Every setting, with its type, unit, default and source.
 
 The defaults are those of *Objects that Sound* (OtS, arXiv 1712.06651) wherever the paper states one, and of *The Sound
-of Pixels* (SoP, arXiv 1804.03160) for what is of its net alone. A config file builds one `Config`; a variant changes fields with `dataclasses.replace`; the command line overrides any field by its
-dotted name (`--train.lr 1e-4`). Standard library only.
+of Pixels* (SoP, arXiv 1804.03160) for what belongs to its net alone. A config file builds one `Config`; a variant
+changes fields with `dataclasses.replace`; the command line overrides any field by its dotted name (`--train.lr 1e-4`).
+Standard library only.
 """
 
 from dataclasses import dataclass, field

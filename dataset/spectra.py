@@ -103,7 +103,7 @@ def ideal_masks(sources, mixture, kind):
 
 
 def row_places(rows):
-    """Where in the bins the rows lie, (rows,) in 0..1: row r of R at (21^(r / (R - 1)) - 1) / 20 of the top frequency."""
+    """Where in the bins the rows lie, (rows,) in 0..1: row r of R at (21^(r / (R - 1)) - 1) / 20 of the highest."""
     return (BASE ** torch.linspace(0, 1, rows, dtype=torch.float64) - 1) / (BASE - 1)
 
 

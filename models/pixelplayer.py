@@ -105,8 +105,8 @@ class UNet(nn.Module):
     """The sound net: `levels` halvings and as many doublings, each fed with what the halving saw (SoP sec. 3.1).
 
     Down: 4 x 4 convolutions of stride 2, leaky ReLU. Up: bilinear to twice the size, 3 x 3 convolution. Batch norm
-    after each but the first, the deepest and the last; and of the spectrogram itself. As the paper's public code has it;
-    the paper says no more than "U-Net".
+    after each but the first, the deepest and the last; and of the spectrogram itself. As the paper's public code has
+    it; the paper says no more than "U-Net".
 
     Args:
         maps: K. width: maps after the first level, doubled until 8 times as many. levels: 2 or more.
