@@ -40,11 +40,12 @@ from dataset.transforms import Transform
 from models.avenet import AVENet
 from utils.avc import avc_loss
 from utils.embedding import embed
-from utils.engine import autocast, build_optimizers, channels_last, pick_device
+from utils.engine import autocast, channels_last, pick_device
 from utils.errors import UserError, reported
 from utils.files import write_json
 from utils.memory import keep_freed_memory
 from utils.ontology import load
+from utils.optimizers import build_optimizers
 from utils.retrieval import DIRECTIONS, four_directions
 from utils.separation import bss_eval
 
