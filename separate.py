@@ -15,8 +15,8 @@ from pathlib import Path
 import numpy as np
 import soundfile
 
-from dataset.clips import OpenClip
-from dataset.cut import CutError, cut_clip
+from dataset.clips import OpenClip, reason
+from dataset.cut import CutError, cut_clip, write_wav
 from evaluation.net import open_net
 from evaluation.pixels import LOOKS, Listener
 from utils import clustering, sound_pictures
@@ -29,7 +29,7 @@ from utils.overlays import write_video
 
 FPS = 3 * LOOKS  # of the films
 HEIGHT = 360  # of their pictures, pixels, at most
-STILLS = 5  # moments in the picture of the whole
+STILLS, STILL = 5, 300  # moments in the picture of the whole, and how wide they are at most, pixels
 RATE = 48000  # of the films' sound, Hz
 
 
@@ -73,7 +73,7 @@ def main(argv=None):
             for path in sorted(half.iterdir()):
                 path.replace(args.out / path.name)
     except OSError as error:
-        raise UserError(f"results can't be written to {args.out} ({error.strerror}): name another --out") from None
+        raise UserError(f"results can't be written to {args.out} ({reason(error)}): name another --out") from None
     for name, source in found["sources"].items():
         print(f"{name}: at {source['at'][0]:.2f},{source['at'][1]:.2f}, {source['decibels']:+.1f} dB beside all sound")
     print(f"\nwritten to {args.out}: sounds, energy.mp4, clusters.mp4, overview.png, spectrograms.png")
@@ -89,7 +89,7 @@ def separate(net, args, out):
             print(f"{args.video} lasts {lasts:.2f} s, less than the net's {piece:.2f} s: silence is heard after it")
         pixels = listener.pixels()
         sources = args.sources or len(args.at or ()) or net.config.mix.sources
-        relative = clustering.relative_spectra(pixels.spectra, pixels.mixtures)
+        relative = clustering.relative_spectra(pixels.spectra, pixels.mixture)
         labels = clustering.by_loudness(clustering.cluster(relative, sources + 1), pixels.energies)
         places = args.at or clustering.loudest_places(labels, pixels.energies, sources)
         if len(places) < sources:
@@ -123,9 +123,9 @@ def open_video(args, folder):
 def write_sounds(out, args, listener, places, sounds):
     """Write source_1.wav ..., mixture.wav and separation.json; returns what the latter holds."""
     whole, sources = float(np.square(listener.wave.numpy()).sum()), {}
-    soundfile.write(out / "mixture.wav", listener.wave.numpy(), listener.rate, subtype="PCM_16")
+    write_wav(out / "mixture.wav", int16(listener.wave.numpy()), listener.rate)
     for k, ((x, y), sound) in enumerate(zip(places, sounds, strict=True), 1):
-        soundfile.write(out / f"source_{k}.wav", np.clip(sound, -1, 1), listener.rate, subtype="PCM_16")
+        write_wav(out / f"source_{k}.wav", int16(sound), listener.rate)
         level = 10 * np.log10(np.square(sound).sum() / whole + 1e-10)
         sources[f"source_{k}.wav"] = {"at": [x, y], "decibels": float(level)}
     found = {"checkpoint": str(args.checkpoint), "video": str(args.video), "seconds": listener.seconds}
@@ -134,13 +134,20 @@ def write_sounds(out, args, listener, places, sounds):
     return found
 
 
+def int16(sound):
+    """(samples,) float in -1..1 as int16."""
+    return np.clip(np.rint(sound * 32768), -32768, 32767).astype(np.int16)
+
+
 def draw(out, clip, listener, pixels, labels, places, found, sounds):
     """Write the films and the pictures."""
     loud = sound_pictures.loudness(pixels.energies)
     track = clip.whole_sound(RATE)
 
-    def frames(times):
-        return (frame.to_ndarray(format="rgb24") for frame in clip.shown(times))
+    def frames(times, widest=10_000):
+        for frame in clip.shown(times):
+            share = min(widest / frame.width, 1)
+            yield frame.to_ndarray(format="rgb24", width=round(frame.width * share), height=round(frame.height * share))
 
     def energy(frame, look):
         return sound_pictures.energy_picture(frame, sound_pictures.between(loud, look))
@@ -154,7 +161,7 @@ def draw(out, clip, listener, pixels, labels, places, found, sounds):
         write_video(out / f"{name}.mp4", sound_pictures.film(frames(times), FPS // LOOKS, picture), FPS, track, RATE)
     looks = np.unique(np.linspace(0, len(labels) - 1, STILLS + 2).round().astype(int)[1:-1])
     moments = np.minimum(pixels.times[looks], clip.shown_until)
-    stills, titles = list(frames(moments)), [f"{time:.1f} s" for time in moments]
+    stills, titles = list(frames(moments, STILL)), [f"{time:.1f} s" for time in moments]
     sound_pictures.overview(out / "overview.png", stills, looks, loud, labels, places, titles)
     names = [f"{name}, at {x:.2f}, {y:.2f}" for name, (x, y) in zip(found["sources"], places, strict=True)]
     sound_pictures.spectrograms(out / "spectrograms.png", listener.wave.numpy(), sounds, names, listener.rate)

@@ -1,4 +1,4 @@
-"""A PixelPlayer on a video of any length: what each pixel sounds like, and the sounds of chosen ones (SoP sec. 3.4).
+"""A PixelPlayer on a video of any length: what each pixel sounds like, and the sounds of chosen ones (SoP figs. 5 and 6).
 
 The net hears pieces of mix.samples. They overlap by half and are cross-faded; a sound that is shorter than one piece
 is heard with silence after it. What is heard at an instant is what the masks of its own frame's pixels leave of it.
@@ -9,13 +9,16 @@ from math import ceil
 
 import numpy as np
 import torch
+import torch.nn.functional as F
+from tqdm import tqdm
 
-from dataset.spectra import Spectra, row_places
+from dataset.spectra import Spectra
 from dataset.transforms import prepare_frames
 from utils.engine import autocast
 
 LOOKS = 8  # frames a second that are looked at (SoP sec. 4.1)
-AROUND = 0.5  # a pixel's spectrum at an instant is that of the sound from so much before to so much after it, seconds
+REFERENCE = 64  # instants of the sound on which pixels are compared with one another
+CELLS = (16, 4)  # rows and columns to which a pixel's part of them is averaged
 
 
 @dataclass(frozen=True)
@@ -24,13 +27,14 @@ class Pixels:
 
     Attributes:
         times: (M,) seconds. energies: (M, h, w) float32, of the sound that the pixel is given at that instant.
-        spectra: (M, h, w, rows) float32, its power around that instant. mixtures: (M, rows), that of all sound.
+        spectra: (M, h, w, D) float32, powers of what it would be given of the whole video's sound, in few numbers.
+        mixture: (D,), those of the sound itself.
     """
 
     times: np.ndarray
     energies: np.ndarray
     spectra: np.ndarray
-    mixtures: np.ndarray
+    mixture: np.ndarray
 
 
 def pieces(samples, length):
@@ -38,6 +42,11 @@ def pieces(samples, length):
     if samples <= length:
         return np.zeros(1, int)
     return np.linspace(0, samples - length, ceil((samples - length) / (length / 2)) + 1).round().astype(int)
+
+
+def pooled(powers):
+    """Means over neighbouring rows and columns: (A, B, rows, columns) -> (A, B, D), D the product of CELLS."""
+    return F.adaptive_avg_pool2d(powers, CELLS).flatten(2)
 
 
 class Listener:
@@ -68,50 +77,54 @@ class Listener:
     def _hear(self, start):
         """The piece that begins at a sample: its spectrum (bins, T) complex and its maps (K, rows, T)."""
         wave = self.wave[start : start + self.mix.samples]
-        wave = torch.nn.functional.pad(wave, (0, self.mix.samples - len(wave))).to(self.net.device)
+        wave = F.pad(wave, (0, self.mix.samples - len(wave))).to(self.net.device)
         spectrum = self.spectra.stft(wave[None])
         with autocast(self.net.device, self.net.config.train.precision):
             maps = self.net.model.sound_maps(self.spectra.net_input(spectrum))
         return spectrum[0], maps[0].float()
 
+    def _reference(self):
+        """Instants of the whole sound on which pixels are compared: maps (K, rows, R), magnitudes (rows, R)."""
+        chosen = self.starts[np.unique(np.linspace(0, len(self.starts) - 1, REFERENCE).round().astype(int))]
+        maps, magnitudes = [], []
+        for start in chosen:
+            spectrum, heard = self._hear(start)
+            loud = self.spectra.rows(spectrum.abs()[None, None])[0, 0]  # (rows, T)
+            columns = loud.sum(0).argsort(descending=True)[: loud.shape[1] // 2].sort().values  # no silence
+            columns = columns[np.linspace(0, len(columns) - 1, ceil(REFERENCE / len(chosen))).round()]
+            maps.append(heard[..., columns])
+            magnitudes.append(loud[:, columns])
+        return torch.cat(maps, -1), torch.cat(magnitudes, -1)
+
     @torch.no_grad()
     def pixels(self):
         """Look and listen at LOOKS instants a second: a `Pixels`."""
         times = np.arange(0, self.seconds, 1 / LOOKS)
-        middles = self.starts + self.mix.samples / 2
-        nearest = np.abs(times[:, None] * self.rate - middles).argmin(1)
-        found = []
-        for piece, start in enumerate(self.starts):
+        nearest = np.abs(times[:, None] * self.rate - (self.starts + self.mix.samples / 2)).argmin(1)
+        reference, found = self._reference(), []
+        for piece, start in enumerate(tqdm(self.starts, "listening", unit=" pieces", disable=None)):
             mine = times[nearest == piece]
-            if not len(mine):
-                continue
-            spectrum, maps = self._hear(start)
-            magnitudes = self.spectra.rows(spectrum.abs()[None, None])[0, 0]  # (rows, T)
-            for time, features in zip(mine, self._look(mine), strict=True):
-                found.append(self._at(time - start / self.rate, features, maps, magnitudes))
-        energies, spectra, mixtures = (torch.stack(part).cpu().numpy() for part in zip(*found, strict=True))
-        return Pixels(times, energies, spectra, mixtures)
+            if len(mine):
+                spectrum, maps = self._hear(start)
+                for time, features in zip(mine, self._look(mine), strict=True):
+                    energies = self._energies(time - start / self.rate, features, maps, spectrum.abs())
+                    found.append((energies, self._spectra(features, *reference)))
+        energies, spectra = (torch.stack(part).cpu().numpy() for part in zip(*found, strict=True))
+        return Pixels(times, energies, spectra, pooled(reference[1][None, None] ** 2)[0, 0].cpu().numpy())
 
-    def _at(self, time, features, maps, magnitudes):
-        """(h, w) energies at `time`, seconds into a piece; (h, w, rows) spectra and (rows,) the mixture's around it."""
+    def _energies(self, time, features, maps, magnitudes):
+        """What each place is given at `time`, seconds into a piece: (K, h, w), (K, rows, T), (bins, T) -> (h, w)."""
+        first, last = ((time + way / LOOKS / 2) * self.rate / self.mix.hop for way in (-1, 1))
+        first = min(max(round(first), 0), magnitudes.shape[1] - 1)
+        now = slice(first, max(round(last), first) + 1)
+        rows = self.net.model.masks_at_pixels(features, maps[..., now])  # of (few, w, rows, columns)
+        heard = (self._cut(self.spectra.unrows(masks)) * magnitudes[:, now] for masks in rows)
+        return torch.cat([(one**2).sum(2).mean(-1) for one in heard])
 
-        def columns(reach):
-            first, last = ((time + way * reach) * self.rate / self.mix.hop for way in (-1, 1))
-            first = min(max(round(first), 0), magnitudes.shape[1] - 1)
-            return slice(first, max(round(last), first) + 1)
-
-        around, now = columns(AROUND), columns(0.5 / LOOKS)
-        now = slice(now.start - around.start, now.stop - around.start)
-        heard = magnitudes[:, around]
-        # Rows lie closer where the frequencies are low: each stands for fewer bins there.
-        places = row_places(self.mix.rows) if self.mix.rows else torch.linspace(0, 1, len(heard), dtype=torch.float64)
-        share = torch.gradient(places)[0].float().to(heard.device)
-        energies, spectra = [], []
-        for masks in self.net.model.masks_at_pixels(features, maps[:, :, around]):
-            power = (self._cut(masks) * heard) ** 2  # (few, w, rows, columns)
-            energies.append(power[..., now].mean(-1) @ share)
-            spectra.append(power.mean(-1))
-        return torch.cat(energies), torch.cat(spectra), (heard**2).mean(-1)
+    def _spectra(self, features, maps, magnitudes):
+        """What each place would be given of a sound: (K, h, w), (K, rows, R), (rows, R) -> (h, w, D) powers."""
+        rows = self.net.model.masks_at_pixels(features, maps)
+        return torch.cat([pooled((self._cut(masks) * magnitudes) ** 2) for masks in rows])
 
     def _cut(self, masks):
         """Masks as they separate: binary ones are 0 or 1."""
@@ -123,7 +136,7 @@ class Listener:
         length = self.mix.samples
         fade = 1 - (2 * (torch.arange(length) + 0.5) / length - 1).abs()  # (samples of a piece,), nowhere 0
         out, weight = torch.zeros(len(places), self.starts[-1] + length), torch.zeros(self.starts[-1] + length)
-        for start in self.starts:
+        for start in tqdm(self.starts, "separating", unit=" pieces", disable=None):
             spectrum, maps = self._hear(start)
             middle = (start + length / 2) / self.rate
             middle = min(middle, self.seconds / 2) if len(self.starts) == 1 else middle  # of what is no silence

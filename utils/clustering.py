@@ -1,53 +1,61 @@
-"""Pixels grouped by what they sound like (SoP sec. 4.4, fig. 6). Pure functions on arrays."""
+"""Pixels grouped by what they sound like (SoP fig. 6). Pure functions on arrays."""
 
 import warnings
 
 import numpy as np
 from scipy.cluster.vq import kmeans2, vq
+from scipy.spatial.distance import pdist
 
 RANGE = 40.0  # dB: how much fainter than the mixture's mean still counts
+SAME = 1.0  # dB, root mean square: groups that differ by less are one
 COMPONENTS, STARTS, MOST = 8, 4, 20_000  # of the PCA; of k-means, of which the best is kept; spectra it is fitted to
 
 
-def relative_spectra(spectra, mixtures):
-    """How much of the mixture each pixel is given, row by row, whatever the loudness of the moment.
+def relative_spectra(spectra, mixture):
+    """How much of a sound each pixel is given, part by part.
 
     Args:
-        spectra: (M, h, w, rows) powers. mixtures: (M, rows) powers of all sound.
+        spectra: (..., D) powers. mixture: (D,) powers of the whole sound, at least as large.
 
     Returns:
-        (M, h, w, rows) float32, dB: 0 all of it, -RANGE or a little more nothing; 0 as well where there is no sound.
+        (..., D) float32, dB: 0 all of it, -RANGE or a little more nothing; near 0 as well where there is no sound.
     """
-    floor = 10 ** (-RANGE / 10) * mixtures.max(1, keepdims=True) + 1e-20  # (M, 1)
-    whole = mixtures + floor
-    return 10 * np.log10((spectra + floor[:, None, None]) / whole[:, None, None])
+    floor = 10 ** (-RANGE / 10) * mixture.max() + 1e-20
+    return 10 * np.log10((spectra + floor) / (mixture + floor))
 
 
 def cluster(spectra, count, seed=0):
     """Group pixels by k-means of their spectra, reduced by PCA.
 
     Args:
-        spectra: (..., rows) float, such as of `relative_spectra`. count: largest number of groups.
+        spectra: (..., D) float, such as of `relative_spectra`. count: largest number of groups.
 
     Returns:
-        (...) int64 numbers of groups, 0 and up; fewer than `count` where fewer spectra differ.
+        (...) int64 numbers of groups, 0 and up; fewer than `count` where fewer differ by SAME.
     """
-    flat = spectra.reshape(-1, spectra.shape[-1]).astype(np.float64)
+    flat = spectra.reshape(-1, spectra.shape[-1])
     rng = np.random.default_rng(seed)
     few = flat[rng.permutation(len(flat))[:MOST]]
     mean = few.mean(0)
     _, vectors = np.linalg.eigh(np.cov(few - mean, rowvar=False))
     axes = vectors[:, ::-1][:, :COMPONENTS]
     reduced, few = (flat - mean) @ axes, (few - mean) @ axes
-    count = min(count, len(np.unique(few.round(6), axis=0)))
+    while True:
+        centres = _best_centres(few, count, rng)
+        if count == 1 or pdist(centres).min() >= SAME * spectra.shape[-1] ** 0.5:
+            return vq(reduced, centres)[0].reshape(spectra.shape[:-1]).astype(np.int64)
+        count -= 1
+
+
+def _best_centres(points, count, rng):
+    """The centres (count, C) of k-means with the smallest sum of squares of STARTS."""
     found = []
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # a start that leaves a group empty is no loss: the best start is kept
+        warnings.simplefilter("ignore")  # a start that leaves a group empty is no loss
         for _ in range(STARTS):
-            centres, _ = kmeans2(few, count, minit="++", rng=rng)
-            found.append((np.square(vq(few, centres)[1]).sum(), centres))
-    best = min(found, key=lambda one: one[0])[1]
-    return vq(reduced, best)[0].reshape(spectra.shape[:-1]).astype(np.int64)
+            centres, _ = kmeans2(points, count, minit="++", rng=rng)
+            found.append((np.square(vq(points, centres)[1]).sum(), centres))
+    return min(found, key=lambda one: one[0])[1]
 
 
 def by_loudness(labels, energies):
