@@ -1,4 +1,4 @@
-"""A PixelPlayer on a video of any length: what each pixel sounds like, and the sounds of chosen ones (SoP figs. 5 and 6).
+"""A PixelPlayer on a video of any length: what each pixel sounds like, and the sounds of chosen ones (SoP fig. 5, 6).
 
 The net hears pieces of mix.samples. They overlap by half and are cross-faded; a sound that is shorter than one piece
 is heard with silence after it. What is heard at an instant is what the masks of its own frame's pixels leave of it.
@@ -91,7 +91,7 @@ class Listener:
             spectrum, heard = self._hear(start)
             loud = self.spectra.rows(spectrum.abs()[None, None])[0, 0]  # (rows, T)
             columns = loud.sum(0).argsort(descending=True)[: loud.shape[1] // 2].sort().values  # no silence
-            columns = columns[np.linspace(0, len(columns) - 1, ceil(REFERENCE / len(chosen))).round()]
+            columns = columns[np.linspace(0, len(columns) - 1, ceil(REFERENCE / len(chosen))).round().astype(int)]
             maps.append(heard[..., columns])
             magnitudes.append(loud[:, columns])
         return torch.cat(maps, -1), torch.cat(magnitudes, -1)
