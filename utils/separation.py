@@ -66,8 +66,12 @@ def bss_eval(truths, estimates, filter_length=FILTER):
     gram, own_grams = _gram(spectra, size, filter_length)
     delays = -np.arange(filter_length)
     products = np.stack([fft.irfft(spectra * one.conj(), size)[:, delays] for one in heard])  # (S, N, taps)
-    filters = _solve(gram, products.reshape(len(work), -1)).reshape(products.shape)
-    own_filters = [_solve(own, products[:, j]) for j, own in enumerate(own_grams)]  # N times (S, taps)
+    filters, factor = _solve(gram, products.reshape(len(work), -1))
+    filters = filters.reshape(products.shape)
+    own_filters = [_solve(own, products[:, j])[0] for j, own in enumerate(own_grams) if j or factor is None]
+    if factor is not None:  # its leading part is the first block's
+        first = factor[:filter_length, :filter_length]
+        own_filters.insert(0, _solve_factored(first, products[:, 0]))  # N times (S, taps)
 
     out = np.empty((3, work[-1][1] + 1, count))
     for s, (_, e, sources) in enumerate(work):
@@ -164,15 +168,24 @@ def _gram(spectra, size, taps):
 
 
 def _solve(matrix, rights):
-    """y of `matrix` y = right for each of `rights` (k, n): (k, n). The matrix is symmetric, and may be singular."""
+    """Solve `matrix` y = right for each of `rights` (k, n), where the matrix is symmetric and may be singular.
+
+    Returns:
+        ((k, n) the solutions, the matrix's lower Cholesky factor or None if it has none to be trusted).
+    """
     factor, failed = dpotrf(matrix.T.copy(order="F"), lower=1, clean=0, overwrite_a=1)
     diagonal = factor.diagonal()
     if not failed and diagonal.max() ** 2 < CHOLESKY_UNTIL * diagonal.min() ** 2:
-        return cho_solve((factor, True), rights.T, check_finite=False).T
+        return _solve_factored(factor, rights), factor
     factor, pivots, singular = dgetrf(matrix.T.copy(order="F"), overwrite_a=1)  # twice the work
     if not singular:
-        return lu_solve((factor, pivots), rights.T, check_finite=False).T
-    return lstsq(matrix, rights.T, check_finite=False)[0].T
+        return lu_solve((factor, pivots), rights.T, check_finite=False).T, None
+    return lstsq(matrix, rights.T, check_finite=False)[0].T, None
+
+
+def _solve_factored(factor, rights):
+    """The same, with the lower Cholesky factor."""
+    return cho_solve((factor, True), rights.T, check_finite=False).T
 
 
 def _decibels(signal, noise, size):
