@@ -70,11 +70,14 @@ def main(argv=None):
         steps_per_epoch=data.steps_per_epoch,
         step=step,
         evaluate=evaluate,
-        best="nsdr",
+        best="gain",
         diagnose=diagnose,
     )
     if distributed.rank() == 0:
-        print(f"best validation: SDR {result['nsdr']:.2f} dB above the mixture's; {run.best}")
+        print(
+            f"best validation: {result['gain']:.2f} dB better than the mixture (ideal binary mask "
+            f"{result['gain_ideal']:.2f}, pictures exchanged {result['gain_swapped']:.2f}); {run.best}"
+        )
         print(f"next: python eval.py --checkpoint {run.best}")
 
 
