@@ -16,11 +16,13 @@ from evaluation.separation import validate
 from models import build
 from utils import checkpoint, distributed
 from utils.config import parse
-from utils.engine import fit, pick_device
+from utils.engine import fit, pick_device, to_device
 from utils.errors import UserError, reported
 from utils.log import Run, resume_option
 from utils.masks import diagnose, mask_loss, told_apart
 from utils.memory import keep_freed_memory
+
+START = 64  # clips that the last layers are scaled on
 
 
 def main(argv=None):
@@ -44,6 +46,9 @@ def main(argv=None):
     if config.model.init_from and not run.resumed:
         taken = checkpoint.init_from(model, config.model.init_from)
         run.say(f"{len(taken)} weights taken from {config.model.init_from}")
+    elif train.start_from_data and not run.resumed:
+        frames, waves = MixTransform(config, train=False)(to_device(data.first(skipped, START), device))
+        model.start_from_data(frames, spectra.net_input(spectra.stft(waves)))
 
     def step(model, batch):
         frames, waves = see(batch)  # (B, T, 3, S, S), (B, samples)
@@ -65,11 +70,14 @@ def main(argv=None):
         steps_per_epoch=data.steps_per_epoch,
         step=step,
         evaluate=evaluate,
-        best="nsdr",
+        best="gain",
         diagnose=diagnose,
     )
     if distributed.rank() == 0:
-        print(f"best validation: SDR {result['nsdr']:.2f} dB above the mixture's; {run.best}")
+        print(
+            f"best validation: {result['gain']:.2f} dB better than the mixture (ideal binary mask "
+            f"{result['gain_ideal']:.2f}, pictures exchanged {result['gain_swapped']:.2f}); {run.best}"
+        )
         print(f"next: python eval.py --checkpoint {run.best}")
 
 

@@ -4,7 +4,10 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
+from models.net import standardise
 from models.resnet import DilatedResNet18
+
+SPREAD = 2.0  # of the features before their sigmoid, at the start from data
 
 
 class PixelPlayer(nn.Module):
@@ -70,6 +73,21 @@ class PixelPlayer(nn.Module):
             logits = self.mask_logits(flat[None], maps[None])[0]
             yield torch.sigmoid(logits).unflatten(0, part.shape[1:])
 
+    @torch.no_grad()
+    def start_from_data(self, frames, spectrograms):
+        """Scale and shift the last layers so that pictures differ in their features from the first step on.
+
+        The features of randomly drawn weights are nearly the same for all pictures; which of two sounds belongs to
+        which is then learned late or never (docs/starting_well.md). In training mode, before the first step.
+
+        Args:
+            frames: (B, T, 3, H, W), spectrograms: (B, 1, rows, columns), of some dozen clips or more.
+        """
+        pooled = self.frames.pooled(frames)  # (B, K)
+        standardise(self.frames.head, pooled, SPREAD)
+        maps = self.sounds(spectrograms).float().transpose(0, 1).flatten(1)  # (K, places)
+        standardise(self.sounds.up[-1][0], maps.T)
+
     def parameter_groups(self, lr_frames):
         """Optimizer groups: the frame net learns `lr_frames` times as fast as the sound net and the synthesizer."""
         rest = [*self.sounds.parameters(), *self.synthesizer.parameters()]
@@ -95,10 +113,14 @@ class FrameNet(nn.Module):
         """(B, 3, H, W) -> (B, K, H / 16, W / 16)."""
         return self.head(self.body(frames))
 
-    def forward(self, frames):
-        """(B, T, 3, H, W) -> (B, K) in 0..1, float32."""
+    def pooled(self, frames):
+        """(B, T, 3, H, W) -> (B, K): the maximum over all frames and places, float32."""
         maps = self.maps(frames.flatten(0, 1)).unflatten(0, frames.shape[:2])  # (B, T, K, h, w)
-        return torch.sigmoid(maps.amax((1, 3, 4)).float())
+        return maps.amax((1, 3, 4)).float()
+
+    def forward(self, frames):
+        """(B, T, 3, H, W) -> (B, K) in 0..1."""
+        return torch.sigmoid(self.pooled(frames))
 
 
 class UNet(nn.Module):

@@ -33,6 +33,21 @@ def told_apart(logits, targets, weights):
     return {"accuracy": accuracy, "contrast": ((masks[:, :1] - masks[:, 1:2]).abs() * share).sum()}
 
 
+def gain(truths, estimates):
+    """By how many dB nearer estimates are to their sources than the mixture is: mean over the sources.
+
+    Args:
+        truths: (B, N, samples) what was mixed. estimates: (B, N, samples).
+
+    Returns:
+        (B,) float32; 0 for the mixture itself; not finite where a source is silent.
+    """
+    off = (truths - estimates).square().sum(-1)
+    mixture_off = (truths - truths.sum(1, keepdim=True)).square().sum(-1)
+    heard = torch.where(truths.square().sum(-1) > 0, 0.0, torch.nan)
+    return (10 * torch.log10(mixture_off / off.clamp(min=1e-12)) + heard).mean(1)
+
+
 def diagnose(means):
     """A sentence if training is stuck, from mean metrics of `told_apart`; else None."""
     if means["contrast"] < 0.02:

@@ -85,7 +85,7 @@ def bss_eval(truths, estimates, filter_length=FILTER):
 
 
 def judge(pair):
-    """SDR, SIR and SAR of all that is known of one pair, see `measure`.
+    """SDR, SIR and SAR of all that is known of one pair, see `judge_all`.
 
     Returns:
         (len(KINDS), 3) float64, dB, means over the N sources, NaN where the pair lacks that kind; or the name of the
@@ -102,8 +102,8 @@ def judge(pair):
     return out
 
 
-def measure(pairs, workers=1):
-    """What metrics.json tells of separation (SoP sec. 4.3; NSDR is the gain over the mixture as it is).
+def judge_all(pairs, workers=1):
+    """`judge` of many pairs: a list in their order.
 
     Args:
         pairs: iterable of dicts: "truths" (N, T) float in -1..1, what was mixed; "mixture" (T,), their sum; "estimates"
@@ -111,6 +111,20 @@ def measure(pairs, workers=1):
             no output has its own frame; "ideal_binary", "ideal_ratio" (N, T), what the masks make of the mixture that
             are computed from the truths. It is read as the measuring goes on, a few pairs ahead.
         workers: how many pairs are judged at a time, on one thread each.
+    """
+    return list(_in_threads(judge, pairs, workers))
+
+
+def measure(pairs, workers=1):
+    """What metrics.json tells of separation: `summary` of `judge_all` of the pairs."""
+    return summary(judge_all(pairs, workers))
+
+
+def summary(found):
+    """What metrics.json tells of separation (SoP sec. 4.3; NSDR is the gain over the mixture as it is).
+
+    Args:
+        found: list of what `judge` returned.
 
     Returns:
         dict. pairs: how many were measured; skipped: how many not, because a source, or an estimate of it, is silent;
@@ -121,7 +135,6 @@ def measure(pairs, workers=1):
         nsdr / nsdr_ideal_binary; swap_consistency, the share of pairs whose SDR is lower with frames swapped. What
         needs a kind that the pairs lack is absent, and so are all figures if no pair was measured.
     """
-    found = list(_in_threads(judge, pairs, workers))
     silent = [scores for scores in found if isinstance(scores, str)]
     judged = [scores for scores in found if not isinstance(scores, str)]
     counts = {"pairs": len(judged), "skipped": len(silent), "silent_estimates": silent.count("estimates")}
