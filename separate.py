@@ -8,6 +8,7 @@ whole video is separated, in pieces of the length that the net has learned, cros
 """
 
 import argparse
+import re
 import sys
 import tempfile
 from pathlib import Path
@@ -49,12 +50,16 @@ def place(text):
     except ValueError:
         raise argparse.ArgumentTypeError(f"{text} is no place: give X,Y, such as 0.25,0.5") from None
     if not (0 <= x <= 1 and 0 <= y <= 1):
-        raise argparse.ArgumentTypeError(f"{text} lies outside the picture: x and y go from 0 (left, top) to 1")
+        raise argparse.ArgumentTypeError(f"{text.strip()} lies outside the picture: x and y go from 0 (left, top) to 1")
     return x, y
 
 
 def main(argv=None):
-    args, _, changes = parse(argv if argv is not None else sys.argv[1:], __doc__, options)
+    words = argv if argv is not None else sys.argv[1:]
+    words = [
+        f" {word}" if re.match(r"-[\d.]+,", word) else word for word in words
+    ]  # a place, though outside: no option
+    args, _, changes = parse(words, __doc__, options)
     for name in ("checkpoint", "video", "out"):
         if getattr(args, name) is None:
             raise UserError(f"--{name} is missing; --help lists what is needed")

@@ -174,6 +174,8 @@ def broken(folder, kind):
         return [film(video, 2.0), "--sound", str(folder / "v.wav")], "v.wav is silent from start to end"
     if kind == "no sound file":
         return [film(video, 2.0), "--sound", str(folder / "v.wav")], "there is no file"
+    if kind == "left of it":
+        return [video, "--at", "-0.2,0.5"], "-0.2,0.5 lies outside the picture"
     if kind == "outside":
         return [video, "--at", "0.5,0.5", "1.2,0.5"], "1.2,0.5 lies outside the picture"
     return [video, "--at", "left"], "left is no place: give X,Y"
@@ -181,7 +183,18 @@ def broken(folder, kind):
 
 @pytest.mark.parametrize(
     "kind",
-    ["no sound", "no picture", "no video at all", "no file", "too short", "silent", "no sound file", "outside", "word"],
+    [
+        "no sound",
+        "no picture",
+        "no video at all",
+        "no file",
+        "too short",
+        "silent",
+        "no sound file",
+        "outside",
+        "left of it",
+        "word",
+    ],
 )
 def test_a_mistake_gives_one_sentence_and_leaves_nothing(knowing, tmp_path, kind):
     (video, *more), sentence = broken(tmp_path, kind)
