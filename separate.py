@@ -56,9 +56,8 @@ def place(text):
 
 def main(argv=None):
     words = argv if argv is not None else sys.argv[1:]
-    words = [
-        f" {word}" if re.match(r"-[\d.]+,", word) else word for word in words
-    ]  # a place, though outside: no option
+    # A place may begin with "-": it lies outside the picture, but is no option.
+    words = [f" {word}" if re.match(r"-[\d.]+,", word) else word for word in words]
     args, _, changes = parse(words, __doc__, options)
     for name in ("checkpoint", "video", "out"):
         if getattr(args, name) is None:
