@@ -1,8 +1,9 @@
-"""Measure a checkpoint on a split: correspondence, retrieval in four directions, localisation; numbers and pictures.
+"""Measure a checkpoint on a split: correspondence, retrieval, localisation, separation; numbers and pictures.
 
     python eval.py --checkpoint runs/demo_AVENet/best.pt
     python eval.py --checkpoint runs/demo_L3Net/best.pt --tasks retrieval --baselines cca
     python eval.py --checkpoint runs/demo_VOLNet/best.pt --benchmark vggss --data.root FOLDER
+    python eval.py --checkpoint runs/demo_PixelPlayer/best.pt
     python eval.py --checkpoint runs/demo_AVENet/best.pt --tasks probe      # a linear classifier on its features
 
 The net and its settings come from the checkpoint; any setting can be overridden (`--data.root DIR`).
@@ -21,6 +22,7 @@ from evaluation.embeddings import looker, open_benchmark, open_split, see, warn_
 from evaluation.localization import crosser, film, judge_benchmark, judge_by_boxes, maps_of
 from evaluation.net import open_net
 from evaluation.probe import of_folder, of_split
+from evaluation.separation import separate_split
 from utils import avc, ontology, overlays, report, retrieval
 from utils.config import parse
 from utils.errors import UserError, reported
@@ -28,8 +30,9 @@ from utils.files import write_text
 from utils.log import read_log
 from utils.memory import keep_freed_memory
 
-TASKS = ("avc", "retrieval", "localization")  # unless --tasks says which
+TASKS = ("avc", "retrieval", "localization", "separation")  # unless --tasks says which
 ALL_TASKS = (*TASKS, "probe")
+PAIRS = 12  # separated mixtures whose sounds and pictures are written
 
 
 def options(parser):
@@ -58,13 +61,21 @@ def main(argv=None):
     net = open_net(args.checkpoint, changes)
     keep_freed_memory()
     if args.probe_folder:
-        return probe_folder(args, net)
+        out = out_folder(args.out or Path(args.checkpoint).parent / "eval_probe")
+        measured, skipped = of_folder(net, args.probe_folder, args.untrained)
+        return finish(out, net, args.probe_folder, measured["files"], skipped, {"probe": measured})
     model, config = net.model, net.config
     split = args.benchmark or args.split
     localizes = "localization" in args.tasks and hasattr(model, "location_logits")
     if args.benchmark and not localizes:
         raise UserError(f"--benchmark {split} measures localisation, and {config.model.name} has no map of places")
     classes = ontology.load(config.eval.ontology)
+    if hasattr(model, "mask_logits"):  # it parts sounds, and does nothing else
+        if "separation" not in args.tasks:
+            raise UserError(f"{config.model.name} is measured by separation alone: leave out --tasks")
+        out = out_folder(args.out or Path(args.checkpoint).parent / f"eval_{split}")
+        measured, clips, skipped = separate_split(net, split, classes, out, PAIRS)
+        return finish(out, net, split, clips, skipped, {"separation": measured})
     source = open_benchmark(config, split) if args.benchmark else open_split(config, split)
     out = out_folder(args.out or Path(args.checkpoint).parent / f"eval_{split}")
 
@@ -72,8 +83,7 @@ def main(argv=None):
     seen = see(model, config, *source)
     warn_of_unknown(seen.labels, classes)
     look = looker(seen, config, classes)
-    metrics = {"model": config.model.name, "split": split, "clips": len(seen.places), "skipped": len(seen.skipped)}
-    metrics |= {"checkpoint": net.path, "step": net.content["step"], "data": str(config.data.root)}
+    metrics = {}
     if "avc" in args.tasks and not args.benchmark:
         v, a = seen.v.to(net.device), seen.a.to(net.device)
         matches, mismatches = avc.score_groups(model.pair_logits, v, a, config.eval.group)
@@ -99,24 +109,25 @@ def main(argv=None):
                 film(out / "video" / f"{seen.ids()[k]}.mp4", seen.clips, seen.places[k], model, config)
         cross = crosser(model, seen.v, seen.a)
         overlays.localization_figures(maps, boxes, seen.ids(), look, cross, out, args.pictures)
+    return finish(out, net, split, len(seen.places), seen.skipped, metrics)
 
-    write_text(out / "metrics.json", json.dumps(metrics | {"skipped_clips": seen.skipped}, indent=2) + "\n")
-    log = read_log(Path(args.checkpoint).parent)
+
+def finish(out, net, split, clips, skipped, metrics):
+    """Write metrics.json and the curves of the run, and print the table; returns all that metrics.json holds.
+
+    Args:
+        out: Path. net: the `Net`. split: its name. clips: how many were measured. skipped: {id: reason} of the others.
+        metrics: {task: its measures}.
+    """
+    about = {"model": net.config.model.name, "split": split, "clips": clips, "skipped": len(skipped)}
+    about |= {"checkpoint": net.path, "step": net.content["step"], "data": str(net.config.data.root)}
+    metrics = about | metrics
+    write_text(out / "metrics.json", json.dumps(metrics | {"skipped_clips": skipped}, indent=2) + "\n")
+    log = read_log(Path(net.path).parent)
     if log:
         report.training_curves(log, out / "training.png")
     print(report.table(metrics))
     print(f"\nwritten: {out / 'metrics.json'} and pictures")
-    return metrics
-
-
-def probe_folder(args, net):
-    """The probe of a folder of classes, without a dataset: writes and returns its metrics."""
-    out = out_folder(args.out or Path(args.checkpoint).parent / "eval_probe")
-    metrics = {"model": net.config.model.name, "checkpoint": net.path, "step": net.content["step"]}
-    metrics["probe"] = of_folder(net, args.probe_folder, args.untrained)
-    write_text(out / "metrics.json", json.dumps(metrics, indent=2) + "\n")
-    print("\n".join(report.probe_lines(metrics["probe"])))
-    print(f"\nwritten: {out / 'metrics.json'}")
     return metrics
 
 

@@ -175,21 +175,22 @@ class OpenSound:
         Near the ends of the clip the second is moved inside it. A digitally silent second is real data, a silent
         clip is an error.
         """
-        start = min(max(round((time - SECOND / 2) * rate), 0), self._samples(rate) - rate)
-        sound = self._resampled(start, rate, rate)
-        if not sound.any():
-            self._refuse_silence()
-        return sound
+        start = min(max(round((time - SECOND / 2) * rate), 0), self.samples(rate) - rate)
+        return self.part(start, rate, rate)
 
     def whole_sound(self, rate):
         """The whole sound of the clip: (samples,) int16 mono at `rate`."""
-        sound = self._resampled(0, self._samples(rate), rate)
+        return self.part(0, self.samples(rate), rate)
+
+    def part(self, start, count, rate):
+        """Samples start..start + count of the whole sound at `rate`: (count,) int16 mono. A silent clip is an error."""
+        sound = self._resampled(start, count, rate)
         if not sound.any():
             self._refuse_silence()
         return sound
 
-    def _samples(self, rate):
-        """Samples of the whole sound after resampling."""
+    def samples(self, rate):
+        """Samples of the whole sound at `rate`."""
         return self.native_samples * rate // self.native_rate
 
     def _resampled(self, start, count, rate):

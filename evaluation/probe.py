@@ -95,8 +95,8 @@ def of_folder(net, folder, untrained=False):
         untrained: as of `of_split`.
 
     Returns:
-        {"audio", "vision": measures of `utils.probe.over_folds` where the files have it, "folder", "files", "folds",
-        "skipped": {name: reason}}, and "untrained".
+        ({"audio", "vision": measures of `utils.probe.over_folds` where the files have it, "files", "folds"}, and
+        "untrained"; {name: reason} of the files that can't be read).
 
     Raises:
         UserError: not such a folder, or too few files of a class.
@@ -108,7 +108,7 @@ def of_folder(net, folder, untrained=False):
     items = [item for item in items if item.name in classes]
     if not items:
         raise UserError(f"{folder} holds no class: make a folder for each, or meta/esc50.csv as ESC-50 has it")
-    out = {"folder": str(folder)}
+    out = {"files": len(items)}
     for name, model in [("", net.model)] + [("untrained", _fresh(net))] * untrained:
         with tqdm(total=len(items), unit="file", mininterval=1) as bar:
             found = embed_items(replace(net, model=Pooled(model).eval()), items, 1.0, os.cpu_count() or 1, bar.update)
@@ -121,8 +121,9 @@ def of_folder(net, folder, untrained=False):
                 own = np.array([folds[one] for one in names]) if folds else probe.fold_of_each(labels)
                 rows[side] = probe.over_folds(features, labels, own) | {"files": len(names)}
                 rows["folds"] = len(np.unique(own))
-        out |= {name: rows} if name else rows | {"skipped": skipped | found.about["skipped"]}
-    return out
+        out |= {name: rows} if name else rows
+        skipped |= found.about["skipped"]
+    return out | {"files": out["files"] - len(found.about["skipped"])}, skipped
 
 
 def _by_subfolder(items):

@@ -80,8 +80,13 @@ def test_the_table_and_the_json_hold_the_rows_that_were_asked_for(tmp_path, monk
 
 def test_the_rows_have_the_names_that_others_read():
     assert benchmark.ROWS.keys() >= {
-        "loader_mp4", "loader_shards_worker", "loader_shards_full", "train_step", "embed", "ndcg_4300", "build_shards",
+        "loader_mp4", "loader_shards_worker", "loader_shards_full", "train_step", "embed", "ndcg_4300", "separation",
+        "build_shards",
     }  # fmt: skip
+
+
+def test_both_ways_of_judging_a_pair_give_the_same():
+    assert benchmark.separation(rounds=1, seconds=1)["largest_difference_db"] < 1e-6
 
 
 # ------------------------------------------------------------------------------------------------ what it brought

@@ -87,7 +87,7 @@ print(before, near, most())
 
 
 def test_memory_beyond_the_vectors_is_bounded():
-    count = 200_000
+    count = 100_000
     environment = one_thread() | {"PYTHONPATH": f"{REPOSITORY}:{REPOSITORY / 'tests'}"}
     words = [sys.executable, "-c", MEMORY.replace("COUNT", str(count))]
     done = subprocess.run(words, env=environment, capture_output=True, text=True, timeout=300)
