@@ -1,8 +1,8 @@
 """The linear probe of a net: on a split with its labels, or on any folder of classes in folds.
 
 What is probed are the features that each encoder's global max pool gives, before fc1, 8 * width numbers: the same in
-all nets, AVOL-Net with its maps too, and what the encoders learned whatever the head makes of it. (AVE-Net's 128 numbers
-behind fc2 do as well on the demo: mAP .974 from its frames against .957, top-1 .875 against .880.)
+all nets, AVOL-Net with its maps too, and what the encoders learned whatever the head makes of it. On the demo AVE-Net's
+128 numbers behind fc2 gave the same from its frames, mAP .974.
 """
 
 import csv
