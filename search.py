@@ -52,7 +52,8 @@ def main(argv=None):
     try:
         page = server(app, args.host, args.port)
     except (OSError, OverflowError) as error:
-        raise UserError(f"{args.host}:{args.port} can't be listened at ({error}): name another --host or --port") from None
+        wrong = f"{args.host}:{args.port} can't be listened at ({error})"
+        raise UserError(f"{wrong}: name another --host or --port") from None
     print(f"http://{args.host}:{page.port}   (Ctrl-C ends it)", flush=True)
     try:
         page.serve_forever()
