@@ -98,7 +98,7 @@ def _places(keys, count):
     return (keys & ((1 << _low_bits(count)) - 1)) >> 1
 
 
-def retrieve(queries, collection, table, kind, same=False, k=30, gain="exponential", whole=True, chunk=None):
+def retrieve(queries, collection, table, kind, same=False, k=30, gain="exponential", whole=True, chunk=None, parts=None):
     """Measures of one direction; query i and item i of the collection are of the same clip.
 
     Args:
@@ -109,6 +109,7 @@ def retrieve(queries, collection, table, kind, same=False, k=30, gain="exponenti
         whole: rank the whole collection. Without, only the first places are: half of the time, and there is neither
             median_rank nor map.
         chunk: queries at a time, which bounds the memory; by default some 50 MB, or 16 queries.
+        parts: {name: places of some queries}, whose nDCG alone is wanted too; or None.
 
     Returns:
         dict of floats, each also as random_NAME, what a random ranking gets:
@@ -117,6 +118,7 @@ def retrieve(queries, collection, table, kind, same=False, k=30, gain="exponenti
             is a hit; within one, where that is left out, any clip with a label of the query's (relevance 20).
         median_rank: of the first hit, 1 is best.
         map: mean average precision of the clips that share a label with the query; queries without one don't count.
+        With parts also ndcg_of: {name: nDCG of these queries}.
     """
     count = len(queries)
     items, value, shares = count - same, gains(np.arange(TOP + 1), gain)[table], np.asarray(table) == TOP
@@ -149,6 +151,8 @@ def retrieve(queries, collection, table, kind, same=False, k=30, gain="exponenti
         if same:
             firsts[rows] = np.where(relevant.any(1), relevant.argmax(1) + 1, items + 1)
     out = {"ndcg": float(ndcgs.mean()) if count else 0.0}
+    if parts:
+        out["ndcg_of"] = {name: float(ndcgs[part].mean()) for name, part in parts.items()}
     expected = np.repeat(mean[:, None], min(k, items), 1)  # each place of a random ranking holds the mean
     out["random_ndcg"] = float(ndcg(expected, best, k)[kind].mean()) if count else 0.0
     miss = _miss(sharing[kind] if same else np.ones(count, np.int64), items)
@@ -240,14 +244,18 @@ def four_directions(v, a, clip_labels, ontology, k=30, gain="exponential", whole
 
     Returns:
         dict: k, gain, labels (how many different ones), ontology, random (nDCG of a random ranking, mean of the four
-        directions), and for each direction the dict of `retrieve`.
+        directions), and for each direction the dict of `retrieve`, ndcg_of being by label.
     """
     table, kind = clip_relevance(clip_labels, ontology)
-    sides = {"im": v, "aud": a}
-    out = {"k": k, "gain": gain, "labels": len({label for labels in clip_labels for label in labels})}
+    sides, of_label = {"im": v, "aud": a}, {}
+    for place, labels in enumerate(clip_labels):
+        for label in dict.fromkeys(labels):
+            of_label.setdefault(label, []).append(place)
+    out = {"k": k, "gain": gain, "labels": len(of_label)}
     out["ontology"] = ontology.source
     for direction in DIRECTIONS:
         query, _, collection = direction.partition("-")
-        out[direction] = retrieve(sides[query], sides[collection], table, kind, query == collection, k, gain, whole)
+        same = query == collection
+        out[direction] = retrieve(sides[query], sides[collection], table, kind, same, k, gain, whole, parts=of_label)
     out["random"] = float(np.mean([out[direction]["random_ndcg"] for direction in DIRECTIONS]))
     return out
