@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 
 sys.path.insert(0, str(Path(__file__).parent.parent))
-import eval as evaluation
+import eval as evaluate
 import train_AVENet
 import train_VOLNet
 from utils.retrieval import DIRECTIONS
@@ -59,9 +59,7 @@ def measure(seed, folder, root):
         results = run / "eval_test" / "metrics.json"
         if not results.exists():
             script.main(words)
-            evaluation.main(
-                ["--checkpoint", str(run / "best.pt"), *(["--baselines", "cca"] if name == "L3-Net" else [])]
-            )
+            evaluate.main(["--checkpoint", str(run / "best.pt"), *(["--baselines", "cca"] if name == "L3-Net" else [])])
         measured[name] = json.loads(results.read_text())
     return measured
 

@@ -1,4 +1,4 @@
-"""Imports go one way: each room knows only what is below it, and only the scripts at the top join them.
+"""Imports go one way: each room knows only what is below it, and only the scripts at the top and evaluation/ join them.
 
 A net that imports the data code can't be reused without it, and a circle of imports can't be read alone.
 """
@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parent.parent
-ROOMS = ("configs", "data", "dataset", "models", "utils")
+ROOMS = ("configs", "data", "dataset", "evaluation", "models", "utils")
 STANDARD = sys.stdlib_module_names
 PACKAGES = {  # names on PyPI
     "PIL": "pillow", "sklearn": "scikit-learn", "cv2": "opencv-contrib-python-headless",
@@ -100,15 +100,21 @@ def test_dataset_imports_arrays_and_decoders_only(path):
 @each("utils")
 def test_utils_know_neither_nets_nor_data(path):
     tops = {name.partition(".")[0] for name in imports_of(path)}
-    assert not tops & {"models", "dataset", "data", *(script.stem for script in files(""))}
+    assert not tops & {"models", "dataset", "data", "evaluation", *(script.stem for script in files(""))}
     assert {name for name in imports_of(path) if name.startswith("configs")} <= {"configs.schema"}
+
+
+@each("evaluation")
+def test_evaluation_joins_nets_data_and_measures_and_knows_no_script(path):
+    tops = {name.partition(".")[0] for name in imports_of(path)}
+    assert not tops & {"data", "configs", *(script.stem for script in files(""))}
 
 
 @each("data")
 def test_a_data_script_imports_the_reading_of_data_and_its_neighbours_only(path):
     """`python data/x.py` reads clips as training does, and knows no nets and no training."""
     tops = {name.partition(".")[0] for name in imports_of(path)}
-    assert not tops & {"models", "configs", *(script.stem for script in files(""))}
+    assert not tops & {"models", "configs", "evaluation", *(script.stem for script in files(""))}
 
 
 @each("")

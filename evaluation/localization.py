@@ -1,0 +1,70 @@
+"""Where the sound comes from: maps of a split judged by its boxes, pictures of them, and films."""
+
+import numpy as np
+import torch
+
+from dataset.pairs import collate, sample
+from dataset.transforms import Transform
+from utils import localization, overlays
+from utils.embedding import embed
+
+
+def maps_of(model, seen):
+    """The logits of each frame's places with its own sound: (N, h, w) float32."""
+    return model.location_logits(seen.v.to(device_of(model)), seen.a.to(device_of(model))).cpu().numpy()
+
+
+def judge_by_boxes(maps, seen, size):
+    """`utils.localization.box_measures` of the frames in which something that sounds is annotated, or {} without any.
+
+    Args:
+        maps: (N, h, w). seen: a `Seen`. size: of the frame, pixels.
+    """
+    frames = seen.boxes()
+    chosen = [k for k, entries in enumerate(frames) if any(entry["sounding"] for entry in entries)]
+    if not chosen:
+        return {}
+    return localization.box_measures(localization.upsample(maps[chosen], size), [frames[k] for k in chosen])
+
+
+def judge_benchmark(maps, seen, size):
+    """cIoU on a public benchmark, whose annotators may disagree: as metrics.json has it.
+
+    Returns:
+        (dict of measures, for each frame its boxes in the form of boxes.json, for the pictures).
+    """
+    boxes = [[{"box": box, "sounding": True} for box in seen.clips.boxes[place].tolist()] for place in seen.places]
+    truths = np.stack([seen.clips.truth(place, size) for place in seen.places])
+    measured = localization.ciou_measures(localization.upsample(maps, size), truths)
+    return measured | {"frames": len(maps), "dropped_boxes": seen.clips.dropped}, boxes
+
+
+def crosser(model, v, a):
+    """A callable (list of K clips) -> (K, K, h, w) location logits of each one's frame with each one's sound."""
+    device = device_of(model)
+
+    def cross(chosen):
+        sounds = a[chosen].to(device)
+        rows = [model.location_logits(v[[k]].expand(len(chosen), -1, -1, -1).to(device), sounds) for k in chosen]
+        return torch.stack(rows).cpu().numpy()
+
+    return cross
+
+
+def film(path, clips, place, model, config, fps=25):
+    """Write a video of a clip with the map of every frame and its second of sound."""
+    rate, device = config.data.sample_rate, device_of(model)
+    with clips.open(place) as clip:
+        times = np.arange(clip.first, clip.last + 1e-6, 1 / fps).tolist()
+        frames = clip.frames(times, config.data.stored_size)
+        samples = [sample(frame, clip.sound(time, rate)) for frame, time in zip(frames, times, strict=True)]
+        track = clip.whole_sound(48000)[round(times[0] * 48000) :][: len(times) * 48000 // fps]
+    size = config.eval.batch_size
+    batches = [collate(samples[k : k + size]) for k in range(0, len(samples), size)]
+    v, a, *_ = embed(model, batches, Transform(config, train=False), config.train.precision, config.eval.mirror)
+    overlays.write_film(path, frames, model.location_logits(v.to(device), a.to(device)).cpu(), fps, track, 48000)
+
+
+def device_of(model):
+    """Where a net's weights are."""
+    return next(model.parameters()).device
