@@ -15,11 +15,12 @@ import numpy as np
 import torch
 
 from dataset.benchmarks import BENCHMARKS
+from evaluation import correspondence, page
 from evaluation.baselines import BASELINES, arrays, retrieval_rows
 from evaluation.embeddings import looker, open_benchmark, open_split, see, warn_of_unknown
 from evaluation.localization import crosser, film, judge_benchmark, judge_by_boxes, maps_of
 from evaluation.net import open_net
-from utils import avc, ontology, overlays, report, retrieval
+from utils import ontology, overlays, report, retrieval
 from utils.config import parse
 from utils.errors import UserError, reported
 from utils.files import write_text
@@ -68,9 +69,7 @@ def main(argv=None):
     metrics = {"model": config.model.name, "split": split, "clips": len(seen.places), "skipped": len(seen.skipped)}
     metrics |= {"checkpoint": net.path, "step": net.content["step"], "data": str(config.data.root)}
     if "avc" in args.tasks and not args.benchmark:
-        v, a = seen.v.to(net.device), seen.a.to(net.device)
-        matches, mismatches = avc.score_groups(model.pair_logits, v, a, config.eval.group)
-        metrics["avc"] = avc.measure(matches, mismatches, net.content["metrics"].get("threshold", 0.0))
+        metrics |= correspondence.judge(net, seen)
     if "retrieval" in args.tasks and not args.benchmark:
         vectors = arrays(model, seen)
         judge = (seen.labels, classes, config.eval.k, config.eval.gain, config.eval.whole_ranking)
@@ -79,6 +78,7 @@ def main(argv=None):
         if args.baselines:
             rows = retrieval_rows(args.baselines, model, config, split, vectors, judge, args.vgg16)
             metrics["retrieval"]["baselines"] = rows
+    maps = boxes = None
     if localizes:
         maps, size = maps_of(model, seen), config.data.frame_size
         if args.benchmark:
@@ -96,7 +96,8 @@ def main(argv=None):
     if log:
         report.training_curves(log, out / "training.png")
     print(report.table(metrics))
-    print(f"\nwritten: {out / 'metrics.json'} and pictures")
+    shown = page.write(out, metrics, net, seen, classes, log, maps, boxes)
+    print(f"\nwritten: {out / 'metrics.json'} and pictures; to look at and to listen to: {shown}")
     return metrics
 
 

@@ -68,7 +68,7 @@ def write_report(out, metrics, run, clips, sense, vectors=None, relevance=None, 
     measured = rows(metrics)
     text = environment().get_template("report.html").render(
         metrics=metrics, run=run, rows=measured, sections=SECTIONS, headlines=_headlines(measured), views=views,
-        lasted=lasted(run["log"]), charts=curves.charts(run["log"]), galleries=found, names=NAMES,
+        lasted=lasted(run["log"]), start=any(name == "model.init_from" for name, *_ in run["changed"]), charts=curves.charts(run["log"]), galleries=found, names=NAMES,
         directions=DIRECTIONS, marks=page_parts.MARKS, places=places, matrix=matrix, atlas=chart,
         entries=maps["entries"] if maps else [], classes=_by_class(metrics, clips), pairs=separated(page.parent),
         data=json_block({k: [view["name"], view["frame"], view["sound"]] for k, view in views.items()}),

@@ -13,7 +13,7 @@ CLASSES = 30  # rows of the tables by class, at most
 MATRIX = 6  # frames and sounds of the mismatched pairs
 ATLAS = 600  # clips on the map of embeddings, at most
 MARKS = {
-    "own": "its own clip", "same": "same class", "near": "near in the ontology", "far": "another class",
+    "own": "its own clip", "same": "same class", "near": "near class", "far": "other class",
     "unknown": "without a label",
 }  # fmt: skip
 
@@ -121,6 +121,9 @@ def located(logits, entries):
 def atlas(vectors, seed=0):
     """Both embeddings on one plane by t-SNE (van der Maaten & Hinton, 2008), frames and sounds together.
 
+    Each side's mean is taken off first: it parts all frames from all sounds, which would be all that the plane shows,
+    and says nothing of which belong together.
+
     Args:
         vectors: (v, a), (N, D) float32 each, N at least 4; of other widths they have no plane in common.
         seed: of the start.
@@ -133,10 +136,12 @@ def atlas(vectors, seed=0):
     v, a = (np.asarray(side, np.float32) for side in vectors)
     if len(v) < 4 or v.shape != a.shape:
         return None
-    perplexity = min(30.0, (2 * len(v) - 1) / 3)
-    both = np.concatenate([v, a])
-    if np.ptp(both, axis=0).max() < 1e-7:
+    both = np.concatenate([v - v.mean(0), a - a.mean(0)])
+    lengths = np.linalg.norm(both, axis=1, keepdims=True)
+    if lengths.max() < 1e-6:
         return None  # collapsed: all lies on one point
+    both /= np.maximum(lengths, 1e-12)
+    perplexity = min(30.0, (2 * len(v) - 1) / 3)
     plane = TSNE(2, perplexity=perplexity, init="random", random_state=seed, max_iter=600).fit_transform(both)
     plane = (plane - plane.min(0)) / np.maximum(np.ptp(plane, axis=0), 1e-9) * 96 + 2
     return np.concatenate([plane[: len(v)], plane[len(v) :]], 1).round(2)

@@ -1,0 +1,53 @@
+"""The report page of an evaluation: the clips, the net and the measures brought together for `utils.page`."""
+
+import torch
+
+from configs.schema import Config
+from dataset.transforms import prepare_sounds
+from evaluation.baselines import arrays
+from evaluation.localization import crosser
+from utils import page
+from utils.config import settings
+from utils.ontology import clip_relevance
+
+
+def write(out, metrics, net, seen, classes, log, maps=None, boxes=None):
+    """Write OUT/report.html: `utils.page.write_report` of what eval.py measured.
+
+    Args:
+        out: Path. metrics: content of metrics.json. net: a `Net`. seen: a `Seen`. classes: an `Ontology`.
+        log: lines of the run's log.jsonl.
+        maps: (N, h, w) location logits, with boxes, N lists of entries; or None for a net without maps.
+
+    Returns:
+        Path of the page.
+    """
+    about = {"ids": seen.ids(), "labels": seen.labels, "name": classes.name}
+    found = {}
+    if "retrieval" in metrics:
+        table, kind = clip_relevance(seen.labels, classes)
+        found = {"vectors": arrays(net.model, seen), "relevance": lambda i, j: table[kind[i], kind[j]]}
+    if maps is not None:
+        found["maps"] = {"logits": maps, "entries": boxes, "cross": crosser(net.model, seen.v, seen.a)}
+    return page.write_report(
+        out, metrics, {"changed": changed(net.config), "log": log}, about, senser(seen, net.config), **found
+    )
+
+
+def senser(seen, config):
+    """A callable (k) -> frame (S, S, 3) uint8, log spectrogram (F, T), sound (samples,) int16, rate of the k-th clip."""
+
+    def sense(k):
+        found, data = seen.pairs[0, seen.places[k]], config.data
+        frame = found["frame"] if data.frames == 1 else found["frame"][data.frames // 2]
+        sound = prepare_sounds(torch.from_numpy(found["sound"])[None], data.sample_rate, config.spectrogram)
+        return frame, sound[0, 0].numpy(), found["sound"], data.sample_rate
+
+    return sense
+
+
+def changed(config):
+    """The settings that differ from the defaults: list of (name, value, default, documentation)."""
+    default = settings(Config())
+    return [(name, value, default[name][0], doc) for name, (value, _, doc) in settings(config).items()
+            if value != default[name][0]]  # fmt: skip
