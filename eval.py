@@ -3,6 +3,7 @@
     python eval.py --checkpoint runs/demo_AVENet/best.pt
     python eval.py --checkpoint runs/demo_L3Net/best.pt --tasks retrieval --baselines cca
     python eval.py --checkpoint runs/demo_VOLNet/best.pt --benchmark vggss --data.root FOLDER
+    python eval.py --compare runs/demo_AVENet runs/demo_VOLNet          # evaluated runs beside each other
 
 The net and its settings come from the checkpoint; any setting can be overridden (`--data.root DIR`).
 """
@@ -20,7 +21,7 @@ from evaluation.baselines import BASELINES, arrays, retrieval_rows
 from evaluation.embeddings import looker, open_benchmark, open_split, see, warn_of_unknown
 from evaluation.localization import crosser, film, judge_benchmark, judge_by_boxes, maps_of
 from evaluation.net import open_net
-from utils import ontology, overlays, report, retrieval
+from utils import compare, ontology, overlays, report, retrieval
 from utils.config import parse
 from utils.errors import UserError, reported
 from utils.files import write_text
@@ -32,6 +33,7 @@ TASKS = ("avc", "retrieval", "localization")
 
 def options(parser):
     parser.add_argument("--checkpoint", metavar="FILE", help="best.pt or last.pt of a run")
+    parser.add_argument("--compare", nargs="+", metavar="RUN", help="runs evaluated already: a table and compare.html")
     parser.add_argument("--split", default="test", help="which split to measure [test]")
     parser.add_argument("--out", metavar="DIR", help="where the results go [eval_SPLIT beside the checkpoint]")
     parser.add_argument("--tasks", nargs="+", choices=TASKS, default=TASKS, help="what to measure [all that applies]")
@@ -49,6 +51,10 @@ def options(parser):
 @torch.no_grad()
 def main(argv=None):
     args, _, changes = parse(argv if argv is not None else sys.argv[1:], __doc__, options)
+    if args.compare:
+        if args.checkpoint:
+            raise UserError("--compare reads runs that were evaluated already: evaluate --checkpoint on its own first")
+        return compare.write_comparison(args.compare, args.out)
     if not args.checkpoint:
         raise UserError("--checkpoint FILE is missing; training writes best.pt into its run directory")
     net = open_net(args.checkpoint, changes)

@@ -35,7 +35,10 @@ def write(out, metrics, net, seen, classes, log, maps=None, boxes=None):
 
 
 def senser(seen, config):
-    """A callable (k) -> frame (S, S, 3) uint8, log spectrogram (F, T), sound (samples,) int16, rate of the k-th clip."""
+    """How the page gets the k-th clip: a callable (k) -> frame (S, S, 3) uint8, log spectrogram (F, T), sound, rate.
+
+    The sound is (samples,) int16, at a rate in Hz: the second that the net heard.
+    """
 
     def sense(k):
         found, data = seen.pairs[0, seen.places[k]], config.data

@@ -47,20 +47,17 @@ def overlaid(logs):
         logs: {name of a run: list of dicts}.
 
     Returns:
-        list of charts, see `chart`; their lines are in the order of the runs, with "run", the number of each.
+        list of charts, see `chart`.
     """
-    out, names = [], list(logs)
+    out, judged = [], any("accuracy" in line for log in logs.values() for line in log)
     quantities = (("loss", math.log(2)), ("accuracy", 0.5), ("auc", 0.5), ("peak_accuracy", None), ("nsdr", 0.0))
     for key, chance in quantities:
         for kind in ("val", "train"):
             lines = [(name, _points(log, kind, key)) for name, log in logs.items()]
             lines = [line for line in lines if line[1]]
             if lines:
-                judged = key != "loss" or any("accuracy" in line for log in logs.values() for line in log)
-                found = chart(f"{'validation' if kind == 'val' else 'training'}: {key}", lines, chance if judged else None)
-                for line in found["lines"]:
-                    line["run"] = names.index(line["name"])
-                out.append(found)
+                title = f"{'validation' if kind == 'val' else 'training'}: {key.replace('_', ' ')}"
+                out.append(chart(title, lines, chance if judged or key != "loss" else None))
                 break
     return out
 
@@ -82,7 +79,8 @@ def chart(title, lines, chance=None):
     low, high = min(min(values), ticks_y[0]), max(max(values), ticks_y[-1])
     y = _scale(low, high, HEIGHT - BOTTOM, TOP)
     return {
-        "title": title, "width": WIDTH, "height": HEIGHT, "left": LEFT, "right": WIDTH - RIGHT, "bottom": HEIGHT - BOTTOM,
+        "title": title, "width": WIDTH, "height": HEIGHT,
+        "left": LEFT, "right": WIDTH - RIGHT, "bottom": HEIGHT - BOTTOM,
         "lines": [
             {"name": name, "last": points[-1][1], "points": " ".join(f"{x(s):.1f},{y(v):.1f}" for s, v in points)}
             for name, points in lines

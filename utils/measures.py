@@ -22,7 +22,7 @@ class Row:
     Attributes:
         section: its key in metrics.json. group: a heading within the section, or "". key: dotted path in metrics.json.
         name: for people. value: float. baseline: float or None; against: what the baseline is.
-        lower: less is better. unit: "share" (0..1), "dB", "nats" or "".
+        lower: less is better. unit: "share" (0..1), "dB", "nats" or "". reference: not the net's own merit.
     """
 
     section: str
@@ -34,6 +34,7 @@ class Row:
     against: str = ""
     lower: bool = False
     unit: str = "share"
+    reference: bool = False
 
     def shown(self, value):
         """A value as people read it: three decimals, ranks one, decibels two."""
@@ -66,35 +67,37 @@ def rows(metrics):
 
 
 def _avc(section, found):
-    chance = {"baseline": 0.5, "against": "chance"}
+    kinds = [
+        ("accuracy", "accuracy", 0.5, False, "share"),
+        ("accuracy_raw", "accuracy, the net's own threshold", 0.5, False, "share"),
+        ("auc", "AUC", 0.5, False, "share"),
+        ("loss", "loss", math.log(2), True, "nats"),
+    ]
     return [
-        Row(section, "", "avc.accuracy", "accuracy", found["accuracy"], **chance),
-        Row(section, "", "avc.accuracy_raw", "accuracy, the net's own threshold", found["accuracy_raw"], **chance),
-        Row(section, "", "avc.auc", "AUC", found["auc"], **chance),
-        Row(section, "", "avc.loss", "loss", found["loss"], math.log(2), "chance", True, "nats"),
+        Row(section, "", f"avc.{key}", name, found[key], chance, "chance", lower, unit)
+        for key, name, chance, lower, unit in kinds
+        if key in found
     ]
 
 
 def _retrieval(section, found):
-    heads = {"ndcg": f"nDCG@{found['k']}", "median_rank": "median rank", "map": "mAP"}
+    heads = {"ndcg": f"nDCG@{found.get('k', '?')}", "median_rank": "median rank", "map": "mAP"}
     out = []
     for direction in DIRECTIONS:
-        measured = found[direction]
+        measured = found.get(direction, {})
         for name in ("ndcg", "recall@1", "recall@5", "recall@10", "map", "median_rank"):
             if name in measured:
                 rank = {"lower": True, "unit": ""} if name == "median_rank" else {}
-                out.append(
-                    Row(
-                        section, NAMES[direction], f"retrieval.{direction}.{name}", heads.get(name, name),
-                        measured[name], measured[f"random_{name}"], "a random ranking", **rank,
-                    )
-                )  # fmt: skip
+                key, random = f"retrieval.{direction}.{name}", measured.get(f"random_{name}")
+                row = (section, NAMES[direction], key, heads.get(name, name), measured[name], random)
+                out.append(Row(*row, "a random ranking", **rank))
     for name, row in found.get("baselines", {}).items():
         for direction in DIRECTIONS:
             if direction in row:
                 key, label = f"retrieval.baselines.{name}.{direction}.ndcg", f"{heads['ndcg']}, {NAMES[direction]}"
-                random = row[direction]["random_ndcg"], "a random ranking"
-                out.append(Row(section, f"beside it: {name}", key, label, row[direction]["ndcg"], *random))
+                random = row[direction].get("random_ndcg")
+                place = (section, f"baseline {name}", key, label)
+                out.append(Row(*place, row[direction]["ndcg"], random, "a random ranking", reference=True))
     return out
 
 
@@ -125,7 +128,7 @@ def _separation(section, found):
         ("swap_consistency", "the source follows its frame", None, "", "share"),
     ]
     return [
-        Row(section, "", f"separation.{key}", name, found[key], baseline, against, unit=unit)
+        Row(section, "", f"separation.{key}", name, found[key], baseline, against, False, unit, "ideal_" in key)
         for key, name, baseline, against, unit in kinds
         if isinstance(found.get(key), (int, float))
     ]
@@ -139,8 +142,7 @@ def _others(section, found, path=""):
             out += _others(section, value, f"{path}{name}.")
         elif isinstance(value, float) and not name.startswith("random_") and math.isfinite(value):
             random, unit = found.get(f"random_{name}"), "share" if 0 <= value <= 1 else ""
-            against = "chance" if random is not None else ""
-            out.append(
-                Row(section, path.strip("."), f"{section}.{path}{name}", name, value, random, against, unit=unit)
-            )
+            row = (section, path.strip("."), f"{section}.{path}{name}", name, value, random)
+            lower = any(word in name for word in ("loss", "error", "rank"))
+            out.append(Row(*row, "chance" if random is not None else "", lower, unit))
     return out

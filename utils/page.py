@@ -27,7 +27,6 @@ HEADLINES = {
     "retrieval.im-aud.ndcg": "frame to sound, nDCG", "localization.ciou@0.5": "cIoU of at least 0.5",
     "retrieval.im-im.ndcg": "frame to frame, nDCG",
 }  # fmt: skip
-PARTS = ("summary", "places", "found", "separation", "atlas", "classes", "training")
 
 
 def write_report(out, metrics, run, clips, sense, vectors=None, relevance=None, maps=None):
@@ -68,9 +67,10 @@ def write_report(out, metrics, run, clips, sense, vectors=None, relevance=None, 
     measured = rows(metrics)
     text = environment().get_template("report.html").render(
         metrics=metrics, run=run, rows=measured, sections=SECTIONS, headlines=_headlines(measured), views=views,
-        lasted=lasted(run["log"]), start=any(name == "model.init_from" for name, *_ in run["changed"]), charts=curves.charts(run["log"]), galleries=found, names=NAMES,
-        directions=DIRECTIONS, marks=page_parts.MARKS, places=places, matrix=matrix, atlas=chart,
-        entries=maps["entries"] if maps else [], classes=_by_class(metrics, clips), pairs=separated(page.parent),
+        start=any(name == "model.init_from" for name, *_ in run["changed"]), lasted=lasted(run["log"]),
+        charts=curves.charts(run["log"]), galleries=found, names=NAMES, directions=DIRECTIONS,
+        marks=page_parts.MARKS, places=places, matrix=matrix, entries=maps["entries"] if maps else [], atlas=chart,
+        classes=_by_class(metrics, clips), pairs=separated(page.parent),
         data=json_block({k: [view["name"], view["frame"], view["sound"]] for k, view in views.items()}),
     )  # fmt: skip
     write_text(page, text)

@@ -44,7 +44,7 @@ def one_of_each(labels, most):
     first = {}
     for place, one in enumerate(labels):
         if one:
-            first.setdefault(tuple(sorted(one))[0], place)
+            first.setdefault(min(one), place)
     found = sorted(first.values()) or list(range(len(labels)))
     return [found[k] for k in spread(len(found), most)]
 
