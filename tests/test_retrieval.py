@@ -351,6 +351,25 @@ def test_the_first_places_alone_give_the_same_ndcg_and_recall(same, count, k):
     assert first == {name: value for name, value in whole.items() if name not in left_out}
 
 
+@pytest.mark.parametrize("same", [False, True])
+def test_single_precision_ranks_as_double_does_also_where_all_embeddings_are_nearly_the_same(same):
+    """Embeddings that share a direction have distances in the last digits of their scalar products."""
+    rng = np.random.default_rng(14)
+    table, kind, v, a = clips(rng, 400, kinds=15)
+    v, a = ((1 + 1e-3 * side).astype(np.float32) for side in (v, v + 0.5 * a))
+    single = retrieve(v, v if same else a, table, kind, same)
+    double = retrieve(*(side.astype(np.float64) for side in (v, v if same else a)), table, kind, same)
+    assert single == pytest.approx(double, abs=1e-6)
+
+
+def test_a_clip_at_distance_0_comes_first():
+    """Rounding may take such a distance below 0."""
+    rng = np.random.default_rng(15)
+    table, kind, v, _ = clips(rng, 3000)
+    v = v.astype(np.float32) / np.linalg.norm(v, axis=1, keepdims=True).astype(np.float32)
+    assert retrieve(v, v, table, kind, whole=False)["recall@1"] == 1
+
+
 def test_memory_is_bounded_by_the_chunks():
     rng = np.random.default_rng(12)
     table, kind, v, a = clips(rng, 5000)

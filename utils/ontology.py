@@ -1,10 +1,11 @@
 """Distances between sound classes in AudioSet's ontology, and the relevance that retrieval is judged by."""
 
 import json
-from collections import deque
 from pathlib import Path
 
 import numpy as np
+from scipy.sparse import csr_array
+from scipy.sparse.csgraph import shortest_path
 
 from utils.errors import UserError
 
@@ -42,16 +43,20 @@ class Ontology:
         """Display name of a class; the id itself where the ontology lacks it."""
         return self.names.get(label, label)
 
-    def steps_from(self, label):
-        """{class: steps of the shortest path} of all that can be reached, breadth first; a class has 0 to itself."""
-        steps, queue = {label: 0}, deque([label])
-        while queue:
-            here = queue.popleft()
-            for there in self._links.get(here, ()):
-                if there not in steps:
-                    steps[there] = steps[here] + 1
-                    queue.append(there)
-        return steps
+    def steps(self, labels):
+        """Steps of the shortest path from each class to each other, in either direction of the links.
+
+        Args:
+            labels: list of L class ids. One that the ontology lacks has a path to itself only.
+
+        Returns:
+            (L, L) float64, inf where there is no path.
+        """
+        place = {name: i for i, name in enumerate({**self.names, **dict.fromkeys(labels)})}
+        links = np.array([(place[a], place[b]) for a in self.names for b in self._links[a]], int).reshape(-1, 2)
+        graph = csr_array((np.ones(len(links)), links.T), (len(place), len(place)))
+        chosen = [place[label] for label in labels]
+        return shortest_path(graph, unweighted=True, indices=chosen)[:, chosen] if labels else np.zeros((0, 0))
 
     def descendants(self, labels):
         """Set of the classes and all below them; a class that the ontology lacks is there alone."""
@@ -73,15 +78,9 @@ class Ontology:
             labels: list of L class ids.
 
         Returns:
-            (L, L) int64, in 0..20.
+            (L, L) int8, in 0..20.
         """
-        place = {label: i for i, label in enumerate(labels)}
-        out = np.zeros((len(labels), len(labels)), np.int64)
-        for label, i in place.items():
-            for other, steps in self.steps_from(label).items():
-                if other in place:
-                    out[i, place[other]] = max(TOP - steps, 0)
-        return out
+        return np.maximum(TOP - self.steps(labels), 0).astype(np.int8)
 
 
 def load(path=""):
@@ -118,19 +117,19 @@ def clip_relevance(clip_labels, ontology):
         ontology: an `Ontology`.
 
     Returns:
-        (table, kind): (U, U) int64 relevance between the U different sets of labels, and (N,) int64, which set each
+        (table, kind): (U, U) int8 relevance between the U different sets of labels, and (N,) int64, which set each
         clip has. The relevance of clips i and j is table[kind[i], kind[j]]. Clips without labels are relevant to none.
     """
     sets = sorted({tuple(sorted(set(labels))) for labels in clip_labels})
     labels = sorted({label for labels in sets for label in labels})
-    of_labels = ontology.relevance(labels)
     place = {label: i for i, label in enumerate(labels)}
     filled = [[place[label] for label in one] for one in sets if one]
     first = len(sets) - len(filled)  # the empty set, if there is one, is sorted before all others
-    flat, starts = [label for one in filled for label in one], np.cumsum([0] + [len(one) for one in filled[:-1]])
-    table = np.zeros((len(sets), len(sets)), np.int64)
-    for i, one in enumerate(filled, first):
-        best = of_labels[one].max(0)  # (L,): from this set to each class
-        table[i, first:] = np.maximum.reduceat(best[flat], starts)  # to each set
+    table = np.zeros((len(sets), len(sets)), np.int8)
+    if filled:
+        flat, starts = [label for one in filled for label in one], np.cumsum([0] + [len(one) for one in filled[:-1]])
+        of_labels = ontology.relevance(labels)
+        to_class = np.maximum.reduceat(of_labels[flat], starts)  # (U, L): from each set to each class
+        table[first:, first:] = np.maximum.reduceat(to_class.T[flat], starts)  # to each set
     position = {one: i for i, one in enumerate(sets)}
     return table, np.array([position[tuple(sorted(set(labels)))] for labels in clip_labels], np.int64)

@@ -53,7 +53,10 @@ def rank(similarity, own=None):
     count = similarity.shape[1]
     shuffled = _shuffled(count)
     own = None if own is None else np.argsort(shuffled)[own]
-    keys = _keys(similarity[:, shuffled].astype(np.float64), np.zeros(similarity.shape, bool), own)
+    similarity = similarity[:, shuffled].astype(np.float64)
+    unlike = similarity.max(1, keepdims=True) - similarity
+    unlike *= _scale(unlike.max(1, keepdims=True), count)
+    keys = _keys(unlike, own)
     keys.sort(1)
     return shuffled[_places(keys[:, own is not None :], count)]
 
@@ -63,34 +66,44 @@ def _shuffled(count):
     return np.random.default_rng(0).permutation(count)
 
 
-def _keys(similarity, relevant, own=None):
+ROOM = 2.0**32  # how far rounding may take a scaled distance of 0 below it: one part of 2^19 of the largest
+
+
+def _scale(largest, count):
+    """By how much to multiply distances up to `largest` for `_keys` of a collection of `count` items.
+
+    A power of two, so that nothing is rounded but what lies below the last bit that is kept.
+    """
+    _, exponent = np.frexp(largest)
+    return np.ldexp(1.0, min(61 - _low_bits(count), 51) - exponent)
+
+
+def _keys(unlike, own=None):
     """Whole numbers that sort as the collection is ranked, and that tell what they were made of.
 
     Numbers are sorted many times faster than places by numbers. From the highest bit down: how unlike the two are, to
-    one part of 2^40 of the row's largest or finer; the place, which breaks ties; relevance.
+    one part of 2^39 of the largest or finer; the place, which breaks ties; a bit that is free.
 
     Args:
-        similarity: (Q, N) float64, overwritten. relevant: (Q, N) bool. own: (Q,) places to be sorted first, or None.
+        unlike: (Q, N) float distances, scaled by `_scale`.
+        own: (Q,) places to be sorted first, or None.
 
     Returns:
         (Q, N) int64; ascending, the most similar is first.
     """
-    count = similarity.shape[1]
-    _, exponent = np.frexp(np.maximum(similarity.max(1), -similarity.min(1)))
-    # By a power of two, so that nothing is rounded but what lies below the last bit that is kept.
-    similarity *= -np.ldexp(1.0, 62 - _low_bits(count) - exponent)[:, None]
-    keys = np.rint(similarity, out=similarity).astype(np.int64)
-    keys <<= _low_bits(count)
+    count = unlike.shape[1]
+    # In a number as large as this the last bits of the float are those of the whole number.
+    keys = np.add(unlike, 2.0**52 + ROOM, dtype=np.float64).view(np.int64)
+    keys <<= _low_bits(count)  # which drops the exponent
     keys |= np.arange(count) << 1
-    keys |= relevant
     if own is not None:
         keys[np.arange(len(own)), own] = np.iinfo(np.int64).min
     return keys
 
 
 def _low_bits(count):
-    """How many bits of a key hold the place and the relevance."""
-    return max(count - 1, 1).bit_length() + 1
+    """How many bits of a key hold the place and the free bit: at least 12, all that the float's exponent takes."""
+    return max((count - 1).bit_length() + 1, 12)
 
 
 def _places(keys, count):
@@ -121,20 +134,19 @@ def retrieve(queries, collection, table, kind, same=False, k=30, gain="exponenti
         With parts also ndcg_of: {name: nDCG of these queries}.
     """
     count = len(queries)
-    items, value, shares = count - same, gains(np.arange(TOP + 1), gain)[table], np.asarray(table) == TOP
+    items, value, shares = count - same, gains(np.arange(TOP + 1), gain), np.asarray(table) == TOP
     chunk = chunk or max(2**20 // max(count, 1), 16)  # what the cache holds, in lots that a product still fills
     top = count if whole else min(max(k, *RECALLS) + same, count)  # places that are put in order
-    best, mean, sharing = _of_kinds(value, shares, kind, same, k)
+    best, mean, sharing = _of_kinds(table, kind, value, same, k)
     shuffled = _shuffled(count)
     place = np.argsort(shuffled)  # where the items of the collection lie from now on
-    collection, kind_at = collection[shuffled].astype(np.float64), kind[shuffled]
-    norms = (collection**2).sum(1)
+    kind_at, (left, right) = kind[shuffled], _for_distances(queries, collection[shuffled])
     ndcgs, firsts, aps = np.zeros(count), np.zeros(count, np.int64), np.zeros(count)
     for start in range(0, count, chunk):
         rows = np.arange(start, min(start + chunk, count))
-        similarity = 2 * queries[rows].astype(np.float64) @ collection.T
-        similarity -= norms  # -d^2 + const
-        keys = _keys(similarity, shares[kind[rows]][:, kind_at], place[rows] if same else None)  # (q, N)
+        keys = _keys(left[rows] @ right.T, place[rows] if same else None)  # (q, N)
+        if whole:
+            keys |= shares[kind[rows]][:, kind_at]
         if not same:
             own = keys[np.arange(len(rows)), place[rows]]
             firsts[rows] = 1 + (keys < own[:, None]).sum(1)
@@ -143,9 +155,9 @@ def retrieve(queries, collection, table, kind, same=False, k=30, gain="exponenti
             keys = keys[:, :top].copy()
         keys.sort(1)
         keys = keys[:, int(same) :]
-        ranked = value[kind[rows][:, None], kind_at[_places(keys[:, :k], count)]]
-        ndcgs[rows] = ndcg(ranked, best[kind[rows]], k)
-        relevant = (keys & 1).astype(bool)
+        levels = table[kind[rows][:, None], kind_at[_places(keys[:, : k if whole else top], count)]]
+        ndcgs[rows] = ndcg(value[levels], best[kind[rows]], k)
+        relevant = (keys & 1).astype(bool) if whole else levels == TOP
         if whole:
             aps[rows], _ = average_precision(relevant)
         if same:
@@ -169,30 +181,40 @@ def retrieve(queries, collection, table, kind, same=False, k=30, gain="exponenti
     return out
 
 
-def _of_kinds(value, shares, kind, same, k):
-    """What a query's kind alone decides.
+def _for_distances(queries, collection):
+    """Matrices whose product holds the squared distances of (Q, D) queries and (N, D) items, scaled for `_keys`.
+
+    |q - c|^2 = -2 q c + |c|^2 + |q|^2 as one product, of (Q, D + 2) and (N, D + 2) floats of the embeddings' own type.
+    From the collection's mean, so that embeddings which are all alike lose no digits.
+    """
+    middle = collection.mean(0, dtype=np.float64) if len(collection) else 0.0
+    q, c = queries - middle, collection - middle
+    qq, cc = (q**2).sum(1, keepdims=True), (c**2).sum(1, keepdims=True)
+    scale = _scale(2 * (qq.max(initial=0) + cc.max(initial=0)), len(c))
+    sides = np.hstack([-2 * q, np.ones_like(qq), qq]) * scale, np.hstack([c, cc, np.ones_like(cc)])
+    return [side.astype(np.result_type(queries, collection)) for side in sides]
+
+
+def _of_kinds(table, kind, value, same, k):
+    """What a query's kind alone decides, of the U kinds that `kind` has.
 
     Args:
-        value: (U, U) gains between kinds. shares: (U, U) bool, whether they share a label. kind: (N,) of the clips.
+        table, kind: of `utils.ontology.clip_relevance`. value: (TOP + 1,) what a clip of each relevance counts.
         same: the query is left out of its collection. k: places that count.
 
     Returns:
         (best, mean, sharing): (U, min(k, items)) the largest gains of the whole collection, descending; (U,) the mean
         gain of the collection; (U,) int64 how many of its clips share a label with the query.
     """
-    counts, items = np.bincount(kind, minlength=len(value)), len(kind) - same
-    own = np.diagonal(value) if same else 0.0
-    mean = (value @ counts - own) / max(items, 1)
-    sharing = shares @ counts - (np.diagonal(shares) if same else 0)
-    # Each kind here has a clip, or lost its only one to the query: no more kinds than this can fill the first places.
-    value, places = np.where(counts > 0, value, -1.0), min(k, items)
-    kinds = np.argpartition(-value, min(places, len(value) - 1), axis=1)[:, : places + 1]
-    kinds = np.take_along_axis(kinds, np.argsort(-np.take_along_axis(value, kinds, 1), 1), 1)  # (U, <= places + 1)
-    left = counts[kinds] - (kinds == np.arange(len(value))[:, None]) if same else counts[kinds]
-    reached = np.cumsum(left, 1)  # this many places are full after each kind
-    full = (reached[:, None, :] <= np.arange(places)[:, None]).sum(2)  # (U, places): kinds before that of this place
-    best = np.take_along_axis(np.take_along_axis(value, kinds, 1), full.clip(max=kinds.shape[1] - 1), 1)
-    return best, mean, sharing
+    kinds, items = len(table), len(kind) - same
+    clips, levels = np.bincount(kind, minlength=kinds), np.empty((kinds, TOP + 1))
+    for u in range(kinds):  # how many clips have each relevance to it
+        levels[u] = np.bincount(table[u], clips, TOP + 1)
+    if same:
+        levels[np.arange(kinds), np.diagonal(table)] -= clips > 0
+    reached = np.cumsum(levels[:, ::-1], 1)  # this many places are full of TOP, of TOP - 1 and above, ...
+    below = sum(reached[:, [n]] <= np.arange(min(k, items)) for n in range(TOP))  # (U, places): levels below TOP
+    return value[TOP - below], levels @ value / max(items, 1), levels[:, TOP].astype(np.int64)
 
 
 def average_precision(relevant):
