@@ -2,12 +2,11 @@
 
 import torch
 
-from configs.schema import Config
 from dataset.transforms import prepare_sounds
 from evaluation.baselines import arrays
 from evaluation.localization import crosser
 from utils import page
-from utils.config import settings
+from utils.config import changed
 from utils.ontology import clip_relevance
 
 
@@ -47,10 +46,3 @@ def senser(seen, config):
         return frame, sound[0, 0].numpy(), found["sound"], data.sample_rate
 
     return sense
-
-
-def changed(config):
-    """The settings that differ from the defaults: list of (name, value, default, documentation)."""
-    default = settings(Config())
-    return [(name, value, default[name][0], doc) for name, (value, _, doc) in settings(config).items()
-            if value != default[name][0]]  # fmt: skip

@@ -8,7 +8,6 @@ import json
 from pathlib import Path
 
 import jinja2
-import markupsafe
 import numpy as np
 
 from utils import curves, page_media, page_parts
@@ -83,17 +82,17 @@ def environment():
         loader=jinja2.FileSystemLoader(TEMPLATES), autoescape=True, undefined=jinja2.StrictUndefined,
         trim_blocks=True, lstrip_blocks=True,
     )  # fmt: skip
-    pages.globals["asset"] = lambda name: markupsafe.Markup((TEMPLATES / name).read_text(encoding="utf-8"))
+    pages.globals["asset"] = lambda name: (TEMPLATES / name).read_text(encoding="utf-8")
     pages.filters |= {"minutes": minutes, "thousands": lambda number: f"{number:,}"}
     return pages
 
 
 def json_block(value):
-    """JSON that can stand in a <script>: no text in it can end the element, or begin another."""
+    """JSON as text that can stand in a <script> as it is: nothing in it can end the element, or begin another."""
     text = json.dumps(value, ensure_ascii=False, separators=(",", ":"))
     for letter in "<>&":
         text = text.replace(letter, f"\\u{ord(letter):04x}")
-    return markupsafe.Markup(text)
+    return text
 
 
 def minutes(seconds):

@@ -62,7 +62,7 @@ def galleries(vectors, labels, relevance):
     sides, queries, out = dict(zip(("im", "aud"), vectors, strict=True)), one_of_each(labels, ROWS), {}
     for direction in DIRECTIONS:
         query, _, target = direction.partition("-")
-        distance = ((sides[query][queries, None] - sides[target][None]) ** 2).sum(-1)
+        distance = np.stack([((sides[target] - sides[query][place]) ** 2).sum(1) for place in queries])
         found = rank(-distance, np.array(queries) if query == target else None)[:, :RESULTS].tolist()
         out[direction] = []
         for place, results in zip(queries, found, strict=True):

@@ -39,7 +39,9 @@ def separated(out):
 
 
 def _folder_of(pair):
-    return next(pair[key] for key in ("folder", "pair", "name", "id") if key in pair)
+    if not isinstance(pair, dict) or "folder" not in pair:
+        raise ValueError("a pair names no folder")
+    return pair["folder"]
 
 
 def _pair(root, name, pair):

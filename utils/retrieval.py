@@ -111,7 +111,9 @@ def _places(keys, count):
     return (keys & ((1 << _low_bits(count)) - 1)) >> 1
 
 
-def retrieve(queries, collection, table, kind, same=False, k=30, gain="exponential", whole=True, chunk=None, parts=None):
+def retrieve(
+    queries, collection, table, kind, same=False, k=30, gain="exponential", whole=True, chunk=None, parts=None
+):
     """Measures of one direction; query i and item i of the collection are of the same clip.
 
     Args:
