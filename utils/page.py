@@ -9,6 +9,7 @@ from pathlib import Path
 
 import jinja2
 import numpy as np
+from threadpoolctl import threadpool_limits
 
 from utils import curves, page_media, page_parts
 from utils.files import write_text
@@ -28,6 +29,8 @@ HEADLINES = {
 }  # fmt: skip
 
 
+# Thousands of small jobs: on busy cores, threads that wait for each other would take ten times as long.
+@threadpool_limits.wrap(limits=1)
 def write_report(out, metrics, run, clips, sense, vectors=None, relevance=None, maps=None):
     """Write OUT/report.html and the media that it shows.
 
