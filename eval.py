@@ -102,7 +102,7 @@ def main(argv=None):
     if log:
         report.training_curves(log, out / "training.png")
     print(report.table(metrics))
-    shown = page.write(out, metrics, net, seen, classes, log, maps, boxes)
+    shown = page.write(out, metrics, net, log, seen, classes, maps, boxes)
     print(f"\nwritten: {out / 'metrics.json'} and pictures; to look at and to listen to: {shown}")
     return metrics
 

@@ -10,27 +10,28 @@ from utils.config import changed
 from utils.ontology import clip_relevance
 
 
-def write(out, metrics, net, seen, classes, log, maps=None, boxes=None):
+def write(out, metrics, net, log, seen=None, classes=None, maps=None, boxes=None):
     """Write OUT/report.html: `utils.page.write_report` of what eval.py measured.
 
     Args:
-        out: Path. metrics: content of metrics.json. net: a `Net`. seen: a `Seen`. classes: an `Ontology`.
-        log: lines of the run's log.jsonl.
+        out: Path. metrics: content of metrics.json. net: a `Net`. log: lines of the run's log.jsonl.
+        seen: a `Seen`, with classes, an `Ontology`; or None for a net that embeds no clips.
         maps: (N, h, w) location logits, with boxes, N lists of entries; or None for a net without maps.
 
     Returns:
         Path of the page.
     """
-    about = {"ids": seen.ids(), "labels": seen.labels, "name": classes.name}
-    found = {}
+    run = {"changed": changed(net.config), "log": log}
+    if seen is None:
+        return page.write_report(out, metrics, run)
+    found = {"clips": {"ids": seen.ids(), "labels": seen.labels, "name": classes.name}}
+    found["sense"] = senser(seen, net.config)
     if "retrieval" in metrics:
         table, kind = clip_relevance(seen.labels, classes)
-        found = {"vectors": arrays(net.model, seen), "relevance": lambda i, j: table[kind[i], kind[j]]}
+        found |= {"vectors": arrays(net.model, seen), "relevance": lambda i, j: table[kind[i], kind[j]]}
     if maps is not None:
         found["maps"] = {"logits": maps, "entries": boxes, "cross": crosser(net.model, seen.v, seen.a)}
-    return page.write_report(
-        out, metrics, {"changed": changed(net.config), "log": log}, about, senser(seen, net.config), **found
-    )
+    return page.write_report(out, metrics, run, **found)
 
 
 def senser(seen, config):

@@ -144,6 +144,21 @@ def test_a_net_without_maps_vectors_or_log_still_gets_its_page(tmp_path):
     assert list((tmp_path / "report").iterdir()) == []
 
 
+def test_a_net_that_embeds_no_clips_shows_what_it_took_apart(tmp_path):
+    samples.separation(tmp_path / "separation")
+    (tmp_path / "metrics.json").write_text("{}")
+    found = {"sdr": 5.25, "sdr_mixture": 0.5, "nsdr": 4.75, "nsdr_ideal_binary": 9.5, "pairs": 2, "skipped": 0}
+    base = {"model": "PixelPlayer", "split": "test", "clips": 8, "skipped": 0, "data": "data/demo"}
+    written = page.write_report(tmp_path, base | {"separation": found}, {"changed": [], "log": []})
+    parsed = Parsed(written.read_text(encoding="utf-8"))
+    assert "5.25" in parsed.cells["separation.sdr"] and "0.50" in parsed.cells["separation.sdr"]
+    assert "NSDR 4.50" in parsed.text and "2 mixtures of two" in parsed.text
+    heard = [unquote(attrs["src"]) for tag, attrs in parsed.tags if tag == "audio" and attrs.get("src")]
+    wanted = {f"separation/a#?%20/{name}.wav" for name in ("mixture", "pred_1", "pred_2", "true_1", "true_2")}
+    assert wanted <= set(heard) and all((tmp_path / path).is_file() for path in heard)
+    assert samples.HOSTILE in parsed.text and not any("onerror" in attrs for _, attrs in parsed.tags)
+
+
 def test_a_new_page_takes_the_old_ones_media_away_and_nothing_else(tmp_path):
     samples.write(tmp_path)
     before = {path.name for path in (tmp_path / "report").iterdir()}

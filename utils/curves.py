@@ -31,7 +31,7 @@ def charts(log):
     Returns:
         list of charts that have something to show, see `chart`.
     """
-    out, judged = [], any("accuracy" in line for line in log)
+    out, judged = [], any("auc" in line for line in log)
     for title, wanted, chance in CHARTS:
         lines = [(name, _points(log, kind, key)) for kind, key, name in wanted]
         lines = [line for line in lines if line[1]]
@@ -49,7 +49,7 @@ def overlaid(logs):
     Returns:
         list of charts, see `chart`.
     """
-    out, judged = [], any("accuracy" in line for log in logs.values() for line in log)
+    out, judged = [], any("auc" in line for log in logs.values() for line in log)
     quantities = (("loss", math.log(2)), ("accuracy", 0.5), ("auc", 0.5), ("peak_accuracy", None), ("nsdr", 0.0))
     for key, chance in quantities:
         for kind in ("val", "train"):

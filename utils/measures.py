@@ -118,17 +118,21 @@ def _localization(section, found):
 
 
 def _separation(section, found):
+    mixture, share = "the mixture itself", "share"
     kinds = [
-        ("sdr", "SDR", found.get("sdr_mixture"), "the mixture itself", "dB"),
-        ("sir", "SIR", None, "", "dB"),
+        ("sdr", "SDR", found.get("sdr_mixture"), mixture, "dB"),
+        ("sir", "SIR", found.get("sir_mixture"), mixture, "dB"),
         ("sar", "SAR", None, "", "dB"),
-        ("nsdr", "NSDR, the gain over the mixture", 0.0, "the mixture itself", "dB"),
-        ("nsdr_ideal_binary", "NSDR of ideal binary masks, the most to be had", 0.0, "the mixture itself", "dB"),
-        ("nsdr_share_of_ideal", "share of what ideal masks gain", 0.0, "the mixture itself", "share"),
-        ("swap_consistency", "the source follows its frame", None, "", "share"),
+        ("nsdr", "NSDR, the gain over the mixture", 0.0, mixture, "dB"),
+        ("nsdr_median", "NSDR, median", 0.0, mixture, "dB"),
+        ("nsdr_ideal_binary", "NSDR of ideal binary masks", 0.0, mixture, "dB"),
+        ("nsdr_ideal_ratio", "NSDR of ideal ratio masks", 0.0, mixture, "dB"),
+        ("nsdr_share_of_ideal", "share of what ideal binary masks gain", 0.0, mixture, share),
+        ("sir_above_mixture", "pairs with a higher SIR than their mixture", None, "", share),
+        ("swap_consistency", "pairs that are worse with frames swapped", 0.5, "chance", share),
     ]
     return [
-        Row(section, "", f"separation.{key}", name, found[key], baseline, against, False, unit, "ideal_" in key)
+        Row(section, "", f"separation.{key}", name, found[key], baseline, against, False, unit, "ideal_" in key[:11])
         for key, name, baseline, against, unit in kinds
         if isinstance(found.get(key), (int, float))
     ]

@@ -20,18 +20,21 @@ from utils.retrieval import DIRECTIONS
 
 TEMPLATES = Path(__file__).parent / "templates"
 MEDIA = "report"  # folder of the media beside report.html
+NONE = {"ids": (), "labels": (), "name": str}  # clips of a net that embeds none
 # The figures of the first screen: those of these that were measured, four at most.
 HEADLINES = {
     "localization.peak_accuracy": "finds what sounds", "separation.nsdr": "gain over the mixture, dB",
     "avc.accuracy": "tells pairs from mismatches", "retrieval.aud-im.ndcg": "sound to frame, nDCG",
     "retrieval.im-aud.ndcg": "frame to sound, nDCG", "localization.ciou@0.5": "cIoU of at least 0.5",
-    "retrieval.im-im.ndcg": "frame to frame, nDCG",
+    "retrieval.im-im.ndcg": "frame to frame, nDCG", "separation.sir": "SIR, dB",
+    "separation.nsdr_share_of_ideal": "of what ideal masks gain",
+    "separation.swap_consistency": "worse with frames swapped",
 }  # fmt: skip
 
 
 # Thousands of small jobs: on busy cores, threads that wait for each other would take ten times as long.
 @threadpool_limits.wrap(limits=1)
-def write_report(out, metrics, run, clips, sense, vectors=None, relevance=None, maps=None):
+def write_report(out, metrics, run, clips=NONE, sense=None, vectors=None, relevance=None, maps=None):
     """Write OUT/report.html and the media that it shows.
 
     An earlier page is taken away first and the new one written last: a kill leaves none, never one beside the media of
@@ -41,7 +44,7 @@ def write_report(out, metrics, run, clips, sense, vectors=None, relevance=None, 
         out: Path of the evaluation's folder.
         metrics: content of metrics.json.
         run: {"changed": list of (name of a setting, value, default, documentation), "log": lines of log.jsonl}.
-        clips: {"ids": N of str, "labels": N lists of mids, "name": callable (mid) -> display name}.
+        clips: {"ids": N of str, "labels": N lists of mids, "name": callable (mid) -> display name}; with them
         sense: callable (k) -> frame (S, S, 3) uint8, log spectrogram (F, T), sound (samples,) int16, its rate in Hz.
         vectors: (v, a), (N, D) float32 each, what retrieval compares; with relevance, a callable (i, j) -> 0..20.
         maps: {"logits": (N, h, w), "entries": N lists of boxes, "cross": callable (K places) -> (K, K, h, w) logits}.

@@ -1,4 +1,9 @@
-"""The separated sounds of an evaluation, as OUT/separation holds them, for the report page."""
+"""The separated sounds of an evaluation, as OUT/separation holds them, for the report page.
+
+pairs.json                                          [{"folder", "classes": [name, name], FIGURE: number, ...}, ...]
+FOLDER/{mixture,pred_1,pred_2,true_1,true_2}.wav
+FOLDER/NAME.png, NAME_1.png, NAME_2.png             any pictures, of the mixture, of the first source, of the second
+"""
 
 import json
 import math
@@ -9,7 +14,6 @@ from urllib.parse import quote
 from utils.errors import UserError
 
 MOST = 12  # pairs on the page
-SOUNDS = ("mixture.wav", "pred_1.wav", "pred_2.wav", "true_1.wav", "true_2.wav")
 
 
 def separated(out):
@@ -49,7 +53,7 @@ def _pair(root, name, pair):
     if not folder.resolve().is_relative_to(root.resolve()):
         raise ValueError(f"{name!r} leads out of its folder")
     files = sorted(path.name for path in folder.iterdir()) if folder.is_dir() else []
-    classes = pair.get("classes") or pair.get("names") or pair.get("labels") or ["first", "second"]
+    classes = pair["classes"]
     classes = [", ".join(one) if isinstance(one, list) else str(one) for one in classes]
 
     def link(file):
@@ -67,7 +71,7 @@ def _pair(root, name, pair):
         for k, one in enumerate(classes[:2], 1)
     ]
     figures = [
-        (key.replace("_", " "), value)
+        (key.upper() if len(key) < 5 else key.replace("_", " "), value)
         for key, value in pair.items()
         if isinstance(value, float) and math.isfinite(value)
     ]
