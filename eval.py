@@ -52,8 +52,10 @@ def options(parser):
 def main(argv=None):
     args, _, changes = parse(argv if argv is not None else sys.argv[1:], __doc__, options)
     if args.compare:
-        if args.checkpoint:
-            raise UserError("--compare reads runs that were evaluated already: evaluate --checkpoint on its own first")
+        if args.checkpoint or changes:
+            raise UserError(
+                "--compare reads runs that were evaluated already: it takes neither --checkpoint nor settings"
+            )
         return compare.write_comparison(args.compare, args.out)
     if not args.checkpoint:
         raise UserError("--checkpoint FILE is missing; training writes best.pt into its run directory")

@@ -120,6 +120,7 @@ def test_mistakes_get_one_sentence(two, tmp_path):
         ("[]", [two[0], tmp_path / "broken"], "broken"),
         ('{"model": "x", "data": "y", "split": "z", "clips": 3}', [two[0], tmp_path / "broken"], "measures nothing"),
         (None, [*two, "--checkpoint", "best.pt"], "--checkpoint"),
+        (None, [*two, "--data.root", "elsewhere"], "settings"),
         (None, [*two, "--out", tmp_path / "file" / "below"], "--out"),
     ):
         (tmp_path / "broken" / "metrics.json").write_text(content or "")

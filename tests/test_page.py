@@ -175,7 +175,7 @@ def test_a_page_that_breaks_off_leaves_none(tmp_path, monkeypatch):
         raise OSError("disk full")
 
     monkeypatch.setattr(page_media, "write_frame", full)
-    with pytest.raises(OSError, match="disk full"):
+    with pytest.raises(UserError, match=r"report\.html.*disk full"):
         samples.write(tmp_path)
     assert not written.exists()
 

@@ -12,6 +12,7 @@ import numpy as np
 from threadpoolctl import threadpool_limits
 
 from utils import curves, page_media, page_parts
+from utils.errors import UserError
 from utils.files import write_text
 from utils.localization import upsample
 from utils.measures import NAMES, SECTIONS, rows
@@ -51,8 +52,21 @@ def write_report(out, metrics, run, clips=NONE, sense=None, vectors=None, releva
 
     Returns:
         Path of the page.
+
+    Raises:
+        UserError: it can't be written.
     """
     page = Path(out) / "report.html"
+    try:
+        return _write(page, metrics, run, clips, sense, vectors, relevance, maps)
+    except OSError as error:
+        reason = error.strerror or error
+        raise UserError(
+            f"the page {page} can't be written ({reason}): free some space, or name another --out"
+        ) from None
+
+
+def _write(page, metrics, run, clips, sense, vectors, relevance, maps):
     page.unlink(missing_ok=True)
     folder = page_media.fresh(page.parent / MEDIA)
     found = page_parts.galleries(vectors, clips["labels"], relevance) if vectors is not None and relevance else {}
