@@ -19,6 +19,7 @@ import numpy as np
 import soundfile
 from scipy.signal import resample_poly
 
+from dataset.remote import is_url, place, read_bytes
 from utils.errors import UserError
 
 SECOND = 1.0  # length of the sound that belongs to a frame (OtS sec. 3)
@@ -74,13 +75,13 @@ class Clips:
 
     def _read_tables(self, root, split):
         """Find the split's folder and read its boxes.json; returns what its vid2genre.json holds."""
-        self.folder, self.skipped = Path(root) / split, {}
-        if not Path(root).is_dir():
+        self.folder, self.skipped = place(root) / split, {}
+        if not is_url(root) and not Path(root).is_dir():
             raise UserError(
                 f"there is no dataset folder {root}: make the demo's with `python data/make_demo_data.py`, or point "
                 "--data.root at a folder with train/, val/ and test/ (README, section Data)"
             )
-        if not self.folder.is_dir():
+        if not is_url(root) and not self.folder.is_dir():
             raise UserError(f"dataset {root} has no split {split!r}: {self.folder} is missing")
         boxes = self.folder / "boxes.json"
         form = 'id: [{"time": seconds, "box": [x0, y0, x1, y1], "label": mid, "sounding": true or false}, ...]'
@@ -385,11 +386,11 @@ def is_cut_short(path):
 def load_json(path, form):
     """Load any JSON, or say what is wrong with the file, which must hold `form`."""
     try:
-        return json.loads(path.read_text(encoding="utf-8"))
+        return json.loads(read_bytes(path).decode("utf-8"))
     except FileNotFoundError:
         raise UserError(f"{path} is missing: it must hold {form}") from None
     except OSError as error:
-        raise UserError(f"{path} can't be read ({error.strerror}): it must hold {form}") from None
+        raise UserError(f"{path} can't be read ({error.strerror or error}): it must hold {form}") from None
     except (ValueError, RecursionError) as error:
         raise UserError(f"{path} is not valid JSON ({error}): it must hold {form}") from None
 

@@ -10,6 +10,8 @@ import math
 import multiprocessing
 import signal
 from collections import Counter
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import nullcontext
 
 import numpy as np
 import torch
@@ -78,9 +80,12 @@ class Pairs(Dataset):
             visits.setdefault(index, []).append(epoch)
             rows[epoch] = rows.get(epoch, 0) + 1
         batches = {epoch: Batch(self.layout(count), ring) for epoch, count in rows.items()}
-        for index, epochs in visits.items():
-            for epoch, found in zip(epochs, self._visit(index, epochs), strict=True):
-                batches[epoch].add(found)
+        at_once = getattr(self.clips, "reads_at_once", 1)
+        with ThreadPoolExecutor(at_once) if at_once > 1 else nullcontext() as pool:
+            visited = (pool.map if pool else map)(self._visit, visits, visits.values())
+            for epochs, found in zip(visits.values(), visited, strict=True):
+                for epoch, sample_found in zip(epochs, found, strict=True):
+                    batches[epoch].add(sample_found)
         return [batch.finished() for batch in batches.values()]
 
     def layout(self, count):

@@ -25,6 +25,7 @@ import simplejpeg
 from av import VideoFrame
 
 from dataset.clips import CLOCK, SECOND, ClipError, Clips, OpenSound, load_json
+from dataset.remote import AT_ONCE, RemoteBytes, is_url, place, read_bytes
 from utils.errors import UserError
 
 VERSION = 1  # of the form; a change counts it up
@@ -56,20 +57,21 @@ def open_split(data, split):
 
 
 def is_shards(root):
-    """Whether a folder holds shards, finished or not."""
-    return any((Path(root) / name).exists() for name in (ABOUT, UNFINISHED))
+    """Whether a folder holds shards, finished or not; what a URL leads to is always taken for shards."""
+    return is_url(root) or any((Path(root) / name).exists() for name in (ABOUT, UNFINISHED))
 
 
 class Shards(Clips):
     """The clips of one split of shards: used as `Clips` is.
 
     Args:
-        root: folder that data/build_shards.py made.
+        root: folder that data/build_shards.py made, or the URL of a copy.
         split: "train", "val" or "test".
         on_error: "stop" raises if shards were made without one of the clips; "skip" lists those in `skipped`.
 
     Attributes:
-        ids, labels, boxes, skipped: as of `Clips`. settings: of data/build_shards.py, dict.
+        ids, labels, boxes, skipped: as of `Clips`. settings: of data/build_shards.py, dict. reads_at_once: how many
+        clips it pays to read at the same time.
 
     Raises:
         UserError: no shards, unfinished ones, another version, or a shard that is missing or not of its size.
@@ -80,7 +82,8 @@ class Shards(Clips):
         about = read_about(root)
         genres = self._read_tables(root, split)
         self.settings, self._shards = about["settings"], about["splits"].get(split, [])
-        for shard in self._shards:
+        self.reads_at_once = AT_ONCE if is_url(root) else 1
+        for shard in () if is_url(root) else self._shards:  # a request for each would take long
             for path, size in files(self.folder, shard):
                 if not path.is_file() or path.stat().st_size != size:
                     raise UserError(f"{path} is missing or not of its {size} bytes: {AGAIN}")
@@ -119,18 +122,22 @@ class Shards(Clips):
         """Open one clip: `with clips.open(i) as clip: clip.frame(t, 256); clip.sound(t, 48000)`."""
         clip, (shard, row) = self.ids[index], self._places[index].tolist()
         try:
-            mapped = self._mapped(shard)
+            yield _OpenClip(clip, self._mapped(shard), row, self.settings["rate"])
+        except ClipError:
+            raise
         except UserError as error:
             raise ClipError(clip, str(error)) from error  # as a clip's own errors reach the training process
-        yield _OpenClip(clip, mapped, row, self.settings["rate"])
 
 
 class _Mapped:
-    """A shard as a memory map, and its index."""
+    """A shard's bytes, as a memory map or by URL, and its index."""
 
     def __init__(self, folder, shard):
         (self.path, _), (index, _) = files(folder, shard)
         self.clips, self.frames = read_index(index, shard["index_sha256"])
+        if is_url(self.path):
+            self.bytes = RemoteBytes(self.path)
+            return
         try:
             with open(self.path, "rb") as file:
                 self.bytes = memoryview(mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ))
@@ -181,7 +188,8 @@ class _OpenClip(OpenSound):
         raise self._error(self.audio_file, f"keeps too few frames a second for {count} in a row")
 
     def _as_it_is(self, start, count):
-        return np.frombuffer(self._bytes, "<i2", count, self._sound + 2 * start)
+        begin = self._sound + 2 * start
+        return np.frombuffer(self._bytes[begin : begin + 2 * count], "<i2")
 
     def _read(self, start, count):
         """Samples as (count,) float32 in -1..1; zeros outside the clip."""
@@ -206,8 +214,8 @@ def read_about(root, name=ABOUT):
     Raises:
         UserError: the shards are unfinished, of another version, or the file is damaged.
     """
-    path = Path(root) / name
-    if name == ABOUT and (Path(root) / UNFINISHED).exists():
+    path = place(root) / name
+    if name == ABOUT and (place(root) / UNFINISHED).exists():
         raise UserError(f"the shards {root} are unfinished: repeat `python data/build_shards.py SRC {root}`")
     about = load_json(path, "what data/build_shards.py wrote")
     if not isinstance(about, dict) or about.get("version") != VERSION:
@@ -237,9 +245,9 @@ def read_index(path, sha256):
         UserError: it is missing or not what was written.
     """
     try:
-        content = path.read_bytes()
+        content = read_bytes(path)
     except OSError as error:
-        raise UserError(f"{path} can't be read ({error.strerror}): {AGAIN}") from None
+        raise UserError(f"{path} can't be read ({error.strerror or error}): {AGAIN}") from None
     if hashlib.sha256(content).hexdigest() != sha256:
         raise UserError(f"{path} is damaged (its sha256 is another): {AGAIN}")
     clips, frames = np.frombuffer(content, "<i8", 2).tolist()

@@ -14,7 +14,7 @@ ROOT = Path(__file__).parent.parent
 ROOMS = ("configs", "data", "dataset", "evaluation", "models", "utils")
 STANDARD = sys.stdlib_module_names
 PACKAGES = {  # names on PyPI
-    "PIL": "pillow", "sklearn": "scikit-learn", "cv2": "opencv-contrib-python-headless",
+    "PIL": "pillow", "sklearn": "scikit-learn", "cv2": "opencv-contrib-python-headless", "upath": "universal-pathlib",
     "yt_dlp": "yt-dlp", "imageio_ffmpeg": "imageio-ffmpeg",
 }  # fmt: skip
 
@@ -93,7 +93,8 @@ def test_models_import_torch_and_the_users_error_only(path):
 
 @each("dataset")
 def test_dataset_imports_arrays_and_decoders_only(path):
-    allowed = ["numpy", "torch", "scipy", "av", "soundfile", "PIL", "cv2", "simplejpeg", "dataset", "utils.errors"]
+    allowed = ["numpy", "torch", "scipy", "av", "soundfile", "PIL", "cv2", "simplejpeg"]
+    allowed += ["fsspec", "upath", "dataset", "utils.errors"]
     assert outside(path, allowed) == set()
 
 
