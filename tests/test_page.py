@@ -235,7 +235,9 @@ def test_places_are_ordered_by_how_clearly_the_sound_was_found():
         assert all(one["hit"] == (one["margin"] > 0) for one in part)
     best, worst = located["parts"]["Best"], located["parts"]["Worst"]
     assert all(one["hit"] for one in best) and not any(one["hit"] for one in worst)
-    assert min(one["margin"] for one in best) > max(one["margin"] for one in worst)
+    margins = [one["margin"] for one in best]
+    assert margins == sorted(margins, reverse=True) and len(set(margins)) > 1
+    assert min(margins) > max(one["margin"] for one in worst)
     assert all(one["place"] % 3 == 0 for one in located["parts"]["With a silent object"])
     unjudged = page_parts.located(found["logits"], [[] for _ in found["entries"]])
     assert not unjudged["judged"] and {one["hit"] for one in unjudged["parts"]["Best"]} == {None}
