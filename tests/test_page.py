@@ -16,6 +16,7 @@ from utils.curves import MOST, chart, charts, nice
 from utils.errors import UserError
 from utils.measures import rows
 from utils.page_separation import separated
+from utils.retrieval import four_directions
 
 
 class Parsed(HTMLParser):
@@ -266,10 +267,14 @@ def test_confusion_counts_pairs_within_their_groups():
     assert np.isnan(found[2]).all() and np.isnan(found[:, 2]).all()
 
 
-def test_ndcg_of_classes_averages_to_the_whole():
-    found = samples.metrics()["retrieval"]
-    for direction in ("im-im", "aud-im"):
-        assert np.mean(list(found[direction]["ndcg_of"].values())) == pytest.approx(found[direction]["ndcg"])
+def test_ndcg_of_classes_is_that_of_their_own_queries():
+    """A sound that is nearest to its class's frames, one that is farthest from them, and their classes' means."""
+    v = np.eye(4)[[0, 1, 2, 3]]
+    a = np.eye(4)[[0, 2, 1, 3]]  # the middle two are each other's
+    found = four_directions(v, a, [["/m/a"], ["/m/c"], ["/m/b"], ["/m/d"]], samples.CLASSES, k=1, gain="linear")
+    of = found["im-aud"]["ndcg_of"]
+    assert of["/m/a"] == of["/m/d"] == 1 and of["/m/b"] == of["/m/c"] == pytest.approx(18 / 20)
+    assert found["im-aud"]["ndcg"] == pytest.approx(np.mean(list(of.values())))
 
 
 # ------------------------------------------------------------------------------------------------------- curves
