@@ -305,7 +305,7 @@ def test_a_part_that_the_page_does_not_know_is_shown_beside_its_random_neighbour
     assert [(row.key, row.value, row.baseline) for row in found] == [("probe.audio.map", 0.7, 0.1)]
 
 
-@pytest.mark.parametrize("content", ["{not json", '["a"]', '[{"folder": "../.."}]', "[{}]"])
+@pytest.mark.parametrize("content", ["{not json", '["a"]', '[{"folder": "../..", "classes": ["a", "b"]}]', "[{}]"])
 def test_separation_of_another_form_is_named(content, tmp_path):
     (tmp_path / "separation").mkdir()
     (tmp_path / "separation" / "pairs.json").write_text(content)
