@@ -102,7 +102,8 @@ def separation(folder):
             with wave.open(str(folder / name / f"{sound}.wav"), "wb") as file:
                 file.setparams((1, 2, RATE, 0, "NONE", ""))
                 file.writeframes(sense(2)[2].tobytes())
-        for picture in ("spectrogram.jpg", "mask_1.jpg", "frame_2.jpg"):
+        for picture in ("spectrogram.jpg", "mask_1.jpg", "frame_2.jpg", "frame_energy_2.png"):
             Image.fromarray(frame).save(folder / name / picture)
         pairs.append({"folder": name, "classes": [HOSTILE, "Cello"], "nsdr": 4.5})
+    pairs.append({"classes": ["without", "sounds"], "nsdr": 1.5})
     (folder / "pairs.json").write_text(json.dumps(pairs))

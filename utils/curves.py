@@ -18,7 +18,15 @@ CHARTS = (
         ),
         0.5,
     ),
-    ("gain over the mixture, dB", (("val", "nsdr", "validation"),), 0.0),
+    (
+        "gain over the mixture, dB",
+        (
+            ("val", "gain", "validation"),
+            ("val", "gain_ideal", "ideal binary masks"),
+            ("val", "gain_swapped", "frames swapped"),
+        ),
+        None,
+    ),
 )
 
 
@@ -50,7 +58,7 @@ def overlaid(logs):
         list of charts, see `chart`.
     """
     out, judged = [], any("auc" in line for log in logs.values() for line in log)
-    quantities = (("loss", math.log(2)), ("accuracy", 0.5), ("auc", 0.5), ("peak_accuracy", None), ("nsdr", 0.0))
+    quantities = (("loss", math.log(2)), ("accuracy", 0.5), ("auc", 0.5), ("peak_accuracy", None), ("gain", None))
     for key, chance in quantities:
         for kind in ("val", "train"):
             lines = [(name, _points(log, kind, key)) for name, log in logs.items()]
