@@ -1,8 +1,9 @@
-"""Measure a checkpoint on a split: correspondence, retrieval in four directions, localisation; numbers and pictures.
+"""Measure a checkpoint on a split: correspondence, retrieval, localisation, separation; numbers and pictures.
 
     python eval.py --checkpoint runs/demo_AVENet/best.pt
     python eval.py --checkpoint runs/demo_L3Net/best.pt --tasks retrieval --baselines cca
     python eval.py --checkpoint runs/demo_VOLNet/best.pt --benchmark vggss --data.root FOLDER
+    python eval.py --checkpoint runs/demo_PixelPlayer/best.pt
     python eval.py --compare runs/demo_AVENet runs/demo_VOLNet          # evaluated runs beside each other
 
 The net and its settings come from the checkpoint; any setting can be overridden (`--data.root DIR`).
@@ -21,6 +22,7 @@ from evaluation.baselines import BASELINES, arrays, retrieval_rows
 from evaluation.embeddings import looker, open_benchmark, open_split, see, warn_of_unknown
 from evaluation.localization import crosser, film, judge_benchmark, judge_by_boxes, maps_of
 from evaluation.net import open_net
+from evaluation.separation import separate_split
 from utils import compare, ontology, overlays, report, retrieval
 from utils.config import parse
 from utils.errors import UserError, reported
@@ -28,7 +30,8 @@ from utils.files import write_text
 from utils.log import read_log
 from utils.memory import keep_freed_memory
 
-TASKS = ("avc", "retrieval", "localization")
+TASKS = ("avc", "retrieval", "localization", "separation")
+PAIRS = 12  # separated mixtures whose sounds and pictures are written
 
 
 def options(parser):
@@ -67,6 +70,12 @@ def main(argv=None):
     if args.benchmark and not localizes:
         raise UserError(f"--benchmark {split} measures localisation, and {config.model.name} has no map of places")
     classes = ontology.load(config.eval.ontology)
+    if hasattr(model, "mask_logits"):  # it parts sounds, and does nothing else
+        if "separation" not in args.tasks:
+            raise UserError(f"{config.model.name} is measured by separation alone: leave out --tasks")
+        out = out_folder(args.out or Path(args.checkpoint).parent / f"eval_{split}")
+        measured, clips, skipped = separate_split(net, split, classes, out, PAIRS)
+        return finish(out, net, split, clips, skipped, {"separation": measured})
     source = open_benchmark(config, split) if args.benchmark else open_split(config, split)
     out = out_folder(args.out or Path(args.checkpoint).parent / f"eval_{split}")
 
@@ -74,8 +83,7 @@ def main(argv=None):
     seen = see(model, config, *source)
     warn_of_unknown(seen.labels, classes)
     look = looker(seen, config, classes)
-    metrics = {"model": config.model.name, "split": split, "clips": len(seen.places), "skipped": len(seen.skipped)}
-    metrics |= {"checkpoint": net.path, "step": net.content["step"], "data": str(config.data.root)}
+    metrics = {}
     if "avc" in args.tasks and not args.benchmark:
         metrics |= correspondence.judge(net, seen)
     if "retrieval" in args.tasks and not args.benchmark:
@@ -98,13 +106,26 @@ def main(argv=None):
                 film(out / "video" / f"{seen.ids()[k]}.mp4", seen.clips, seen.places[k], model, config)
         cross = crosser(model, seen.v, seen.a)
         overlays.localization_figures(maps, boxes, seen.ids(), look, cross, out, args.pictures)
+    looked_at = {"seen": seen, "classes": classes, "maps": maps, "boxes": boxes}
+    return finish(out, net, split, len(seen.places), seen.skipped, metrics, **looked_at)
 
-    write_text(out / "metrics.json", json.dumps(metrics | {"skipped_clips": seen.skipped}, indent=2) + "\n")
-    log = read_log(Path(args.checkpoint).parent)
+
+def finish(out, net, split, clips, skipped, metrics, **looked_at):
+    """Write metrics.json, the curves of the run and the page, print the table; returns all that metrics.json holds.
+
+    Args:
+        out: Path. net: the `Net`. split: its name. clips: how many were measured. skipped: {id: reason} of the others.
+        metrics: {task: its measures}. looked_at: what the page shows beside, see `evaluation.page.write`.
+    """
+    about = {"model": net.config.model.name, "split": split, "clips": clips, "skipped": len(skipped)}
+    about |= {"checkpoint": net.path, "step": net.content["step"], "data": str(net.config.data.root)}
+    metrics = about | metrics
+    write_text(out / "metrics.json", json.dumps(metrics | {"skipped_clips": skipped}, indent=2) + "\n")
+    log = read_log(Path(net.path).parent)
     if log:
         report.training_curves(log, out / "training.png")
     print(report.table(metrics))
-    shown = page.write(out, metrics, net, log, seen, classes, maps, boxes)
+    shown = page.write(out, metrics, net, log, **looked_at)
     print(f"\nwritten: {out / 'metrics.json'} and pictures; to look at and to listen to: {shown}")
     return metrics
 

@@ -1,8 +1,9 @@
 """Every setting, with its type, unit, default and source.
 
-The defaults are those of *Objects that Sound* (OtS, arXiv 1712.06651) wherever the paper states one. A config file
-builds one `Config`; a variant changes fields with `dataclasses.replace`; the command line overrides any field by its
-dotted name (`--train.lr 1e-4`). Standard library only.
+The defaults are those of *Objects that Sound* (OtS, arXiv 1712.06651) wherever the paper states one, and of *The Sound
+of Pixels* (SoP, arXiv 1804.03160) for what belongs to its net alone. A config file builds one `Config`; a variant
+changes fields with `dataclasses.replace`; the command line overrides any field by its dotted name (`--train.lr 1e-4`).
+Standard library only.
 """
 
 from dataclasses import dataclass, field
@@ -96,6 +97,37 @@ class Model:
     dim: int = setting(128, "dimensions of the embedding (OtS sec. 3.1)")
     dropout: float = setting(0.0, "share of the pooled features dropped in training; the paper uses none")
     init_from: str = setting("", "checkpoint whose weights are taken where names and shapes match")
+    maps: int = setting(32, "PixelPlayer: maps of the sound net, and features of a pixel, K (SoP: 32)")
+    sound_width: int = setting(64, "PixelPlayer: maps after the sound net's first level; 64 is the paper's code's")
+    levels: int = setting(7, "PixelPlayer: times that the sound net halves rows and columns (SoP: 7)")
+    imagenet: str = setting(
+        "", "PixelPlayer: ImageNet's weights for the frame net: imagenet (downloaded, 45 MB) or a file; empty: from "
+        "scratch",
+    )  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Mix:
+    """Mixtures of clips, and how the sound net sees them (SoP sec. 3 and 4.2). Their rate is data.sample_rate."""
+
+    sources: int = setting(2, "clips in a mixture, N; each is divided by N")
+    samples: int = setting(65535, "length of a mixture, samples (SoP: 65,535 at 11,025 Hz, 6 s)")
+    n_fft: int = setting(1022, "length of the Hann window and of the Fourier transform; n_fft / 2 + 1 bins (SoP: 1022)")
+    hop: int = setting(256, "step between windows, samples; samples // hop + 1 columns (SoP: 256)")
+    rows: int = setting(
+        256, "rows of the spectrogram, spaced by the logarithm of the frequency; 0: one a bin (SoP: 256)"
+    )
+    mask: Literal["binary", "ratio"] = setting(
+        "binary", "whether a source is the loudest at a place, or its share of it"
+    )
+    weighted: bool = setting(True, "each place's loss counts by log(1 + magnitude) of the mixture, 0.001 to 10")
+    frames: int = setting(3, "frames of a clip, whose features are pooled (SoP: 3)")
+    frame_stride: float = setting(3.0, "from one of them to the next, seconds (SoP: 24 frames at 8/s)")
+    volume: float = setting(0.5, "in training each clip's amplitude is multiplied by 1 +- this much")
+    passes: int = setting(1, "passes over the training clips that count as one epoch (SoP: 100)")
+    pairs: str = setting(
+        "", "JSON file with the clips of each validation or test mixture, [[id, id], ...]; empty: drawn by a fixed rule"
+    )
 
 
 @dataclass(frozen=True)
@@ -116,15 +148,19 @@ class Train:
     )
     lr: float = setting(1e-4, "learning rate; the paper searched for it and doesn't state it")
     lr_decision: float = setting(20.0, "the last layer, which turns likeness into a logit, learns so much faster")
-    optimizer: Literal["adam", "muon", "auto"] = setting(
+    lr_frames: float = setting(1.0, "PixelPlayer: the frame net learns this many times as fast as the rest (SoP: 0.1)")
+    optimizer: Literal["adam", "muon", "auto", "sgd"] = setting(
         "adam",
         "adam for all weights (OtS sec. 3.3); muon for the convolutions, adam for the rest (utils/muon.py); auto: muon "
-        "from scratch, adam from another net's weights (model.init_from), which Muon's steps would undo",
+        "from scratch, adam from another net's weights (model.init_from), which Muon's steps would undo; sgd (SoP)",
     )
+    momentum: float = setting(0.9, "of sgd (SoP: 0.9)")
     lr_muon: float = setting(10.0, "with muon: the convolutions learn this many times faster")
-    schedule: Literal["step", "cosine"] = setting("step", "step: x0.94 every 16 epochs (OtS sec. 3.3); cosine: to 0")
+    schedule: Literal["step", "tenths", "cosine"] = setting(
+        "step", "step: x0.94 every 16 epochs (OtS sec. 3.3); tenths: x0.1 at 40% and 80% of the run (SoP); cosine: to 0"
+    )
     warmup: float = setting(0.0, "share of the run in which the learning rate rises from 0")
-    weight_decay: float = setting(1e-5, "L2 penalty added to the gradient by Adam (OtS sec. 3.3)")
+    weight_decay: float = setting(1e-5, "L2 penalty added to the gradient by Adam (OtS sec. 3.3) and sgd")
     ema: float = setting(0.0, "decay of the average of the weights that is evaluated and kept; 0 keeps none")
     negatives: Literal["all", "one", "off_grid"] = setting(
         "all",
@@ -168,6 +204,7 @@ class Config:
     data: Data = Data()
     spectrogram: Spectrogram = Spectrogram()
     augment: Augment = Augment()
+    mix: Mix = Mix()
     model: Model = Model()
     train: Train = Train()
     eval: Eval = Eval()
@@ -182,8 +219,8 @@ def validate(config):
     Returns:
         list of str, empty if all is well.
     """
-    data, spec, augment, model, train, ev = (
-        config.data, config.spectrogram, config.augment, config.model, config.train, config.eval
+    data, spec, augment, mix, model, train, ev = (
+        config.data, config.spectrogram, config.augment, config.mix, config.model, config.train, config.eval
     )  # fmt: skip
     rules = [
         (data.frame_size >= 32, "data.frame_size must be at least 32 pixels"),
@@ -231,6 +268,7 @@ def validate(config):
         *((getattr(augment, name) >= 0, f"augment.{name} must not be negative")
           for name in ("rotation", "tilt", "noise")),
         (0 <= augment.ramp <= 1, "augment.ramp must lie in 0..1"),
+        *_mix_rules(mix, model),
         (model.width >= 1 and model.dim >= 1, "model.width and model.dim must be at least 1"),
         (0 <= model.dropout < 1, "model.dropout must lie in 0..1"),
         (train.epochs >= 1, "train.epochs must be at least 1"),
@@ -241,7 +279,9 @@ def validate(config):
             train.gather == "rank" or train.negatives != "off_grid",
             "train.gather must be rank with train.negatives off_grid",
         ),
-        *((getattr(train, name) > 0, f"train.{name} must be above 0") for name in ("lr", "lr_decision", "lr_muon")),
+        *((getattr(train, name) > 0, f"train.{name} must be above 0")
+          for name in ("lr", "lr_decision", "lr_frames", "lr_muon")),
+        (0 <= train.momentum < 1, "train.momentum must lie in 0..1"),
         (train.weight_decay >= 0, "train.weight_decay must not be negative"),
         (0 <= train.pooled <= 1, "train.pooled must lie in 0..1"),
         (0 <= train.warmup < 1, "train.warmup must lie in 0..1"),
@@ -254,3 +294,26 @@ def validate(config):
         (ev.group >= 2, "eval.group must be at least 2"),
     ]  # fmt: skip
     return [message for holds, message in rules if not holds]
+
+
+def _mix_rules(mix, model):
+    """What must hold for the settings of mixtures: list of (whether it does, what to say if not)."""
+    rows, columns, size = mix.rows or mix.n_fft // 2 + 1, mix.samples // max(mix.hop, 1) + 1, 2 ** max(model.levels, 1)
+    rules = [
+        (mix.sources >= 2, "mix.sources must be at least 2"),
+        (mix.n_fft >= 16 and mix.n_fft % 2 == 0, "mix.n_fft must be even and at least 16"),
+        (1 <= mix.hop <= mix.n_fft // 2, "mix.hop must lie in 1..mix.n_fft / 2, or the sound can't be made again"),
+        (mix.samples > mix.n_fft, "mix.samples must be more than mix.n_fft"),
+        (mix.rows >= 0, "mix.rows must not be negative"),
+        (mix.frames >= 1 and mix.frame_stride > 0, "mix.frames must be at least 1, mix.frame_stride above 0 seconds"),
+        (0 <= mix.volume < 1, "mix.volume must lie in 0..1"),
+        (mix.passes >= 1, "mix.passes must be at least 1"),
+        (model.levels >= 2, "model.levels must be at least 2"),
+        (model.maps >= 1 and model.sound_width >= 1, "model.maps and model.sound_width must be at least 1"),
+        (
+            rows % size == 0 and columns % size == 0,
+            f"the sound net halves rows and columns model.levels ({model.levels}) times: mix.rows ({rows} of them) and "
+            f"mix.samples // mix.hop + 1 ({columns}) must be multiples of {size}",
+        ),
+    ]
+    return rules if model.name == "PixelPlayer" else []

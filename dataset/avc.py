@@ -31,14 +31,8 @@ class AVCData:
             )
         self.train, self.device = train, device
         self.splits = {split: open_split(data, split) for split in ("train", "val")}
-        instant = (data.stored_size, data.sample_rate, data.frame_step)
-        motion = {split: {"frames": data.frames, "flow": kept_flow(data, self.splits[split])} for split in self.splits}
-        self.pairs = Pairs(
-            self.splits["train"], *instant, data.misalignment, train.seed, data.cache_gb,
-            off_grid=train.negatives == "off_grid", **motion["train"],
-        )  # fmt: skip
-        # One fixed instant per clip.
-        held_out = Pairs(self.splits["val"], *instant, cache_gb=data.cache_gb / 4, **motion["val"])
+        self.pairs = self.samples_of(config, "train", data.cache_gb, training=True)
+        held_out = self.samples_of(config, "val", data.cache_gb / 4, training=False)
         in_turn = in_order(len(held_out), config.eval.batch_size)[rank::ranks]
         self._held_out = loader(held_out, in_turn, min(train.workers, 1), device)
         self._order = EpochBatches(
@@ -51,6 +45,15 @@ class AVCData:
                 f"({train.batch_size}) or --train.accumulate ({train.accumulate})"
             )
         self.steps_per_epoch = self._order.per_epoch // train.accumulate
+
+    def samples_of(self, config, split, cache_gb, training):
+        """The `Pairs` of a split; in validation, one fixed instant per clip."""
+        data, train, clips = config.data, config.train, self.splits[split]
+        drawn = {"misalignment": data.misalignment, "seed": train.seed, "off_grid": train.negatives == "off_grid"}
+        return Pairs(
+            clips, data.stored_size, data.sample_rate, data.frame_step, cache_gb=cache_gb, frames=data.frames,
+            flow=kept_flow(data, clips), **(drawn if training else {}),
+        )  # fmt: skip
 
     def batches(self, start, skipped):
         """This process's share of endless training batches, from number `start` on.

@@ -17,7 +17,8 @@ from av.codec.context import Flags
 from av.video.frame import PictureType
 from scipy.signal import resample_poly
 
-from dataset.clips import CLOCK, SECOND, decoded_from, is_cut_short, reason
+from dataset.clips import SECOND, is_cut_short, reason
+from dataset.decoding import CLOCK, decoded_from
 from utils.errors import UserError
 
 RATE = 48000  # of the sound that is written, Hz (OtS sec. 3)
@@ -104,14 +105,14 @@ def read_sound(path, start=0.0, end=inf):
     return np.clip(np.rint(out * 32768), -32768, 32767).astype(np.int16)
 
 
-def write_wav(path, samples):
-    """Write (samples,) int16 mono at 48 kHz.
+def write_wav(path, samples, rate=RATE):
+    """Write (samples,) int16 mono at `rate`, Hz.
 
     Raises:
         OSError: no room, or no right, to write there.
     """
     content = io.BytesIO()  # libsndfile doesn't tell of a full disk
-    soundfile.write(content, samples, RATE, format="WAV", subtype="PCM_16")
+    soundfile.write(content, samples, rate, format="WAV", subtype="PCM_16")
     Path(path).write_bytes(content.getvalue())
 
 

@@ -53,6 +53,7 @@ class Pairs(Dataset):
         self.clips, self.size, self.rate, self.step = clips, stored_size, sample_rate, frame_step
         self.misalignment, self.seed, self.annotated, self.off_grid = misalignment, seed, annotated, off_grid
         self.frames, self.flow = frames, flow
+        self.samples = sample_rate  # of a sample's sound
         self.cache = ClipCache(len(clips), cache_gb) if cache_gb > 0 else None
 
     def __len__(self):
@@ -94,10 +95,10 @@ class Pairs(Dataset):
         frame = (*square, 3) if self.frames == 1 else (self.frames, *square, 3)
         parts = [
             ("frame", "frames", (count, *frame), torch.uint8),
-            ("sound", "sounds", (count, self.rate), torch.int16),
+            ("sound", "sounds", (count, self.samples), torch.int16),
         ]
         if self.off_grid:
-            parts.append(("other", "others", (count, self.rate), torch.int16))
+            parts.append(("other", "others", (count, self.samples), torch.int16))
         if self.flow:
             parts.append(("flow", "flows", (count, *square, 2 * self.flow.fields), torch.int8))
         return parts
@@ -106,12 +107,11 @@ class Pairs(Dataset):
         """The clip's sample of each epoch, or for each that it can't be read; a list of dicts."""
         randoms = [np.random.default_rng((self.seed, epoch, index)) for epoch in epochs]
         draws = [random.random(DRAWS, np.float32) for random in randoms]
-        asked = [(float(d[0]), (2 * float(d[1]) - 1) * self.misalignment) for d in draws]
         others = [random.random() if self.off_grid else None for random in randoms]
         try:
             found = [
                 sample(sound=sound, index=index, time=time, draws=drawn, **sight)
-                for drawn, (time, sight, sound) in zip(draws, self._read(index, asked), strict=True)
+                for drawn, (time, sight, sound) in zip(draws, self._read(index, draws), strict=True)
             ]
             for one, other in zip(found, others, strict=True):
                 if other is not None:
@@ -120,8 +120,12 @@ class Pairs(Dataset):
             return [{"index": index, "clip": error.clip, "error": str(error)} for _ in epochs]
         return found
 
-    def _read(self, index, asked):
-        """Samples at (share of the instants, shift of the sound) from the cache or from disk; both give the same."""
+    def _read(self, index, draws):
+        """(time, {"frame"} and more, sound) for each of `draws`, from the cache or from disk; both give the same.
+
+        The first two numbers choose the instant among all, and how far its sound is moved.
+        """
+        asked = [(float(d[0]), (2 * float(d[1]) - 1) * self.misalignment) for d in draws]
         kept = self.cache.get(index) if self.cache else None
         if kept is None:
             with self.clips.open(index) as clip:

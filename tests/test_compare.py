@@ -45,6 +45,9 @@ def test_the_page_and_the_table_hold_every_measure_of_every_run(two, capsys):
         values = [one[section][rest[0]] if len(rest) == 1 else one[section][rest[0]][rest[1]] for one in found]
         numbers = re.findall(r"\d\.\d{3}", parsed.cells[key])
         assert numbers[:2] == [f"{value:.3f}" for value in values], key
+    assert (
+        "best: 0.990" in " ".join(parsed.cells["avc.auc"].split()) and parsed.cells["avc.accuracy"].count("best") == 0
+    )
     line = next(line for line in out.splitlines() if line.strip().startswith("AUC"))
     assert line.split() == ["AUC", f"{found[0]['avc']['auc']:.3f}", "*0.990", "0.500"]
     assert "190 steps" in parsed.text and "better" in parsed.text

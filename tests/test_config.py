@@ -230,8 +230,8 @@ def test_stray_word_is_refused():
         ("augment.flip", "", "true or false"),
         ("data.root", 3, "text"),
         ("data.root", None, "text"),
-        ("train.schedule", "linear", "one of step, cosine"),
-        ("train.schedule", 1, "one of step, cosine"),
+        ("train.schedule", "linear", "one of step, tenths, cosine"),
+        ("train.schedule", 1, "one of step, tenths, cosine"),
         ("data.on_error", "ignore", "one of stop, skip"),
     ],
 )

@@ -14,9 +14,10 @@ from torch import nn
 from configs.schema import Config, Model, Train
 from utils import avc, checkpoint
 from utils.config import from_dict
-from utils.engine import autocast, average_into, fit, learning_rate
+from utils.engine import autocast, fit
 from utils.errors import UserError
 from utils.log import Run, read_log
+from utils.optimizers import average_into, learning_rate
 
 
 class Toy(nn.Module):

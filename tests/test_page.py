@@ -68,7 +68,7 @@ def test_every_number_is_that_of_metrics_json(written, parsed):
     found = flat(json.loads((written.parent / "metrics.json").read_text()))
     for key, text in parsed.cells.items():
         numbers = re.findall(r"\d+\.\d+", text)
-        digits = 1 if key.endswith("median_rank") else 3
+        digits = {"median_rank": 1, "sdr": 2, "nsdr": 2}.get(key.split(".")[-1], 3)
         assert f"{found[key]:.{digits}f}" in numbers, (key, text)
     for key in ("retrieval.im-aud.ndcg", "retrieval.aud-im.map", "retrieval.im-im.recall@5"):
         section, direction, name = key.split(".")

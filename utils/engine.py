@@ -4,18 +4,17 @@ import contextlib
 import copy
 import math
 import signal
-import sys
 import time
 
 import torch
 from torch import nn
 from torch.nn.parallel import DistributedDataParallel
-from tqdm import tqdm
 
 from utils import checkpoint, distributed
 from utils.config import to_dict
 from utils.errors import UserError
-from utils.muon import Muon
+from utils.optimizers import average_into, build_optimizers, learning_rate
+from utils.progress import Bar
 
 
 def pick_device():
@@ -47,55 +46,6 @@ def channels_last(model):
         if parameter.ndim == 4:
             parameter.data = parameter.data.to(memory_format=torch.channels_last)
     return model
-
-
-def learning_rate(train, progress):
-    """The learning rate at a share `progress` (0..1) of the run.
-
-    step: x0.94 every 16 epochs (OtS sec. 3.3). cosine: half a cosine to 0. Both after a linear warm-up.
-    """
-    if progress < train.warmup:
-        return train.lr * max(progress / train.warmup, 1e-3)
-    if train.schedule == "cosine":
-        return train.lr * (1 + math.cos(math.pi * min((progress - train.warmup) / (1 - train.warmup), 1))) / 2
-    return train.lr * 0.94 ** int(progress * train.epochs / 16)
-
-
-def average_into(average, model, decay):
-    """Move the running average of all weights and statistics a step of 1 - decay towards the model's."""
-    for kept, new in zip(average.state_dict().values(), model.state_dict().values(), strict=True):
-        if kept.is_floating_point():
-            kept.lerp_(new, 1 - decay)
-        else:
-            kept.copy_(new)
-
-
-def build_optimizers(config, groups, device):
-    """The optimizers of a run: Adam (OtS sec. 3.3), or Muon for the convolutions and Adam for the rest.
-
-    Args:
-        config: a `Config`: its train, and model.init_from where train.optimizer is "auto".
-        groups: dicts with "params" and "lr_scale". device: of the weights.
-
-    Returns:
-        list of optimizers, whose groups keep their "lr_scale".
-    """
-    train, convolutions = config.train, []
-    if train.optimizer == "muon" or (train.optimizer == "auto" and not config.model.init_from):
-        convolutions = [
-            {
-                **group,
-                "params": [p for p in group["params"] if p.ndim > 3],
-                "lr_scale": group["lr_scale"] * train.lr_muon,
-            }
-            for group in groups
-        ]
-        convolutions = [group for group in convolutions if group["params"]]
-        groups = [{**group, "params": [p for p in group["params"] if p.ndim <= 3]} for group in groups]
-    adam = torch.optim.Adam(
-        groups, lr=train.lr, weight_decay=train.weight_decay, fused=device.type in ("cuda", "cpu")
-    )  # fmt: skip
-    return [adam, Muon(convolutions)] if convolutions else [adam]
 
 
 def fit(model, run, *, groups, batches, steps_per_epoch, step, evaluate, best, diagnose=None):
@@ -206,6 +156,10 @@ class _Fit:
     def _elapsed(self):
         return self.seconds + time.monotonic() - self.started
 
+    def _now(self):
+        """How far the run is, in what its bar counts: seconds if it goes by the clock, else steps."""
+        return self._elapsed() if self.train.max_minutes else self.step
+
     def _agree(self, clips):
         """The numbers of clips of all processes, a list; and, by the way, when to stop and what time it is.
 
@@ -265,10 +219,10 @@ class _Fit:
                 f"{clips // self.ranks} of them a process"
             )
         source = iter(self.batches(self.step * self.train.accumulate))
-        bar = self._bar()
+        bar = Bar(self.train, self.steps_per_epoch, self._now())
         while self.progress() < 1:
             count = self._update(source)
-            self._move(bar, count)
+            bar.move(self._now(), count)
             at_epoch_end = self.step % self.steps_per_epoch == 0
             if self.step % self.train.log_every == 0:
                 self._log(bar)
@@ -342,7 +296,7 @@ class _Fit:
             lr=rate,
             **means,
         )
-        bar.set_postfix_str(f"loss {means['loss']:.3f} accuracy {means.get('accuracy', math.nan):.3f}", refresh=False)
+        bar.show(means)
         problem = self.diagnose(means) if self.diagnose and self.progress() > 0.1 and self.step >= 100 else None
         cause = "".join(c for c in problem or "" if not c.isdigit())  # its numbers change from line to line
         if problem and cause not in self.said:  # say it once, not at each line
@@ -372,25 +326,3 @@ class _Fit:
             self._check_finite()
             self._write(self.run.best, self._content())
         self.save()
-
-    # -------------------------------------------------------------------------------------------------------- bar
-
-    def _bar(self):
-        by_clock = bool(self.train.max_minutes)
-        total = self.train.max_minutes * 60 if by_clock else self.train.epochs * self.steps_per_epoch
-        self.shown = self._elapsed() if by_clock else self.step
-        self.recent = []
-        return tqdm(
-            total=total, initial=min(self.shown, total), mininterval=0.5,
-            disable=not sys.stderr.isatty() or distributed.rank() > 0,
-            bar_format="{l_bar}{bar}| {elapsed}<{remaining} {postfix}" if not by_clock else
-            "{l_bar}{bar}| {n:.0f}/{total:.0f} s {postfix}", dynamic_ncols=True,
-        )  # fmt: skip
-
-    def _move(self, bar, clips):
-        now = self._elapsed() if self.train.max_minutes else self.step
-        bar.update(max(min(now, bar.total) - bar.n, 0) if not bar.disable else 0)
-        self.recent = [*self.recent[-49:], (time.monotonic(), clips)]
-        if len(self.recent) > 1:
-            passed = self.recent[-1][0] - self.recent[0][0]
-            bar.set_description_str(f"{sum(c for _, c in self.recent[1:]) / passed:.0f} clips/s", refresh=False)

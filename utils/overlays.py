@@ -143,16 +143,30 @@ def write_film(path, frames, logits, fps, sound, rate):
         path: of the mp4. frames: (T, S, S, 3) uint8. logits: (T, h, w). fps: frames a second.
         sound: (samples,) int16 mono at `rate` Hz, as long as the frames.
     """
+    maps = probabilities(logits, frames.shape[1])
+    pictures = (np.concatenate([frame, heat(frame, p)], axis=1) for frame, p in zip(frames, maps, strict=True))
+    write_video(path, pictures, fps, sound, rate)
+
+
+def write_video(path, pictures, fps, sound, rate):
+    """Write pictures and their sound as H.264 and AAC.
+
+    Args:
+        path: of the mp4. pictures: iterable of (H, W, 3) uint8 of one size; an odd last row or column is left out.
+        fps: pictures a second. sound: (samples,) int16 mono at `rate` Hz, as long as the pictures.
+    """
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
-    side = frames.shape[1] // 2 * 2
     with av.open(str(path), "w", format="mp4") as out:
         video = out.add_stream("libx264", rate=fps, options={"crf": "20"})
-        video.width, video.height, video.pix_fmt = 2 * side, side, "yuv420p"
+        video.pix_fmt = "yuv420p"
         audio = out.add_stream("aac", rate=rate, layout="mono")
-        for frame, probability in zip(frames, probabilities(logits, frames.shape[1]), strict=True):
-            both = np.concatenate([frame[:side, :side], heat(frame, probability)[:side, :side]], axis=1)
-            out.mux(video.encode(av.VideoFrame.from_ndarray(np.ascontiguousarray(both), format="rgb24")))
+        for k, picture in enumerate(pictures):
+            height, width = (side // 2 * 2 for side in picture.shape[:2])
+            if k == 0:
+                video.width, video.height = width, height
+            even = np.ascontiguousarray(picture[:height, :width])
+            out.mux(video.encode(av.VideoFrame.from_ndarray(even, format="rgb24")))
         out.mux(video.encode())
         track = av.AudioFrame.from_ndarray(sound[None], format="s16", layout="mono")
         track.sample_rate, track.pts = rate, 0

@@ -89,7 +89,7 @@ def _write(page, metrics, run, clips, sense, vectors, relevance, maps):
         start=any(name == "model.init_from" for name, *_ in run["changed"]), lasted=lasted(run["log"]),
         charts=curves.charts(run["log"]), galleries=found, names=NAMES, directions=DIRECTIONS,
         marks=page_parts.MARKS, places=places, matrix=matrix, entries=maps["entries"] if maps else [], atlas=chart,
-        classes=_by_class(metrics, clips), pairs=separated(page.parent),
+        classes=_by_class(metrics, clips), pairs=separated(page.parent) if "separation" in metrics else [],
         data=json_block({k: [view["name"], view["frame"], view["sound"]] for k, view in views.items()}),
     )  # fmt: skip
     write_text(page, text)

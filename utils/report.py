@@ -57,6 +57,8 @@ def table(metrics):
             lines += ["  random".ljust(28) + "".join(f"{found[d]['random_ndcg']:11.3f}" for d in DIRECTIONS), ""]
     if "localization" in metrics:
         lines += _localization_lines(metrics["localization"])
+    if "separation" in metrics:
+        lines += _separation_lines(metrics["separation"])
     return "\n".join(lines).rstrip()
 
 
@@ -82,6 +84,30 @@ def _localization_lines(found):
     ]
 
 
+def _separation_lines(found):
+    """The rows of the table on how well mixtures are parted, beside the mixture as it is and the ideal masks."""
+    count = f"separation, {found['pairs']} mixtures, {found['skipped']} with a silent source or estimate"
+    if not found["pairs"]:
+        return [count]
+    heads = ("dB", "ours", "mixture", "ideal binary", "ideal ratio")
+    rows = [
+        ("SDR above the mixture's (NSDR)", "nsdr", None, "nsdr_ideal_binary", "nsdr_ideal_ratio"),
+        ("SDR", "sdr", "sdr_mixture", None, None),
+        ("SIR", "sir", "sir_mixture", None, None),
+        ("SAR", "sar", None, None, None),
+    ]
+    lines = [count, "  " + heads[0].ljust(34) + "".join(head.rjust(14) for head in heads[1:])]
+    for name, *keys in rows:
+        cells = ["" if key is None else f"{found[key]:.2f}" for key in keys]
+        lines.append("  " + name.ljust(34) + "".join(cell.rjust(14) for cell in cells))
+    shares = [
+        ("NSDR as a share of the ideal binary mask's", "nsdr_share_of_ideal"),
+        ("share of mixtures with a SIR above the mixture's", "sir_above_mixture"),
+        ("share whose SDR falls with the pictures exchanged", "swap_consistency"),
+    ]
+    return lines + [f"  {name}".ljust(60) + f"{found[key]:8.3f}" for name, key in shares if key in found]
+
+
 def training_curves(log, path):
     """Draw loss, accuracy, AUC and what tells a stall over the steps of a run.
 
@@ -98,7 +124,8 @@ def training_curves(log, path):
 
     draw(axes[0], train, "loss", "training", color="C0", lw=1)
     draw(axes[0], val, "loss", "validation", color="C1", marker=".")
-    axes[0].axhline(np.log(2), color="grey", ls=":", label="chance")
+    if not any("gain" in line for line in val):  # the loss of masks has no such level
+        axes[0].axhline(np.log(2), color="grey", ls=":", label="chance")
     draw(axes[1], train, "accuracy", "training", color="C0", lw=1)
     draw(axes[1], val, "accuracy", "validation, calibrated", color="C1", marker=".")
     draw(axes[1], val, "accuracy_raw", "validation, raw threshold", color="C1", ls="--")

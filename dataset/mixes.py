@@ -1,0 +1,189 @@
+"""Mix-and-separate: clips whose sounds are added up, each with the pictures that tell which part of it is whose.
+
+A sample is one clip: some frames and the sound around them. A batch of B clips becomes B mixtures on the device
+(`dataset.spectra.mixed`), so no clip is mixed with itself. Labels serve for nothing but the fixed mixtures that are
+measured: of clips of different classes (SoP sec. 4.2).
+"""
+
+from pathlib import Path
+
+import numpy as np
+
+from dataset.avc import AVCData
+from dataset.clips import ClipError, load_json
+from dataset.pairs import Pairs
+from dataset.transforms import Draws, prepare_frames, ramped
+from utils.errors import UserError
+
+ATTEMPTS = 50  # at finding partners of other classes, before mixtures are left out
+
+
+class Mixes(Pairs):
+    """`mixes[epoch, index]`: one clip's frames and the sound around them.
+
+    Args:
+        clips: a `Clips` or `Shards`. data, mix: sections of a `Config`.
+        seed: of all draws. cache_gb: memory for decoded clips, GB; 0 for none.
+        middle: always the middle of the clip, for evaluation; else it lies anywhere in it.
+
+    Returns of an item, a dict:
+        frame: (T, S, S, 3) uint8 RGB, (S, S, 3) if mix.frames is 1; as far apart as mix.frame_stride says, moved
+            inside the clip where that is shorter. sound: (mix.samples,) int16. draws, index, time, or the error of a
+            clip that can't be read or is too short: as of `Pairs`.
+    """
+
+    def __init__(self, clips, data, mix, seed=0, cache_gb=0.0, middle=False):
+        super().__init__(
+            clips, data.stored_size, data.sample_rate, data.frame_step, seed=seed, cache_gb=cache_gb, frames=mix.frames
+        )
+        self.samples, self.stride, self.middle = mix.samples, mix.frame_stride, middle
+
+    def _read(self, index, draws):
+        """(time, {"frame"}, sound) for each of `draws`, whose first two numbers choose the sound and its frames."""
+        asked = [(0.5, 0.5) if self.middle else (float(d[0]), float(d[1])) for d in draws]
+        kept = self.cache.get(index) if self.cache else None
+        if kept is None:
+            with self.clips.open(index) as clip:
+                available = clip.samples(self.rate)
+                if available < self.samples:
+                    raise self._too_short(clip, available)
+                count = int(clip.shown_until / self.step + 1e-6) + 1  # multiples of the step at which there's a frame
+                if not (self.cache and self.cache.worth_filling(index)):
+                    found = []
+                    for share, place in asked:
+                        start, steps = self._choose(share, place, available, count)
+                        frames = clip.frames([k * self.step for k in steps], self.size)
+                        found.append(self._sample(start, steps, frames, clip.part(start, self.samples, self.rate)))
+                    return found
+                kept = 0.0, clip.frames([k * self.step for k in range(count)], self.size), clip.whole_sound(self.rate)
+                self.cache.put(index, *kept)
+        _, frames, sound = kept
+        found = []
+        for share, place in asked:
+            start, steps = self._choose(share, place, len(sound), len(frames))
+            found.append(self._sample(start, steps, frames[steps], sound[start : start + self.samples]))
+        return found
+
+    def _choose(self, share, place, available, count):
+        """The first sample of the sound, and the frames' numbers in steps: the middle one anywhere in that sound.
+
+        Unless that would move the others out of it: then as near to its middle as it can.
+        """
+        start = round(share * (available - self.samples))
+        length, span = self.samples / self.rate, (self.frames - 1) * self.stride
+        middle = start / self.rate + length / 2 + (place - 0.5) * max(length - span, 0.0)
+        times = [middle - span / 2 + k * self.stride for k in range(self.frames)]
+        return start, [min(max(int(time / self.step + 1e-6), 0), count - 1) for time in times]
+
+    def _sample(self, start, steps, frames, sound):
+        frames = frames[0] if self.frames == 1 else frames
+        return steps[len(steps) // 2] * self.step, {"frame": frames}, sound
+
+    def _too_short(self, clip, available):
+        has, needs = available / self.rate, self.samples / self.rate
+        return ClipError(
+            clip.clip,
+            f"the sound of clip {clip.clip} lasts {has:.2f} s, shorter than a mixture of {needs:.2f} s: lower "
+            f"--mix.samples ({self.samples} at {self.rate} Hz), remove the clip, or pass --data.on_error skip",
+        )
+
+
+class MixData(AVCData):
+    """What train_PixelPlayer.py feeds its net with: as `AVCData`, with samples of `Mixes`.
+
+    Attributes:
+        steps_per_epoch: updates in an epoch of mix.passes passes over the training clips.
+    """
+
+    def __init__(self, config, device, rank=0, ranks=1):
+        super().__init__(config, device, rank, ranks)
+        self.steps_per_epoch *= config.mix.passes
+
+    def samples_of(self, config, split, cache_gb, training):
+        """The `Mixes` of a split."""
+        return Mixes(self.splits[split], config.data, config.mix, config.train.seed, cache_gb, middle=not training)
+
+
+class MixTransform:
+    """From a collated batch of `Mixes` to tensors: augmented frames, and sounds whose volume varies in training.
+
+    Args:
+        config: a `Config`; of its section augment the part for frames is used. train: with changes or without.
+    """
+
+    def __init__(self, config, train):
+        self.size, self.volume = config.data.frame_size, config.mix.volume if train else 0.0
+        self.augment = config.augment if train else None
+
+    def __call__(self, batch):
+        """batch, on any device -> frames (B, T, 3, S, S), waves (B, samples) in -1..1 times the volume; float32."""
+        draws = Draws(batch["draws"][:, 2:])  # the first two chose the instant
+        augment = self.augment and ramped(self.augment, batch.get("progress", 1.0))
+        waves = batch["sounds"].float() / 32768 * (1 + draws() * self.volume)[:, None]
+        frames = prepare_frames(batch["frames"], self.size, augment, draws)
+        return frames[:, None] if frames.ndim == 4 else frames.transpose(1, 2), waves
+
+
+# ------------------------------------------------------------------------------------------------- fixed mixtures
+
+
+def fixed_mixtures(clips, mix):
+    """The clips of each mixture that is measured, always the same for a split: list of lists of N places in it.
+
+    From the user's file mix.pairs, or drawn: each clip once in each of the N positions, with clips that share no
+    class with it; where such partners can't be found for all, some mixtures are left out.
+
+    Args:
+        clips: a `Clips` or `Shards`. mix: a `configs.schema.Mix`.
+
+    Raises:
+        UserError: a file that is not of our form or names clips that the split doesn't have; or no mixture of
+            different classes exists.
+    """
+    found = _read_mixtures(mix.pairs, clips, mix.sources) if mix.pairs else _draw_mixtures(clips.labels, mix.sources)
+    if not found:
+        raise UserError(
+            f"{clips.folder} has no {mix.sources} clips of different classes: nothing to separate can be measured "
+            "(its vid2genre.json tells the classes)"
+        )
+    return found
+
+
+def _draw_mixtures(labels, sources):
+    """Each clip is once a mixture's first; the others are permutations, mended until they share no class."""
+    rng = np.random.default_rng(0)
+    mixtures = [[int(k)] for k in rng.permutation(len(labels))]
+    for _ in range(sources - 1):
+        others = rng.permutation(len(labels)).tolist()
+        for _ in range(ATTEMPTS):
+            wrong = [k for k, one in enumerate(mixtures) if not _apart(labels, [*one, others[k]])]
+            for k in wrong:
+                swap = int(rng.integers(len(others)))
+                after = (others[swap], mixtures[k]), (others[k], mixtures[swap])
+                if all(_apart(labels, [*one, other]) for other, one in after):
+                    others[k], others[swap] = others[swap], others[k]
+            if not wrong:
+                break
+        mixtures = [[*one, other] for one, other in zip(mixtures, others, strict=True)]
+    return [one for one in mixtures if _apart(labels, one)]
+
+
+def _apart(labels, places):
+    """Whether clips are different ones and no two share a class; one without labels may be of any class."""
+    classes = [label for place in places for label in set(labels[place])]
+    return len(set(places)) == len(places) and len(set(classes)) == len(classes) and all(labels[p] for p in places)
+
+
+def _read_mixtures(path, clips, sources):
+    """The mixtures of a user's file, as places in the split."""
+    form = f"[[id, id], ...], lists of {sources} different clips"
+    content, place = load_json(Path(path), form), {clip: k for k, clip in enumerate(clips.ids)}
+    content = content if isinstance(content, list) else [None]
+    for one in content:
+        ids = one if isinstance(one, list) and all(isinstance(clip, str) for clip in one) else []
+        if len(set(ids)) != sources or len(ids) != sources:
+            raise UserError(f"{path} is not of our form at {str(one)[:80]!r}: it must hold {form} (mix.sources)")
+        for clip in ids:
+            if clip not in place and clip not in clips.skipped:
+                raise UserError(f"{path} names clip {clip}, which {clips.folder} doesn't have: mend mix.pairs")
+    return [[place[clip] for clip in one] for one in content if all(clip in place for clip in one)]

@@ -1,0 +1,120 @@
+"""Spectrograms of mixtures, batched, on the device: what the sound net sees, what it shall say, and back to sound."""
+
+import torch
+import torch.nn.functional as F
+
+FLOOR = 1e-4  # magnitude under which nothing is told apart: what 16 bits leave of silence
+LOUDEST, FAINTEST = 10.0, 1e-3  # of the weights
+MOST = 5.0  # of a ratio: two sources may cancel out in their mixture
+BASE = 21.0  # of the log-frequency rows: the lowest are 21 times closer than the highest, as in the paper's public code
+
+
+class Spectra:
+    """The spectrograms of a config's mixtures (SoP sec. 3 and 4.2).
+
+    Args:
+        mix: a `configs.schema.Mix`.
+    """
+
+    def __init__(self, mix):
+        self.mix = mix
+        self.bins = mix.n_fft // 2 + 1
+
+    def stft(self, waves):
+        """(..., samples) float32 -> (..., bins, samples // hop + 1) complex64: Hann window, zeros beyond the ends."""
+        n_fft, hop = self.mix.n_fft, self.mix.hop
+        window = torch.hann_window(n_fft, device=waves.device)
+        flat = waves.flatten(0, -2)
+        found = torch.stft(flat, n_fft, hop, window=window, center=True, pad_mode="constant", return_complex=True)
+        return found.unflatten(0, waves.shape[:-1])
+
+    def waves(self, spectra, samples):
+        """The inverse of `stft`: (..., bins, columns) complex64 -> (..., samples) float32."""
+        window = torch.hann_window(self.mix.n_fft, device=spectra.device)
+        flat = spectra.flatten(0, -3)
+        found = torch.istft(flat, self.mix.n_fft, self.mix.hop, window=window, center=True, length=samples)
+        return found.unflatten(0, spectra.shape[:-2])
+
+    def rows(self, magnitudes):
+        """From bins to the net's rows: (B, C, bins, columns) -> (B, C, rows, columns); linear in between."""
+        return magnitudes if not self.mix.rows else _resampled(magnitudes, row_places(self.mix.rows))
+
+    def unrows(self, masks):
+        """From the net's rows back to bins: (B, C, rows, columns) -> (B, C, bins, columns); linear in between."""
+        return masks if not self.mix.rows else _resampled(masks, bin_places(self.bins))
+
+    def net_input(self, mixture):
+        """What the sound net sees: (B, bins, columns) complex -> (B, 1, rows, columns) float32, log magnitude."""
+        return torch.log(self.rows(mixture.abs()[:, None]) + FLOOR)
+
+    def weights(self, mixture):
+        """How much each place of the mask counts: (B, bins, columns) complex -> (B, 1, rows, columns) float32."""
+        magnitudes = self.rows(mixture.abs()[:, None])
+        return torch.log1p(magnitudes).clamp(FAINTEST, LOUDEST) if self.mix.weighted else torch.ones_like(magnitudes)
+
+    def targets(self, sources, mixture):
+        """The masks that the net shall find, in its rows.
+
+        Args:
+            sources: (B, N, bins, columns) complex, which add up to the mixture. mixture: (B, bins, columns) complex.
+
+        Returns:
+            (B, N, rows, columns) float32; binary: 0 or 1; ratio: 0..5.
+        """
+        return ideal_masks(self.rows(sources.abs()), self.rows(mixture.abs()[:, None]), self.mix.mask)
+
+    def separated(self, masks, mixture, samples):
+        """Sounds from the net's masks: mask times the mixture, with the mixture's phase (SoP sec. 4.2).
+
+        Args:
+            masks: (B, N, rows, columns) float32 in 0..1; binary ones are cut at 0.5.
+            mixture: (B, bins, columns) complex. samples: of the sounds.
+
+        Returns:
+            (B, N, samples) float32.
+        """
+        masks = self.unrows(masks)
+        if self.mix.mask == "binary":
+            masks = (masks > 0.5).float()
+        return self.waves(masks * mixture[:, None], samples)
+
+
+def mixed(values, sources):
+    """The values of each mixture's clips: (B, ...) -> (B, N, ...), mixture b is of the clips b, b + 1, ..., in a ring.
+
+    So B clips give B mixtures, and each clip's picture, which is looked at once, serves in N of them.
+    """
+    return torch.stack([values.roll(-k, 0) for k in range(sources)], 1)
+
+
+def ideal_masks(sources, mixture, kind):
+    """The masks of sources whose magnitudes are known (SoP sec. 3.2).
+
+    Args:
+        sources: (B, N, F, T) magnitudes. mixture: (B, 1, F, T) magnitudes.
+        kind: "binary": whether the source has more than half of the mixture's; "ratio": its share, 0..5.
+
+    Returns:
+        (B, N, F, T) float32.
+    """
+    if kind == "binary":
+        return (sources > 0.5 * mixture).float()
+    return (sources / mixture.clamp(min=1e-8)).clamp(max=MOST)
+
+
+def row_places(rows):
+    """Where in the bins the rows lie, (rows,) in 0..1: row r of R at (21^(r / (R - 1)) - 1) / 20 of the highest."""
+    return (BASE ** torch.linspace(0, 1, rows, dtype=torch.float64) - 1) / (BASE - 1)
+
+
+def bin_places(bins):
+    """Where in the rows the bins lie, (bins,) in 0..1: the inverse of `row_places`."""
+    return torch.log1p(torch.linspace(0, 1, bins, dtype=torch.float64) * (BASE - 1)) / torch.log(torch.tensor(BASE))
+
+
+def _resampled(values, places):
+    """Rows of (B, C, R, T) at places in 0..1: 0 is the first row's centre and 1 the last's (align_corners)."""
+    y = (2 * places - 1).float().to(values.device)
+    x = torch.linspace(-1, 1, values.shape[-1], device=values.device)
+    grid = torch.stack(torch.meshgrid(x, y, indexing="xy"), -1).expand(len(values), -1, -1, -1)  # (B, rows, T, 2)
+    return F.grid_sample(values, grid, mode="bilinear", padding_mode="border", align_corners=True)

@@ -1,0 +1,86 @@
+"""Train the nets of The Sound of Pixels to part mixed sounds by looking at who plays them.
+
+    python train_PixelPlayer.py --config configs/demo_PixelPlayer.py
+    torchrun --nproc-per-node 4 train_PixelPlayer.py --config configs/config_PixelPlayer.py --data.root ROOT
+
+The paper: The Sound of Pixels, arXiv 1804.03160, section 3. `--help` lists every setting.
+"""
+
+import sys
+
+import torch
+
+from dataset.mixes import MixData, MixTransform, fixed_mixtures
+from dataset.spectra import Spectra, mixed
+from evaluation.separation import validate
+from models import build
+from utils import checkpoint, distributed
+from utils.config import parse
+from utils.engine import fit, pick_device, to_device
+from utils.errors import UserError, reported
+from utils.log import Run, resume_option
+from utils.masks import diagnose, mask_loss, told_apart
+from utils.memory import keep_freed_memory
+
+START = 64  # clips that the last layers are scaled on
+
+
+def main(argv=None):
+    args, config, _ = parse(
+        argv if argv is not None else sys.argv[1:], __doc__, resume_option, config_file="configs/config_PixelPlayer.py"
+    )
+    train, mix, device = config.train, config.mix, pick_device()
+    if config.model.name != "PixelPlayer":
+        raise UserError(f"{config.model.name} doesn't part sounds: set --model.name PixelPlayer")
+    keep_freed_memory()
+
+    # Batches of B clips, which become B mixtures; and the fixed mixtures of different classes that are measured.
+    data = MixData(config, device, distributed.rank(), distributed.ranks())
+    fixed = fixed_mixtures(data.splits["val"], mix)
+    run = Run(config, args.resume)
+    skipped = run.skip_list(config.data.on_error, data.splits)
+    see, spectra = MixTransform(config, train=True), Spectra(mix)
+
+    torch.manual_seed(train.seed)
+    model = build(config.model).to(device)
+    if config.model.init_from and not run.resumed:
+        taken = checkpoint.init_from(model, config.model.init_from)
+        run.say(f"{len(taken)} weights taken from {config.model.init_from}")
+    elif train.start_from_data and not run.resumed:
+        frames, waves = MixTransform(config, train=False)(to_device(data.first(skipped, START), device))
+        model.start_from_data(frames, spectra.net_input(spectra.stft(waves)))
+
+    def step(model, batch):
+        frames, waves = see(batch)  # (B, T, 3, S, S), (B, samples)
+        sources = mixed(spectra.stft(waves) / mix.sources, mix.sources)  # (B, N, bins, columns)
+        mixture = sources.sum(1)
+        features = mixed(model.frame_features(frames), mix.sources)  # (B, N, K)
+        logits = model.mask_logits(features, model.sound_maps(spectra.net_input(mixture)))  # (B, N, rows, columns)
+        targets, weights = spectra.targets(sources, mixture), spectra.weights(mixture)
+        return mask_loss(logits, targets, weights, mix.mask), told_apart(logits, targets, weights)
+
+    def evaluate(model):
+        return validate(model, config, data.held_out(skipped), fixed)
+
+    result = fit(
+        model,
+        run,
+        groups=model.parameter_groups(train.lr_frames),
+        batches=lambda start: data.batches(start, skipped),
+        steps_per_epoch=data.steps_per_epoch,
+        step=step,
+        evaluate=evaluate,
+        best="gain",
+        diagnose=diagnose,
+    )
+    if distributed.rank() == 0:
+        print(
+            f"best validation: {result['gain']:.2f} dB better than the mixture (ideal binary mask "
+            f"{result['gain_ideal']:.2f}, pictures exchanged {result['gain_swapped']:.2f}); {run.best}"
+        )
+        print(f"next: python eval.py --checkpoint {run.best}")
+
+
+if __name__ == "__main__":
+    with reported(), distributed.joined():
+        main()
