@@ -105,6 +105,15 @@ def separation(folder):
                 file.writeframes(sense(2)[2].tobytes())
         for picture in ("spectrogram.jpg", "mask_1.jpg", "frame_2.jpg", "frame_energy_2.png"):
             Image.fromarray(frame).save(folder / name / picture)
-        pairs.append({"folder": name, "classes": [HOSTILE, "Cello"], "nsdr": 4.5})
+        pairs.append(
+            {
+                "folder": name,
+                "classes": [HOSTILE, "Cello"],
+                "nsdr": 4.5,
+                "nsdr_ideal_binary": 9.25,
+                "sdr_mixture": 0.5,
+                "sir_mixture": 0.5,
+            }
+        )
     pairs.append({"classes": ["without", "sounds"], "nsdr": 1.5})
     (folder / "pairs.json").write_text(json.dumps(pairs))
