@@ -5,6 +5,7 @@
     python eval.py --checkpoint runs/demo_VOLNet/best.pt --benchmark vggss --data.root FOLDER
     python eval.py --checkpoint runs/demo_PixelPlayer/best.pt
     python eval.py --checkpoint runs/demo_AVENet/best.pt --tasks probe      # a linear classifier on its features
+    python eval.py --compare runs/demo_AVENet runs/demo_VOLNet          # evaluated runs beside each other
 
 The net and its settings come from the checkpoint; any setting can be overridden (`--data.root DIR`).
 """
@@ -17,13 +18,14 @@ import numpy as np
 import torch
 
 from dataset.benchmarks import BENCHMARKS
+from evaluation import correspondence, page
 from evaluation.baselines import BASELINES, arrays, retrieval_rows
 from evaluation.embeddings import looker, open_benchmark, open_split, see, warn_of_unknown
 from evaluation.localization import crosser, film, judge_benchmark, judge_by_boxes, maps_of
 from evaluation.net import open_net
 from evaluation.probe import of_folder, of_split
 from evaluation.separation import separate_split
-from utils import avc, ontology, overlays, report, retrieval
+from utils import compare, ontology, overlays, report, retrieval
 from utils.config import parse
 from utils.errors import UserError, reported
 from utils.files import write_text
@@ -37,6 +39,7 @@ PAIRS = 12  # separated mixtures whose sounds and pictures are written
 
 def options(parser):
     parser.add_argument("--checkpoint", metavar="FILE", help="best.pt or last.pt of a run")
+    parser.add_argument("--compare", nargs="+", metavar="RUN", help="runs evaluated already: a table and compare.html")
     parser.add_argument("--split", default="test", help="which split to measure [test]")
     parser.add_argument("--out", metavar="DIR", help="where the results go [eval_SPLIT beside the checkpoint]")
     parser.add_argument("--tasks", nargs="+", choices=ALL_TASKS, default=TASKS, help="what to measure [all but probe]")
@@ -56,6 +59,12 @@ def options(parser):
 @torch.no_grad()
 def main(argv=None):
     args, _, changes = parse(argv if argv is not None else sys.argv[1:], __doc__, options)
+    if args.compare:
+        if args.checkpoint or changes:
+            raise UserError(
+                "--compare reads runs that were evaluated already: it takes neither --checkpoint nor settings"
+            )
+        return compare.write_comparison(args.compare, args.out)
     if not args.checkpoint:
         raise UserError("--checkpoint FILE is missing; training writes best.pt into its run directory")
     net = open_net(args.checkpoint, changes)
@@ -85,9 +94,7 @@ def main(argv=None):
     look = looker(seen, config, classes)
     metrics = {}
     if "avc" in args.tasks and not args.benchmark:
-        v, a = seen.v.to(net.device), seen.a.to(net.device)
-        matches, mismatches = avc.score_groups(model.pair_logits, v, a, config.eval.group)
-        metrics["avc"] = avc.measure(matches, mismatches, net.content["metrics"].get("threshold", 0.0))
+        metrics |= correspondence.judge(net, seen)
     if "retrieval" in args.tasks and not args.benchmark:
         vectors = arrays(model, seen)
         judge = (seen.labels, classes, config.eval.k, config.eval.gain, config.eval.whole_ranking, config.eval.queries)
@@ -98,6 +105,7 @@ def main(argv=None):
             metrics["retrieval"]["baselines"] = rows
     if "probe" in args.tasks and not args.benchmark:
         metrics["probe"] = of_split(net, split, args.untrained)
+    maps = boxes = None
     if localizes:
         maps, size = maps_of(model, seen), config.data.frame_size
         if args.benchmark:
@@ -109,15 +117,16 @@ def main(argv=None):
                 film(out / "video" / f"{seen.ids()[k]}.mp4", seen.clips, seen.places[k], model, config)
         cross = crosser(model, seen.v, seen.a)
         overlays.localization_figures(maps, boxes, seen.ids(), look, cross, out, args.pictures)
-    return finish(out, net, split, len(seen.places), seen.skipped, metrics)
+    looked_at = {"seen": seen, "classes": classes, "maps": maps, "boxes": boxes}
+    return finish(out, net, split, len(seen.places), seen.skipped, metrics, **looked_at)
 
 
-def finish(out, net, split, clips, skipped, metrics):
-    """Write metrics.json and the curves of the run, and print the table; returns all that metrics.json holds.
+def finish(out, net, split, clips, skipped, metrics, **looked_at):
+    """Write metrics.json, the curves of the run and the page, print the table; returns all that metrics.json holds.
 
     Args:
         out: Path. net: the `Net`. split: its name. clips: how many were measured. skipped: {id: reason} of the others.
-        metrics: {task: its measures}.
+        metrics: {task: its measures}. looked_at: what the page shows beside, see `evaluation.page.write`.
     """
     about = {"model": net.config.model.name, "split": split, "clips": clips, "skipped": len(skipped)}
     about |= {"checkpoint": net.path, "step": net.content["step"], "data": str(net.config.data.root)}
@@ -127,7 +136,8 @@ def finish(out, net, split, clips, skipped, metrics):
     if log:
         report.training_curves(log, out / "training.png")
     print(report.table(metrics))
-    print(f"\nwritten: {out / 'metrics.json'} and pictures")
+    shown = page.write(out, metrics, net, log, **looked_at)
+    print(f"\nwritten: {out / 'metrics.json'} and pictures; to look at and to listen to: {shown}")
     return metrics
 
 

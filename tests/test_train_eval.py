@@ -355,6 +355,16 @@ def test_pictures_are_drawn(evaluated):
             assert min(picture.size) > 200 and len(np.unique(picture.convert("L"))) > 20
 
 
+def test_the_last_line_names_a_page_of_these_clips(evaluated, data):
+    metrics, folder, done = evaluated
+    assert done.stdout.strip().endswith(str(folder / "report.html"))
+    text = (folder / "report.html").read_text(encoding="utf-8")
+    assert f"{metrics['retrieval']['im-aud']['ndcg']:.3f}" in text and "train.batch_size" in text
+    shown = {path.stem for path in (folder / "report").glob("*.mp3")}
+    assert shown == {f"{k:04d}" for k in range(10)} and all(f"report/{name}.mp3" in text for name in shown)
+    assert all(clip in text for clip in json.loads((data / "test" / "vid2genre.json").read_text()))
+
+
 def test_evaluation_again_and_by_other_batches_gives_the_same(evaluated, whole, tmp_path, script):
     """In eval mode no clip's embedding depends on the clips beside it."""
     again = {"checkpoint": whole[0] / "best.pt", "out": tmp_path}

@@ -224,3 +224,24 @@ def score_groups(pair_logits, v, a, largest=256):
         matches.append(logits[on].numpy())
         mismatches.append(logits[~on].numpy())
     return np.concatenate(matches), np.concatenate(mismatches)
+
+
+@torch.no_grad()
+def class_confusion(pair_logits, v, a, labels, classes, threshold=0.0, largest=256):
+    """Which class's sound is taken for which class's frame, over the pairs of `score_groups`.
+
+    Args:
+        pair_logits, v, a, largest: of `score_groups`. labels: list of N lists of class ids. threshold: of `measure`.
+        classes: list of C class ids, the rows and columns.
+
+    Returns:
+        (C, C) float64, [i, j]: the share of the pairs of a frame of class i and a sound of class j that are called a
+        match, matching pairs among them; nan where there is no such pair. A clip counts for each of its classes.
+    """
+    belongs = np.array([[label in one for label in classes] for one in labels], np.float64).reshape(len(v), -1)
+    called, pairs = (np.zeros((len(classes), len(classes))) for _ in range(2))
+    for group in groups(len(v), largest):
+        said = (pair_logits(v[group], a[group]).double().cpu().numpy() > threshold).astype(np.float64)
+        called += belongs[group].T @ said @ belongs[group]
+        pairs += np.outer(belongs[group].sum(0), belongs[group].sum(0))
+    return np.divide(called, pairs, out=np.full_like(called, np.nan), where=pairs > 0)

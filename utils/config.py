@@ -23,6 +23,12 @@ def settings(config):
     return found
 
 
+def changed(config):
+    """The settings that differ from the defaults: list of (dotted name, value, default, documentation)."""
+    default, found = settings(Config()), settings(config)
+    return [(n, value, default[n][0], doc) for n, (value, _, doc) in found.items() if value != default[n][0]]
+
+
 def to_dict(config):
     """A `Config` as nested dicts of plain numbers and strings, as it is stored in a run and in a checkpoint."""
     return dataclasses.asdict(config)

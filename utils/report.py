@@ -38,7 +38,7 @@ def table(metrics):
     if "retrieval" in metrics:
         found = metrics["retrieval"]
         heads = {"ndcg": f"nDCG@{found['k']}", "median_rank": "med. rank", "map": "mAP"}
-        measures = [name for name in found[DIRECTIONS[0]] if not name.startswith("random_")]
+        measures = [name for name in found[DIRECTIONS[0]] if f"random_{name}" in found[DIRECTIONS[0]]]
         measures.sort(key=["ndcg", "recall@1", "recall@5", "recall@10", "median_rank", "map"].index)
         lines.append(
             f"retrieval, {found['labels']} labels".ljust(28) + "".join(heads.get(m, m).rjust(11) for m in measures)

@@ -113,8 +113,9 @@ def _places(keys, count):
 
 
 def retrieve(
-    queries, collection, table, kind, same=False, k=30, gain="exponential", whole=True, chunk=None, asked=None
-):
+    queries, collection, table, kind, same=False, k=30, gain="exponential", whole=True, chunk=None, asked=None,
+    parts=None,
+):  # fmt: skip
     """Measures of one direction; query i and item i of the collection are of the same clip.
 
     Args:
@@ -126,6 +127,7 @@ def retrieve(
             median_rank nor map.
         chunk: queries at a time, which bounds the memory; by default some 50 MB, or 16 queries.
         asked: places of the clips that are queries; None for all. The collection stays whole.
+        parts: {name: places among those queries}, whose nDCG alone is wanted too; or None.
 
     Returns:
         dict of floats, each also as random_NAME, what a random ranking gets:
@@ -134,6 +136,7 @@ def retrieve(
             is a hit; within one, where that is left out, any clip with a label of the query's (relevance 20).
         median_rank: of the first hit, 1 is best.
         map: mean average precision of the clips that share a label with the query; queries without one don't count.
+        With parts also ndcg_of: {name: nDCG of these queries}.
     """
     count = len(collection)
     asked = np.arange(count) if asked is None else asked
@@ -167,6 +170,8 @@ def retrieve(
         if same:
             firsts[here] = np.where(relevant.any(1), relevant.argmax(1) + 1, items + 1)
     out = {"ndcg": float(ndcgs.mean()) if count else 0.0}
+    if parts:
+        out["ndcg_of"] = {name: float(ndcgs[part].mean()) for name, part in parts.items()}
     expected = np.repeat(mean[:, None], min(k, items), 1)  # each place of a random ranking holds the mean
     out["random_ndcg"] = float(ndcg(expected, best, k)[kind[asked]].mean()) if count else 0.0
     miss = _miss(sharing[kind[asked]] if same else np.ones(len(asked), np.int64), items)
@@ -300,19 +305,23 @@ def four_directions(v, a, clip_labels, ontology, k=30, gain="exponential", whole
 
     Returns:
         dict: k, gain, queries (if not all), labels (how many different ones), ontology, random (nDCG of a random
-        ranking, mean of the four directions), and for each direction the dict of `retrieve`.
+        ranking, mean of the four directions), and for each direction the dict of `retrieve`, ndcg_of being
+        by label.
     """
     table, kind = clip_relevance(clip_labels, ontology)
-    sides = {"im": v, "aud": a}
+    sides, of_label = {"im": v, "aud": a}, {}
     out = {"k": k, "gain": gain, "labels": len({label for labels in clip_labels for label in labels})}
     out["ontology"] = ontology.source
-    asked = None
+    asked = np.arange(len(v))
     if 0 < queries < len(v):
         out["queries"] = queries
         asked = np.sort(np.random.default_rng(0).choice(len(v), queries, replace=False))
+    for place, clip in enumerate(asked.tolist()):
+        for label in dict.fromkeys(clip_labels[clip]):
+            of_label.setdefault(label, []).append(place)
     for direction in DIRECTIONS:
         query, _, collection = direction.partition("-")
-        how = {"same": query == collection, "k": k, "gain": gain, "whole": whole, "asked": asked}
+        how = {"same": query == collection, "k": k, "gain": gain, "whole": whole, "asked": asked, "parts": of_label}
         out[direction] = retrieve(sides[query], sides[collection], table, kind, **how)
     out["random"] = float(np.mean([out[direction]["random_ndcg"] for direction in DIRECTIONS]))
     return out

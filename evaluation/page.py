@@ -1,0 +1,49 @@
+"""The report page of an evaluation: the clips, the net and the measures brought together for `utils.page`."""
+
+import torch
+
+from dataset.transforms import prepare_sounds
+from evaluation.baselines import arrays
+from evaluation.localization import crosser
+from utils import page
+from utils.config import changed
+from utils.ontology import clip_relevance
+
+
+def write(out, metrics, net, log, seen=None, classes=None, maps=None, boxes=None):
+    """Write OUT/report.html: `utils.page.write_report` of what eval.py measured.
+
+    Args:
+        out: Path. metrics: content of metrics.json. net: a `Net`. log: lines of the run's log.jsonl.
+        seen: a `Seen`, with classes, an `Ontology`; or None for a net that embeds no clips.
+        maps: (N, h, w) location logits, with boxes, N lists of entries; or None for a net without maps.
+
+    Returns:
+        Path of the page.
+    """
+    run = {"changed": changed(net.config), "log": log}
+    if seen is None:
+        return page.write_report(out, metrics, run)
+    found = {"clips": {"ids": seen.ids(), "labels": seen.labels, "name": classes.name}}
+    found["sense"] = senser(seen, net.config)
+    if "retrieval" in metrics:
+        table, kind = clip_relevance(seen.labels, classes)
+        found |= {"vectors": arrays(net.model, seen), "relevance": lambda i, j: table[kind[i], kind[j]]}
+    if maps is not None:
+        found["maps"] = {"logits": maps, "entries": boxes, "cross": crosser(net.model, seen.v, seen.a)}
+    return page.write_report(out, metrics, run, **found)
+
+
+def senser(seen, config):
+    """How the page gets the k-th clip: a callable (k) -> frame (S, S, 3) uint8, log spectrogram (F, T), sound, rate.
+
+    The sound is (samples,) int16, at a rate in Hz: the second that the net heard.
+    """
+
+    def sense(k):
+        found, data = seen.pairs[0, seen.places[k]], config.data
+        frame = found["frame"] if data.frames == 1 else found["frame"][data.frames // 2]
+        sound = prepare_sounds(torch.from_numpy(found["sound"])[None], data.sample_rate, config.spectrogram)
+        return frame, sound[0, 0].numpy(), found["sound"], data.sample_rate
+
+    return sense

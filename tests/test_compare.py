@@ -1,0 +1,131 @@
+"""Evaluated runs beside each other: the table, the page, what is warned of and what is refused."""
+
+import json
+import re
+
+import page_samples as samples
+import pytest
+from test_page import Parsed
+
+import eval as evaluation
+from utils.compare import compared, differences, read_runs, table
+from utils.errors import UserError
+
+
+def make_run(folder, change=None, log=True):
+    """A run's folder with eval_test/metrics.json, changed by a callable."""
+    metrics = samples.metrics()
+    (change or (lambda found: None))(metrics)
+    (folder / "eval_test").mkdir(parents=True)
+    (folder / "eval_test" / "metrics.json").write_text(json.dumps(metrics))
+    if log:
+        (folder / "log.jsonl").write_text("".join(json.dumps(line) + "\n" for line in samples.log()))
+    return folder
+
+
+def better(metrics):
+    metrics["avc"]["auc"] = 0.99
+    metrics["avc"]["loss"] = 0.1
+
+
+@pytest.fixture
+def two(tmp_path):
+    return [make_run(tmp_path / "runs" / "plain"), make_run(tmp_path / "runs" / "better", better)]
+
+
+def test_the_page_and_the_table_hold_every_measure_of_every_run(two, capsys):
+    written = evaluation.main(["--compare", *map(str, two)])
+    assert written == two[0].parent / "compare.html"
+    out, err = capsys.readouterr()
+    assert err == "" and out.strip().endswith(str(written))
+    parsed = Parsed(written.read_text(encoding="utf-8"))
+    found = [json.loads((run / "eval_test" / "metrics.json").read_text()) for run in two]
+    for key in ("avc.auc", "avc.loss", "retrieval.im-aud.ndcg", "localization.peak_accuracy"):
+        section, *rest = key.split(".")
+        values = [one[section][rest[0]] if len(rest) == 1 else one[section][rest[0]][rest[1]] for one in found]
+        numbers = re.findall(r"\d\.\d{3}", parsed.cells[key])
+        assert numbers[:2] == [f"{value:.3f}" for value in values], key
+    assert (
+        "best: 0.990" in " ".join(parsed.cells["avc.auc"].split()) and parsed.cells["avc.accuracy"].count("best") == 0
+    )
+    line = next(line for line in out.splitlines() if line.strip().startswith("AUC"))
+    assert line.split() == ["AUC", f"{found[0]['avc']['auc']:.3f}", "*0.990", "0.500"]
+    assert "190 steps" in parsed.text and "better" in parsed.text
+
+
+def test_the_best_is_marked_by_the_way_that_is_better(two):
+    measures = {row["key"]: row for row in compared(read_runs(two))}
+    for key in ("avc.auc", "avc.loss"):
+        assert [cell["best"] for cell in measures[key]["cells"]] == [False, True], key
+    assert [cell["best"] for cell in measures["avc.accuracy"]["cells"]] == [False, False]  # equal: none is better
+
+
+def test_a_measure_that_one_run_lacks_leaves_a_gap(two, tmp_path):
+    third = make_run(tmp_path / "third", lambda metrics: metrics.pop("localization"), log=False)
+    runs = read_runs([*two, third])
+    row = next(row for row in compared(runs) if row["key"] == "localization.peak_accuracy")
+    assert row["cells"][2] is None and row["cells"][0]["value"] > 0
+    assert [line.split()[-2] for line in table(runs, compared(runs)).splitlines() if "peak on an object" in line] == [
+        "-"
+    ]
+
+
+@pytest.mark.parametrize(
+    ("name", "change"),
+    [
+        ("data", {"data": "elsewhere"}), ("split", {"split": "val"}), ("clips", {"clips": 7}),
+        ("retrieval's k", {"retrieval": {**samples.metrics()["retrieval"], "k": 5}}),
+    ],
+)  # fmt: skip
+def test_what_was_not_measured_alike_is_said_in_one_sentence(name, change, two, tmp_path, capsys):
+    other = make_run(tmp_path / "other", lambda metrics: metrics.update(change))
+    evaluation.main(["--compare", str(two[0]), str(other), "--out", str(tmp_path / "out")])
+    said = capsys.readouterr().err.strip().splitlines()
+    assert len(said) == 1 and said[0].startswith("warning: ") and name in said[0]
+    assert name.replace("'", "&#39;") in (tmp_path / "out" / "compare.html").read_text()
+    assert differences(read_runs(two)) is None
+
+
+def test_runs_are_found_by_folder_evaluation_or_file_and_named_apart(tmp_path):
+    runs = [make_run(tmp_path / seed / "AVE-Net") for seed in "01"]
+    found = read_runs([runs[0], runs[1] / "eval_test"])
+    assert [run["name"] for run in found] == ["0/AVE-Net", "1/AVE-Net"]
+    found = read_runs([runs[0] / "eval_test" / "metrics.json", make_run(tmp_path / "L3-Net")])
+    assert [run["name"] for run in found] == ["AVE-Net", "L3-Net"] and all(run["log"] for run in found)
+    (runs[0] / "eval_val").mkdir()
+    (runs[0] / "eval_val" / "metrics.json").write_text((runs[0] / "eval_test" / "metrics.json").read_text())
+    assert [run["name"] for run in read_runs([runs[0], runs[0] / "eval_val"])] == ["eval_test", "eval_val"]
+
+
+def test_a_comparison_links_the_runs_own_pages(tmp_path):
+    runs = [make_run(tmp_path / name) for name in ("a#b", "c")]
+    (runs[0] / "eval_test" / "report.html").write_text("its page")
+    written = evaluation.main(["--compare", *map(str, runs), "--out", str(tmp_path / "deep" / "er")])
+    linked = [attrs["href"] for tag, attrs in Parsed(written.read_text()).tags if tag == "a"]
+    assert "../../a%23b/eval_test/report.html" in linked and not any("c/eval" in link for link in linked)
+
+
+def test_a_run_called_like_html_is_text(tmp_path):
+    runs = [make_run(tmp_path / name) for name in ("<b onclick=x>", "c")]
+    written = evaluation.main(["--compare", *map(str, runs)])
+    parsed = Parsed(written.read_text())
+    assert "<b onclick=x>" in parsed.text and not any("onclick" in attrs for _, attrs in parsed.tags)
+
+
+def test_mistakes_get_one_sentence(two, tmp_path):
+    (tmp_path / "broken").mkdir()
+    (tmp_path / "file").write_text("")
+    for content, words, said in (
+        (None, [two[0]], "at least two"),
+        (None, [two[0], two[0] / "eval_test"], "twice"),
+        (None, [two[0], tmp_path / "missing"], "missing"),
+        ("{not json", [two[0], tmp_path / "broken"], "broken"),
+        ("[]", [two[0], tmp_path / "broken"], "broken"),
+        ('{"model": "x", "data": "y", "split": "z", "clips": 3}', [two[0], tmp_path / "broken"], "measures nothing"),
+        (None, [*two, "--checkpoint", "best.pt"], "--checkpoint"),
+        (None, [*two, "--data.root", "elsewhere"], "settings"),
+        (None, [*two, "--out", tmp_path / "file" / "below"], "--out"),
+    ):
+        (tmp_path / "broken" / "metrics.json").write_text(content or "")
+        with pytest.raises(UserError, match=said):
+            evaluation.main(["--compare", *map(str, words)])
