@@ -40,8 +40,9 @@ def table(metrics):
         heads = {"ndcg": f"nDCG@{found['k']}", "median_rank": "med. rank", "map": "mAP"}
         measures = [name for name in found[DIRECTIONS[0]] if f"random_{name}" in found[DIRECTIONS[0]]]
         measures.sort(key=["ndcg", "recall@1", "recall@5", "recall@10", "median_rank", "map"].index)
+        of = f", {found['queries']} queries" if "queries" in found else ""
         lines.append(
-            f"retrieval, {found['labels']} labels".ljust(28) + "".join(heads.get(m, m).rjust(11) for m in measures)
+            f"retrieval, {found['labels']} labels{of}".ljust(28) + "".join(heads.get(m, m).rjust(11) for m in measures)
         )
         for direction in DIRECTIONS:
             for prefix, name in (("", f"{direction} ({NAMES[direction]})"), ("random_", "  random")):
