@@ -13,7 +13,6 @@ import av
 import numpy as np
 from PIL import Image
 from scipy.fft import irfft, next_fast_len, rfft
-from scipy.signal import resample_poly
 
 from dataset.clips import ClipError, OpenClip, read_genres, reason
 from dataset.cut import mono
@@ -169,6 +168,8 @@ class _Track:
         out = np.zeros(total)
         for place, values in self.pieces:
             out[max(place, 0) : max(place + len(values), 0)] = values[max(-place, 0) :]
+        from scipy.signal import resample_poly  # half a second to import
+
         return resample_poly(np.nan_to_num(out), RATE, self.rate)
 
 

@@ -17,7 +17,6 @@ from pathlib import Path
 import av
 import numpy as np
 import soundfile
-from scipy.signal import resample_poly
 
 from dataset.decoding import CLOCK, decoded_at
 from dataset.remote import is_url, place, read_bytes
@@ -338,6 +337,8 @@ def resampled(read, start, count, native_rate, rate):
     """
     if rate == native_rate:
         return _to_int16(read(start, count))
+    from scipy.signal import resample_poly  # half a second to import: only another rate pays for it
+
     up, down = rate // gcd(rate, native_rate), native_rate // gcd(rate, native_rate)
     margin = filter_margin(native_rate, rate)
     first = (start // up) * down - margin  # native sample that falls on an output sample

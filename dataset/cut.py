@@ -15,7 +15,6 @@ import numpy as np
 import soundfile
 from av.codec.context import Flags
 from av.video.frame import PictureType
-from scipy.signal import resample_poly
 
 from dataset.clips import SECOND, is_cut_short, reason
 from dataset.decoding import CLOCK, decoded_from
@@ -101,6 +100,8 @@ def read_sound(path, start=0.0, end=inf):
     if not np.isfinite(out).all():
         raise CutError("damaged", f"{path} holds samples that are not numbers (NaN or infinite)")
     if rate != RATE and total:
+        from scipy.signal import resample_poly  # half a second to import
+
         out = resample_poly(out, RATE, rate)
     return np.clip(np.rint(out * 32768), -32768, 32767).astype(np.int16)
 
