@@ -13,7 +13,7 @@ import torch
 from dataset.mixes import MixData, MixTransform, fixed_mixtures
 from dataset.spectra import Spectra, mixed
 from evaluation.separation import validate
-from models import build
+from models import build, imagenet
 from utils import checkpoint, distributed
 from utils.config import parse
 from utils.engine import fit, pick_device, to_device
@@ -46,7 +46,9 @@ def main(argv=None):
     if config.model.init_from and not run.resumed:
         taken = checkpoint.init_from(model, config.model.init_from)
         run.say(f"{len(taken)} weights taken from {config.model.init_from}")
-    elif train.start_from_data and not run.resumed:
+    elif config.model.imagenet and not run.resumed:
+        imagenet.start_resnet18(model.frames.body, config.model.imagenet)
+    if train.start_from_data and not (config.model.init_from or run.resumed):
         frames, waves = MixTransform(config, train=False)(to_device(data.first(skipped, START), device))
         model.start_from_data(frames, spectra.net_input(spectra.stft(waves)))
 

@@ -73,7 +73,7 @@ class Mixes(Pairs):
         length, span = self.samples / self.rate, (self.frames - 1) * self.stride
         middle = start / self.rate + length / 2 + (place - 0.5) * max(length - span, 0.0)
         times = [middle - span / 2 + k * self.stride for k in range(self.frames)]
-        return start, [min(max(int(time / self.step + 1e-6), 0), count - 1) for time in times]
+        return start, [min(max(round(time / self.step), 0), count - 1) for time in times]
 
     def _sample(self, start, steps, frames, sound):
         frames = frames[0] if self.frames == 1 else frames
