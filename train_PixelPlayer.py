@@ -19,7 +19,7 @@ from utils.config import parse
 from utils.engine import fit, pick_device, to_device
 from utils.errors import UserError, reported
 from utils.log import Run, resume_option
-from utils.masks import diagnose, mask_loss, told_apart
+from utils.masks import diagnose, mask_loss, match_loss, told_apart
 from utils.memory import keep_freed_memory
 
 START = 64  # clips that the last layers are scaled on
@@ -43,6 +43,7 @@ def main(argv=None):
 
     torch.manual_seed(train.seed)
     model = build(config.model).to(device)
+    model.match.requires_grad_(train.pooled > 0)
     if config.model.init_from and not run.resumed:
         taken = checkpoint.init_from(model, config.model.init_from)
         run.say(f"{len(taken)} weights taken from {config.model.init_from}")
@@ -54,12 +55,18 @@ def main(argv=None):
 
     def step(model, batch):
         frames, waves = see(batch)  # (B, T, 3, S, S), (B, samples)
-        sources = mixed(spectra.stft(waves) / mix.sources, mix.sources)  # (B, N, bins, columns)
+        single, features = spectra.stft(waves), model.frame_features(frames)  # (B, bins, columns), (B, K)
+        sources = mixed(single / mix.sources, mix.sources)  # (B, N, bins, columns)
         mixture = sources.sum(1)
-        features = mixed(model.frame_features(frames), mix.sources)  # (B, N, K)
-        logits = model.mask_logits(features, model.sound_maps(spectra.net_input(mixture)))  # (B, N, rows, columns)
+        maps = model.sound_maps(spectra.net_input(mixture))  # (B, K, rows, columns)
+        logits = model.mask_logits(mixed(features, mix.sources), maps)  # (B, N, rows, columns)
         targets, weights = spectra.targets(sources, mixture), spectra.weights(mixture)
-        return mask_loss(logits, targets, weights, mix.mask), told_apart(logits, targets, weights)
+        loss, found = mask_loss(logits, targets, weights, mix.mask), told_apart(logits, targets, weights)
+        if train.pooled:
+            match = match_loss(*model.pooled_pair(features, spectra.net_input(single)))
+            found |= {"loss_masks": loss, "loss_match": match}
+            loss = (1 - train.pooled) * loss + train.pooled * match
+        return loss, found
 
     def evaluate(model):
         return validate(model, config, data.held_out(skipped), fixed)

@@ -1,4 +1,9 @@
-"""The Sound of Pixels, small: minutes on two cores, for data/demo and for any few thousand clips in the same format."""
+"""The Sound of Pixels, small: minutes on two cores, for data/demo and for any few thousand clips in the same format.
+
+1.9 s at 8 kHz, 128 x 64. The frame net has AVE-Net's eight convolutions, which learn sooner from scratch than a
+ResNet-18, and half of the loss is of which unmixed sound goes with which picture: without it the masks take no notice
+of the pictures for the first ten epochs and more.
+"""
 
 from dataclasses import replace
 
@@ -7,9 +12,9 @@ from configs.schema import Mix, Model
 
 config = replace(
     base,
-    data=replace(base.data, sample_rate=11025),
-    augment=replace(base.augment, blend=0.0),  # the next clip's frame is the other one of a mixture
-    mix=Mix(samples=20479, n_fft=1022, hop=320, rows=128, frames=1, frame_stride=0.5),
-    model=Model(name="PixelPlayer", width=16, maps=16, sound_width=16, levels=6),
-    train=replace(base.train, run_dir="runs/demo_PixelPlayer", epochs=30),
+    data=replace(base.data, sample_rate=8000),
+    augment=replace(base.augment, blend=0.0),  # it would blend in the other picture of a mixture
+    mix=Mix(samples=14847, n_fft=510, hop=232, rows=128, frames=1),
+    model=Model(name="PixelPlayer", frame_net="plain", width=16, maps=32, sound_width=16, levels=6),
+    train=replace(base.train, run_dir="runs/demo_PixelPlayer", epochs=40, pooled=0.5, lr_frames=0.5),
 )

@@ -100,6 +100,10 @@ class Model:
     maps: int = setting(32, "PixelPlayer: maps of the sound net, and features of a pixel, K (SoP: 32)")
     sound_width: int = setting(64, "PixelPlayer: maps after the sound net's first level; 64 is the paper's code's")
     levels: int = setting(7, "PixelPlayer: times that the sound net halves rows and columns (SoP: 7)")
+    frame_net: Literal["resnet18", "plain"] = setting(
+        "resnet18", "PixelPlayer: dilated ResNet-18 (SoP); plain: the eight convolutions of AVE-Net's vision, which "
+        "learn sooner from scratch",
+    )  # fmt: skip
     imagenet: str = setting(
         "", "PixelPlayer: ImageNet's weights for the frame net: imagenet (downloaded, 45 MB) or a file; empty: from "
         "scratch",
@@ -169,7 +173,8 @@ class Train:
     )
     pooled: float = setting(
         0.0,
-        "AVOL-Net: share of the loss of further answers, of features pooled before they are compared; 0: the paper's",
+        "AVOL-Net: share of the loss of further answers, of features pooled before they are compared; PixelPlayer: of "
+        "which sound, unmixed, goes with which picture; 0: the papers'",
     )
     start_from_data: bool = setting(True, "scale and shift the last layers on 128 clips before the first step")
     precision: Literal["auto", "bf16", "fp32"] = setting("auto", "auto: bf16 autocast where the hardware has it")
@@ -308,6 +313,10 @@ def _mix_rules(mix, model):
         (mix.frames >= 1 and mix.frame_stride > 0, "mix.frames must be at least 1, mix.frame_stride above 0 seconds"),
         (0 <= mix.volume < 1, "mix.volume must lie in 0..1"),
         (mix.passes >= 1, "mix.passes must be at least 1"),
+        (
+            model.frame_net == "resnet18" or not model.imagenet,
+            "model.imagenet must be empty with model.frame_net plain: there are weights for resnet18 alone",
+        ),
         (model.levels >= 2, "model.levels must be at least 2"),
         (model.maps >= 1 and model.sound_width >= 1, "model.maps and model.sound_width must be at least 1"),
         (

@@ -1,4 +1,4 @@
-"""A PixelPlayer on a video of any length: what each pixel sounds like, and the sounds of chosen ones (SoP figs. 5 and 6).
+"""A PixelPlayer on a video of any length: what its pixels sound like, and the sounds of chosen ones (SoP fig. 5, 6).
 
 The net hears pieces of mix.samples. They overlap by half and are cross-faded; a sound that is shorter than one piece
 is heard with silence after it. What is heard at an instant is what the masks of its own frame's pixels leave of it.

@@ -4,6 +4,7 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
+from models.encoders import Encoder
 from models.net import standardise
 from models.resnet import DilatedResNet18
 
@@ -19,13 +20,16 @@ class PixelPlayer(nn.Module):
     Args:
         maps: K. width: channels of the frame net's first convolution; 64 is a ResNet-18.
         sound_width: maps after the sound net's first level. levels: how often it halves rows and columns.
+        frame_net: "resnet18", the paper's; "plain": the convolutions of AVE-Net's vision.
     """
 
-    def __init__(self, maps=32, width=64, sound_width=64, levels=7):
+    def __init__(self, maps=32, width=64, sound_width=64, levels=7, frame_net="resnet18"):
         super().__init__()
-        self.frames = FrameNet(maps, width)
+        self.frames = FrameNet(maps, width, frame_net)
         self.sounds = UNet(maps, sound_width, levels)
         self.synthesizer = Synthesizer(maps)
+        # Only for `pooled_pair`, in training; separating needs it not.
+        self.match = nn.Linear(self.sounds.deepest, maps)
 
     def forward(self, frames, spectrograms):
         """Logits of the masks of N pictures for each mixture, which may be the pictures of any clips.
@@ -55,6 +59,18 @@ class PixelPlayer(nn.Module):
     def mask_logits(self, features, maps):
         """(B, N, K) features of N pictures or pixels, (B, K, F, T) maps of their mixture -> (B, N, F, T) logits."""
         return self.synthesizer(features, maps)
+
+    def pooled_pair(self, features, spectrograms):
+        """What tells which unmixed sound goes with which picture: not the paper's, see `utils.masks.match_loss`.
+
+        Args:
+            features: (B, K) in 0..1, of `frame_features`. spectrograms: (B, 1, rows, columns), of single clips.
+
+        Returns:
+            (B, K), (B, K) float32: of the pictures; of the sounds, from the sound net's deepest level alone.
+        """
+        deepest = self.sounds.halved(spectrograms)[-1].mean((2, 3))
+        return torch.logit(features, 1e-6), self.match(deepest).float()
 
     @torch.no_grad()
     def masks_at_pixels(self, features, maps, rows=4):
@@ -90,7 +106,7 @@ class PixelPlayer(nn.Module):
 
     def parameter_groups(self, lr_frames):
         """Optimizer groups: the frame net learns `lr_frames` times as fast as the sound net and the synthesizer."""
-        rest = [*self.sounds.parameters(), *self.synthesizer.parameters()]
+        rest = [*self.sounds.parameters(), *self.synthesizer.parameters(), *self.match.parameters()]
         return [
             {"params": rest, "lr_scale": 1.0},
             {"params": list(self.frames.parameters()), "lr_scale": lr_frames},
@@ -104,9 +120,9 @@ class PixelPlayer(nn.Module):
 class FrameNet(nn.Module):
     """A dilated ResNet-18 and a 3 x 3 convolution to K maps, max-pooled over space and time (SoP sec. 3.1)."""
 
-    def __init__(self, maps, width):
+    def __init__(self, maps, width, frame_net):
         super().__init__()
-        self.body = DilatedResNet18(width)
+        self.body = DilatedResNet18(width) if frame_net == "resnet18" else Encoder(3, width)
         self.head = nn.Conv2d(8 * width, maps, 3, padding=1)
 
     def maps(self, frames):
@@ -137,6 +153,7 @@ class UNet(nn.Module):
     def __init__(self, maps, width, levels):
         super().__init__()
         widths = [width * min(2**k, 8) for k in range(levels)]
+        self.deepest = widths[-1]
         self.norm = nn.BatchNorm2d(1)
         self.down = nn.ModuleList()
         for k, (before, after) in enumerate(zip([1, *widths[:-1]], widths, strict=True)):
@@ -150,12 +167,17 @@ class UNet(nn.Module):
             layers = [nn.Conv2d(into, out, 3, padding=1, bias=k == 0)]
             self.up.append(nn.Sequential(*layers, *([nn.BatchNorm2d(out)] if k else [])))
 
-    def forward(self, spectrograms):
-        """(B, 1, F, T) -> (B, K, F, T)."""
+    def halved(self, spectrograms):
+        """What each level makes of (B, 1, F, T): list of (B, width, F / 2, T / 2), ..., (B, deepest, ...)."""
         x, seen = self.norm(spectrograms), []
         for k, layer in enumerate(self.down):
             x = layer(F.leaky_relu(x, 0.2) if k else x)
             seen.append(x)
+        return seen
+
+    def forward(self, spectrograms):
+        """(B, 1, F, T) -> (B, K, F, T)."""
+        seen = self.halved(spectrograms)
         x = seen.pop()
         for k, layer in enumerate(self.up):
             x = x if k == 0 else torch.cat([x, seen.pop()], 1)

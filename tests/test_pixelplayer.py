@@ -13,7 +13,7 @@ from models.pixelplayer import PixelPlayer, UNet
 from models.resnet import DilatedResNet18
 from utils.config import override
 from utils.errors import UserError
-from utils.masks import diagnose, gain, mask_loss, told_apart
+from utils.masks import diagnose, gain, mask_loss, match_loss, told_apart
 from utils.optimizers import build_optimizers, learning_rate
 
 # ------------------------------------------------------------------------------------- the net in numpy, float64
@@ -255,6 +255,28 @@ def test_sgd_with_the_papers_rates_for_each_part():
     assert found == pytest.approx([1e-3, 1e-3, 1e-4, 1e-4, 1e-5, 1e-5])
 
 
+def test_matches_of_a_batch_are_found_and_being_alike_does_not_pay():
+    torch.manual_seed(0)
+    v = torch.randn(32, 8)
+    assert match_loss(v, 3 * v + 1) < 0.9 < match_loss(v, v.roll(1, 0))
+    assert match_loss(v, torch.randn(32, 8)) > np.log(32)
+    nearly = 1 + 1e-3 * v  # all alike but for a thousandth: as good as v itself
+    assert match_loss(nearly, v) == pytest.approx(match_loss(v, v).item(), abs=0.02)
+
+
+def test_the_matches_layer_learns_and_has_no_part_in_masks():
+    torch.manual_seed(0)
+    net = PixelPlayer(4, 2, 2, 3, "plain")
+    features = net.frame_features(torch.randn(5, 1, 3, 32, 32))
+    v, a = net.pooled_pair(features, torch.randn(5, 1, 16, 16))
+    assert v.shape == a.shape == (5, 4) and torch.allclose(torch.sigmoid(v), features, atol=1e-4)
+    match_loss(v, a).backward()
+    assert net.match.weight.grad.abs().sum() > 0 and net.sounds.down[2][0].weight.grad.abs().sum() > 0
+    net.zero_grad()
+    net(torch.randn(2, 2, 1, 3, 32, 32), torch.randn(2, 1, 16, 16)).sum().backward()
+    assert net.match.weight.grad is None
+
+
 @pytest.mark.parametrize(
     ("changes", "said"),
     [
@@ -267,6 +289,7 @@ def test_sgd_with_the_papers_rates_for_each_part():
         ({"mix.n_fft": 1023}, "mix.n_fft"),
         ({"mix.volume": 1.0}, "mix.volume"),
         ({"mix.frames": 0}, "mix.frames"),
+        ({"model.frame_net": "plain"}, "model.imagenet"),
         ({"train.momentum": 1.0}, "train.momentum"),
         ({"train.lr_frames": 0}, "train.lr_frames"),
     ],
@@ -274,5 +297,5 @@ def test_sgd_with_the_papers_rates_for_each_part():
 def test_settings_that_do_not_go_together_are_refused(changes, said):
     with pytest.raises(UserError, match=said):
         override(paper, changes)
-    if said.startswith(("mix", "model.levels")):  # another net has no mixtures
+    if said.startswith(("mix", "model")):  # another net has no mixtures
         override(Config(), changes)

@@ -110,7 +110,7 @@ def test_a_users_own_mixtures_are_measured(whole, tmp_path, script):
         ({"model.name": "AVENet"}, "--model.name PixelPlayer"),
         ({"mix.samples": 16319}, "shorter than a mixture of 2.04 s"),
         ({"mix.pairs": "nowhere.json"}, "nowhere.json is missing"),
-        ({"model.imagenet": "nowhere.pth", "model.width": 64}, "nowhere.pth"),
+        ({"model.imagenet": "nowhere.pth", "model.width": 64, "model.frame_net": "resnet18"}, "nowhere.pth"),
     ],
 )
 def test_a_mistake_is_one_sentence(data, tmp_path, script, changes, said):
