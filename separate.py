@@ -3,11 +3,12 @@
     python separate.py --checkpoint runs/demo_PixelPlayer/best.pt --video duet.mp4 --out separated
     python separate.py --checkpoint runs/demo_PixelPlayer/best.pt --video duet.mp4 --at 0.3,0.5 0.7,0.5 --out separated
 
-Without --at, pixels that sound alike are grouped, and the loudest pixel of each of the loudest groups is a source. The
+Without --at, the pixels that sound are grouped by what they sound like: the loudest one of each group is a source. The
 whole video is separated, in pieces of the length that the net has learned, cross-faded.
 """
 
 import argparse
+import re
 import sys
 import tempfile
 from pathlib import Path
@@ -49,12 +50,15 @@ def place(text):
     except ValueError:
         raise argparse.ArgumentTypeError(f"{text} is no place: give X,Y, such as 0.25,0.5") from None
     if not (0 <= x <= 1 and 0 <= y <= 1):
-        raise argparse.ArgumentTypeError(f"{text} lies outside the picture: x and y go from 0 (left, top) to 1")
+        raise argparse.ArgumentTypeError(f"{text.strip()} lies outside the picture: x and y go from 0 (left, top) to 1")
     return x, y
 
 
 def main(argv=None):
-    args, _, changes = parse(argv if argv is not None else sys.argv[1:], __doc__, options)
+    words = argv if argv is not None else sys.argv[1:]
+    # A place may begin with "-": it lies outside the picture, but is no option.
+    words = [f" {word}" if re.match(r"-[\d.]+,", word) else word for word in words]
+    args, _, changes = parse(words, __doc__, options)
     for name in ("checkpoint", "video", "out"):
         if getattr(args, name) is None:
             raise UserError(f"--{name} is missing; --help lists what is needed")
@@ -89,11 +93,15 @@ def separate(net, args, out):
             print(f"{args.video} lasts {lasts:.2f} s, less than the net's {piece:.2f} s: silence is heard after it")
         pixels = listener.pixels()
         sources = args.sources or len(args.at or ()) or net.config.mix.sources
-        relative = clustering.relative_spectra(pixels.spectra, pixels.mixture)
-        labels = clustering.by_loudness(clustering.cluster(relative, sources + 1), pixels.energies)
-        places = args.at or clustering.loudest_places(labels, pixels.energies, sources)
-        if len(places) < sources:
-            print(f"all places of {args.video} sound alike in {len(places)} group(s): {sources} sources were asked for")
+        labels = clustering.groups(pixels.spectra, pixels.mixture, pixels.energies, sources)
+        places = args.at or clustering.loudest_places(labels, pixels.energies)
+        if not places:
+            raise UserError(
+                f"{args.checkpoint} gives no place of {args.video} more than {clustering.LEAST:.0%} of the sound: "
+                "train it longer, or name places by --at"
+            )
+        if len(places) < sources and not args.at:
+            print(f"{args.video} has {len(places)} kind(s) of places that sound alike; {sources} were asked for")
         sounds = listener.separated(places)
         found = write_sounds(out, args, listener, places, sounds)
         draw(out, clip, listener, pixels, labels, places, found, sounds)
@@ -149,12 +157,14 @@ def draw(out, clip, listener, pixels, labels, places, found, sounds):
             share = min(widest / frame.width, 1)
             yield frame.to_ndarray(format="rgb24", width=round(frame.width * share), height=round(frame.height * share))
 
+    def mark(picture):
+        return sound_pictures.with_places(picture, places, clustering.groups_at(labels, places))
+
     def energy(frame, look):
         return sound_pictures.energy_picture(frame, sound_pictures.between(loud, look))
 
     def clusters(frame, look):
-        picture = sound_pictures.cluster_picture(frame, labels[min(round(look), len(labels) - 1)], len(places))
-        return sound_pictures.with_places(picture, places)
+        return mark(sound_pictures.cluster_picture(frame, labels[min(round(look), len(labels) - 1)]))
 
     times = np.minimum(np.arange(0, listener.seconds, 1 / FPS), clip.shown_until)
     for name, picture in (("energy", energy), ("clusters", clusters)):
@@ -162,7 +172,7 @@ def draw(out, clip, listener, pixels, labels, places, found, sounds):
     looks = np.unique(np.linspace(0, len(labels) - 1, STILLS + 2).round().astype(int)[1:-1])
     moments = np.minimum(pixels.times[looks], clip.shown_until)
     stills, titles = list(frames(moments, STILL)), [f"{time:.1f} s" for time in moments]
-    sound_pictures.overview(out / "overview.png", stills, looks, loud, labels, places, titles)
+    sound_pictures.overview(out / "overview.png", stills, looks, loud, labels, mark, titles)
     names = [f"{name}, at {x:.2f}, {y:.2f}" for name, (x, y) in zip(found["sources"], places, strict=True)]
     sound_pictures.spectrograms(out / "spectrograms.png", listener.wave.numpy(), sounds, names, listener.rate)
 

@@ -19,12 +19,12 @@ import numpy as np
 import soundfile
 from scipy.signal import resample_poly
 
+from dataset.decoding import CLOCK, decoded_at
 from dataset.remote import is_url, place, read_bytes
 from utils.errors import UserError
 
 SECOND = 1.0  # length of the sound that belongs to a frame (OtS sec. 3)
 FRAME = 0.04  # from one frame to the next where several are read, seconds (OtS: 25 a second)
-CLOCK = 1e-4  # time stamps are whole ticks of the video's clock: a time is met by one that is this much later, seconds
 SAME_FRAME = 0.02  # an annotation is of the frame at `time` if it is no farther from it, seconds: half a frame at 25/s
 HUGE = 1e300  # a number beyond is none: infinite, or a whole one that no float can hold
 LONGEST_NAME = 251  # file systems take 255 bytes, ".mp4" included
@@ -303,7 +303,7 @@ class OpenClip(OpenSound):
         """Yield the decoded frame, an `av.VideoFrame`, that is shown at each of ascending `times`, seconds."""
         done, shown = 0, None
         try:
-            for frame in decoded_from(self._container, self._stream, times[0]):
+            for frame in decoded_at(self._container, self._stream, times):
                 if frame.is_corrupt:  # the decoder patched it up with what it had
                     raise self._error(self.video_file, f"is damaged at {frame.time:.2f} s")
                 while done < len(times) and frame.time > times[done] + CLOCK:
@@ -337,23 +337,6 @@ class OpenClip(OpenSound):
 
 def _to_int16(sound):
     return np.clip(np.rint(sound * 32768.0), -32768, 32767).astype(np.int16)
-
-
-def decoded_from(container, stream, time):
-    """Frames of an open container's stream in the order in which they are shown, from the one at `time`, seconds, or
-    an earlier one on.
-    """
-    # A seek goes to a key frame by the time at which it is decoded. With reordered pictures it may be shown only
-    # after `time`, or what lies before it lacks a reference: then begin at the beginning.
-    for start in (time + CLOCK, 0.0):
-        container.seek(int(start / stream.time_base), stream=stream)
-        frames = container.decode(stream)
-        first = next(frames, None)
-        if first is not None and first.time <= time + CLOCK:
-            break
-    if first is not None:
-        yield first
-        yield from frames
 
 
 def reason(error):

@@ -17,7 +17,8 @@ from av.codec.context import Flags
 from av.video.frame import PictureType
 from scipy.signal import resample_poly
 
-from dataset.clips import CLOCK, SECOND, decoded_from, is_cut_short, reason
+from dataset.clips import SECOND, is_cut_short, reason
+from dataset.decoding import CLOCK, decoded_from
 from utils.errors import UserError
 
 RATE = 48000  # of the sound that is written, Hz (OtS sec. 3)

@@ -24,7 +24,8 @@ import numpy as np
 import simplejpeg
 from av import VideoFrame
 
-from dataset.clips import CLOCK, SECOND, ClipError, Clips, OpenSound, load_json
+from dataset.clips import SECOND, ClipError, Clips, OpenSound, load_json
+from dataset.decoding import CLOCK
 from dataset.remote import AT_ONCE, RemoteBytes, is_url, place, read_bytes
 from utils.errors import UserError
 

@@ -1,4 +1,4 @@
-"""A PixelPlayer on a video of any length: what its pixels sound like, and the sounds of chosen ones (SoP fig. 5, 6).
+"""A PixelPlayer on a video of any length: what each pixel sounds like, and the sounds of chosen ones (SoP fig. 5, 6).
 
 The net hears pieces of mix.samples. They overlap by half and are cross-faded; a sound that is shorter than one piece
 is heard with silence after it. What is heard at an instant is what the masks of its own frame's pixels leave of it.
@@ -75,26 +75,30 @@ class Listener:
             return self.net.model.pixel_features(prepare_frames(frames, data.frame_size)).float()
 
     def _hear(self, start):
-        """The piece that begins at a sample: its spectrum (bins, T) complex and its maps (K, rows, T)."""
+        """The piece that begins at a sample: its spectrum (bins, T) complex, maps and powers (K or none, rows, T).
+
+        A row's power is that of the bins on which its mask acts, so that none is lost between two rows.
+        """
         wave = self.wave[start : start + self.mix.samples]
         wave = F.pad(wave, (0, self.mix.samples - len(wave))).to(self.net.device)
         spectrum = self.spectra.stft(wave[None])
         with autocast(self.net.device, self.net.config.train.precision):
             maps = self.net.model.sound_maps(self.spectra.net_input(spectrum))
-        return spectrum[0], maps[0].float()
+        rows = torch.eye(maps.shape[2], device=maps.device)
+        share = self.spectra.unrows(rows[None, None])[0, 0]  # (bins, rows): which row's mask acts on a bin
+        return spectrum[0], maps[0].float(), share.T @ spectrum[0].abs() ** 2
 
     def _reference(self):
-        """Instants of the whole sound on which pixels are compared: maps (K, rows, R), magnitudes (rows, R)."""
+        """Instants of the whole sound on which pixels are compared: maps (K, rows, R), powers (rows, R)."""
         chosen = self.starts[np.unique(np.linspace(0, len(self.starts) - 1, REFERENCE).round().astype(int))]
-        maps, magnitudes = [], []
+        maps, powers = [], []
         for start in chosen:
-            spectrum, heard = self._hear(start)
-            loud = self.spectra.rows(spectrum.abs()[None, None])[0, 0]  # (rows, T)
+            _, heard, loud = self._hear(start)
             columns = loud.sum(0).argsort(descending=True)[: loud.shape[1] // 2].sort().values  # no silence
-            columns = columns[np.linspace(0, len(columns) - 1, ceil(REFERENCE / len(chosen))).round()]
+            columns = columns[np.linspace(0, len(columns) - 1, ceil(REFERENCE / len(chosen))).round().astype(int)]
             maps.append(heard[..., columns])
-            magnitudes.append(loud[:, columns])
-        return torch.cat(maps, -1), torch.cat(magnitudes, -1)
+            powers.append(loud[:, columns])
+        return torch.cat(maps, -1), torch.cat(powers, -1)
 
     @torch.no_grad()
     def pixels(self):
@@ -105,30 +109,29 @@ class Listener:
         for piece, start in enumerate(tqdm(self.starts, "listening", unit=" pieces", disable=None)):
             mine = times[nearest == piece]
             if len(mine):
-                spectrum, maps = self._hear(start)
+                _, maps, powers = self._hear(start)
                 for time, features in zip(mine, self._look(mine), strict=True):
-                    energies = self._energies(time - start / self.rate, features, maps, spectrum.abs())
+                    energies = self._energies(time - start / self.rate, features, maps, powers)
                     found.append((energies, self._spectra(features, *reference)))
         energies, spectra = (torch.stack(part).cpu().numpy() for part in zip(*found, strict=True))
-        return Pixels(times, energies, spectra, pooled(reference[1][None, None] ** 2)[0, 0].cpu().numpy())
+        return Pixels(times, energies, spectra, pooled(reference[1][None, None])[0, 0].cpu().numpy())
 
-    def _energies(self, time, features, maps, magnitudes):
-        """What each place is given at `time`, seconds into a piece: (K, h, w), (K, rows, T), (bins, T) -> (h, w)."""
+    def _energies(self, time, features, maps, powers):
+        """What each place is given at `time`, seconds into a piece: (K, h, w), (K, rows, T), (rows, T) -> (h, w)."""
         first, last = ((time + way / LOOKS / 2) * self.rate / self.mix.hop for way in (-1, 1))
-        first = min(max(round(first), 0), magnitudes.shape[1] - 1)
+        first = min(max(round(first), 0), powers.shape[1] - 1)
         now = slice(first, max(round(last), first) + 1)
-        rows = self.net.model.masks_at_pixels(features, maps[..., now])  # of (few, w, rows, columns)
-        heard = (self._cut(self.spectra.unrows(masks)) * magnitudes[:, now] for masks in rows)
-        return torch.cat([(one**2).sum(2).mean(-1) for one in heard])
+        given = self._given(features, maps[..., now], powers[:, now])
+        return torch.cat([part.sum(2).mean(-1) for part in given])
 
-    def _spectra(self, features, maps, magnitudes):
+    def _spectra(self, features, maps, powers):
         """What each place would be given of a sound: (K, h, w), (K, rows, R), (rows, R) -> (h, w, D) powers."""
-        rows = self.net.model.masks_at_pixels(features, maps)
-        return torch.cat([pooled((self._cut(masks) * magnitudes) ** 2) for masks in rows])
+        return torch.cat([pooled(part) for part in self._given(features, maps, powers)])
 
-    def _cut(self, masks):
-        """Masks as they separate: binary ones are 0 or 1."""
-        return (masks > 0.5).float() if self.mix.mask == "binary" else masks
+    def _given(self, features, maps, powers):
+        """Yield what each place is given, some rows of places at a time: (few, w, rows, columns) powers."""
+        for masks in self.net.model.masks_at_pixels(features, maps):
+            yield ((masks > 0.5).float() if self.mix.mask == "binary" else masks**2) * powers
 
     @torch.no_grad()
     def separated(self, places):
@@ -137,7 +140,7 @@ class Listener:
         fade = 1 - (2 * (torch.arange(length) + 0.5) / length - 1).abs()  # (samples of a piece,), nowhere 0
         out, weight = torch.zeros(len(places), self.starts[-1] + length), torch.zeros(self.starts[-1] + length)
         for start in tqdm(self.starts, "separating", unit=" pieces", disable=None):
-            spectrum, maps = self._hear(start)
+            spectrum, maps, _ = self._hear(start)
             middle = (start + length / 2) / self.rate
             middle = min(middle, self.seconds / 2) if len(self.starts) == 1 else middle  # of what is no silence
             spread = (self.mix.frames - 1) / 2

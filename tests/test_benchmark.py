@@ -64,20 +64,18 @@ def test_the_processors_time_stands_still_while_we_wait():
 
 
 def test_the_table_and_the_json_hold_the_rows_that_were_asked_for(tmp_path, monkeypatch, capsys):
-    def absent():
-        raise benchmark.Skipped("there is no such thing")
-
     monkeypatch.setattr(benchmark, "limits", lambda: {"matmul_fp32_gflops": 70.0})
     monkeypatch.setitem(
         benchmark.ROWS, "embed", (lambda: benchmark.row("clips/s", 2.0, 9.0, limit=12.0), "embedding", 8)
     )
-    monkeypatch.setitem(benchmark.ROWS, "build_shards", (absent, "preparing shards", 3.8))
+    made = benchmark.row("clips/s", 2.0, 3.0, share_of_bytes=0.5)
+    monkeypatch.setitem(benchmark.ROWS, "build_shards", (lambda: made, "preparing shards", 3.8))
     benchmark.main(["--only", "embed", "build_shards", "--json", str(tmp_path / "out.json")])
     found = json.loads((tmp_path / "out.json").read_text())
     assert found.keys() == {"limits", "embed", "build_shards"}
-    assert found["embed"]["ratio"] == 4.5 and found["build_shards"] == {"skipped": "there is no such thing"}
+    assert found["embed"]["ratio"] == 4.5 and found["build_shards"] == made
     lines = capsys.readouterr().out.splitlines()
-    assert "4.5x" in lines[-2] and "6.0x" in lines[-2] and lines[-1].endswith("skipped: there is no such thing")
+    assert "4.5x" in lines[-2] and "6.0x" in lines[-2] and lines[-1].endswith("share_of_bytes 0.5")
 
 
 def test_the_rows_have_the_names_that_others_read():

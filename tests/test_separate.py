@@ -138,8 +138,17 @@ def test_the_sound_may_be_a_file_of_its_own(knowing, tmp_path):
 def test_one_colour_gives_one_group_and_says_so(knowing, tmp_path, capsys):
     write_video(tmp_path / "red.mp4", [np.full((64, 64, 3), RED, np.uint8)] * 20, 10, sound=tone(2.0, 16000, LOW))
     separate.main(words(tmp_path / "red.mp4", tmp_path / "out"))
-    assert "2 sources were asked for" in capsys.readouterr().out
+    assert "has 1 kind(s) of places that sound alike; 2 were asked for" in capsys.readouterr().out
     assert not (tmp_path / "out" / "source_2.wav").exists()
+
+
+def test_a_net_that_gives_nothing_to_any_place_is_told(knowing, tmp_path):
+    grey = np.full((64, 64, 3), GREY, np.uint8)
+    write_video(tmp_path / "grey.mp4", [grey] * 20, 10, sound=tone(2.0, 16000, LOW))
+    with pytest.raises(UserError, match=r"gives no place of .*grey.mp4 more than 1% of the sound: train it longer"):
+        separate.main(words(tmp_path / "grey.mp4", tmp_path / "out"))
+    separate.main(words(tmp_path / "grey.mp4", tmp_path / "out", "--at", "0.5,0.5"))
+    assert not read(tmp_path / "out" / "source_1.wav").any()
 
 
 # ------------------------------------------------------------------------------------------------------- mistakes
@@ -165,6 +174,8 @@ def broken(folder, kind):
         return [film(video, 2.0), "--sound", str(folder / "v.wav")], "v.wav is silent from start to end"
     if kind == "no sound file":
         return [film(video, 2.0), "--sound", str(folder / "v.wav")], "there is no file"
+    if kind == "left of it":
+        return [video, "--at", "-0.2,0.5"], "-0.2,0.5 lies outside the picture"
     if kind == "outside":
         return [video, "--at", "0.5,0.5", "1.2,0.5"], "1.2,0.5 lies outside the picture"
     return [video, "--at", "left"], "left is no place: give X,Y"
@@ -172,7 +183,18 @@ def broken(folder, kind):
 
 @pytest.mark.parametrize(
     "kind",
-    ["no sound", "no picture", "no video at all", "no file", "too short", "silent", "no sound file", "outside", "word"],
+    [
+        "no sound",
+        "no picture",
+        "no video at all",
+        "no file",
+        "too short",
+        "silent",
+        "no sound file",
+        "outside",
+        "left of it",
+        "word",
+    ],
 )
 def test_a_mistake_gives_one_sentence_and_leaves_nothing(knowing, tmp_path, kind):
     (video, *more), sentence = broken(tmp_path, kind)
@@ -226,10 +248,12 @@ def test_pixels_that_sound_alike_are_one_group_the_loudest_first():
     shares[:, :, :2, :6] = shares[:, :, 4:, 6:] = 1.0
     spectra = shares * mixture * rng.uniform(0.8, 1.0, shares.shape)
     energies = np.ones((40, 1, 1)) * [[1, 1, 0, 0, 3, 3]] * np.ones((40, 4, 1))
-    labels = clustering.by_loudness(clustering.cluster(clustering.relative_spectra(spectra, mixture), 3), energies)
-    assert (labels == np.array([1, 1, 2, 2, 0, 0])).all()
+    labels = clustering.groups(spectra, mixture, energies, 2)
+    assert (labels == np.array([1, 1, -1, -1, 0, 0])).all()
     energies[:, 1, 5] *= 2
-    assert clustering.loudest_places(labels, energies, 2)[0] == ((5 + 0.5) / 6, (1 + 0.5) / 4)
+    places = clustering.loudest_places(labels, energies)
+    assert len(places) == 2 and clustering.groups_at(labels, [*places, (0.5, 1.0)]) == [0, 1, -1]
+    assert places[0] == ((5 + 0.5) / 6, (1 + 0.5) / 4)
 
 
 def test_the_loudest_pixel_is_1_and_what_is_far_below_0():

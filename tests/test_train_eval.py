@@ -15,6 +15,8 @@ from helpers import MIDS, make_dataset, write_json
 from kill_and_resume import REPOSITORY, SMALL, command, compare, differences, one_thread, train_command
 
 from configs.schema import Augment, Spectrogram
+from evaluation.embeddings import open_split, see
+from evaluation.net import open_net
 from utils import checkpoint
 from utils.config import load
 from utils.log import read_log
@@ -362,6 +364,17 @@ def test_evaluation_again_and_by_other_batches_gives_the_same(evaluated, whole, 
     assert done.returncode == 0, done.stderr
     metrics = json.loads((tmp_path / "metrics.json").read_text())
     assert metrics["avc"] == pytest.approx(evaluated[0]["avc"], abs=1e-4)
+
+
+def test_embeddings_in_bf16_are_those_in_fp32(whole):
+    """Where the hardware has bf16 it is the default: what is measured must not depend on it."""
+    found = []
+    for precision in ("fp32", "bf16"):
+        net = open_net(whole[0] / "best.pt", {"train.precision": precision})
+        with torch.no_grad():
+            found.append(see(net.model, net.config, *open_split(net.config, "test")))
+    for one, other in ((found[0].v, found[1].v), (found[0].a, found[1].a)):
+        assert 0.999 < (one * other).sum(1).min() < 1 and not torch.equal(one, other)
 
 
 def test_evaluation_of_best_gives_what_its_validation_gave(whole, script):

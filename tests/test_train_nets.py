@@ -14,7 +14,10 @@ from kill_and_resume import REPOSITORY, command, compare, train_command
 from PIL import Image
 from test_train_eval import PLAIN, SMALL, lines, one_sentence, run, stop_at
 
+import train_VOLNet
+from models.avolnet import AVOLNet
 from utils import checkpoint
+from utils.errors import UserError
 
 # Places of 16 px in frames of 64; about the shortest run that learns.
 SETTINGS = SMALL | PLAIN | {
@@ -102,6 +105,24 @@ def test_starting_from_ave_nets_weights(data, tmp_path, script):
     assert (weights["conv5.weight"][:, :, 0, 0] - source["vision_fc1.weight"]).abs().max() < 1e-5
     trained = max(line["auc"] for line in lines(ave, "val"))
     assert lines(tmp_path / "vol", "val")[-1]["auc"] > 0.5 + (trained - 0.5) / 2  # what AVE-Net knows is still there
+
+
+def test_ave_nets_own_answer_teaches_from_scratch_only(vol, data, tmp_path, monkeypatch):
+    """From its weights there is nothing left that it could teach: docs/localising.md. An answer that is not a number
+    stops a training that listens to it.
+    """
+    real = AVOLNet.forward_pooled
+
+    def without_the_third(self, *args):
+        *others, third = real(self, *args)
+        return *others, third * float("nan")
+
+    monkeypatch.setattr(AVOLNet, "forward_pooled", without_the_third)
+    few = SETTINGS | {"train.epochs": 1, "train.pooled": 0.5}
+    with pytest.raises(UserError, match="not finite"):
+        train_VOLNet.main(train_command(data, tmp_path / "scratch", few, **VOL)[2:])
+    train_VOLNet.main(train_command(data, tmp_path / "from", few | {"model.init_from": vol[0] / "best.pt"}, **VOL)[2:])
+    assert all(np.isfinite(line["loss"]) for line in lines(tmp_path / "from", "train"))
 
 
 def test_l3_net_trains_and_a_cca_aligns_what_it_learned(data, tmp_path, script):

@@ -6,6 +6,8 @@ import numpy as np
 from scipy.cluster.vq import kmeans2, vq
 from scipy.spatial.distance import pdist
 
+LEAST = 0.01  # a pixel that is given less of the sound is silent
+SILENT = -1  # its number
 RANGE = 40.0  # dB: how much fainter than the mixture's mean still counts
 SAME = 1.0  # dB, root mean square: groups that differ by less are one
 COMPONENTS, STARTS, MOST = 8, 4, 20_000  # of the PCA; of k-means, of which the best is kept; spectra it is fitted to
@@ -43,7 +45,8 @@ def cluster(spectra, count, seed=0):
     while True:
         centres = _best_centres(few, count, rng)
         if count == 1 or pdist(centres).min() >= SAME * spectra.shape[-1] ** 0.5:
-            return vq(reduced, centres)[0].reshape(spectra.shape[:-1]).astype(np.int64)
+            names = vq(reduced, centres)[0]
+            return np.unique(names, return_inverse=True)[1].reshape(spectra.shape[:-1])
         count -= 1
 
 
@@ -58,20 +61,40 @@ def _best_centres(points, count, rng):
     return min(found, key=lambda one: one[0])[1]
 
 
-def by_loudness(labels, energies):
-    """Number groups anew, the one whose pixels sound loudest on average first: (M, h, w), (M, h, w) -> (M, h, w)."""
-    names, numbers = np.unique(labels, return_inverse=True)
-    means = np.bincount(numbers.ravel(), energies.ravel(), len(names)) / np.bincount(numbers.ravel())
-    rank = np.argsort(np.argsort(-means, kind="stable"))
-    return rank[numbers].reshape(labels.shape)
+def groups(spectra, mixture, energies, count):
+    """Group the pixels that sound at all, the group whose pixels sound loudest on average first.
+
+    Args:
+        spectra: (M, h, w, D), mixture: (D,), of `relative_spectra`. energies: (M, h, w). count: of groups at most.
+
+    Returns:
+        (M, h, w) int64: 0 and up, or SILENT.
+    """
+    sounding = spectra.sum(-1) >= LEAST * mixture.sum()
+    out = np.full(sounding.shape, SILENT)
+    if sounding.any():
+        found = cluster(relative_spectra(spectra[sounding], mixture), count)
+        means = np.array([energies[sounding][found == name].mean() for name in range(found.max() + 1)])
+        out[sounding] = np.argsort(np.argsort(-means, kind="stable"))[found]
+    return out
 
 
-def loudest_places(labels, energies, count):
-    """The place of each of the first `count` groups that sounds loudest over the whole time: list of (x, y) in 0..1."""
+def loudest_places(labels, energies):
+    """The place of each group that sounds loudest over the whole time: list of (x, y) in 0..1."""
     height, width = energies.shape[1:]
     places = []
-    for name in range(min(count, labels.max() + 1)):
+    for name in range(labels.max() + 1):
         total = np.where(labels == name, energies, 0).sum(0)
         row, column = np.unravel_index(total.argmax(), total.shape)
         places.append(((column + 0.5) / width, (row + 0.5) / height))
     return places
+
+
+def groups_at(labels, places):
+    """The group to which each place (x, y) belongs most of the time: (M, h, w), list of N -> list of N ints."""
+    found = []
+    for x, y in places:
+        row, column = (min(int(v * side), side - 1) for v, side in zip((y, x), labels.shape[1:], strict=True))
+        names, counts = np.unique(labels[:, row, column], return_counts=True)
+        found.append(int(names[counts.argmax()]))
+    return found

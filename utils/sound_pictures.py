@@ -10,6 +10,7 @@ import torch.nn.functional as F
 from PIL import Image, ImageDraw, ImageFont
 from scipy.signal import stft
 
+from utils.clustering import SILENT
 from utils.overlays import grid, heat
 
 QUIETEST = 30.0  # dB under the loudest pixel where the colour ends
@@ -34,29 +35,36 @@ def energy_picture(frame, loud):
     return heat(frame, enlarged(loud[None], frame.shape[:2])[0])
 
 
-def cluster_picture(frame, labels, sources):
-    """Groups of pixels over their frame, the first `sources` in COLOURS: (H, W, 3), (h, w) -> (H, W, 3) uint8."""
-    names = np.arange(max(int(labels.max()) + 1, 1))
+def cluster_picture(frame, labels):
+    """Groups of pixels over their frame in COLOURS, silent ones as they are: (H, W, 3), (h, w) -> (H, W, 3) uint8."""
+    names = np.arange(SILENT, max(int(labels.max()), 0) + 1)
     shares = enlarged((labels[None] == names[:, None, None]).astype(np.float32), frame.shape[:2])
     smooth = shares.argmax(0)  # (H, W): round edges in the place of the net's squares
-    palette = np.array([colour(k) for k in names], np.float32)
-    weight = np.where(smooth < sources, OPACITY, 0.0)[..., None]
+    palette = np.array([colour(name) for name in names], np.float32)
+    weight = np.where(names[smooth] == SILENT, 0.0, OPACITY)[..., None]
     return ((1 - weight) * frame + weight * palette[smooth]).round().astype(np.uint8)
 
 
-def colour(number):
-    """The RGB colour of a source or group."""
-    return COLOURS[number % len(COLOURS)]
+def colour(name):
+    """The RGB colour of a group."""
+    return (255, 255, 255) if name == SILENT else COLOURS[name % len(COLOURS)]
 
 
-def with_places(picture, places):
-    """Mark places (x, y) in 0..1 by discs with their numbers, 1 and up: (H, W, 3) uint8 -> (H, W, 3) uint8."""
+def with_places(picture, places, names):
+    """Mark places by discs in their groups' colours, numbered from 1.
+
+    Args:
+        picture: (H, W, 3) uint8. places: list of N (x, y) in 0..1. names: list of the N groups.
+
+    Returns:
+        (H, W, 3) uint8.
+    """
     image = Image.fromarray(picture)
     pen, radius = ImageDraw.Draw(image), max(7, round(min(image.size) / 30))
     font = ImageFont.load_default(1.3 * radius)
-    for k, (x, y) in enumerate(places):
+    for k, ((x, y), name) in enumerate(zip(places, names, strict=True)):
         x, y = x * image.width, y * image.height
-        pen.ellipse((x - radius, y - radius, x + radius, y + radius), colour(k), "white", max(1, radius // 5))
+        pen.ellipse((x - radius, y - radius, x + radius, y + radius), colour(name), "white", max(1, radius // 5))
         pen.text((x, y), str(k + 1), "black", font, anchor="mm")
     return np.asarray(image)
 
@@ -79,17 +87,17 @@ def between(maps, look):
     return (1 - share) * maps[first] + share * maps[second]
 
 
-def overview(path, frames, looks, loud, labels, places, names):
+def overview(path, frames, looks, loud, labels, mark, names):
     """Write one picture of some moments: the frame with the sources' places, how loud each pixel is, which sound alike.
 
     Args:
         path: of the PNG. frames: (C, H, W, 3) uint8. looks: their C places among the looks. loud: (M, h, w).
-        labels: (M, h, w). places: list of N (x, y). names: list of C texts, above the columns.
+        labels: (M, h, w). mark: callable (picture) -> it with the places. names: list of C texts, above the columns.
     """
     rows = [
-        [with_places(frame, places) for frame in frames],
+        [mark(frame) for frame in frames],
         [energy_picture(frame, loud[look]) for frame, look in zip(frames, looks, strict=True)],
-        [cluster_picture(frame, labels[look], len(places)) for frame, look in zip(frames, looks, strict=True)],
+        [cluster_picture(frame, labels[look]) for frame, look in zip(frames, looks, strict=True)],
     ]
     rows = [[Image.fromarray(picture) for picture in row] for row in rows]
     grid(rows, path, left=["sources", "sound energy", "what sounds alike"], top=names)

@@ -1,0 +1,65 @@
+"""Decoding only what is asked for: the same pictures, fewer of them decoded."""
+
+import av
+import numpy as np
+import pytest
+from helpers import make_clip, write_video
+
+from dataset.decoding import decoded_at
+
+
+@pytest.fixture(scope="module")
+def film(tmp_path_factory):
+    """A video of noise, in which every picture differs, of which others refer to half."""
+    path, rng = tmp_path_factory.mktemp("films") / "noise.mp4", np.random.default_rng(0)
+    pictures = [rng.integers(0, 256, (48, 64, 3), np.uint8) for _ in range(75)]
+    write_video(path, pictures, gop=25, b_frames=3, x264="b-adapt=0:scenecut=0")
+    return path
+
+
+def opened(path):
+    container = av.open(str(path))
+    container.streams.video[0].codec_context.thread_count = 1
+    return container, container.streams.video[0]
+
+
+def everything(path):
+    """{time: picture} of all frames."""
+    container, stream = opened(path)
+    return {frame.time: frame.to_ndarray(format="rgb24") for frame in container.decode(stream)}
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_what_is_shown_is_what_a_decoder_of_everything_shows(film, seed):
+    whole = everything(film)
+    asked = sorted(np.random.default_rng(seed).choice(list(whole), 6, replace=False).tolist())
+    found = {frame.time: frame.to_ndarray(format="rgb24") for frame in decoded_at(*opened(film), asked)}
+    assert set(asked) <= found.keys()
+    assert list(found) == sorted(found)
+    assert all(np.array_equal(found[time], whole[time]) for time in found)
+    if asked[-1] < max(whole):  # by the next one a reader knows until when the last was shown
+        assert min(time for time in whole if time > asked[-1]) in found
+
+
+def test_what_nobody_asks_for_and_no_picture_refers_to_is_not_decoded(film):
+    times = [0.0, 2.96]
+    assert 25 < len(list(decoded_at(*opened(film), times))) < 55 < len(everything(film))
+
+
+def test_all_is_decoded_where_the_format_does_not_tell(tmp_path):
+    """In a transport stream H.264 has no lengths to walk along."""
+    write_video(tmp_path / "a.ts", [np.full((48, 64, 3), 9 * k, np.uint8) for k in range(25)], b_frames=3,
+                container="mpegts")  # fmt: skip
+    container, stream = opened(tmp_path / "a.ts")
+    begin = float(stream.start_time * stream.time_base)
+    assert len(list(decoded_at(container, stream, [begin, begin + 0.96]))) == 25
+
+
+def test_a_container_can_be_asked_again(tmp_path):
+    """Also after a pass that was left half-way."""
+    mp4, _ = make_clip(tmp_path / "train", "a", b_frames=3)
+    container, stream = opened(mp4)
+    for time in (1.0, 0.2, 1.6):
+        frames = decoded_at(container, stream, [time, time + 0.2])
+        assert next(frames).time <= time + 1e-4
+        del frames
