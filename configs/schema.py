@@ -124,7 +124,11 @@ class Mix:
     mask: Literal["binary", "ratio"] = setting(
         "binary", "whether a source is the loudest at a place, or its share of it"
     )
-    weighted: bool = setting(True, "each place's loss counts by log(1 + magnitude) of the mixture, 0.001 to 10")
+    weights: Literal["log", "linear", "none"] = setting(
+        "log",
+        "how much a place of the mask counts: log(1 + magnitude) of the mixture, 0.001 to 10 (SoP); its magnitude over "
+        "the mixture's mean, 0.001 to 10; or all alike",
+    )
     frames: int = setting(3, "frames of a clip, whose features are pooled (SoP: 3)")
     frame_stride: float = setting(3.0, "from one of them to the next, seconds (SoP: 24 frames at 8/s)")
     volume: float = setting(0.5, "in training each clip's amplitude is multiplied by 1 +- this much")

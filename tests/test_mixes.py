@@ -237,16 +237,24 @@ def test_rows_lie_at_their_frequencies_and_masks_find_back():
 def test_ideal_masks_part_two_tones(tmp_path):
     low, high = (torch.from_numpy(tone(1.0, RATE, pitch)).float() for pitch in (300, 2000))
     truths = torch.stack([low, high])[None] / 2
-    for mask in ("binary", "ratio"):
+    for mask in ("binary", "soft", "ratio"):
         spectra = Spectra(Mix(samples=RATE, n_fft=510, hop=128, rows=128, mask=mask))
         sources = spectra.stft(truths)
         mixture = sources.sum(1)
         targets = spectra.targets(sources, mixture)
         assert targets.shape == (1, 2, 128, 63) and targets.min() >= 0
-        assert set(targets.unique().tolist()) == {0.0, 1.0} if mask == "binary" else targets.max() <= 5
+        assert set(targets.unique().tolist()) == {0.0, 1.0} if mask != "ratio" else targets.max() <= 5
         found = spectra.separated(targets, mixture, RATE)
         off = (found - truths).square().sum(-1) / truths.square().sum(-1)
         assert found.shape == (1, 2, RATE) and off.max() < 0.02
+
+
+def test_binary_masks_are_cut_at_a_half_and_soft_ones_are_not():
+    mixture, masks = torch.randn(1, 256, 9, dtype=torch.complex64), torch.full((1, 1, 256, 9), 0.75)
+    whole = {kind: Spectra(Mix(n_fft=510, rows=0, mask=kind)) for kind in ("binary", "soft")}
+    sounds = {kind: spectra.separated(masks, mixture, 2000) for kind, spectra in whole.items()}
+    assert torch.allclose(sounds["soft"], 0.75 * sounds["binary"], atol=1e-6)
+    assert not whole["binary"].separated(masks / 2, mixture, 2000).any()
 
 
 def test_a_ratio_is_cut_where_sources_cancel_out():
@@ -259,7 +267,9 @@ def test_weights_grow_with_the_logarithm_of_the_mixture():
     spectra = Spectra(Mix(n_fft=510, rows=0))
     mixture = torch.tensor([0.0, 1.0, 1e9]).view(1, 1, 3).to(torch.complex64).expand(1, 256, 3)
     assert spectra.weights(mixture)[0, 0, 0].tolist() == pytest.approx([1e-3, np.log(2), 10.0])
-    assert Spectra(Mix(n_fft=510, rows=0, weighted=False)).weights(mixture).unique().tolist() == [1.0]
+    linear = Spectra(Mix(n_fft=510, rows=0, weights="linear")).weights(mixture / 1e8)
+    assert linear[0, 0, 0].tolist() == pytest.approx([1e-3, 1e-3, 3.0])
+    assert Spectra(Mix(n_fft=510, rows=0, weights="none")).weights(mixture).unique().tolist() == [1.0]
 
 
 def test_an_epoch_is_as_many_passes_as_the_setting_says(data):

@@ -11,13 +11,14 @@ def mask_loss(logits, targets, weights, kind):
 
     Args:
         logits: (B, N, F, T). targets: the same shape, 0 or 1, or ratios of 0 and more.
-        weights: (B, 1, F, T): how much a place counts. kind: "binary": cross-entropy; "ratio": absolute difference.
+        weights: (B, 1, F, T): how much a place counts.
+        kind: mix.mask; "ratio": absolute difference; else cross-entropy.
 
     Returns:
         scalar tensor.
     """
     weights = weights.expand_as(logits)
-    if kind == "binary":
+    if kind != "ratio":
         return F.binary_cross_entropy_with_logits(logits, targets, weights)
     return (weights * (torch.sigmoid(logits) - targets).abs()).mean()
 
