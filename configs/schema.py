@@ -121,8 +121,10 @@ class Mix:
     rows: int = setting(
         256, "rows of the spectrogram, spaced by the logarithm of the frequency; 0: one a bin (SoP: 256)"
     )
-    mask: Literal["binary", "ratio"] = setting(
-        "binary", "whether a source is the loudest at a place, or its share of it"
+    mask: Literal["binary", "soft", "ratio"] = setting(
+        "binary",
+        "binary: whether a source has most of a place; soft: the same, but sounds are made by the probability itself, "
+        "not cut at 0.5; ratio: the source's share",
     )
     weights: Literal["log", "linear", "none"] = setting(
         "log",
