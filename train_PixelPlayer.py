@@ -18,6 +18,7 @@ from utils import checkpoint, distributed
 from utils.config import parse
 from utils.engine import fit, pick_device, to_device
 from utils.errors import UserError, reported
+from utils.files import write_json
 from utils.log import Run, resume_option
 from utils.masks import diagnose, mask_loss, match_loss, told_apart
 from utils.memory import keep_freed_memory
@@ -38,6 +39,9 @@ def main(argv=None):
     data = MixData(config, device, distributed.rank(), distributed.ranks())
     fixed = fixed_mixtures(data.splits["val"], mix)
     run = Run(config, args.resume)
+    if distributed.rank() == 0:
+        ids = data.splits["val"].ids
+        write_json(run.folder / "val_pairs.json", [[ids[place] for place in one] for one in fixed])
     skipped = run.skip_list(config.data.on_error, data.splits)
     see, spectra = MixTransform(config, train=True), Spectra(mix)
 

@@ -95,9 +95,15 @@ class MixData(AVCData):
         steps_per_epoch: updates in an epoch of mix.passes passes over the training clips.
     """
 
+    shares_held_out = False  # a fixed mixture's clips would fall to different processes
+
     def __init__(self, config, device, rank=0, ranks=1):
         super().__init__(config, device, rank, ranks)
         self.steps_per_epoch *= config.mix.passes
+
+    def fewest_clips(self, config):
+        """As many as a mixture has: with fewer, the ring would mix a clip with itself."""
+        return config.mix.sources
 
     def samples_of(self, config, split, cache_gb, training):
         """The `Mixes` of a split."""

@@ -10,8 +10,10 @@ import soundfile
 from helpers import make_dataset, tone, write_genres, write_sound
 from kill_and_resume import command, compare, train_command
 from PIL import Image
+from test_distributed import together
 from test_train_eval import one_sentence, stop_at
 
+import train_PixelPlayer
 from utils import checkpoint
 from utils.log import read_log
 
@@ -52,6 +54,8 @@ def test_training_writes_a_run_that_says_how_well_it_parts(whole):
     for line in validated:
         assert line["gain_ideal"] > 5 and line["gain"] < line["gain_ideal"] and line["gain_error"] > 0
     assert checkpoint.load(whole / "best.pt")["config"]["model"]["name"] == "PixelPlayer"
+    pairs = json.loads((whole / "val_pairs.json").read_text())
+    assert len(pairs) == 6 and all(one != other and one.startswith("val_") for one, other in pairs)
 
 
 def test_stopped_and_resumed_it_ends_bit_for_bit_the_same(data, whole, tmp_path, script):
@@ -135,3 +139,21 @@ def test_clips_that_cannot_be_read_are_skipped_and_counted(data, whole, tmp_path
     assert done.returncode == 0, done.stderr
     metrics = json.loads((tmp_path / "out/metrics.json").read_text())
     assert metrics["skipped"] == 1 and metrics["separation"]["unreadable"] == 2
+
+
+def test_two_processes_train_together_and_measure_all_mixtures(data, whole, tmp_path):
+    settings = SETTINGS | {"train.workers": 0, "train.epochs": 2}
+    ended = together(
+        2, tmp_path / "out", train_PixelPlayer.main, train_command(data, tmp_path / "run", settings, **WORDS)[2:]
+    )
+    assert [one.code for one in ended] == [0, 0], [one.err for one in ended]
+    alone, both = (
+        [line for line in read_log(folder) if line["kind"] == "val"][-1]["gain_ideal"]
+        for folder in (whole, tmp_path / "run")
+    )
+    assert both == pytest.approx(alone, rel=1e-4)
+    settings = settings | {"mix.sources": 3}
+    ended = together(
+        2, tmp_path / "few", train_PixelPlayer.main, train_command(data, tmp_path / "three", settings, **WORDS)[2:]
+    )
+    assert [one.code for one in ended] == [2, 2] and "at least 3 clips each" in "".join(one.err for one in ended)
