@@ -100,6 +100,9 @@ class Model:
     maps: int = setting(32, "PixelPlayer: maps of the sound net, and features of a pixel, K (SoP: 32)")
     sound_width: int = setting(64, "PixelPlayer: maps after the sound net's first level; 64 is the paper's code's")
     levels: int = setting(7, "PixelPlayer: times that the sound net halves rows and columns (SoP: 7)")
+    detail: bool = setting(
+        False, "PixelPlayer: the sound net's last level sees the spectrogram itself too, and has one more layer"
+    )
     frame_net: Literal["resnet18", "plain"] = setting(
         "resnet18", "PixelPlayer: dilated ResNet-18 (SoP); plain: the eight convolutions of AVE-Net's vision, which "
         "learn sooner from scratch",

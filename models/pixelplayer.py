@@ -21,12 +21,13 @@ class PixelPlayer(nn.Module):
         maps: K. width: channels of the frame net's first convolution; 64 is a ResNet-18.
         sound_width: maps after the sound net's first level. levels: how often it halves rows and columns.
         frame_net: "resnet18", the paper's; "plain": the convolutions of AVE-Net's vision.
+        detail: whether the sound net's last level sees the spectrogram itself, see `UNet`.
     """
 
-    def __init__(self, maps=32, width=64, sound_width=64, levels=7, frame_net="resnet18"):
+    def __init__(self, maps=32, width=64, sound_width=64, levels=7, frame_net="resnet18", detail=False):
         super().__init__()
         self.frames = FrameNet(maps, width, frame_net)
-        self.sounds = UNet(maps, sound_width, levels)
+        self.sounds = UNet(maps, sound_width, levels, detail)
         self.synthesizer = Synthesizer(maps)
         # Only for `pooled_pair`, in training; separating needs it not.
         self.match = nn.Linear(self.sounds.deepest, maps)
@@ -102,7 +103,7 @@ class PixelPlayer(nn.Module):
         pooled = self.frames.pooled(frames)  # (B, K)
         standardise(self.frames.head, pooled, SPREAD)
         maps = self.sounds(spectrograms).float().transpose(0, 1).flatten(1)  # (K, places)
-        standardise(self.sounds.up[-1][0], maps.T)
+        standardise(self.sounds.up[-1][-1], maps.T)
 
     def parameter_groups(self, lr_frames):
         """Optimizer groups: the frame net learns `lr_frames` times as fast as the sound net and the synthesizer."""
@@ -148,9 +149,11 @@ class UNet(nn.Module):
 
     Args:
         maps: K. width: maps after the first level, doubled until 8 times as many. levels: 2 or more.
+        detail: the last level sees the spectrogram itself too, and has another layer: not the paper's, for spectrograms
+            so small that neighbouring rows are different partials, which half their size doesn't show.
     """
 
-    def __init__(self, maps, width, levels):
+    def __init__(self, maps, width, levels, detail=False):
         super().__init__()
         widths = [width * min(2**k, 8) for k in range(levels)]
         self.deepest = widths[-1]
@@ -164,15 +167,19 @@ class UNet(nn.Module):
         for k in reversed(range(levels)):
             into = widths[k] * (1 if k == levels - 1 else 2)  # but for the deepest, beside what the halving saw
             out = widths[k - 1] if k else maps
-            layers = [nn.Conv2d(into, out, 3, padding=1, bias=k == 0)]
-            self.up.append(nn.Sequential(*layers, *([nn.BatchNorm2d(out)] if k else [])))
+            if k == 0 and detail:
+                layers = [nn.Conv2d(into + 1, width, 3, padding=1, bias=False), nn.BatchNorm2d(width), nn.ReLU()]
+                layers += [nn.Conv2d(width, maps, 1)]
+            else:
+                layers = [nn.Conv2d(into, out, 3, padding=1, bias=k == 0)] + ([nn.BatchNorm2d(out)] if k else [])
+            self.up.append(nn.Sequential(*layers))
+        self.detail = detail
 
     def halved(self, spectrograms):
-        """What each level makes of (B, 1, F, T): list of (B, width, F / 2, T / 2), ..., (B, deepest, ...)."""
-        x, seen = self.norm(spectrograms), []
+        """(B, 1, F, T) -> list: that, normed; what each level makes of it, (B, width, F / 2, T / 2) and so on."""
+        seen = [self.norm(spectrograms)]
         for k, layer in enumerate(self.down):
-            x = layer(F.leaky_relu(x, 0.2) if k else x)
-            seen.append(x)
+            seen.append(layer(F.leaky_relu(seen[-1], 0.2) if k else seen[-1]))
         return seen
 
     def forward(self, spectrograms):
@@ -182,6 +189,8 @@ class UNet(nn.Module):
         for k, layer in enumerate(self.up):
             x = x if k == 0 else torch.cat([x, seen.pop()], 1)
             x = F.interpolate(F.relu(x), scale_factor=2, mode="bilinear", align_corners=True)
+            if self.detail and k == len(self.up) - 1:
+                x = torch.cat([x, seen.pop()], 1)
             x = layer(x)
         return x
 

@@ -50,9 +50,10 @@ def normed(x, weights, name):
     return (x - mean) / np.sqrt(var + 1e-5) * scale + shift
 
 
-def reference(spectrogram, weights, levels):
+def reference(spectrogram, weights, levels, detail):
     """The U-Net of one spectrogram, (F, T) -> (K, F, T), in numpy's float64 from its weights by name."""
     x, seen = normed(spectrogram[None], weights, "norm"), []
+    whole = x
     for k in range(levels):
         x = x if k == 0 else np.where(x > 0, x, 0.2 * x)
         x = convolve(x, weights[f"down.{k}.0.weight"], weights.get(f"down.{k}.0.bias"), 2, 1)
@@ -62,8 +63,11 @@ def reference(spectrogram, weights, levels):
     for k in range(levels):
         x = x if k == 0 else np.concatenate([x, seen[levels - 1 - k]])
         x = doubled(np.maximum(x, 0))
+        x = np.concatenate([x, whole]) if detail and k == levels - 1 else x
         x = convolve(x, weights[f"up.{k}.0.weight"], weights.get(f"up.{k}.0.bias"), 1, 1)
-        x = normed(x, weights, f"up.{k}.1") if k < levels - 1 else x
+        x = normed(x, weights, f"up.{k}.1") if detail or k < levels - 1 else x
+    if detail:
+        x = convolve(np.maximum(x, 0), weights[f"up.{k}.3.weight"], weights[f"up.{k}.3.bias"], 1, 0)
     return x
 
 
@@ -80,14 +84,15 @@ def in_numpy(net):
     return {name: value.double().numpy() for name, value in net.state_dict().items()}
 
 
+@pytest.mark.parametrize("detail", [False, True])
 @pytest.mark.parametrize(("levels", "rows", "columns"), [(2, 8, 4), (4, 16, 32), (5, 32, 32)])
-def test_the_sound_net_equals_a_reference_in_float64(levels, rows, columns):
-    net = shaken(UNet(3, 2, levels).double())
+def test_the_sound_net_equals_a_reference_in_float64(levels, rows, columns, detail):
+    net = shaken(UNet(3, 2, levels, detail).double())
     spectrograms = torch.randn(2, 1, rows, columns, dtype=torch.float64)
     found = net(spectrograms).detach().numpy()
     assert found.shape == (2, 3, rows, columns)
     for one, spectrogram in zip(found, spectrograms.numpy(), strict=True):
-        wanted = reference(spectrogram[0], in_numpy(net), levels)
+        wanted = reference(spectrogram[0], in_numpy(net), levels, detail)
         assert np.abs(one - wanted).max() < 1e-9 * np.abs(wanted).max()
 
 
@@ -161,9 +166,10 @@ def test_forward_joins_pictures_with_the_mixture():
     assert torch.allclose(logits[1:], wanted, atol=1e-5)
 
 
-def test_a_start_from_data_makes_pictures_differ_and_changes_no_other_layer():
+@pytest.mark.parametrize("detail", [False, True])
+def test_a_start_from_data_makes_pictures_differ_and_changes_no_other_layer(detail):
     torch.manual_seed(0)
-    net = PixelPlayer(6, 4, 4, 3)
+    net = PixelPlayer(6, 4, 4, 3, detail=detail)
     before = {name: value.clone() for name, value in net.state_dict().items()}
     frames, spectrograms = torch.randn(32, 1, 3, 32, 32), torch.randn(32, 1, 16, 16)
     net.start_from_data(frames, spectrograms)
@@ -171,7 +177,8 @@ def test_a_start_from_data_makes_pictures_differ_and_changes_no_other_layer():
     assert torch.allclose(features.std(0), torch.full((6,), 2.0), atol=0.05) and features.mean(0).abs().max() < 0.05
     assert torch.allclose(maps.std((0, 2, 3)), torch.ones(6), atol=0.05)
     changed = {name for name, p in net.named_parameters() if not torch.equal(p, before[name])}
-    assert changed == {"frames.head.weight", "frames.head.bias", "sounds.up.2.0.weight", "sounds.up.2.0.bias"}
+    last = "sounds.up.2.3" if detail else "sounds.up.2.0"
+    assert changed == {"frames.head.weight", "frames.head.bias", f"{last}.weight", f"{last}.bias"}
 
 
 # -------------------------------------------------------------------------------------------- ImageNet's weights
