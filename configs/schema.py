@@ -313,7 +313,7 @@ def validate(config):
 def _mix_rules(mix, model):
     """What must hold for the settings of mixtures: list of (whether it does, what to say if not)."""
     rows, columns, size = mix.rows or mix.n_fft // 2 + 1, mix.samples // max(mix.hop, 1) + 1, 2 ** max(model.levels, 1)
-    rules = [
+    return [
         (mix.sources >= 2, "mix.sources must be at least 2"),
         (mix.n_fft >= 16 and mix.n_fft % 2 == 0, "mix.n_fft must be even and at least 16"),
         (1 <= mix.hop <= mix.n_fft // 2, "mix.hop must lie in 1..mix.n_fft / 2, or the sound can't be made again"),
@@ -334,4 +334,3 @@ def _mix_rules(mix, model):
             f"mix.samples // mix.hop + 1 ({columns}) must be multiples of {size}",
         ),
     ]
-    return rules if model.name == "PixelPlayer" else []

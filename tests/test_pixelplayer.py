@@ -7,7 +7,6 @@ from torch import nn
 from torchvision.models import ResNet18_Weights, resnet18
 
 from configs.config_PixelPlayer import config as paper
-from configs.schema import Config
 from models import build, imagenet
 from models.pixelplayer import PixelPlayer, UNet
 from models.resnet import DilatedResNet18
@@ -304,5 +303,3 @@ def test_the_matches_layer_learns_and_has_no_part_in_masks():
 def test_settings_that_do_not_go_together_are_refused(changes, said):
     with pytest.raises(UserError, match=said):
         override(paper, changes)
-    if said.startswith(("mix", "model")):  # another net has no mixtures
-        override(Config(), changes)
