@@ -48,12 +48,13 @@ def main(argv=None):
     torch.manual_seed(train.seed)
     model = build(config.model).to(device)
     model.match.requires_grad_(train.pooled > 0)
+    taken = []
     if config.model.init_from and not run.resumed:
         taken = checkpoint.init_from(model, config.model.init_from)
         run.say(f"{len(taken)} weights taken from {config.model.init_from}")
     elif config.model.imagenet and not run.resumed:
         imagenet.start_resnet18(model.frames.body, config.model.imagenet)
-    if train.start_from_data and not (config.model.init_from or run.resumed):
+    if train.start_from_data and "frames.head.weight" not in taken and not run.resumed:
         frames, waves = MixTransform(config, train=False)(to_device(data.first(skipped, START), device))
         model.start_from_data(frames, spectra.net_input(spectra.stft(waves)))
 

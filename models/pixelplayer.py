@@ -114,8 +114,9 @@ class PixelPlayer(nn.Module):
         ]
 
     def translate(self, weights):
-        """Another net's weights under this one's names: only another PixelPlayer's fit."""
-        return weights
+        """AVE-Net's weights for this net: its convolutions for pictures are those of the plain frame net."""
+        return {f"frames.body.{name.removeprefix('vision.')}" if name.startswith("vision.") else name: value
+                for name, value in weights.items()}  # fmt: skip
 
 
 class FrameNet(nn.Module):

@@ -8,8 +8,10 @@ from torchvision.models import ResNet18_Weights, resnet18
 
 from configs.config_PixelPlayer import config as paper
 from models import build, imagenet
+from models.avenet import AVENet
 from models.pixelplayer import PixelPlayer, UNet
 from models.resnet import DilatedResNet18
+from utils import checkpoint
 from utils.config import override
 from utils.errors import UserError
 from utils.masks import diagnose, gain, mask_loss, match_loss, told_apart
@@ -178,6 +180,14 @@ def test_a_start_from_data_makes_pictures_differ_and_changes_no_other_layer(deta
     changed = {name for name, p in net.named_parameters() if not torch.equal(p, before[name])}
     last = "sounds.up.2.3" if detail else "sounds.up.2.0"
     assert changed == {"frames.head.weight", "frames.head.bias", f"{last}.weight", f"{last}.bias"}
+
+
+def test_the_plain_frame_net_starts_from_ave_nets_pictures(tmp_path):
+    ave, net = AVENet(4, 16, 0.0), PixelPlayer(4, 4, 2, 2, "plain")
+    checkpoint.save(tmp_path / "best.pt", {"model": ave.state_dict(), "ema": None})
+    taken = checkpoint.init_from(net, tmp_path / "best.pt")
+    assert set(taken) == {f"frames.body.{name}" for name in net.frames.body.state_dict()}
+    assert torch.equal(net.frames.body.conv4_2[0].weight, ave.vision.conv4_2[0].weight)
 
 
 # -------------------------------------------------------------------------------------------- ImageNet's weights
