@@ -17,7 +17,7 @@ from utils import avc, checkpoint, distributed
 from utils.config import parse
 from utils.embedding import embed
 from utils.engine import fit, pick_device, to_device
-from utils.errors import reported
+from utils.errors import UserError, reported
 from utils.log import Run, resume_option
 from utils.memory import keep_freed_memory
 
@@ -38,6 +38,8 @@ def main(argv=None):
     # The net, and a start from which it learns (docs/starting_well.md).
     torch.manual_seed(train.seed)
     model = build(config.model, config.data.flow_fields).to(device)
+    if not hasattr(model, "embed_sounds"):
+        raise UserError(f"{config.model.name} learns from mixtures: train it by train_PixelPlayer.py")
     if config.model.init_from and not run.resumed:
         taken = checkpoint.init_from(model, config.model.init_from)
         run.say(f"{len(taken)} weights taken from {config.model.init_from}")

@@ -13,13 +13,14 @@ import torch
 from dataset.mixes import MixData, MixTransform, fixed_mixtures
 from dataset.spectra import Spectra, mixed
 from evaluation.separation import validate
-from models import build
+from models import build, imagenet
 from utils import checkpoint, distributed
 from utils.config import parse
 from utils.engine import fit, pick_device, to_device
 from utils.errors import UserError, reported
+from utils.files import write_json
 from utils.log import Run, resume_option
-from utils.masks import diagnose, mask_loss, told_apart
+from utils.masks import diagnose, mask_loss, match_loss, told_apart
 from utils.memory import keep_freed_memory
 
 START = 64  # clips that the last layers are scaled on
@@ -38,26 +39,39 @@ def main(argv=None):
     data = MixData(config, device, distributed.rank(), distributed.ranks())
     fixed = fixed_mixtures(data.splits["val"], mix)
     run = Run(config, args.resume)
+    if distributed.rank() == 0:
+        ids = data.splits["val"].ids
+        write_json(run.folder / "val_pairs.json", [[ids[place] for place in one] for one in fixed])
     skipped = run.skip_list(config.data.on_error, data.splits)
     see, spectra = MixTransform(config, train=True), Spectra(mix)
 
     torch.manual_seed(train.seed)
     model = build(config.model).to(device)
+    model.match.requires_grad_(train.pooled > 0)
+    taken = []
     if config.model.init_from and not run.resumed:
         taken = checkpoint.init_from(model, config.model.init_from)
         run.say(f"{len(taken)} weights taken from {config.model.init_from}")
-    elif train.start_from_data and not run.resumed:
+    elif config.model.imagenet and not run.resumed:
+        imagenet.start_resnet18(model.frames.body, config.model.imagenet)
+    if train.start_from_data and "frames.head.weight" not in taken and not run.resumed:
         frames, waves = MixTransform(config, train=False)(to_device(data.first(skipped, START), device))
         model.start_from_data(frames, spectra.net_input(spectra.stft(waves)))
 
     def step(model, batch):
         frames, waves = see(batch)  # (B, T, 3, S, S), (B, samples)
-        sources = mixed(spectra.stft(waves) / mix.sources, mix.sources)  # (B, N, bins, columns)
+        single, features = spectra.stft(waves), model.frame_features(frames)  # (B, bins, columns), (B, K)
+        sources = mixed(single / mix.sources, mix.sources)  # (B, N, bins, columns)
         mixture = sources.sum(1)
-        features = mixed(model.frame_features(frames), mix.sources)  # (B, N, K)
-        logits = model.mask_logits(features, model.sound_maps(spectra.net_input(mixture)))  # (B, N, rows, columns)
+        maps = model.sound_maps(spectra.net_input(mixture))  # (B, K, rows, columns)
+        logits = model.mask_logits(mixed(features, mix.sources), maps)  # (B, N, rows, columns)
         targets, weights = spectra.targets(sources, mixture), spectra.weights(mixture)
-        return mask_loss(logits, targets, weights, mix.mask), told_apart(logits, targets, weights)
+        loss, found = mask_loss(logits, targets, weights, mix.mask), told_apart(logits, targets, weights)
+        if train.pooled:
+            match = match_loss(*model.pooled_pair(features, spectra.net_input(single)))
+            found |= {"loss_masks": loss, "loss_match": match}
+            loss = (1 - train.pooled) * loss + train.pooled * match
+        return loss, found
 
     def evaluate(model):
         return validate(model, config, data.held_out(skipped), fixed)

@@ -1,4 +1,13 @@
-"""The Sound of Pixels, small: minutes on two cores, for data/demo and for any few thousand clips in the same format."""
+"""The Sound of Pixels, small: minutes on two cores, for data/demo and for any few thousand clips in the same format.
+
+1.9 s at 8 kHz, 128 x 64. What differs from the paper's beside sizes, and why:
+
+- The frame net has AVE-Net's eight convolutions, which learn sooner from scratch than a ResNet-18.
+- Half of the loss is of which unmixed sound goes with which picture (train.pooled): without it the masks take no notice
+  of the pictures for the first ten epochs and more.
+- The sound net's last level sees the spectrogram itself: its rows lie as close as the partials of a tone.
+- What is loud counts more (mix.weights), and sounds are made by the masks as they are, not cut at a half (mix.mask).
+"""
 
 from dataclasses import replace
 
@@ -7,9 +16,9 @@ from configs.schema import Mix, Model
 
 config = replace(
     base,
-    data=replace(base.data, sample_rate=11025),
-    augment=replace(base.augment, blend=0.0),  # the next clip's frame is the other one of a mixture
-    mix=Mix(samples=20479, n_fft=1022, hop=320, rows=128, frames=1, frame_stride=0.5),
-    model=Model(name="PixelPlayer", width=16, maps=16, sound_width=16, levels=6),
-    train=replace(base.train, run_dir="runs/demo_PixelPlayer", epochs=30),
+    data=replace(base.data, sample_rate=8000),
+    augment=replace(base.augment, blend=0.0),  # it would blend in the other picture of a mixture
+    mix=Mix(samples=14847, n_fft=510, hop=232, rows=128, mask="soft", weights="linear", frames=1),
+    model=Model(name="PixelPlayer", frame_net="plain", width=16, maps=32, sound_width=24, levels=6, detail=True),
+    train=replace(base.train, run_dir="runs/demo_PixelPlayer", epochs=60, pooled=0.5, lr_frames=0.5, validate_every=6),
 )

@@ -100,6 +100,13 @@ class Model:
     maps: int = setting(32, "PixelPlayer: maps of the sound net, and features of a pixel, K (SoP: 32)")
     sound_width: int = setting(64, "PixelPlayer: maps after the sound net's first level; 64 is the paper's code's")
     levels: int = setting(7, "PixelPlayer: times that the sound net halves rows and columns (SoP: 7)")
+    detail: bool = setting(
+        False, "PixelPlayer: the sound net's last level sees the spectrogram itself too, and has one more layer"
+    )
+    frame_net: Literal["resnet18", "plain"] = setting(
+        "resnet18", "PixelPlayer: dilated ResNet-18 (SoP); plain: the eight convolutions of AVE-Net's vision, which "
+        "learn sooner from scratch",
+    )  # fmt: skip
     imagenet: str = setting(
         "", "PixelPlayer: ImageNet's weights for the frame net: imagenet (downloaded, 45 MB) or a file; empty: from "
         "scratch",
@@ -117,10 +124,16 @@ class Mix:
     rows: int = setting(
         256, "rows of the spectrogram, spaced by the logarithm of the frequency; 0: one a bin (SoP: 256)"
     )
-    mask: Literal["binary", "ratio"] = setting(
-        "binary", "whether a source is the loudest at a place, or its share of it"
+    mask: Literal["binary", "soft", "ratio"] = setting(
+        "binary",
+        "binary: whether a source has most of a place; soft: the same, but sounds are made by the probability itself, "
+        "not cut at 0.5; ratio: the source's share",
     )
-    weighted: bool = setting(True, "each place's loss counts by log(1 + magnitude) of the mixture, 0.001 to 10")
+    weights: Literal["log", "linear", "none"] = setting(
+        "log",
+        "how much a place of the mask counts: log(1 + magnitude) of the mixture, 0.001 to 10 (SoP); its magnitude over "
+        "the mixture's mean, 0.001 to 10; or all alike",
+    )
     frames: int = setting(3, "frames of a clip, whose features are pooled (SoP: 3)")
     frame_stride: float = setting(3.0, "from one of them to the next, seconds (SoP: 24 frames at 8/s)")
     volume: float = setting(0.5, "in training each clip's amplitude is multiplied by 1 +- this much")
@@ -169,7 +182,8 @@ class Train:
     )
     pooled: float = setting(
         0.0,
-        "AVOL-Net: share of the loss of further answers, of features pooled before they are compared; 0: the paper's",
+        "AVOL-Net: share of the loss of further answers, of features pooled before they are compared; PixelPlayer: of "
+        "which sound, unmixed, goes with which picture; 0: the papers'",
     )
     start_from_data: bool = setting(True, "scale and shift the last layers on 128 clips before the first step")
     precision: Literal["auto", "bf16", "fp32"] = setting("auto", "auto: bf16 autocast where the hardware has it")
@@ -304,7 +318,7 @@ def validate(config):
 def _mix_rules(mix, model):
     """What must hold for the settings of mixtures: list of (whether it does, what to say if not)."""
     rows, columns, size = mix.rows or mix.n_fft // 2 + 1, mix.samples // max(mix.hop, 1) + 1, 2 ** max(model.levels, 1)
-    rules = [
+    return [
         (mix.sources >= 2, "mix.sources must be at least 2"),
         (mix.n_fft >= 16 and mix.n_fft % 2 == 0, "mix.n_fft must be even and at least 16"),
         (1 <= mix.hop <= mix.n_fft // 2, "mix.hop must lie in 1..mix.n_fft / 2, or the sound can't be made again"),
@@ -313,6 +327,10 @@ def _mix_rules(mix, model):
         (mix.frames >= 1 and mix.frame_stride > 0, "mix.frames must be at least 1, mix.frame_stride above 0 seconds"),
         (0 <= mix.volume < 1, "mix.volume must lie in 0..1"),
         (mix.passes >= 1, "mix.passes must be at least 1"),
+        (
+            model.frame_net == "resnet18" or not model.imagenet,
+            "model.imagenet must be empty with model.frame_net plain: there are weights for resnet18 alone",
+        ),
         (model.levels >= 2, "model.levels must be at least 2"),
         (model.maps >= 1 and model.sound_width >= 1, "model.maps and model.sound_width must be at least 1"),
         (
@@ -321,4 +339,3 @@ def _mix_rules(mix, model):
             f"mix.samples // mix.hop + 1 ({columns}) must be multiples of {size}",
         ),
     ]
-    return rules if model.name == "PixelPlayer" else []

@@ -22,18 +22,22 @@ class AVCData:
             shared out evenly.
     """
 
+    shares_held_out = True  # of several processes, each validates its share of the clips
+
     def __init__(self, config, device, rank=0, ranks=1):
         data, train = config.data, config.train
-        if train.batch_size % ranks or train.batch_size < 2 * ranks:
+        self.smallest = self.fewest_clips(config)
+        if train.batch_size % ranks or train.batch_size < self.smallest * ranks:
             raise UserError(
                 f"train.batch_size is {train.batch_size}, which can't be shared out evenly among {ranks} processes, at "
-                f"least 2 clips each: make it a multiple of {ranks}"
+                f"least {self.smallest} clips each: make it a multiple of {ranks}"
             )
         self.train, self.device = train, device
         self.splits = {split: open_split(data, split) for split in ("train", "val")}
         self.pairs = self.samples_of(config, "train", data.cache_gb, training=True)
         held_out = self.samples_of(config, "val", data.cache_gb / 4, training=False)
-        in_turn = in_order(len(held_out), config.eval.batch_size)[rank::ranks]
+        in_turn = in_order(len(held_out), config.eval.batch_size)
+        in_turn = in_turn[rank::ranks] if self.shares_held_out else in_turn
         self._held_out = loader(held_out, in_turn, min(train.workers, 1), device)
         self._order = EpochBatches(
             len(self.pairs), train.batch_size, train.seed, multiple=train.accumulate, share=(rank, ranks),
@@ -45,6 +49,10 @@ class AVCData:
                 f"({train.batch_size}) or --train.accumulate ({train.accumulate})"
             )
         self.steps_per_epoch = self._order.per_epoch // train.accumulate
+
+    def fewest_clips(self, config):
+        """How many clips a batch needs: a mismatch takes two."""
+        return 2
 
     def samples_of(self, config, split, cache_gb, training):
         """The `Pairs` of a split; in validation, one fixed instant per clip."""
@@ -61,7 +69,7 @@ class AVCData:
         `skipped` (clip, message) hears of unreadable clips.
         """
         order = self._order.starting_at(start)
-        return readable(loader(self.pairs, order, self.train.workers, self.device), skipped, smallest=2)
+        return readable(loader(self.pairs, order, self.train.workers, self.device), skipped, self.smallest)
 
     def first(self, skipped, count=128):
         """One batch of `count` random training clips, fewer if there aren't as many: for a start from data.
@@ -69,10 +77,10 @@ class AVCData:
         The same clips in every process, so that each of them starts alike.
         """
         order = EpochBatches(len(self.pairs), min(count, len(self.pairs)), self.train.seed)
-        return next(readable(loader(self.pairs, order, 0), skipped, smallest=2))
+        return next(readable(loader(self.pairs, order, 0), skipped, self.smallest))
 
     def held_out(self, skipped):
-        """This process's share of the validation clips, once, each at its fixed instant."""
+        """This process's share of the validation clips (or all of them), once, each at its fixed instant."""
         return readable(self._held_out, skipped, smallest=0)
 
     def held_out_boxes(self, places, times):

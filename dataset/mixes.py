@@ -73,7 +73,7 @@ class Mixes(Pairs):
         length, span = self.samples / self.rate, (self.frames - 1) * self.stride
         middle = start / self.rate + length / 2 + (place - 0.5) * max(length - span, 0.0)
         times = [middle - span / 2 + k * self.stride for k in range(self.frames)]
-        return start, [min(max(int(time / self.step + 1e-6), 0), count - 1) for time in times]
+        return start, [min(max(round(time / self.step), 0), count - 1) for time in times]
 
     def _sample(self, start, steps, frames, sound):
         frames = frames[0] if self.frames == 1 else frames
@@ -95,9 +95,15 @@ class MixData(AVCData):
         steps_per_epoch: updates in an epoch of mix.passes passes over the training clips.
     """
 
+    shares_held_out = False  # a fixed mixture's clips would fall to different processes
+
     def __init__(self, config, device, rank=0, ranks=1):
         super().__init__(config, device, rank, ranks)
         self.steps_per_epoch *= config.mix.passes
+
+    def fewest_clips(self, config):
+        """As many as a mixture has: with fewer, the ring would mix a clip with itself."""
+        return config.mix.sources
 
     def samples_of(self, config, split, cache_gb, training):
         """The `Mixes` of a split."""

@@ -50,7 +50,12 @@ class Spectra:
     def weights(self, mixture):
         """How much each place of the mask counts: (B, bins, columns) complex -> (B, 1, rows, columns) float32."""
         magnitudes = self.rows(mixture.abs()[:, None])
-        return torch.log1p(magnitudes).clamp(FAINTEST, LOUDEST) if self.mix.weighted else torch.ones_like(magnitudes)
+        if self.mix.weights == "log":
+            return torch.log1p(magnitudes).clamp(FAINTEST, LOUDEST)
+        if self.mix.weights == "linear":
+            mean = magnitudes.mean((1, 2, 3), keepdim=True).clamp(min=FLOOR)
+            return (magnitudes / mean).clamp(FAINTEST, LOUDEST)
+        return torch.ones_like(magnitudes)
 
     def targets(self, sources, mixture):
         """The masks that the net shall find, in its rows.
@@ -67,7 +72,7 @@ class Spectra:
         """Sounds from the net's masks: mask times the mixture, with the mixture's phase (SoP sec. 4.2).
 
         Args:
-            masks: (B, N, rows, columns) float32 in 0..1; binary ones are cut at 0.5.
+            masks: (B, N, rows, columns) float32 in 0..1; with mix.mask "binary" they are cut at 0.5.
             mixture: (B, bins, columns) complex. samples: of the sounds.
 
         Returns:
@@ -92,12 +97,12 @@ def ideal_masks(sources, mixture, kind):
 
     Args:
         sources: (B, N, F, T) magnitudes. mixture: (B, 1, F, T) magnitudes.
-        kind: "binary": whether the source has more than half of the mixture's; "ratio": its share, 0..5.
+        kind: "binary" or "soft": whether the source has more than half of the mixture's; "ratio": its share, 0..5.
 
     Returns:
         (B, N, F, T) float32.
     """
-    if kind == "binary":
+    if kind != "ratio":
         return (sources > 0.5 * mixture).float()
     return (sources / mixture.clamp(min=1e-8)).clamp(max=MOST)
 

@@ -36,7 +36,10 @@ class Heard:
             if len(batch["indices"]):
                 frames, sound = see(to_device(batch, device))
                 with autocast(device, config.train.precision):
-                    features.append(model.frame_features(frames))
+                    found = model.frame_features(frames)
+                    if config.eval.mirror:
+                        found = (found + model.frame_features(frames.flip(-1))) / 2
+                features.append(found)
                 waves.append(sound)
                 places += batch["indices"].tolist()
         self.features, self.waves = (torch.cat(part) if part else torch.empty(0) for part in (features, waves))

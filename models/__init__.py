@@ -30,6 +30,7 @@ def build(config, flow_fields=10):
     if config.name not in MODELS:
         raise UserError(f"there is no net {config.name!r}: model.name must be one of {', '.join(MODELS)}")
     if config.name == "PixelPlayer":
-        return PixelPlayer(config.maps, config.width, config.sound_width, config.levels)
+        sizes = (config.maps, config.width, config.sound_width, config.levels)
+        return PixelPlayer(*sizes, config.frame_net, config.detail)
     more = {"flow_fields": flow_fields} if config.name == "AVENet_OF" else {}
     return MODELS[config.name](config.width, config.dim, config.dropout, **more)

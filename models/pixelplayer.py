@@ -4,6 +4,7 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
+from models.encoders import Encoder
 from models.net import standardise
 from models.resnet import DilatedResNet18
 
@@ -19,13 +20,17 @@ class PixelPlayer(nn.Module):
     Args:
         maps: K. width: channels of the frame net's first convolution; 64 is a ResNet-18.
         sound_width: maps after the sound net's first level. levels: how often it halves rows and columns.
+        frame_net: "resnet18", the paper's; "plain": the convolutions of AVE-Net's vision.
+        detail: whether the sound net's last level sees the spectrogram itself, see `UNet`.
     """
 
-    def __init__(self, maps=32, width=64, sound_width=64, levels=7):
+    def __init__(self, maps=32, width=64, sound_width=64, levels=7, frame_net="resnet18", detail=False):
         super().__init__()
-        self.frames = FrameNet(maps, width)
-        self.sounds = UNet(maps, sound_width, levels)
+        self.frames = FrameNet(maps, width, frame_net)
+        self.sounds = UNet(maps, sound_width, levels, detail)
         self.synthesizer = Synthesizer(maps)
+        # Only for `pooled_pair`, in training; separating needs it not.
+        self.match = nn.Linear(self.sounds.deepest, maps)
 
     def forward(self, frames, spectrograms):
         """Logits of the masks of N pictures for each mixture, which may be the pictures of any clips.
@@ -55,6 +60,18 @@ class PixelPlayer(nn.Module):
     def mask_logits(self, features, maps):
         """(B, N, K) features of N pictures or pixels, (B, K, F, T) maps of their mixture -> (B, N, F, T) logits."""
         return self.synthesizer(features, maps)
+
+    def pooled_pair(self, features, spectrograms):
+        """What tells which unmixed sound goes with which picture: not the paper's, see `utils.masks.match_loss`.
+
+        Args:
+            features: (B, K) in 0..1, of `frame_features`. spectrograms: (B, 1, rows, columns), of single clips.
+
+        Returns:
+            (B, K), (B, K) float32: of the pictures; of the sounds, from the sound net's deepest level alone.
+        """
+        deepest = self.sounds.halved(spectrograms)[-1].mean((2, 3))
+        return torch.logit(features, 1e-6), self.match(deepest).float()
 
     @torch.no_grad()
     def masks_at_pixels(self, features, maps, rows=4):
@@ -86,27 +103,28 @@ class PixelPlayer(nn.Module):
         pooled = self.frames.pooled(frames)  # (B, K)
         standardise(self.frames.head, pooled, SPREAD)
         maps = self.sounds(spectrograms).float().transpose(0, 1).flatten(1)  # (K, places)
-        standardise(self.sounds.up[-1][0], maps.T)
+        standardise(self.sounds.up[-1][-1], maps.T)
 
     def parameter_groups(self, lr_frames):
         """Optimizer groups: the frame net learns `lr_frames` times as fast as the sound net and the synthesizer."""
-        rest = [*self.sounds.parameters(), *self.synthesizer.parameters()]
+        rest = [*self.sounds.parameters(), *self.synthesizer.parameters(), *self.match.parameters()]
         return [
             {"params": rest, "lr_scale": 1.0},
             {"params": list(self.frames.parameters()), "lr_scale": lr_frames},
         ]
 
     def translate(self, weights):
-        """Another net's weights under this one's names: only another PixelPlayer's fit."""
-        return weights
+        """AVE-Net's weights for this net: its convolutions for pictures are those of the plain frame net."""
+        return {f"frames.body.{name.removeprefix('vision.')}" if name.startswith("vision.") else name: value
+                for name, value in weights.items()}  # fmt: skip
 
 
 class FrameNet(nn.Module):
     """A dilated ResNet-18 and a 3 x 3 convolution to K maps, max-pooled over space and time (SoP sec. 3.1)."""
 
-    def __init__(self, maps, width):
+    def __init__(self, maps, width, frame_net):
         super().__init__()
-        self.body = DilatedResNet18(width)
+        self.body = DilatedResNet18(width) if frame_net == "resnet18" else Encoder(3, width)
         self.head = nn.Conv2d(8 * width, maps, 3, padding=1)
 
     def maps(self, frames):
@@ -132,11 +150,14 @@ class UNet(nn.Module):
 
     Args:
         maps: K. width: maps after the first level, doubled until 8 times as many. levels: 2 or more.
+        detail: the last level sees the spectrogram itself too, and has another layer: not the paper's, for spectrograms
+            so small that neighbouring rows are different partials, which half their size doesn't show.
     """
 
-    def __init__(self, maps, width, levels):
+    def __init__(self, maps, width, levels, detail=False):
         super().__init__()
         widths = [width * min(2**k, 8) for k in range(levels)]
+        self.deepest = widths[-1]
         self.norm = nn.BatchNorm2d(1)
         self.down = nn.ModuleList()
         for k, (before, after) in enumerate(zip([1, *widths[:-1]], widths, strict=True)):
@@ -147,19 +168,30 @@ class UNet(nn.Module):
         for k in reversed(range(levels)):
             into = widths[k] * (1 if k == levels - 1 else 2)  # but for the deepest, beside what the halving saw
             out = widths[k - 1] if k else maps
-            layers = [nn.Conv2d(into, out, 3, padding=1, bias=k == 0)]
-            self.up.append(nn.Sequential(*layers, *([nn.BatchNorm2d(out)] if k else [])))
+            if k == 0 and detail:
+                layers = [nn.Conv2d(into + 1, width, 3, padding=1, bias=False), nn.BatchNorm2d(width), nn.ReLU()]
+                layers += [nn.Conv2d(width, maps, 1)]
+            else:
+                layers = [nn.Conv2d(into, out, 3, padding=1, bias=k == 0)] + ([nn.BatchNorm2d(out)] if k else [])
+            self.up.append(nn.Sequential(*layers))
+        self.detail = detail
+
+    def halved(self, spectrograms):
+        """(B, 1, F, T) -> list: that, normed; what each level makes of it, (B, width, F / 2, T / 2) and so on."""
+        seen = [self.norm(spectrograms)]
+        for k, layer in enumerate(self.down):
+            seen.append(layer(F.leaky_relu(seen[-1], 0.2) if k else seen[-1]))
+        return seen
 
     def forward(self, spectrograms):
         """(B, 1, F, T) -> (B, K, F, T)."""
-        x, seen = self.norm(spectrograms), []
-        for k, layer in enumerate(self.down):
-            x = layer(F.leaky_relu(x, 0.2) if k else x)
-            seen.append(x)
+        seen = self.halved(spectrograms)
         x = seen.pop()
         for k, layer in enumerate(self.up):
             x = x if k == 0 else torch.cat([x, seen.pop()], 1)
             x = F.interpolate(F.relu(x), scale_factor=2, mode="bilinear", align_corners=True)
+            if self.detail and k == len(self.up) - 1:
+                x = torch.cat([x, seen.pop()], 1)
             x = layer(x)
         return x
 

@@ -5,6 +5,7 @@ import torch.nn.functional as F
 from torch import nn
 from torchvision.models import VGG16_Weights, vgg16
 
+from models import imagenet
 from utils.errors import UserError
 
 URL = VGG16_Weights.IMAGENET1K_V1.url
@@ -71,9 +72,7 @@ def vgg16_features(weights):
     Raises:
         UserError: the file can't be downloaded, is missing, damaged, or of another net.
     """
-    in_hub = weights == "imagenet"
-    path = f"{torch.hub.get_dir()}/checkpoints/{FILE}" if in_hub else weights
-    values = _read(path, fetch=in_hub)
+    path, values = imagenet.read("VGG16", URL, weights)
     with torch.device("meta"):  # no memory, and no seconds for random weights that are replaced at once
         net = vgg16(init_weights=False)
     try:
@@ -81,35 +80,3 @@ def vgg16_features(weights):
     except (RuntimeError, TypeError, AttributeError):  # other names or shapes; not even a dict
         raise UserError(f"{path} does not hold the weights of torchvision's VGG16: use its file {FILE}") from None
     return VGG16Features(net.float()).eval()
-
-
-def _read(path, fetch):
-    """The weights in a file; one that isn't there is downloaded if `fetch`."""
-    try:
-        with open(path, "rb"):  # apart from loading it, in which damage may be an OSError too
-            pass
-    except OSError as error:
-        if fetch and isinstance(error, FileNotFoundError):
-            return _download(path)
-        raise UserError(f"VGG16's weights can't be read from {path} ({_reason(error)}): give the file {FILE}") from None
-    try:
-        return torch.load(path, map_location="cpu", weights_only=True)
-    except Exception as error:  # damage shows in many ways
-        raise UserError(
-            f"VGG16's weights in {path} are damaged, or not weights alone ({type(error).__name__}): put torchvision's "
-            f"file {FILE} in its place"
-        ) from None
-
-
-def _download(path):
-    try:
-        return torch.hub.load_state_dict_from_url(URL, map_location="cpu", check_hash=True, weights_only=True)
-    except Exception as error:  # no network, no room on the disk, or not what was sent
-        raise UserError(
-            f"VGG16's ImageNet weights could not be downloaded from {URL} ({_reason(error)}): put the file {FILE} into "
-            f"{str(path).removesuffix('/' + FILE)}, or give its path"
-        ) from None
-
-
-def _reason(error):
-    return str(getattr(error, "reason", None) or getattr(error, "strerror", None) or error).strip(".")

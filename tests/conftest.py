@@ -18,7 +18,7 @@ signal.signal(signal.SIGINT, signal.default_int_handler)
 # libraries are imported, and ends without taking them down: a fraction of a second in the place of five.
 FORKING = """
 import atexit, json, os, runpy, signal, sys, traceback
-import eval, train_AVENet, train_VOLNet
+import eval, train_AVENet, train_PixelPlayer, train_VOLNet
 import torch.utils.tensorboard
 for line in iter(sys.stdin.readline, ""):
     words, out, err = json.loads(line)

@@ -291,7 +291,7 @@ def test_help_lists_every_setting_with_its_value_and_documentation(flag, capsys)
     assert "Train a net." in text and "--resume" in text and "--config FILE" in text
     for name, (value, _, doc) in settings(load(DEMO)).items():
         assert re.search(rf"--{re.escape(name)} \S+ \[{re.escape(str(value))}\]\n +{re.escape(doc)}\n", text + "\n")
-    assert "--train.schedule step|cosine [cosine]" in text
+    assert "--train.schedule step|tenths|cosine [cosine]" in text
 
 
 def test_every_setting_is_documented():

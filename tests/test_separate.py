@@ -25,7 +25,19 @@ from utils.errors import UserError
 
 RATE = 11025
 LOW, HIGH = 300, 2500  # Hz
-SMALL = {"model.width": 4, "model.sound_width": 4, "model.maps": 4, "data.frame_size": 64, "data.stored_size": 64}
+SMALL = {
+    "data.sample_rate": RATE,
+    "mix.samples": 20479,
+    "mix.n_fft": 1022,
+    "mix.hop": 320,
+    "mix.mask": "binary",
+    "model.detail": False,
+    "model.width": 4,
+    "model.sound_width": 4,
+    "model.maps": 4,
+    "data.frame_size": 64,
+    "data.stored_size": 64,
+}
 RED, GREY, BLUE = (220, 30, 30), (120, 120, 120), (30, 30, 220)
 NAMES = ["clusters.mp4", "energy.mp4", "mixture.wav", "overview.png", "separation.json", "source_1.wav", "source_2.wav"]
 

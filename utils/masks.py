@@ -3,21 +3,42 @@
 import torch
 import torch.nn.functional as F
 
+STEEPNESS = 5.0  # of the softmax of cosines
+
 
 def mask_loss(logits, targets, weights, kind):
     """The loss of masks (SoP sec. 3.2): per place, then the mean.
 
     Args:
         logits: (B, N, F, T). targets: the same shape, 0 or 1, or ratios of 0 and more.
-        weights: (B, 1, F, T): how much a place counts. kind: "binary": cross-entropy; "ratio": absolute difference.
+        weights: (B, 1, F, T): how much a place counts.
+        kind: mix.mask; "ratio": absolute difference; else cross-entropy.
 
     Returns:
         scalar tensor.
     """
     weights = weights.expand_as(logits)
-    if kind == "binary":
+    if kind != "ratio":
         return F.binary_cross_entropy_with_logits(logits, targets, weights)
     return (weights * (torch.sigmoid(logits) - targets).abs()).mean()
+
+
+def match_loss(v, a):
+    """How badly pictures and sounds of a batch find each other, among all of it: not the paper's, for its start.
+
+    The masks of randomly drawn nets are the better for being alike, so from scratch it takes long until the first of
+    them follows its picture; which whole sound goes with which picture is learned in minutes, and masks follow from
+    there. Both sides are standardised over the batch, so that being alike doesn't pay; then a softmax each way.
+
+    Args:
+        v, a: (B, K) float32 of pictures and sounds, matches in the same place.
+
+    Returns:
+        scalar tensor, log(B) at chance.
+    """
+    v, a = (F.normalize((x - x.mean(0)) / (x.std(0) + 1e-4), dim=1) for x in (v, a))
+    cosines, own = STEEPNESS * v @ a.T, torch.arange(len(v), device=v.device)
+    return (F.cross_entropy(cosines, own) + F.cross_entropy(cosines.T, own)) / 2
 
 
 def told_apart(logits, targets, weights):

@@ -1,0 +1,72 @@
+"""ImageNet's weights of torchvision's nets: from a file, or downloaded to torch's hub folder."""
+
+import torch
+
+from utils.errors import UserError
+
+RESNET18 = "https://download.pytorch.org/models/resnet18-f37072fd.pth"  # 45 MB; the digits begin its SHA-256
+
+
+def read(net, url, weights):
+    """The weights of a net by their names.
+
+    Args:
+        net: its name, for messages. url: of torchvision's file.
+        weights: a file of them, or "imagenet": the file in torch's hub folder, downloaded to it if it isn't there.
+
+    Returns:
+        (path of the file, {name: tensor} on the CPU).
+
+    Raises:
+        UserError: the file can't be downloaded, is missing or damaged.
+    """
+    in_hub, file = weights == "imagenet", url.rpartition("/")[2]
+    path = f"{torch.hub.get_dir()}/checkpoints/{file}" if in_hub else weights
+    try:
+        with open(path, "rb"):  # apart from loading it, in which damage may be an OSError too
+            pass
+    except OSError as error:
+        if in_hub and isinstance(error, FileNotFoundError):
+            return path, _download(net, url, path)
+        raise UserError(f"{net}'s weights can't be read from {path} ({_reason(error)}): give the file {file}") from None
+    try:
+        return path, torch.load(path, map_location="cpu", weights_only=True)
+    except Exception as error:  # damage shows in many ways
+        raise UserError(
+            f"{net}'s weights in {path} are damaged, or not weights alone ({type(error).__name__}): put torchvision's "
+            f"file {file} in its place"
+        ) from None
+
+
+def start_resnet18(body, weights):
+    """Give a `models.resnet.DilatedResNet18` ImageNet's weights (SoP sec. 3.1).
+
+    Args:
+        body: the net, of width 64. weights: as of `read`.
+
+    Raises:
+        UserError: as of `read`; the file holds another net's weights, or the net has another width.
+    """
+    if body.conv1.out_channels != 64:
+        raise UserError('model.width must be 64 for ImageNet\'s weights: set it, or --model.imagenet ""')
+    path, values = read("ResNet-18", RESNET18, weights)
+    own = body.state_dict()
+    if not isinstance(values, dict) or any(getattr(values.get(k), "shape", None) != v.shape for k, v in own.items()):
+        file = RESNET18.rpartition("/")[2]
+        raise UserError(f"{path} does not hold the weights of torchvision's ResNet-18: use its file {file}")
+    body.load_state_dict({name: values[name] for name in own})
+
+
+def _download(net, url, path):
+    file = url.rpartition("/")[2]
+    try:
+        return torch.hub.load_state_dict_from_url(url, map_location="cpu", check_hash=True, weights_only=True)
+    except Exception as error:  # no network, no room on the disk, or not what was sent
+        raise UserError(
+            f"{net}'s ImageNet weights could not be downloaded from {url} ({_reason(error)}): put the file {file} into "
+            f"{str(path).removesuffix('/' + file)}, or give its path"
+        ) from None
+
+
+def _reason(error):
+    return str(getattr(error, "reason", None) or getattr(error, "strerror", None) or error).strip(".")

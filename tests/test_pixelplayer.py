@@ -1,0 +1,315 @@
+"""The nets of The Sound of Pixels against references in numpy and torchvision; masks; ImageNet's weights."""
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+from torchvision.models import ResNet18_Weights, resnet18
+
+from configs.config_PixelPlayer import config as paper
+from models import build, imagenet
+from models.avenet import AVENet
+from models.pixelplayer import PixelPlayer, UNet
+from models.resnet import DilatedResNet18
+from utils import checkpoint
+from utils.config import override
+from utils.errors import UserError
+from utils.masks import diagnose, gain, mask_loss, match_loss, told_apart
+from utils.optimizers import build_optimizers, learning_rate
+
+# ------------------------------------------------------------------------------------- the net in numpy, float64
+
+
+def convolve(x, weight, bias, stride, pad):
+    """A convolution as its definition says: (C, H, W) -> (O, H', W')."""
+    x = np.pad(x, ((0, 0), (pad, pad), (pad, pad)))
+    size = weight.shape[2]
+    rows, columns = ((side - size) // stride + 1 for side in x.shape[1:])
+    out = np.zeros((len(weight), rows, columns))
+    for r in range(rows):
+        for c in range(columns):
+            part = x[:, r * stride : r * stride + size, c * stride : c * stride + size]
+            out[:, r, c] = (weight * part).sum((1, 2, 3))
+    return out + (0 if bias is None else bias[:, None, None])
+
+
+def doubled(x):
+    """Twice the size, bilinear, corners on corners."""
+    for axis in (1, 2):
+        n = x.shape[axis]
+        place = np.linspace(0, n - 1, 2 * n)
+        low = np.minimum(place.astype(int), max(n - 2, 0))
+        share = np.expand_dims(place - low, [0, 3 - axis])
+        x = np.take(x, low, axis) * (1 - share) + np.take(x, np.minimum(low + 1, n - 1), axis) * share
+    return x
+
+
+def normed(x, weights, name):
+    mean, var, scale, shift = (
+        weights[f"{name}.{k}"][:, None, None] for k in ("running_mean", "running_var", "weight", "bias")
+    )
+    return (x - mean) / np.sqrt(var + 1e-5) * scale + shift
+
+
+def reference(spectrogram, weights, levels, detail):
+    """The U-Net of one spectrogram, (F, T) -> (K, F, T), in numpy's float64 from its weights by name."""
+    x, seen = normed(spectrogram[None], weights, "norm"), []
+    whole = x
+    for k in range(levels):
+        x = x if k == 0 else np.where(x > 0, x, 0.2 * x)
+        x = convolve(x, weights[f"down.{k}.0.weight"], weights.get(f"down.{k}.0.bias"), 2, 1)
+        x = normed(x, weights, f"down.{k}.1") if 0 < k < levels - 1 else x
+        seen.append(x)
+    x = seen[-1]
+    for k in range(levels):
+        x = x if k == 0 else np.concatenate([x, seen[levels - 1 - k]])
+        x = doubled(np.maximum(x, 0))
+        x = np.concatenate([x, whole]) if detail and k == levels - 1 else x
+        x = convolve(x, weights[f"up.{k}.0.weight"], weights.get(f"up.{k}.0.bias"), 1, 1)
+        x = normed(x, weights, f"up.{k}.1") if detail or k < levels - 1 else x
+    if detail:
+        x = convolve(np.maximum(x, 0), weights[f"up.{k}.3.weight"], weights[f"up.{k}.3.bias"], 1, 0)
+    return x
+
+
+def shaken(net):
+    """All weights and statistics as if it had been trained: none of them at 0 or 1."""
+    torch.manual_seed(1)
+    for name, value in net.state_dict().items():
+        if value.is_floating_point():
+            value.copy_(torch.rand_like(value) + 0.5 if "var" in name or value.ndim == 1 else torch.randn_like(value))
+    return net.eval()
+
+
+def in_numpy(net):
+    return {name: value.double().numpy() for name, value in net.state_dict().items()}
+
+
+@pytest.mark.parametrize("detail", [False, True])
+@pytest.mark.parametrize(("levels", "rows", "columns"), [(2, 8, 4), (4, 16, 32), (5, 32, 32)])
+def test_the_sound_net_equals_a_reference_in_float64(levels, rows, columns, detail):
+    net = shaken(UNet(3, 2, levels, detail).double())
+    spectrograms = torch.randn(2, 1, rows, columns, dtype=torch.float64)
+    found = net(spectrograms).detach().numpy()
+    assert found.shape == (2, 3, rows, columns)
+    for one, spectrogram in zip(found, spectrograms.numpy(), strict=True):
+        wanted = reference(spectrogram[0], in_numpy(net), levels, detail)
+        assert np.abs(one - wanted).max() < 1e-9 * np.abs(wanted).max()
+
+
+def test_the_papers_sound_net_has_7_levels_and_32_maps():
+    net = build(paper.model).sounds
+    assert [layer[0].out_channels for layer in net.down] == [64, 128, 256, 512, 512, 512, 512]
+    assert [layer[0].out_channels for layer in net.up] == [512, 512, 512, 256, 128, 64, 32]
+    seen = []
+    net.down[-1].register_forward_hook(lambda *found: seen.append(found[2].shape))
+    assert net.eval()(torch.zeros(1, 1, 256, 256)).shape == (1, 32, 256, 256) and seen == [(1, 512, 2, 2)]
+
+
+def test_the_synthesizer_is_a_weighted_sum_of_maps_with_a_bias():
+    net = shaken(PixelPlayer(5, 4, 2, 2))
+    features, maps = torch.rand(3, 2, 5), torch.randn(3, 5, 8, 4)
+    found = net.mask_logits(features, maps).detach().numpy()
+    scale, bias = net.synthesizer.scale.detach().double().numpy(), net.synthesizer.bias.item()
+    wanted = np.zeros((3, 2, 8, 4)) + bias
+    for k in range(5):
+        wanted += features.double().numpy()[:, :, k, None, None] * scale[k] * maps.double().numpy()[:, None, k]
+    assert np.abs(found - wanted).max() < 1e-5
+
+
+# ------------------------------------------------------------------------------------------------------ pictures
+
+
+def test_the_frame_net_is_torchvisions_resnet18_with_its_last_stage_dilated():
+    theirs = resnet18(weights=None)
+    ours = DilatedResNet18()
+    theirs.load_state_dict(shaken(ours).state_dict(), strict=False)
+    theirs.eval()
+    for name in ("0.conv1", "0.downsample.0"):
+        theirs.get_submodule(f"layer4.{name}").stride = (1, 1)
+    for layer in theirs.layer4.modules():
+        if isinstance(layer, nn.Conv2d) and layer.kernel_size == (3, 3):
+            layer.dilation = layer.padding = (2, 2)
+    x = torch.randn(1, 3, 64, 96)
+    wanted = x
+    for name, layer in list(theirs.named_children())[:-2]:
+        assert name not in ("avgpool", "fc")
+        wanted = layer(wanted)
+    found = ours(x)
+    assert found.shape == (1, 512, 4, 6) and torch.allclose(found, wanted, rtol=1e-3)
+
+
+def test_features_are_the_maximum_over_frames_and_places():
+    net = shaken(PixelPlayer(4, 2, 2, 2))
+    frames = torch.randn(2, 3, 3, 32, 48)
+    each = torch.stack([net.pixel_features(frames[:, t]) for t in range(3)], 1)  # (B, T, K, h, w)
+    assert each.shape == (2, 3, 4, 2, 3)
+    assert torch.allclose(net.frame_features(frames), each.amax((1, 3, 4)), atol=1e-6)
+
+
+def test_a_pixels_mask_is_that_of_a_picture_with_its_features():
+    net = shaken(PixelPlayer(4, 2, 2, 2))
+    features, maps = torch.rand(4, 5, 3), torch.randn(4, 8, 8)
+    masks = list(net.masks_at_pixels(features, maps, rows=2))
+    assert [len(part) for part in masks] == [2, 2, 1]
+    masks = torch.cat(masks)
+    assert masks.shape == (5, 3, 8, 8)
+    one = torch.sigmoid(net.mask_logits(features[:, 4, 2][None, None], maps[None]))
+    assert torch.allclose(masks[4, 2], one[0, 0])
+
+
+def test_forward_joins_pictures_with_the_mixture():
+    net = shaken(PixelPlayer(4, 2, 2, 2))
+    frames, spectrograms = torch.randn(2, 3, 1, 3, 32, 32), torch.randn(2, 1, 8, 8)
+    logits = net(frames, spectrograms)
+    assert logits.shape == (2, 3, 8, 8)
+    wanted = net.mask_logits(net.frame_features(frames[1])[None], net.sound_maps(spectrograms[1:]))
+    assert torch.allclose(logits[1:], wanted, atol=1e-5)
+
+
+@pytest.mark.parametrize("detail", [False, True])
+def test_a_start_from_data_makes_pictures_differ_and_changes_no_other_layer(detail):
+    torch.manual_seed(0)
+    net = PixelPlayer(6, 4, 4, 3, detail=detail)
+    before = {name: value.clone() for name, value in net.state_dict().items()}
+    frames, spectrograms = torch.randn(32, 1, 3, 32, 32), torch.randn(32, 1, 16, 16)
+    net.start_from_data(frames, spectrograms)
+    features, maps = net.frame_features(frames).logit(), net.sound_maps(spectrograms)
+    assert torch.allclose(features.std(0), torch.full((6,), 2.0), atol=0.05) and features.mean(0).abs().max() < 0.05
+    assert torch.allclose(maps.std((0, 2, 3)), torch.ones(6), atol=0.05)
+    changed = {name for name, p in net.named_parameters() if not torch.equal(p, before[name])}
+    last = "sounds.up.2.3" if detail else "sounds.up.2.0"
+    assert changed == {"frames.head.weight", "frames.head.bias", f"{last}.weight", f"{last}.bias"}
+
+
+def test_the_plain_frame_net_starts_from_ave_nets_pictures(tmp_path):
+    ave, net = AVENet(4, 16, 0.0), PixelPlayer(4, 4, 2, 2, "plain")
+    checkpoint.save(tmp_path / "best.pt", {"model": ave.state_dict(), "ema": None})
+    taken = checkpoint.init_from(net, tmp_path / "best.pt")
+    assert set(taken) == {f"frames.body.{name}" for name in net.frames.body.state_dict()}
+    assert torch.equal(net.frames.body.conv4_2[0].weight, ave.vision.conv4_2[0].weight)
+
+
+# -------------------------------------------------------------------------------------------- ImageNet's weights
+
+
+def test_imagenets_weights_are_torchvisions(tmp_path):
+    theirs, file = resnet18(weights=None), str(tmp_path / "resnet18.pth")
+    torch.save(theirs.state_dict(), file)
+    body = DilatedResNet18()
+    imagenet.start_resnet18(body, file)
+    assert torch.equal(body.layer4[1].conv2.weight, theirs.layer4[1].conv2.weight)
+    assert torch.equal(body.bn1.running_var, theirs.bn1.running_var) and body.conv1.weight.requires_grad
+    with pytest.raises(UserError, match=r"model\.width must be 64"):
+        imagenet.start_resnet18(DilatedResNet18(8), file)
+    torch.save({"conv1.weight": theirs.conv1.weight}, file)
+    with pytest.raises(UserError, match="does not hold the weights of torchvision's ResNet-18"):
+        imagenet.start_resnet18(body, file)
+
+
+def test_without_a_network_imagenets_weights_are_asked_for_in_one_sentence(monkeypatch, tmp_path):
+    def offline(*_, **__):
+        raise OSError("Network is unreachable")
+
+    monkeypatch.setenv("TORCH_HOME", str(tmp_path))
+    monkeypatch.setattr(torch.hub, "_hub_dir", None)
+    monkeypatch.setattr(torch.hub, "download_url_to_file", offline)
+    with pytest.raises(UserError, match=r"Network is unreachable.*put the file resnet18-\w+\.pth into") as error:
+        imagenet.start_resnet18(DilatedResNet18(), "imagenet")
+    assert "\n" not in str(error.value)
+    assert ResNet18_Weights.IMAGENET1K_V1.url == imagenet.RESNET18
+
+
+# ------------------------------------------------------------------------------------------------- loss, training
+
+
+def test_the_loss_of_binary_masks_is_weighted_cross_entropy():
+    logits, targets = torch.randn(2, 2, 3, 4), (torch.rand(2, 2, 3, 4) > 0.5).float()
+    weights = torch.rand(2, 1, 3, 4)
+    p = 1 / (1 + np.exp(-logits.double().numpy()))
+    t, w = targets.double().numpy(), weights.double().numpy()
+    wanted = (-(t * np.log(p) + (1 - t) * np.log(1 - p)) * w).mean()
+    assert mask_loss(logits, targets, weights, "binary").item() == pytest.approx(wanted, rel=1e-5)
+    assert mask_loss(logits, 3 * targets, weights, "ratio").item() == pytest.approx(
+        (w * abs(p - 3 * t)).mean(), rel=1e-5
+    )
+
+
+def test_what_the_log_says_of_masks():
+    targets = torch.tensor([1.0, 0.0]).view(1, 2, 1, 1).expand(1, 2, 4, 4)
+    weights = torch.rand(1, 1, 4, 4)
+    sure = (targets - 0.5) * 20
+    found = told_apart(sure, targets, weights)
+    assert found["accuracy"] == pytest.approx(1) and found["contrast"] == pytest.approx(1, abs=1e-3)
+    found = told_apart(torch.ones(1, 2, 4, 4), targets, weights)
+    assert found["accuracy"] == pytest.approx(0.5) and found["contrast"] == 0
+    assert "pictures" in diagnose(found) and diagnose({"contrast": 0.3}) is None
+
+
+def test_the_gain_is_0_for_the_mixture_and_counts_decibels():
+    truths = torch.randn(3, 2, 1000)
+    assert gain(truths, truths.sum(1, keepdim=True).expand_as(truths)).abs().max() < 1e-4
+    nearer = truths + 0.1 * truths.flip(1)  # a tenth of the other source is left of it
+    assert torch.allclose(gain(truths, nearer), torch.full((3,), 20.0), atol=1e-3)
+    silent = truths * torch.tensor([1.0, 0.0])[:, None]
+    assert gain(silent, silent).isnan().all()
+
+
+def test_sgd_with_the_papers_rates_for_each_part():
+    net, train = PixelPlayer(4, 2, 2, 2), paper.train
+    (sgd,) = build_optimizers(paper, net.parameter_groups(train.lr_frames), torch.device("cpu"))
+    assert isinstance(sgd, torch.optim.SGD)
+    rates = {}
+    for group in sgd.param_groups:
+        assert group["momentum"] == 0.9 and group["weight_decay"] == 1e-4
+        rates |= {id(p): group["lr_scale"] * learning_rate(train, 0.1) for p in group["params"]}
+    assert len(rates) == len(list(net.parameters()))
+    assert all(rates[id(p)] == pytest.approx(1e-4) for p in net.frames.parameters())
+    for part in (net.sounds, net.synthesizer):
+        assert all(rates[id(p)] == pytest.approx(1e-3) for p in part.parameters())
+    found = [learning_rate(train, epoch / 100) for epoch in (0, 39.9, 40, 79.9, 80, 100)]
+    assert found == pytest.approx([1e-3, 1e-3, 1e-4, 1e-4, 1e-5, 1e-5])
+
+
+def test_matches_of_a_batch_are_found_and_being_alike_does_not_pay():
+    torch.manual_seed(0)
+    v = torch.randn(32, 8)
+    assert match_loss(v, 3 * v + 1) < 0.9 < match_loss(v, v.roll(1, 0))
+    assert match_loss(v, torch.randn(32, 8)) > np.log(32)
+    nearly = 1 + 1e-3 * v  # all alike but for a thousandth: as good as v itself
+    assert match_loss(nearly, v) == pytest.approx(match_loss(v, v).item(), abs=0.02)
+
+
+def test_the_matches_layer_learns_and_has_no_part_in_masks():
+    torch.manual_seed(0)
+    net = PixelPlayer(4, 2, 2, 3, "plain")
+    features = net.frame_features(torch.randn(5, 1, 3, 32, 32))
+    v, a = net.pooled_pair(features, torch.randn(5, 1, 16, 16))
+    assert v.shape == a.shape == (5, 4) and torch.allclose(torch.sigmoid(v), features, atol=1e-4)
+    match_loss(v, a).backward()
+    assert net.match.weight.grad.abs().sum() > 0 and net.sounds.down[2][0].weight.grad.abs().sum() > 0
+    net.zero_grad()
+    net(torch.randn(2, 2, 1, 3, 32, 32), torch.randn(2, 1, 16, 16)).sum().backward()
+    assert net.match.weight.grad is None
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        ({"mix.sources": 1}, "mix.sources"),
+        ({"mix.hop": 600}, "mix.hop"),
+        ({"mix.samples": 1000}, "mix.samples"),
+        ({"mix.rows": 200}, "mix.rows"),
+        ({"mix.samples": 66000}, "mix.samples // mix.hop"),
+        ({"model.levels": 1}, "model.levels"),
+        ({"mix.n_fft": 1023}, "mix.n_fft"),
+        ({"mix.volume": 1.0}, "mix.volume"),
+        ({"mix.frames": 0}, "mix.frames"),
+        ({"model.frame_net": "plain"}, "model.imagenet"),
+        ({"train.momentum": 1.0}, "train.momentum"),
+        ({"train.lr_frames": 0}, "train.lr_frames"),
+    ],
+)
+def test_settings_that_do_not_go_together_are_refused(changes, said):
+    with pytest.raises(UserError, match=said):
+        override(paper, changes)
