@@ -34,7 +34,9 @@ import torch
 
 from configs.schema import Config
 from dataset.clips import Clips
-from dataset.pairs import EpochBatches, Pairs, loader
+from dataset.loading import loader
+from dataset.order import EpochBatches
+from dataset.pairs import Pairs
 from dataset.plain_ways import make_clips, normalised, opencv_frame, read_npz, scipy_spectrogram, write_npz
 from dataset.shards import Shards
 from dataset.transforms import Transform

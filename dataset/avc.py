@@ -1,7 +1,9 @@
 """Training and validation clips of a config as batches: frames and their seconds of sound."""
 
 from dataset.flow import kept_flow
-from dataset.pairs import EpochBatches, Pairs, in_order, loader, readable
+from dataset.loading import loader, readable
+from dataset.order import EpochBatches, in_order
+from dataset.pairs import Pairs
 from dataset.shards import open_split
 from utils.errors import UserError
 

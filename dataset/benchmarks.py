@@ -19,8 +19,8 @@ import numpy as np
 from PIL import Image
 from torch.utils.data import Dataset
 
+from dataset.batches import sample
 from dataset.clips import ClipError, OpenSound, is_file_name, load_json
-from dataset.pairs import sample
 from utils.errors import UserError
 
 CANVAS = 256  # Flickr-SoundNet's boxes are in pixels of a frame resized to this square
@@ -117,7 +117,7 @@ class Benchmark:
 
 
 class Stills(Dataset):
-    """A benchmark's clips for `dataset.pairs.loader`: `stills[epoch, index]` is a sample as `Pairs` gives it.
+    """A benchmark's clips for `dataset.loading.loader`: `stills[epoch, index]` is a sample as `Pairs` gives it.
 
     Args:
         benchmark: a `Benchmark`. size: side of the frame, pixels. rate: of the sound, Hz.

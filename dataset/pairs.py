@@ -5,23 +5,16 @@ nor a restart changes a batch. Every second of sound of a batch serves in its ma
 mismatches: how it was cut can't give the answer away, which closes the shortcut that OtS sec. 3.3 warns of.
 """
 
-import atexit
-import math
-import multiprocessing
-import signal
-from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import nullcontext
 
 import numpy as np
 import torch
-from torch.utils.data import DataLoader, Dataset, Sampler
+from torch.utils.data import Dataset
 
-from dataset.batches import DRAWS, Batch, aligned, collate, sample
+from dataset.batches import DRAWS, Batch, sample
 from dataset.cache import ClipCache
 from dataset.clips import SECOND, ClipError
-from dataset.ring import Ring
-from utils.errors import UserError
 
 
 class Pairs(Dataset):
@@ -174,151 +167,3 @@ def instants(first, last, step):
     lowest, highest = int(np.ceil(first / step - 1e-6)), int(np.floor(last / step + 1e-6))
     # From the lowest on, in steps, as a clip in the cache counts them: the same to the last bit.
     return [lowest * step + k * step for k in range(highest - lowest + 1)] or [first]
-
-
-class EpochBatches(Sampler):
-    """Endless batches of clips: every epoch in a new order, without the few clips that don't fill a batch.
-
-    With several samples a visit, K, the clips of a batch are visited once for K batches in a row, each of other
-    instants, sounds and changes of these same clips; two samples of one clip never meet in a batch, where they would
-    be a false mismatch. An epoch is then K samples of every clip. What it costs: K updates in a row learn from the
-    same clips, and a clip meets the same others K times, so that an epoch has the mismatches between clips of an
-    ordinary one, not of K. Averaging the K batches in one update (train.accumulate) takes the first away.
-
-    Args:
-        clips: number of clips. batch_size: clips in a batch. seed: of the order.
-        multiple: an epoch holds a multiple of this many batches.
-        start: batch to begin with; a resumed run sees exactly the batches that it would have seen.
-        share: (r, n): of each batch the r-th of n equal parts, one after the other; n divides batch_size.
-        samples_per_visit: K.
-
-    Yields:
-        list of (number, index), the keys of the batches of one visit for `Pairs`, batch by batch: as many
-        keys with the same number as this share of a batch has. Numbers count the samples of a clip through all epochs.
-    """
-
-    def __init__(self, clips, batch_size, seed, multiple=1, start=0, share=(0, 1), samples_per_visit=1):
-        self.clips, self.batch_size, self.seed, self.multiple, self.start = clips, batch_size, seed, multiple, start
-        self.share, self.samples_per_visit = share, samples_per_visit
-        multiple //= math.gcd(multiple, samples_per_visit)
-        self.visits = clips // (batch_size * multiple) * multiple
-        self.per_epoch = self.visits * samples_per_visit
-
-    def starting_at(self, start):
-        """The same batches, beginning with number `start`."""
-        again = (self.clips, self.batch_size, self.seed, self.multiple, start, self.share, self.samples_per_visit)
-        return EpochBatches(*again)
-
-    def __iter__(self):
-        epoch, position = divmod(self.start, self.per_epoch)
-        visit, first = divmod(position, self.samples_per_visit)
-        part, parts = self.share
-        size = self.batch_size // parts
-        while True:
-            order = np.random.default_rng((self.seed, epoch)).permutation(self.clips).tolist()
-            for k in range(visit, self.visits):
-                begin = k * self.batch_size + part * size
-                clips = order[begin : begin + size]
-                numbers = range(epoch * self.samples_per_visit + first, (epoch + 1) * self.samples_per_visit)
-                yield [(number, index) for number in numbers for index in clips]
-                first = 0
-            epoch, visit = epoch + 1, 0
-
-
-def in_order(clips, batch_size):
-    """Every clip once, in order, as lists of (epoch 0, index): for evaluation."""
-    return [[(0, i) for i in range(k, min(k + batch_size, clips))] for k in range(0, clips, batch_size)]
-
-
-def readable(batches, skipped, smallest=1):
-    """Pass batches on, taking note of clips that can't be read.
-
-    Args:
-        batches: iterable of collated batches.
-        skipped: callable (clip id, message) that raises or takes note.
-        smallest: readable clips that a batch must have.
-
-    Raises:
-        UserError: a batch has fewer readable clips.
-    """
-    for batch in batches:
-        for clip, message in batch["errors"]:
-            skipped(clip, message)
-        count = len(batch["indices"])
-        if count < smallest:
-            raise UserError(f"a batch needs {smallest} readable clips and has {count}: {batch['errors'][0][1]}")
-        yield batch
-
-
-def _start_worker(_):
-    for stop in (signal.SIGINT, signal.SIGTERM):  # the training process answers, and ends its loaders afterwards
-        signal.signal(stop, signal.SIG_IGN)
-    torch.set_num_threads(1)
-
-
-@atexit.register
-def _end_workers():
-    """A script that fails ends its loaders too: they ignore SIGTERM, which Python sends them and then waits."""
-    workers = multiprocessing.active_children()
-    if workers:
-        signal.signal(signal.SIGCHLD, signal.SIG_DFL)  # torch's handler would call it an error
-    for worker in workers:
-        worker.kill()
-
-
-class _Fetched(Dataset):
-    """What a loader process fetches at a time: a list of batches; those of `Pairs` by way of the ring, if any."""
-
-    def __init__(self, pairs, ring):
-        self.pairs, self.ring = pairs, ring
-
-    def __len__(self):
-        return len(self.pairs)
-
-    def __getitems__(self, keys):
-        if isinstance(self.pairs, Pairs):
-            return self.pairs.__getitems__(keys, self.ring)
-        return [collate([self.pairs[key] for key in keys])]
-
-
-class _Loader(DataLoader):
-    """One batch after the other, however many are fetched at a time."""
-
-    def __iter__(self):
-        for fetched in super().__iter__():
-            yield from fetched
-
-
-def loader(pairs, batches, workers, device="cpu"):
-    """Batches of `pairs`, as `collate` gives them, in the order of `batches`.
-
-    Args:
-        pairs: a `Pairs`, or a dataset with samples like its. batches: an `EpochBatches`, or lists of (epoch, index).
-        workers: processes; any number gives the same batches. With none, this process loads.
-        device: of the net; for a GPU, batches are pinned.
-
-    Returns:
-        an iterable, for any number of passes. A batch is the caller's, as long as it is kept.
-    """
-    visit = getattr(batches, "samples_per_visit", 1)
-    ahead = 4 if visit == 1 else 2  # visits that a process is ahead
-    ring = None
-    if workers and isinstance(pairs, Pairs):
-        count = max(Counter(epoch for epoch, _ in next(iter(batches), [])).values(), default=0)  # clips in a batch
-        size = sum(aligned(shape, dtype) for _, _, shape, dtype in pairs.layout(count))
-        ring = Ring((workers * ahead + 2) * visit, size)
-    return _Loader(
-        _Fetched(pairs, ring),
-        batch_sampler=batches,
-        num_workers=workers,
-        collate_fn=_as_it_is,
-        pin_memory=torch.device(device).type == "cuda",
-        worker_init_fn=_start_worker,
-        multiprocessing_context="fork" if workers else None,  # the cache is inherited, not pickled
-        prefetch_factor=ahead if workers else None,
-        persistent_workers=bool(workers),
-    )
-
-
-def _as_it_is(batches):
-    return batches

@@ -8,7 +8,9 @@ import torch
 from dataset import shards
 from dataset.benchmarks import BENCHMARKS, Stills
 from dataset.flow import kept_flow
-from dataset.pairs import Pairs, in_order, loader, readable
+from dataset.loading import loader, readable
+from dataset.order import in_order
+from dataset.pairs import Pairs
 from dataset.transforms import Transform, prepare_sounds
 from utils.embedding import embed
 from utils.errors import UserError

@@ -3,7 +3,7 @@
 import numpy as np
 import torch
 
-from dataset.pairs import collate, sample
+from dataset.batches import collate, sample
 from dataset.transforms import Transform
 from utils import localization, overlays
 from utils.embedding import embed

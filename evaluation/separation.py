@@ -4,8 +4,9 @@ import numpy as np
 import soundfile
 import torch
 
+from dataset.loading import loader, readable
 from dataset.mixes import Mixes, MixTransform, fixed_mixtures
-from dataset.pairs import in_order, loader, readable
+from dataset.order import in_order
 from dataset.shards import open_split
 from dataset.spectra import Spectra, ideal_masks
 from utils import separation

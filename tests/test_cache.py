@@ -8,7 +8,9 @@ from helpers import make_clip, tone, write_genres
 
 from dataset.cache import ClipCache
 from dataset.clips import Clips
-from dataset.pairs import EpochBatches, Pairs, loader
+from dataset.loading import loader
+from dataset.order import EpochBatches
+from dataset.pairs import Pairs
 
 CLIPS, SIZE, RATE, STEP = 8, 32, 4000, 0.1
 # 0.5 .. 1.5 s in steps of 0.1 s, and 2 s of sound.

@@ -24,7 +24,7 @@ from kill_and_resume import REPOSITORY, SMALL, one_thread, train_command
 import train_AVENet
 import train_VOLNet
 from dataset.avc import AVCData
-from dataset.pairs import EpochBatches
+from dataset.order import EpochBatches
 from dataset.transforms import Transform
 from models import build
 from utils import avc, checkpoint, distributed

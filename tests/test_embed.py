@@ -14,8 +14,8 @@ from kill_and_resume import REPOSITORY, command, one_thread
 from PIL import Image
 
 import embed
+from dataset.batches import collate, sample
 from dataset.clips import OpenClip
-from dataset.pairs import collate, sample
 from dataset.transforms import Transform
 from evaluation import media as through_net
 from evaluation.net import open_net

@@ -11,9 +11,10 @@ from helpers import make_clip, numbered, read_number, write_genres
 from configs.schema import Augment, Data
 from dataset import flow as F
 from dataset import transforms as T
+from dataset.batches import collate
 from dataset.clips import ClipError, Clips
 from dataset.flow import Flow, kept_flow
-from dataset.pairs import Pairs, collate
+from dataset.pairs import Pairs
 from utils.errors import UserError
 
 SIZE, METHODS = 64, ("tvl1", "dis", "farneback")

@@ -9,9 +9,11 @@ from helpers import MIDS, make_clip, make_dataset, read_number, tone, write_genr
 from scipy.signal import stft
 
 from configs.schema import Config, Mix
+from dataset.batches import collate
 from dataset.clips import ClipError, Clips
+from dataset.loading import loader
 from dataset.mixes import MixData, Mixes, MixTransform, fixed_mixtures
-from dataset.pairs import EpochBatches, collate, loader
+from dataset.order import EpochBatches
 from dataset.shards import open_split
 from dataset.spectra import Spectra, bin_places, ideal_masks, mixed, row_places
 from utils.config import override

@@ -10,8 +10,11 @@ import pytest
 import torch
 from helpers import make_clip, make_dataset, numbered, read_number, write_genres
 
+from dataset.batches import DRAWS, collate
 from dataset.clips import ClipError, Clips, OpenClip
-from dataset.pairs import DRAWS, EpochBatches, Pairs, collate, in_order, instants, loader, readable
+from dataset.loading import loader, readable
+from dataset.order import EpochBatches, in_order
+from dataset.pairs import Pairs, instants
 from utils.avc import avc_loss
 from utils.errors import UserError
 
@@ -319,7 +322,9 @@ def test_a_script_that_fails_ends_although_its_loaders_ignore_signals(tmp_path):
     make_dataset(tmp_path, train=4, val=0, test=0)
     program = f"""
 from dataset.clips import ClipError, Clips, OpenClip
-from dataset.pairs import Pairs, in_order, loader
+from dataset.loading import loader
+from dataset.order import in_order
+from dataset.pairs import Pairs
 batches = loader(Pairs(Clips({str(tmp_path)!r}, "train"), 32, 8000, 0.04), in_order(4, 2), 2)
 for batch in batches:
     raise RuntimeError("a fault of the program")

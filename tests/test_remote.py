@@ -12,7 +12,8 @@ from kill_and_resume import SMALL, command, train_command
 
 from dataset import remote
 from dataset.clips import ClipError
-from dataset.pairs import Pairs, loader
+from dataset.loading import loader
+from dataset.pairs import Pairs
 from dataset.shards import open_clips
 from utils.errors import UserError
 

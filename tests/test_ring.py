@@ -9,9 +9,11 @@ import pytest
 import torch
 from helpers import make_clip, write_genres
 
-from dataset import pairs as pairs_module
+from dataset import loading
 from dataset.clips import Clips
-from dataset.pairs import EpochBatches, Pairs, loader
+from dataset.loading import loader
+from dataset.order import EpochBatches
+from dataset.pairs import Pairs
 from dataset.ring import InRing, Ring, part
 
 
@@ -67,7 +69,7 @@ def clips(tmp_path):
 @pytest.mark.parametrize("kept", [True, False])
 def test_loader_processes_pass_batches_by_the_ring_and_use_its_slots_again(clips, monkeypatch, kept):
     rings = []
-    monkeypatch.setattr(pairs_module, "Ring", lambda slots, size: rings.append(Ring(slots, size)) or rings[-1])
+    monkeypatch.setattr(loading, "Ring", lambda slots, size: rings.append(Ring(slots, size)) or rings[-1])
     held, places = [], []
     for batch in islice(loader(Pairs(clips, 32, 2000, 0.1), EpochBatches(4, 2, seed=0), 1), 20):
         places.append(batch["frames"].data_ptr() - rings[0].memory.ctypes.data)

@@ -14,8 +14,10 @@ from kill_and_resume import SMALL, command, train_command
 from PIL import Image
 
 from configs.schema import Data
+from dataset.batches import collate
 from dataset.clips import ClipError, Clips
-from dataset.pairs import Pairs, collate, instants, loader
+from dataset.loading import loader
+from dataset.pairs import Pairs, instants
 from dataset.shards import Shards, open_clips, open_split
 from utils.errors import UserError
 

@@ -11,8 +11,9 @@ from helpers import make_clip, numbered, tone, write_genres
 from sklearn.linear_model import LogisticRegression
 
 from configs.schema import Config, Data
+from dataset.batches import collate
 from dataset.clips import Clips
-from dataset.pairs import Pairs, collate
+from dataset.pairs import Pairs
 from dataset.transforms import Transform
 from utils import avc
 

@@ -12,7 +12,7 @@ from scipy.signal import spectrogram
 from configs import demo_AVENet
 from configs.schema import Augment, Config, Data, Spectrogram
 from dataset import transforms as T
-from dataset.pairs import DRAWS
+from dataset.batches import DRAWS
 
 OFF = Augment(crop_min=1.0, crop_max=1.0, flip=False, brightness=0, saturation=0, gain=0)
 PAPER = Spectrogram()

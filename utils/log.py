@@ -115,7 +115,7 @@ class Run:
         tqdm.write(message, file=sys.stderr)
 
     def skip_list(self, on_error, splits):
-        """How to treat clips that can't be read: a callable (clip id, message) for `dataset.pairs.readable`.
+        """How to treat clips that can't be read: a callable (clip id, message) for `dataset.loading.readable`.
 
         With on_error "stop" it raises; with "skip" it counts each clip once and lists it in log.jsonl, beginning with
         those that the `splits` ({name: Clips}) left out when they were opened. What other processes than 0 skip is
