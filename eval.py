@@ -73,18 +73,21 @@ def main(argv=None):
         out = out_folder(args.out or Path(args.checkpoint).parent / "eval_probe")
         measured, skipped = of_folder(net, args.probe_folder, args.untrained)
         return finish(out, net, args.probe_folder, measured["files"], skipped, {"probe": measured})
-    model, config = net.model, net.config
-    split = args.benchmark or args.split
-    localizes = "localization" in args.tasks and hasattr(model, "location_logits")
-    if args.benchmark and not localizes:
-        raise UserError(f"--benchmark {split} measures localisation, and {config.model.name} has no map of places")
-    classes = ontology.load(config.eval.ontology)
-    if hasattr(model, "mask_logits"):  # it parts sounds, and does nothing else
+    split, classes = args.benchmark or args.split, ontology.load(net.config.eval.ontology)
+    if args.benchmark and not ("localization" in args.tasks and hasattr(net.model, "location_logits")):
+        raise UserError(f"--benchmark {split} measures localisation, and {net.config.model.name} has no map of places")
+    if hasattr(net.model, "mask_logits"):  # it parts sounds, and does nothing else
         if "separation" not in args.tasks:
-            raise UserError(f"{config.model.name} is measured by separation alone: leave out --tasks")
+            raise UserError(f"{net.config.model.name} is measured by separation alone: leave out --tasks")
         out = out_folder(args.out or Path(args.checkpoint).parent / f"eval_{split}")
         measured, clips, skipped = separate_split(net, split, classes, out, PAIRS)
         return finish(out, net, split, clips, skipped, {"separation": measured})
+    return judge_embedded(args, net, split, classes)
+
+
+def judge_embedded(args, net, split, classes):
+    """Measure a net that embeds frames and sounds, on a split or a benchmark; returns what `finish` does."""
+    model, config = net.model, net.config
     source = open_benchmark(config, split) if args.benchmark else open_split(config, split)
     out = out_folder(args.out or Path(args.checkpoint).parent / f"eval_{split}")
 
@@ -106,7 +109,7 @@ def main(argv=None):
     if "probe" in args.tasks and not args.benchmark:
         metrics["probe"] = of_split(net, split, args.untrained)
     maps = boxes = None
-    if localizes:
+    if "localization" in args.tasks and hasattr(model, "location_logits"):
         maps, size = maps_of(model, seen), config.data.frame_size
         if args.benchmark:
             metrics["localization"], boxes = judge_benchmark(maps, seen, size)
