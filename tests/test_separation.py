@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from mir_eval.separation import bss_eval_sources
 from scipy.signal import firwin, lfilter
+from threadpoolctl import threadpool_limits
 
 from utils import separation
 from utils.separation import bss_eval, is_silent, measure
@@ -62,6 +63,7 @@ def test_sources_of_16_bits_that_end_at_2_khz():
     assert_same(np.stack(bss_eval(lowpass, leaky(lowpass))), oracle(lowpass, leaky(lowpass)))
 
 
+@threadpool_limits.wrap(limits=1, user_api="blas")  # as `judge_all` does: the rounding changes with their number
 def test_sources_that_end_at_2_khz_to_the_last_digit_of_a_double():
     """Cholesky fails there. What is determined is equal; the rest is as near as mir_eval is to itself."""
     truths = band_limited(noise(2, 66150))
@@ -73,7 +75,7 @@ def test_sources_that_end_at_2_khz_to_the_last_digit_of_a_double():
     found, expected = np.stack(bss_eval(truths, estimates)), oracle(truths, estimates)
     other_order = oracle(truths[::-1], estimates[::-1])[:, ::-1]
     assert_same(found[0], expected[0])
-    assert (np.abs(found - expected) <= SAME + 30 * np.abs(other_order - expected).max()).all()
+    assert (np.abs(found - expected) <= SAME + 3 * np.abs(other_order - expected).max()).all()
     gram, _ = separation._gram(np.fft.rfft(truths, 2**17), 2**17, 512)
     with pytest.raises(np.linalg.LinAlgError):
         np.linalg.cholesky(gram)
