@@ -194,7 +194,7 @@ def test_a_file_that_never_ends_is_refused_in_time_and_the_next_one_is_read(make
 
 def test_a_file_that_takes_too_much_memory_is_refused_and_the_next_one_is_read(make_sandbox, folder, tmp_path):
     Image.new("RGB", (6500, 6500)).save(tmp_path / "x.png")  # 127 MB once it is decoded
-    sandbox = make_sandbox(memory=1200 * 2**20)
+    sandbox = make_sandbox(memory=900 * 2**20)
     assert sandbox.read(tmp_path / "x.png", 32, 8000, 10).kind == "image"
     sandbox = make_sandbox(memory=300 * 2**20)
     with pytest.raises(Refused) as refused:
