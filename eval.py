@@ -20,12 +20,12 @@ import torch
 from dataset.benchmarks import BENCHMARKS
 from evaluation import correspondence, page
 from evaluation.baselines import BASELINES, arrays, retrieval_rows
-from evaluation.embeddings import looker, open_benchmark, open_split, see, warn_of_unknown
-from evaluation.localization import crosser, film, judge_benchmark, judge_by_boxes, maps_of
+from evaluation.embeddings import open_benchmark, open_split, see, warn_of_unknown
+from evaluation.localization import draw, film, judge_benchmark, judge_by_boxes, maps_of
 from evaluation.net import open_net
 from evaluation.probe import of_folder, of_split
 from evaluation.separation import separate_split
-from utils import compare, ontology, overlays, report, retrieval
+from utils import compare, ontology, report, retrieval
 from utils.config import parse
 from utils.errors import UserError, reported
 from utils.files import write_text
@@ -94,7 +94,6 @@ def judge_embedded(args, net, split, classes):
     # One fixed instant per clip: embedded once, every measure looks at the same embeddings.
     seen = see(model, config, *source)
     warn_of_unknown(seen.labels, classes)
-    look = looker(seen, config, classes)
     metrics = {}
     if "avc" in args.tasks and not args.benchmark:
         metrics |= correspondence.judge(net, seen)
@@ -102,7 +101,6 @@ def judge_embedded(args, net, split, classes):
         vectors = arrays(model, seen)
         judge = (seen.labels, classes, config.eval.k, config.eval.gain, config.eval.whole_ranking, config.eval.queries)
         metrics["retrieval"] = retrieval.four_directions(*vectors, *judge)
-        report.retrieval_figures(*vectors, seen.labels, classes, look, out)
         if args.baselines:
             rows = retrieval_rows(args.baselines, model, config, split, vectors, judge, args.vgg16)
             metrics["retrieval"]["baselines"] = rows
@@ -118,14 +116,13 @@ def judge_embedded(args, net, split, classes):
             metrics |= {"localization": measured} if measured else {}
             for k in np.linspace(0, len(maps) - 1, min(args.video, len(maps))).round().astype(int).tolist():
                 film(out / "video" / f"{seen.ids()[k]}.mp4", seen.clips, seen.places[k], model, config)
-        cross = crosser(model, seen.v, seen.a)
-        overlays.localization_figures(maps, boxes, seen.ids(), look, cross, out, args.pictures)
+        draw(out / "localization", maps, boxes, seen, classes, args.pictures)
     looked_at = {"seen": seen, "classes": classes, "maps": maps, "boxes": boxes}
     return finish(out, net, split, len(seen.places), seen.skipped, metrics, **looked_at)
 
 
 def finish(out, net, split, clips, skipped, metrics, **looked_at):
-    """Write metrics.json, the curves of the run and the page, print the table; returns all that metrics.json holds.
+    """Write metrics.json and the page, print the table; returns all that metrics.json holds.
 
     Args:
         out: Path. net: the `Net`. split: its name. clips: how many were measured. skipped: {id: reason} of the others.
@@ -136,11 +133,9 @@ def finish(out, net, split, clips, skipped, metrics, **looked_at):
     metrics = about | metrics
     write_text(out / "metrics.json", json.dumps(metrics | {"skipped_clips": skipped}, indent=2) + "\n")
     log = read_log(Path(net.path).parent)
-    if log:
-        report.training_curves(log, out / "training.png")
     print(report.table(metrics))
     shown = page.write(out, metrics, net, log, **looked_at)
-    print(f"\nwritten: {out / 'metrics.json'} and pictures; to look at and to listen to: {shown}")
+    print(f"\nwritten: {out / 'metrics.json'}; to look at and to listen to: {shown}")
     return metrics
 
 

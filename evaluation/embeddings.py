@@ -11,7 +11,7 @@ from dataset.flow import kept_flow
 from dataset.loading import loader, readable
 from dataset.order import in_order
 from dataset.pairs import Pairs
-from dataset.transforms import Transform, prepare_sounds
+from dataset.transforms import Transform
 from utils.embedding import embed
 from utils.errors import UserError
 
@@ -43,6 +43,12 @@ class Seen:
     def boxes(self):
         """What is annotated in each frame that was embedded: N lists of boxes.json's entries."""
         return [self.clips.boxes_at(place, time) for place, time in zip(self.places, self.times, strict=True)]
+
+    def sample(self, k):
+        """What was embedded of the k-th clip: frame (S, S, 3) uint8, of several the middle one, and sound, int16."""
+        found = self.pairs[0, self.places[k]]
+        frame = found["frame"]
+        return frame if frame.ndim == 3 else frame[len(frame) // 2], found["sound"]
 
 
 def open_split(config, split):
@@ -86,22 +92,6 @@ def see(model, config, clips, pairs):
     v, a, places, times = found
     labels = [clips.labels[place] if hasattr(clips, "labels") else [] for place in places.tolist()]
     return Seen(clips, pairs, v, a, places.tolist(), times.tolist(), labels, skipped)
-
-
-def looker(seen, config, classes):
-    """How pictures show a clip: a callable (k) -> frame (S, S, 3) uint8, log spectrogram (F, T), names of the k-th.
-
-    Args:
-        seen: a `Seen`. config: the net's. classes: an `Ontology`, for the names.
-    """
-
-    def look(k):
-        found = seen.pairs[0, seen.places[k]]
-        sound = prepare_sounds(torch.from_numpy(found["sound"])[None], config.data.sample_rate, config.spectrogram)
-        frame = found["frame"] if config.data.frames == 1 else found["frame"][config.data.frames // 2]
-        return frame, sound[0, 0].numpy(), "; ".join(map(classes.name, seen.labels[k])) or seen.ids()[k]
-
-    return look
 
 
 def warn_of_unknown(labels, classes):

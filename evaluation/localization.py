@@ -51,6 +51,17 @@ def crosser(model, v, a):
     return cross
 
 
+def draw(folder, maps, boxes, seen, classes, most):
+    """Write pictures of the first `most` clips: `utils.overlays.localization_pictures`.
+
+    Args:
+        folder: Path. maps: (N, h, w). boxes: N lists of entries. seen: a `Seen`. classes: an `Ontology`, for names.
+    """
+    ids = seen.ids()[:most]
+    names = ["; ".join(map(classes.name, mids)) or clip for mids, clip in zip(seen.labels, ids, strict=False)]
+    overlays.localization_pictures(folder, maps[:most], boxes[:most], ids, names, lambda k: seen.sample(k)[0])
+
+
 def film(path, clips, place, model, config, fps=25):
     """Write a video of a clip with the map of every frame and its second of sound."""
     rate, device = config.data.sample_rate, device_of(model)

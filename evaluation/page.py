@@ -41,9 +41,8 @@ def senser(seen, config):
     """
 
     def sense(k):
-        found, data = seen.pairs[0, seen.places[k]], config.data
-        frame = found["frame"] if data.frames == 1 else found["frame"][data.frames // 2]
-        sound = prepare_sounds(torch.from_numpy(found["sound"])[None], data.sample_rate, config.spectrogram)
-        return frame, sound[0, 0].numpy(), found["sound"], data.sample_rate
+        (frame, sound), rate = seen.sample(k), config.data.sample_rate
+        spectrogram = prepare_sounds(torch.from_numpy(sound)[None], rate, config.spectrogram)
+        return frame, spectrogram[0, 0].numpy(), sound, rate
 
     return sense

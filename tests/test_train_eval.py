@@ -8,7 +8,6 @@ import signal
 import subprocess
 import time
 
-import numpy as np
 import pytest
 import torch
 from helpers import MIDS, make_dataset, write_json
@@ -346,20 +345,12 @@ def test_metrics_have_the_promised_keys_and_lie_in_their_ranges(evaluated, whole
                for words in shown)  # fmt: skip
 
 
-def test_pictures_are_drawn(evaluated):
-    from PIL import Image
-
-    folder = evaluated[1]
-    for name in ["training", *(f"retrieval_{direction}" for direction in DIRECTIONS)]:
-        with Image.open(folder / f"{name}.png") as picture:
-            assert min(picture.size) > 200 and len(np.unique(picture.convert("L"))) > 20
-
-
 def test_the_last_line_names_a_page_of_these_clips(evaluated, data):
     metrics, folder, done = evaluated
     assert done.stdout.strip().endswith(str(folder / "report.html"))
     text = (folder / "report.html").read_text(encoding="utf-8")
     assert f"{metrics['retrieval']['im-aud']['ndcg']:.3f}" in text and "train.batch_size" in text
+    assert "is it stuck?" in text and "cosine, different frames" in text
     shown = {path.stem for path in (folder / "report").glob("*.mp3")}
     assert shown == {f"{k:04d}" for k in range(10)} and all(f"report/{name}.mp3" in text for name in shown)
     assert all(clip in text for clip in json.loads((data / "test" / "vid2genre.json").read_text()))

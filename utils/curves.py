@@ -19,6 +19,16 @@ CHARTS = (
         0.5,
     ),
     (
+        "is it stuck?",
+        (
+            ("train", "cosine_frames", "cosine, different frames"),
+            ("train", "cosine_sounds", "cosine, different sounds"),
+            ("train", "distance_spread", "spread of distances"),
+            ("train", "cosine_pairs", "cosine, match - mismatch"),
+        ),
+        None,
+    ),
+    (
         "gain over the mixture, dB",
         (
             ("val", "gain", "validation"),

@@ -1,4 +1,4 @@
-"""Pictures of where a net hears a sound: maps over frames, mismatched pairs, videos.
+"""Pictures of where a net hears a sound: maps over frames, videos.
 
 A map is shown as the probability that the sound comes from there, on one scale from 0 to 1, so that a map that says
 "nowhere" looks dark beside one that says "here".
@@ -14,7 +14,7 @@ from PIL import Image, ImageDraw
 from utils.localization import inside, peaks, upsample
 
 SOUNDING, SILENT, PEAK = (60, 220, 120), (235, 80, 70), (255, 255, 255)
-OPACITY = 0.65
+OPACITY = 0.8
 GAP = 4  # between pictures, pixels
 LEAST = 224  # side of a picture, pixels: small frames are enlarged
 
@@ -31,11 +31,18 @@ def enlarged(frame):
     return np.asarray(Image.fromarray(frame).resize((LEAST, LEAST), Image.Resampling.BICUBIC))
 
 
-def heat(frame, probability):
-    """A map over its frame: (S, S, 3) uint8, (S, S) float in 0..1 -> (S, S, 3) uint8; the frame shows where it is 0."""
-    colour = colormaps["turbo"](probability)[..., :3] * 255
-    weight = OPACITY * probability[..., None]
-    return ((1 - weight) * frame + weight * colour).round().astype(np.uint8)
+def glow(share):
+    """The colours of a map: (h, w) float in 0..1 -> (h, w, 4) uint8 RGBA, clear at 0, glowing at 1."""
+    colour = colormaps["inferno"](0.45 + 0.55 * share)
+    colour[..., 3] = share
+    return (colour * 255).round().astype(np.uint8)
+
+
+def heat(frame, share):
+    """A map over its frame: (H, W, 3) uint8, (H, W) float in 0..1 -> (H, W, 3) uint8; the frame shows where it is 0."""
+    colour = glow(share).astype(np.float32)
+    weight = OPACITY / 255 * colour[..., 3:]
+    return ((1 - weight) * frame + weight * colour[..., :3]).round().astype(np.uint8)
 
 
 def with_boxes(picture, entries, peak=None):
@@ -84,56 +91,23 @@ def grid(rows, path, captions=None, left=None, top=None):
     sheet.save(path)
 
 
-def localization_figures(logits, entries, ids, look, cross, out, pictures):
-    """A picture for each clip, an overview, and what the net answers to mismatched pairs (OtS fig. 7).
+def localization_pictures(folder, logits, entries, ids, names, frame_of):
+    """Write FOLDER/ID.jpg of each clip: the frame with its boxes, and beside it the map over it with its peak.
 
     Args:
-        logits: (N, h, w) of N matching pairs. entries: list of N lists of boxes, empty where nothing is annotated.
-        ids: list of N clip ids.
-        look: callable (k) -> frame (S, S, 3) uint8, spectrogram, names of the k-th clip.
-        cross: callable (list of K places) -> (K, K, h, w) logits of each frame with each sound.
-        out: Path of the folder: localization/ID.jpg, localization.png and mismatched.png go there.
-        pictures: how many clips get a picture of their own.
+        folder: Path. logits: (N, h, w) of N matching pairs. entries: list of N lists of boxes, empty where nothing is
+            annotated. ids: list of N clip ids. names: list of N texts, of what is in them.
+        frame_of: callable (k) -> frame (S, S, 3) uint8 of the k-th clip.
     """
-    (out / "localization").mkdir(exist_ok=True)
-    cells = {}
-    overview = set(np.linspace(0, len(logits) - 1, min(24, len(logits))).round().astype(int).tolist())
-    for k in sorted(overview | set(range(min(pictures, len(logits))))):
-        frame, _, names = look(k)
-        frame, logit = enlarged(frame), logits[k : k + 1]
-        (probability,), (peak,) = probabilities(logit, len(frame)), peaks(upsample(logit, len(frame)))
-        plain, mapped = with_boxes(frame, entries[k]), with_boxes(heat(frame, probability), entries[k], peak)
-        verdict = ""
-        if any(entry["sounding"] for entry in entries[k]):
-            hit = inside(peak, [entry["box"] for entry in entries[k] if entry["sounding"]])
-            verdict = "  found" if hit else "  missed"
-        cells[k] = (mapped, names + verdict)
-        if k < pictures:
-            below = [names, f"largest probability {probability.max():.2f}{verdict}"]
-            grid([[plain, mapped]], out / "localization" / f"{ids[k]}.jpg", [below])
-    chosen = [cells[k] for k in sorted(overview)]
-    rows = [chosen[k : k + 6] for k in range(0, len(chosen), 6)]
-    images, texts = ([[cell[part] for cell in row] for row in rows] for part in (0, 1))
-    grid(images, out / "localization.png", texts)
-    draw_mismatched(look, cross, len(logits), out / "mismatched.png")
-
-
-def draw_mismatched(look, cross, count, path, most=6):
-    """Frames down, sounds across, each frame's map for each sound: only what sounds should light up (OtS fig. 7)."""
-    chosen = {}
-    for k in range(min(count, 200)):  # clips of different classes
-        frame, _, name = look(k)
-        if name not in chosen:
-            chosen[name] = k, enlarged(frame)
-        if len(chosen) == most:
-            break
-    names, frames = list(chosen), [frame for _, frame in chosen.values()]
-    logits = cross([k for k, _ in chosen.values()])
-    rows = [
-        [Image.fromarray(heat(frame, p)) for p in probabilities(of_frame, len(frame))]
-        for frame, of_frame in zip(frames, logits, strict=True)
-    ]
-    grid(rows, path, left=names, top=[f"sound: {name}" for name in names])
+    folder.mkdir(exist_ok=True)
+    for k, (logit, boxes, clip, name) in enumerate(zip(logits, entries, ids, names, strict=True)):
+        frame = enlarged(frame_of(k))
+        (probability,), (peak,) = probabilities(logit[None], len(frame)), peaks(upsample(logit[None], len(frame)))
+        sounding = [entry["box"] for entry in boxes if entry["sounding"]]
+        verdict = ("  found" if inside(peak, sounding) else "  missed") if sounding else ""
+        below = [name, f"largest probability {probability.max():.2f}{verdict}"]
+        pictures = [with_boxes(frame, boxes), with_boxes(heat(frame, probability), boxes, peak)]
+        grid([pictures], folder / f"{clip}.jpg", [below])
 
 
 def write_film(path, frames, logits, fps, sound, rate):

@@ -8,6 +8,8 @@ import numpy as np
 from matplotlib import colormaps
 from PIL import Image
 
+from utils.overlays import glow
+
 SIDE = 224  # of a frame's picture, at most, pixels
 MAP_SIDE = 96  # of a map's picture: the browser enlarges it smoothly
 MP3_RATES = (8000, 11025, 12000, 16000, 22050, 24000, 32000, 44100, 48000)  # Hz
@@ -75,8 +77,6 @@ def write_mp3(path, sound, rate):
 
 def write_map(path, probability):
     """Write a map (h, w) float in 0..1 as a PNG to lay over its frame: clear where it is 0, glowing where it is 1."""
-    colour = colormaps["inferno"](0.45 + 0.55 * probability)
-    colour[..., 3] = probability
-    image = Image.fromarray((colour * 255).round().astype(np.uint8), "RGBA")
+    image = Image.fromarray(glow(probability), "RGBA")
     # Few colours: a map is smooth, and a third of the bytes shows it as well.
     image.quantize(64, Image.Quantize.FASTOCTREE).save(path, optimize=True)
