@@ -81,6 +81,8 @@ def main(argv=None):
     for name, source in found["sources"].items():
         print(f"{name}: at {source['at'][0]:.2f},{source['at'][1]:.2f}, {source['decibels']:+.1f} dB beside all sound")
     print(f"\nwritten to {args.out}: sounds, energy.mp4, clusters.mp4, overview.png, spectrograms.png")
+    if not args.at:
+        print("overview.png shows the places; to hear others, name them: --at X,Y X,Y")
     return found
 
 
@@ -104,7 +106,9 @@ def separate(net, args, out):
             print(f"{args.video} has {len(places)} kind(s) of places that sound alike; {sources} were asked for")
         sounds = listener.separated(places)
         found = write_sounds(out, args, listener, places, sounds)
-        draw(out, clip, listener, pixels, labels, places, found, sounds)
+        # A place that was found is its group's; one that was named belongs to that in which it is most of the time.
+        kinds = clustering.groups_at(labels, places) if args.at else range(len(places))
+        draw(out, clip, listener, pixels, labels, places, kinds, found, sounds)
     return found
 
 
@@ -147,7 +151,7 @@ def int16(sound):
     return np.clip(np.rint(sound * 32768), -32768, 32767).astype(np.int16)
 
 
-def draw(out, clip, listener, pixels, labels, places, found, sounds):
+def draw(out, clip, listener, pixels, labels, places, kinds, found, sounds):
     """Write the films and the pictures."""
     loud = sound_pictures.loudness(pixels.energies)
     track = clip.whole_sound(RATE)
@@ -158,7 +162,7 @@ def draw(out, clip, listener, pixels, labels, places, found, sounds):
             yield frame.to_ndarray(format="rgb24", width=round(frame.width * share), height=round(frame.height * share))
 
     def mark(picture):
-        return sound_pictures.with_places(picture, places, clustering.groups_at(labels, places))
+        return sound_pictures.with_places(picture, places, kinds)
 
     def energy(frame, look):
         return sound_pictures.energy_picture(frame, sound_pictures.between(loud, look))

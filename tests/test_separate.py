@@ -268,6 +268,8 @@ def test_pixels_that_sound_alike_are_one_group_the_loudest_first():
     assert places[0] == ((5 + 0.5) / 6, (1 + 0.5) / 4)
 
 
-def test_the_loudest_pixel_is_1_and_what_is_far_below_0():
-    assert sound_pictures.loudness(np.array([[[2.0, 0.2, 2e-9, 0.0]]])).tolist() == [[[1, pytest.approx(2 / 3), 0, 0]]]
+def test_a_pixel_glows_by_its_share_of_the_moment_and_a_moment_by_its_level():
+    energies = np.array([[[2.0, 1.0, 0.0]], [[0.1, 0.2, 0.0]], [[2e-4, 1e-4, 0.0]]])  # 0, -10 and -40 dB
+    found = sound_pictures.loudness(energies)
+    assert found == pytest.approx(np.array([[[1, 1 / 2, 0]], [[1 / 3, 2 / 3, 0]], [[0, 0, 0]]]))
     assert not sound_pictures.loudness(np.zeros((1, 2, 2))).any()

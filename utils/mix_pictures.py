@@ -38,9 +38,8 @@ def pair_pictures(folder, found, frames, energies):
         spectrogram(f"true_spectrogram_{k}.png", target)
         save(f"mask_{k}.png", mask, "gray")
         save(f"true_mask_{k}.png", target, "gray")
-    top = max(float(energy.max()) for energy in energies)  # one scale for all pictures of a mixture
-    for k, (frame, energy) in enumerate(zip(frames, energies, strict=True), 1):
+    louds = loudness(np.stack(energies))  # one scale for all pictures of a mixture
+    for k, (frame, loud) in enumerate(zip(frames, louds, strict=True), 1):
         frame = enlarged(frame if frame.ndim == 3 else frame[len(frame) // 2])
-        loud = loudness(np.append(energy.ravel(), top))[:-1].reshape(energy.shape)
         Image.fromarray(frame).save(folder / f"frame_{k}.png")
         Image.fromarray(energy_picture(frame, loud)).save(folder / f"frame_energy_{k}.png")

@@ -13,16 +13,22 @@ from scipy.signal import stft
 from utils.clustering import SILENT
 from utils.overlays import grid, heat
 
-QUIETEST = 30.0  # dB under the loudest pixel where the colour ends
+QUIETEST = 30.0  # dB under the loudest moment where the colour ends
 COLOURS = ((255, 120, 30), (40, 150, 255), (60, 210, 110), (230, 70, 200), (250, 220, 60), (130, 110, 250))
 OPACITY = 0.55
 BELOW = 70.0  # dB under the loudest that spectrograms show
 
 
 def loudness(energies):
-    """Energies (M, h, w) as colours show them: float32, 1 the loudest pixel of all, 0 at QUIETEST dB under it."""
-    top = max(float(np.max(energies)), 1e-20)
-    return np.clip(1 + 10 / QUIETEST * np.log10(np.maximum(energies / top, 1e-20)), 0, 1).astype(np.float32)
+    """Energies (M, h, w) as colours show them: float32 in 0..1, 1 the loudest pixel of all.
+
+    Within a moment it is the share of what the moment's loudest pixel has: a wall is given a few dB less than who plays
+    before it, which decibels would hardly show. Between moments it is decibels, so that what is played softly is still
+    seen: a moment's loudest pixel has 1 where that is the loudest of all, and 0 at QUIETEST dB under it.
+    """
+    tops = np.maximum(energies.max((1, 2), keepdims=True), 1e-20)
+    level = np.clip(1 + 10 / QUIETEST * np.log10(tops / tops.max()), 0, 1)
+    return (energies / tops * level).astype(np.float32)
 
 
 def enlarged(maps, size):
