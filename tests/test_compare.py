@@ -57,6 +57,7 @@ def test_the_best_is_marked_by_the_way_that_is_better(two):
     measures = {row["key"]: row for row in compared(read_runs(two))}
     for key in ("avc.auc", "avc.loss"):
         assert [cell["best"] for cell in measures[key]["cells"]] == [False, True], key
+    assert [cell["mark"] for cell in measures["avc.auc"]["cells"]] == [50, 50]  # chance, on the bars
     assert [cell["best"] for cell in measures["avc.accuracy"]["cells"]] == [False, False]  # equal: none is better
 
 

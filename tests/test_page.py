@@ -154,6 +154,7 @@ def test_a_net_that_embeds_no_clips_shows_what_it_took_apart(tmp_path):
     parsed = Parsed(written.read_text(encoding="utf-8"))
     assert "5.25" in parsed.cells["separation.sdr"] and "0.50" in parsed.cells["separation.sdr"]
     assert "NSDR 4.50 dB" in parsed.text and "2 mixtures" in parsed.text
+    assert "made from the true sources: a ceiling" in parsed.text and "nDCG" not in parsed.text
     heard = [unquote(attrs["src"]) for tag, attrs in parsed.tags if tag == "audio" and attrs.get("src")]
     wanted = {f"separation/a#?%20/{name}.wav" for name in ("mixture", "pred_1", "pred_2", "true_1", "true_2")}
     assert wanted <= set(heard) and all((tmp_path / path).is_file() for path in heard)

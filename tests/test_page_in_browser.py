@@ -201,6 +201,21 @@ def test_light_and_dark_follow_the_system_until_the_switch_says_otherwise(visit)
 
 
 @pytest.mark.parametrize("screen", SCREENS)
+def test_a_measures_name_is_not_broken_within_a_word(screen, visit):
+    """ "recall@10" with its 0 on the next line is read as recall@1."""
+    broken = visit("report", screen).evaluate("""() => {
+        const lines = (head) => {
+            const range = document.createRange();
+            range.selectNodeContents(head);
+            return range.getClientRects().length;
+        };
+        return [...document.querySelectorAll(".grid6 thead th")].map((head) => [head.textContent.trim(), lines(head)])
+            .filter(([name, count]) => count > name.split(" ").length);
+    }""")
+    assert broken == []
+
+
+@pytest.mark.parametrize("screen", SCREENS)
 @pytest.mark.parametrize("name", ["report", "compare"])
 def test_nothing_makes_the_page_scroll_sideways(name, screen, visit):
     page = visit(name, screen)

@@ -10,7 +10,7 @@ from utils import curves
 from utils.errors import UserError
 from utils.files import write_text
 from utils.log import read_log
-from utils.measures import SECTIONS, rows
+from utils.measures import MEANINGS, SECTIONS, rows
 from utils.page import environment, lasted
 
 SAME = ("data", "split", "clips")  # what must be equal for figures to be comparable
@@ -100,8 +100,9 @@ def compared(runs):
         runs: of `read_runs`.
 
     Returns:
-        list of {"section", "group", "key", "name", "lower", "cells": list, one for each run, of {"value", "baseline",
-        "shown", "best", "bar"} or None where a run has no such measure, "baseline": what all share, as text, or None}.
+        list of {"section", "group", "key", "name", "lower", "unit", "cells": list, one for each run, of {"value",
+        "baseline", "shown", "best", "bar", "mark": the baseline's place on the bar} or None where a run has no such
+        measure, "baseline": what all share, as text, or None}.
     """
     measured = [{row.key: row for row in rows(run["metrics"])} for run in runs]
     order = sorted({key: row for found in measured for key, row in found.items()}.values(), key=_place)
@@ -116,12 +117,13 @@ def compared(runs):
             one and {
                 "value": one.value, "shown": one.shown(one.value), "baseline": one.shown(one.baseline),
                 "best": marked and one.shown(one.value) == one.shown(best), "bar": one.width(one.value),
+                "mark": one.width(one.baseline),
             }
             for one in found
         ]  # fmt: skip
         out.append({
             "section": row.section, "group": row.group, "key": row.key, "name": row.name, "lower": row.lower,
-            "cells": cells, "baseline": shared.pop() if len(shared) == 1 else None,
+            "unit": row.unit, "cells": cells, "baseline": shared.pop() if len(shared) == 1 else None,
         })  # fmt: skip
     return out
 
@@ -138,18 +140,24 @@ def table(runs, measures):
         runs, measures: of `read_runs` and `compared`.
     """
     widths = [max(len(run["name"]), 9) + 2 for run in runs]
-    first = max(len(f"  {row['group']}: {row['name']}") for row in measures) + 2
+    first = max(map(len, map(_named, measures))) + 4
     head = "".join(run["name"].rjust(width) for run, width in zip(runs, widths, strict=True))
     lines, section = [" " * first + head + "baseline".rjust(11)], None
     for row in measures:
         if row["section"] != section:
             section = row["section"]
             lines += ["", SECTIONS.get(section, section)]
-        name = f"{row['group']}: {row['name']}" if row["group"] else row["name"]
+        name = _named(row)
         cells = [("*" if cell["best"] else "") + cell["shown"] if cell else "-" for cell in row["cells"]]
         texts = "".join(cell.rjust(width) for cell, width in zip(cells, widths, strict=True))
         lines.append(f"  {name}".ljust(first) + texts + (row["baseline"] or "differ").rjust(11))
     return "\n".join(lines)
+
+
+def _named(row):
+    """A measure's name on its line of the table."""
+    name = f"{row['group']}: {row['name']}" if row["group"] else row["name"]
+    return name + ", dB" * (row["unit"] == "dB") + " (less is better)" * row["lower"]
 
 
 def write_comparison(paths, out=None):
@@ -173,8 +181,8 @@ def write_comparison(paths, out=None):
     views = [run | {"lasted": lasted(run["log"]), "report": _report(run["file"], folder)} for run in runs]
     logs = {run["name"]: run["log"] for run in runs if run["log"]}
     text = environment().get_template("compare.html").render(
-        runs=views, measures=measures, warning=warning, sections=SECTIONS, charts=curves.overlaid(logs),
-        numbers={name: k for k, name in enumerate(run["name"] for run in runs)},
+        runs=views, measures=measures, warning=warning, sections=SECTIONS, meanings=MEANINGS,
+        charts=curves.overlaid(logs), numbers={name: k for k, name in enumerate(run["name"] for run in runs)},
     )  # fmt: skip
     try:
         folder.mkdir(parents=True, exist_ok=True)

@@ -7,7 +7,15 @@ LEFT, RIGHT, TOP, BOTTOM = 38, 10, 10, 26  # margins for the numbers at the axes
 MOST = 400  # points of a line
 # title, what is drawn: (kind of line in log.jsonl, key, name), and the level of chance.
 CHARTS = (
-    ("loss", (("train", "loss", "training"), ("val", "loss", "validation")), math.log(2)),
+    (
+        "loss",
+        (
+            ("train", "loss", "training"),
+            ("val", "loss", "validation"),
+            ("train", "loss_masks", "training, of the masks alone"),
+        ),
+        math.log(2),
+    ),
     (
         "accuracy",
         (
@@ -19,7 +27,7 @@ CHARTS = (
         0.5,
     ),
     (
-        "is it stuck?",
+        "is it stuck? match - mismatch near 0",
         (
             ("train", "cosine_frames", "cosine, different frames"),
             ("train", "cosine_sounds", "cosine, different sounds"),

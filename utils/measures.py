@@ -13,6 +13,38 @@ SECTIONS = {
     "separation": "Separation",
     "probe": "Linear probe",
 }  # fmt: skip
+# What a reader must know of each section's measures: pairs of a name and what it is.
+MEANINGS = {
+    "avc": (
+        ("accuracy", "mean of the share of matching pairs called a match and of mismatches called none; the threshold "
+         "is that which suits the validation split, or the net's own"),
+        ("AUC", "probability that a matching pair scores above a mismatch"),
+    ),
+    "retrieval": (
+        ("nDCG", "how many of the first results are of the query's class or of one near it in the ontology, and how "
+         "far up they stand; 1 is the best order there is"),
+        ("recall@k", "share of the queries with the right clip among the first k: their own, or within one modality "
+         "one that shares a label"),
+        ("mAP", "mean average precision of the clips that share a label with the query"),
+        ("median rank", "of the right clip; 1 is the best"),
+    ),
+    "localization": (
+        ("peak", "the place of the map's largest value"),
+        ("cIoU", "overlap of the half of the frame above the map's median with the box: intersection over union. Small "
+         "objects can't reach 0.5"),
+        ("area under cIoU shares", "mean, over all thresholds in 0..1, of the share of frames with a larger cIoU"),
+    ),
+    "separation": (
+        ("SDR", "how much stronger the true source is than all that differs from it in what the net gives; filters are "
+         "forgiven"),
+        ("SIR", "the same, of the other sources alone"),
+        ("SAR", "the same, of what is no source at all"),
+        ("NSDR", "by how much the SDR lies above that of the mixture, taken as it is for every source"),
+        ("ideal masks", "made from the true sources: a ceiling, not this net's"),
+        ("frames swapped", "the net is shown each source's frame for the other: what it gives should be worse"),
+    ),
+    "probe": (("mAP, top-1", "of a linear classifier fitted with labels to the frozen features"),),
+}  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -125,17 +157,19 @@ def _separation(section, found):
         ("sar", "SAR", None, "", "dB"),
         ("nsdr", "NSDR, the gain over the mixture", 0.0, mixture, "dB"),
         ("nsdr_median", "NSDR, median", 0.0, mixture, "dB"),
-        ("nsdr_ideal_binary", "NSDR of ideal binary masks", 0.0, mixture, "dB"),
-        ("nsdr_ideal_ratio", "NSDR of ideal ratio masks", 0.0, mixture, "dB"),
+        ("nsdr_ideal_binary", "ceiling: NSDR of ideal binary masks", 0.0, mixture, "dB"),
+        ("nsdr_ideal_ratio", "ceiling: NSDR of ideal ratio masks", 0.0, mixture, "dB"),
         ("nsdr_share_of_ideal", "share of what ideal binary masks gain", 0.0, mixture, share),
         ("sir_above_mixture", "pairs with a higher SIR than their mixture", None, "", share),
         ("swap_consistency", "pairs that are worse with frames swapped", 0.5, "chance", share),
     ]
-    return [
-        Row(section, "", f"separation.{key}", name, found[key], baseline, against, False, unit, "ideal_" in key[:11])
-        for key, name, baseline, against, unit in kinds
-        if isinstance(found.get(key), (int, float))
-    ]
+    out = []
+    for key, name, *against, unit in kinds:
+        if isinstance(found.get(key), (int, float)):
+            ceiling = name.startswith("ceiling")
+            row = (section, "", f"separation.{key}", name, found[key], *against)
+            out.append(Row(*row, unit=unit, reference=ceiling))
+    return out
 
 
 def _others(section, found, path=""):

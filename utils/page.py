@@ -15,7 +15,7 @@ from utils import curves, page_media, page_parts
 from utils.errors import UserError
 from utils.files import write_text
 from utils.localization import upsample
-from utils.measures import NAMES, SECTIONS, rows
+from utils.measures import MEANINGS, NAMES, SECTIONS, rows
 from utils.page_separation import separated
 from utils.retrieval import DIRECTIONS
 
@@ -85,7 +85,8 @@ def _write(page, metrics, run, clips, sense, vectors, relevance, maps):
 
     measured = rows(metrics)
     text = environment().get_template("report.html").render(
-        metrics=metrics, run=run, rows=measured, sections=SECTIONS, headlines=_headlines(measured), views=views,
+        metrics=metrics, run=run, rows=measured, sections=SECTIONS, meanings=MEANINGS,
+        headlines=_headlines(measured), views=views,
         start=any(name == "model.init_from" for name, *_ in run["changed"]), lasted=lasted(run["log"]),
         charts=curves.charts(run["log"]), galleries=found, names=NAMES, directions=DIRECTIONS,
         marks=page_parts.MARKS, places=places, matrix=matrix, entries=maps["entries"] if maps else [], atlas=chart,
