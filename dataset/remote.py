@@ -50,7 +50,7 @@ def read_bytes(path):
 
 
 class RemoteBytes:
-    """The bytes of a file behind a URL: `remote[begin:end]` is one request, tried again if it fails.
+    """The bytes of a file behind a URL: `remote[begin:end]` is one request, tried again if it fails for the moment.
 
     Safe to use from threads and in processes that were forked after it was made.
 
@@ -80,7 +80,15 @@ class RemoteBytes:
                 reason = f"gave {len(found)} bytes of {part.stop - part.start}"
             except Exception as error:  # each storage has its own, from OSError to those of its client
                 reason = f"{type(error).__name__}: {error}"
+                if _lasts(error):
+                    raise UserError(f"{self.url} can't be read ({reason})") from None
             if left:
                 time.sleep(pause)
                 pause *= 2
         raise UserError(f"{self.url} can't be read, tried {TRIES} times ({reason})")
+
+
+def _lasts(error):
+    """Whether asking again is in vain: the file isn't there, or isn't given to us."""
+    status = getattr(error, "status", 0)  # of HTTP; 408 and 429 ask for patience
+    return isinstance(error, (FileNotFoundError, PermissionError)) or status in {*range(400, 500)} - {408, 429}

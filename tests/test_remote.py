@@ -21,7 +21,7 @@ RATE = 8000
 
 
 class Handler(SimpleHTTPRequestHandler):
-    """Serves the folder `root`; `ranges` says whether it knows them, `faults` how many requests of a tar fail."""
+    """Serves `site_root`; `ranges` says whether it knows them; `faults` requests of a tar fail, with a `status`."""
 
     protocol_version = "HTTP/1.1"
 
@@ -32,7 +32,7 @@ class Handler(SimpleHTTPRequestHandler):
             fails = path.suffix == ".tar" and site.faults > 0
             site.faults -= fails
         if fails or not path.is_file():
-            return self.send_error(503 if fails else 404)
+            return self.send_error(site.status if fails else 404)
         content, status = path.read_bytes(), 200
         if site.ranges and "Range" in self.headers:
             first, last = map(int, self.headers["Range"].removeprefix("bytes=").split("-"))
@@ -59,7 +59,7 @@ def site(source, tmp_path, make_shards, monkeypatch):
     """(URL of shards of `source`, their folder, the server's handler)."""
     monkeypatch.setattr(remote, "PAUSE", 0.01)
     make_shards(source, tmp_path / "a b", clips=5)
-    more = {"site_root": tmp_path, "ranges": True, "faults": 0, "requests": [], "lock": threading.Lock()}
+    more = {"site_root": tmp_path, "ranges": True, "faults": 0, "status": 503, "requests": [], "lock": threading.Lock()}
     handler = type("Site", (Handler,), more)
     server = ThreadingHTTPServer(("127.0.0.1", 0), handler)
     server.daemon_threads = True
@@ -95,7 +95,7 @@ def test_a_clip_costs_a_request_for_its_frame_and_one_for_its_sound(site):
 
 def test_a_request_that_fails_is_made_again(site):
     url, folder, handler = site
-    handler.faults = 6
+    handler.faults = remote.TRIES - 1  # so that all may fall to one request, whichever comes when
     far = samples(url)
     assert handler.faults == 0 and not far[0]["errors"]
     assert torch.equal(samples(folder)[0]["frames"], far[0]["frames"])
@@ -106,13 +106,27 @@ def test_a_shard_that_is_gone_is_named_with_its_clip(site):
     clips = open_clips(url, "train")
     (folder / "train" / "00001.tar").unlink()
     with (
-        pytest.raises(ClipError, match=r"train/00001.tar can't be read, tried 5 times") as caught,
+        pytest.raises(ClipError, match=r"train/00001.tar can't be read \(FileNotFoundError") as caught,
         clips.open(6) as clip,
     ):
         clip.sound(1, RATE)
     assert caught.value.clip == clips.ids[6] and "\n" not in str(caught.value)
     errors = samples(url)[0]["errors"]
     assert [clip for clip, _ in errors] == clips.ids[5:7]
+
+
+@pytest.mark.parametrize(
+    ("status", "asked", "said"),
+    [(404, 1, "can't be read .FileNotFoundError"), (403, 1, "can't be read .*403"), (503, 5, "tried 5 times .*503"),
+     (429, 5, "tried 5 times .*429")],
+)  # fmt: skip
+def test_only_what_may_pass_is_asked_for_again(site, status, asked, said):
+    url, _, handler = site
+    clips = open_clips(url, "train")
+    handler.faults, handler.status = 100, status
+    with pytest.raises(ClipError, match=said), clips.open(6) as clip:
+        clip.sound(1, RATE)
+    assert sum(path.endswith(".tar") for path in handler.requests) == asked
 
 
 def test_a_server_that_knows_no_ranges_is_refused_and_not_read_whole_as_a_frame(site):
