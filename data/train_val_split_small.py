@@ -4,12 +4,12 @@ split's folder, SRC/{video,audio}, such as a download's.
     python data/train_val_split_small.py my_videos data/mine                      # links to the files of my_videos
     python data/train_val_split_small.py my_videos data/mine --by copy --val 0.2  # 70% train, 20% val, 10% test
 
-Labels come from SRC/vid2genre.json, {NAME: [mid, ...]}, or by YouTube id from --csv; a clip without any gets none. Two
-cuts of one video are never on both sides. Files that begin with a dot are not looked at. Stopped half-way, the same
-command goes on from there; later it adds what is new in SRC.
+Labels come from SRC/vid2genre.json, {NAME: [mid, ...]}, or by YouTube id from --csv; a clip without any gets none. What
+SRC/boxes.json has of a clip goes with it. Two cuts of one video are never on both sides. Files that begin with a dot
+are not looked at. Stopped half-way, the same command goes on from there; later it adds what is new in SRC.
 
     OUT/split.json                                                      the settings, and where each clip belongs
-    OUT/{train,val,test}/{vid2genre.json,video/NAME.mp4,audio/NAME.wav}
+    OUT/{train,val,test}/{vid2genre.json,boxes.json,video/NAME.mp4,audio/NAME.wav}
 """
 
 import argparse
@@ -27,7 +27,7 @@ from check_data import in_processes, plain
 from tqdm import tqdm
 
 from dataset.checks import check_clip
-from dataset.clips import is_file_name, load_json, read_genres
+from dataset.clips import is_file_name, load_json, read_boxes, read_genres
 from dataset.cut import CutError, cut_clip, read_sound, write_wav
 from dataset.segments import clip_ids, read_segments, video_of
 from utils.arguments import at_least
@@ -223,7 +223,7 @@ def main(argv=None):
         raise UserError(f"--val {args.val} and --test {args.test} must be shares of 0..1 that leave some for training")
     shares = {split: share for split, share in shares.items() if share}
     videos, refused = find_videos(args.src)
-    labels = read_labels(args.src, args.csv)
+    labels, boxes = read_labels(args.src, args.csv), read_boxes(args.src / "boxes.json")
     settings = {"src": str(args.src.resolve()), "csv": args.csv and str(args.csv.resolve())}
     settings |= {key: getattr(args, key) for key in ("val", "test", "seed", "by")}
     earlier = claim(args.out, settings, list(shares))
@@ -237,6 +237,8 @@ def main(argv=None):
         mp4s = {clip: args.out / split / "video" / f"{clip}.mp4" for clip, s in where.items() if s == split}
         placed = [clip for clip, mp4 in mp4s.items() if mp4.is_file() and clip not in unfit]
         write_json(args.out / split / "vid2genre.json", {clip: labels(clip) for clip in placed})
+        if boxes:
+            write_json(args.out / split / "boxes.json", {clip: boxes[clip] for clip in placed if clip in boxes})
         counts.append(f"{split} {len(placed)}")
     refused |= {videos[clip].name: why for clip, why in unfit.items()}
     for name, why in sorted(refused.items()):

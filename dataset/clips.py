@@ -82,9 +82,7 @@ class Clips:
             )
         if not is_url(root) and not self.folder.is_dir():
             raise UserError(f"dataset {root} has no split {split!r}: {self.folder} is missing")
-        boxes = self.folder / "boxes.json"
-        form = 'id: [{"time": seconds, "box": [x0, y0, x1, y1], "label": mid, "sounding": true or false}, ...]'
-        self.boxes = _read_json(boxes, _are_boxes, form) if boxes.exists() else {}
+        self.boxes = read_boxes(self.folder / "boxes.json")
         return read_genres(self.folder / "vid2genre.json")
 
     def _take(self, genres, otherwise):
@@ -417,6 +415,16 @@ def read_genres(path):
         UserError: it is missing or not of our form.
     """
     return _read_json(path, _are_mids, "id: [mid, ...], where video/id.mp4 is a file")
+
+
+def read_boxes(path):
+    """A split's boxes.json: {id: list of boxes}, empty where there is no such file.
+
+    Raises:
+        UserError: it is not of our form.
+    """
+    form = 'id: [{"time": seconds, "box": [x0, y0, x1, y1], "label": mid, "sounding": true or false}, ...]'
+    return _read_json(path, _are_boxes, form) if path.exists() else {}
 
 
 def _read_json(path, is_right, form):

@@ -186,6 +186,21 @@ def test_labels_come_from_a_segment_file_by_cut_or_by_video(tmp_path):
     assert labels("-bcdefghijk") == ["/m/cc", "/m/dd"] and labels("other") == []
 
 
+def test_boxes_go_with_their_clips(tmp_path):
+    src, out = flat(tmp_path / "src", *(f"clip{k}" for k in range(5))), tmp_path / "out"
+    (src / "bad.mp4").write_bytes(b"junk")
+    boxes = {name: [{"time": 0.5, "box": [0, 0, 0.5, k / 10], "label": MIDS[0], "sounding": True}]
+             for k, name in enumerate(["clip0", "clip1", "clip3", "clip4", "bad"])}  # fmt: skip
+    write_json(src / "boxes.json", boxes)
+    assert run(src, out, "--workers", 1).returncode == 0
+    found = {}
+    for split in SHARES:
+        clips = Clips(out, split)
+        found |= clips.boxes
+        assert set(clips.boxes) == set(clips.ids) - {"clip2"}
+    assert found == {name: of for name, of in boxes.items() if name != "bad"}
+
+
 @pytest.mark.parametrize(("make", "words", "said"), [
     (lambda src, out: None, (), "there is no folder"),
     (lambda src, out: src.mkdir(), (), "holds no video"),
@@ -197,6 +212,8 @@ def test_labels_come_from_a_segment_file_by_cut_or_by_video(tmp_path):
      "other settings"),
     (lambda src, out: write_sound(src / "a.mp4", tone(1, 8000)), ("--val", "0.7", "--test", "0.4"), "must be shares"),
     (lambda src, out: write_json(src / "vid2genre.json", {"../x": []}), (), "not of our form"),
+    (lambda src, out: [write_sound(src / "a.mp4", tone(1, 8000)), write_json(src / "boxes.json", {"a": [{}]})], (),
+     "boxes.json is not of our form at 'a'"),
 ])  # fmt: skip
 def test_a_mistake_is_told_and_nothing_is_written(tmp_path, make, words, said):
     make(tmp_path / "src", tmp_path / "out")
