@@ -15,6 +15,7 @@ import simplejpeg
 
 sys.path.insert(0, str(Path(__file__).parent.parent))
 from dataset.clips import ClipError, OpenClip, reason
+from dataset.decoding import upright, upright_size
 from dataset.shards import index_bytes
 from utils.files import write_json
 
@@ -101,8 +102,7 @@ def kept_pictures(opened, times, settings):
     for frame in opened.shown(ticks):
         if stamps and frame.time == stamps[-1]:
             continue  # it is still shown
-        width, height = side_lengths(frame.width, frame.height, settings)
-        picture = frame.to_ndarray(width=width, height=height, format="rgb24", interpolation="AREA", threads=1)
+        picture = upright(frame, *side_lengths(*upright_size(frame), settings))
         # Colour at half the resolution, as in the video itself: a third fewer bytes, decoded in two thirds of the time.
         jpeg = simplejpeg.encode_jpeg(np.ascontiguousarray(picture), settings["quality"], "RGB", "420")
         pictures.append(jpeg)

@@ -16,6 +16,7 @@ from scipy.fft import irfft, next_fast_len, rfft
 
 from dataset.clips import ClipError, OpenClip, read_genres, reason
 from dataset.cut import mono
+from dataset.decoding import upright, upright_size
 from dataset.shards import is_shards
 from utils.errors import UserError
 
@@ -208,9 +209,8 @@ def _kind_of(error, mp4, wav):
 
 
 def _jpeg(frame):
-    out = io.BytesIO()
-    size = WIDTH, max(round(WIDTH * frame.height / frame.width), 1)
-    Image.fromarray(frame.to_ndarray(width=size[0], height=size[1], format="rgb24")).save(out, "JPEG", quality=70)
+    out, (width, height) = io.BytesIO(), upright_size(frame)
+    Image.fromarray(upright(frame, WIDTH, max(round(WIDTH * height / width), 1))).save(out, "JPEG", quality=70)
     return out.getvalue()
 
 

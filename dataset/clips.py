@@ -18,7 +18,7 @@ import av
 import numpy as np
 import soundfile
 
-from dataset.decoding import CLOCK, decoded_at
+from dataset.decoding import CLOCK, decoded_at, upright
 from dataset.remote import is_url, place, read_bytes
 from utils.errors import UserError
 
@@ -287,7 +287,7 @@ class OpenClip(OpenSound):
         """
         out = np.empty((len(times), size, size, 3), np.uint8)
         for k, frame in enumerate(self.shown(times)):
-            out[k] = frame.to_ndarray(width=size, height=size, format="rgb24", interpolation="AREA", threads=1)
+            out[k] = upright(frame, size, size)
         return out
 
     def shown(self, times):

@@ -7,6 +7,7 @@ The times of both streams are their absolute time stamps. A wav that is taken to
 import io
 from contextlib import contextmanager
 from fractions import Fraction
+from itertools import chain
 from math import ceil, inf
 from pathlib import Path
 
@@ -17,7 +18,7 @@ from av.codec.context import Flags
 from av.video.frame import PictureType
 
 from dataset.clips import SECOND, is_cut_short, reason
-from dataset.decoding import CLOCK, decoded_from
+from dataset.decoding import CLOCK, decoded_from, upright
 from utils.errors import UserError
 
 RATE = 48000  # of the sound that is written, Hz (OtS sec. 3)
@@ -209,14 +210,15 @@ def _write_mp4(path, samples, start, mp4, height, fps):
     """Write the pictures from `start` on, for as long as the samples last, and the samples, for as long as the
     pictures; returns the length in seconds.
     """
-    seconds, size = len(samples) / RATE, _size(path, height)
-    pictures, first, until, key_until = _pictures(path, start, seconds), None, 0.0, -inf
+    seconds, first, until, key_until = len(samples) / RATE, None, 0.0, -inf
+    pictures = _pictures(path, start, seconds)
+    some = next(pictures, None)  # only a picture tells whether they are to be turned
+    size = _size(path, height, some[2].rotation // 90 if some else 0)
+    pictures = chain([some] if some else [], pictures)
     with av.open(f"file:{mp4}", "w", format="mp4") as out:
         video, sound = _h264(out, size, fps), out.add_stream("aac", rate=RATE, layout="mono")
         for time, until, frame in _at_ticks(pictures, fps) if fps else pictures:
-            # A copy: the decoder's own frame carries its type, its shape of pixels and its times along.
-            small = frame.reformat(*size, format="yuv420p", interpolation="AREA", threads=1)
-            picture = av.VideoFrame.from_ndarray(small.to_ndarray(), format="yuv420p")
+            picture = _small(frame, size)
             picture.pts, picture.time_base = round(time * PICTURE_CLOCK), Fraction(1, PICTURE_CLOCK)
             picture.duration = round(until * PICTURE_CLOCK) - picture.pts
             if until > key_until + CLOCK:  # the next one would be too late
@@ -231,6 +233,15 @@ def _write_mp4(path, samples, start, mp4, height, fps):
         out.mux(sound.encode(whole))
         out.mux(sound.encode())
     return seconds
+
+
+def _small(frame, size):
+    """A copy in the size (width, height), turned as it is to be shown."""
+    if frame.rotation:
+        return av.VideoFrame.from_ndarray(upright(frame, *size), format="rgb24").reformat(format="yuv420p")
+    # The decoder's own frame carries its type, its shape of pixels and its times along.
+    small = frame.reformat(*size, format="yuv420p", interpolation="AREA", threads=1)
+    return av.VideoFrame.from_ndarray(small.to_ndarray(), format="yuv420p")
 
 
 def _h264(out, size, fps):
@@ -271,15 +282,19 @@ def _at_ticks(pictures, fps):
             tick += 1
 
 
-def _size(path, height):
-    """(width, height) to write a file's pictures in, both even: `height` at most, and square pixels."""
+def _size(path, height, turns):
+    """(width, height) to write a file's pictures in, both even: `height` at most, and square pixels.
+
+    turns: by how many quarters they are to be turned to be shown.
+    """
     with opened(path) as container:
         stream = _best(container, "video", path)
         wide, high, ratio = stream.width, stream.height, float(stream.sample_aspect_ratio or 1)
     if not wide or not high:
         raise CutError("damaged", f"{path} doesn't say how large its pictures are")
+    wide, high = (high, wide * ratio) if turns % 2 else (wide * ratio, high)
     share = min(height / high, 1)
-    return max(round(wide * ratio * share / 2) * 2, 2), max(int(high * share) // 2 * 2, 2)
+    return max(round(wide * share / 2) * 2, 2), max(int(high * share) // 2 * 2, 2)
 
 
 def _refuse_short(path, what, seconds, start):

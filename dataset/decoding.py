@@ -2,7 +2,23 @@
 
 from bisect import bisect_right
 
+import numpy as np
+
 CLOCK = 1e-4  # time stamps are whole ticks of the video's clock: a time is met by one that is this much later, seconds
+
+
+def upright_size(frame):
+    """(width, height) of a decoded frame as it is to be shown: phones film lying down, and say how to turn it."""
+    return (frame.height, frame.width) if frame.rotation // 90 % 2 else (frame.width, frame.height)
+
+
+def upright(frame, width, height):
+    """A decoded frame as it is to be shown, resized whatever its shape: (height, width, 3) uint8 RGB."""
+    turns = frame.rotation // 90  # counterclockwise
+    width, height = (height, width) if turns % 2 else (width, height)
+    # One thread: loader processes share the cores.
+    pixels = frame.to_ndarray(width=width, height=height, format="rgb24", interpolation="AREA", threads=1)
+    return np.ascontiguousarray(np.rot90(pixels, turns)) if turns else pixels
 
 
 def decoded_from(container, stream, time):

@@ -17,6 +17,7 @@ from PIL import Image, ImageOps
 
 from dataset.clips import CLOCK, SECOND, filter_margin, is_text, resampled
 from dataset.cut import STEP, CutError, mono, opened, read_sound, stream_frames
+from dataset.decoding import upright
 from utils.errors import UserError
 
 SUFFIXES = {
@@ -156,19 +157,14 @@ def frames_at(path, size, hop=SECOND):
     for time, frame in stream_frames(path, "video", -1.0, inf):
         _refuse_huge(frame.width, frame.height)
         while FIRST + k * hop < time - CLOCK:
-            yield _square_frame(shown or frame, size)
+            yield upright(shown or frame, size, size)
             k += 1
         shown, end = frame, time + (float((frame.duration or 0) * (frame.time_base or 0)) or 0.04)
     while shown is not None and FIRST + k * hop < end - CLOCK:
-        yield _square_frame(shown, size)
+        yield upright(shown, size, size)
         k += 1
     if k == 0:
         raise CutError("short", f"{path} shows pictures for {end:.2f} s, less than {FIRST} s")
-
-
-def _square_frame(frame, size):
-    pixels = frame.to_ndarray(width=size, height=size, format="rgb24", interpolation="AREA", threads=1)
-    return np.ascontiguousarray(np.rot90(pixels, frame.rotation // 90))  # phones film lying down and say so
 
 
 def seconds_at(path, rate, hop=SECOND):

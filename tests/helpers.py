@@ -54,8 +54,9 @@ def click(seconds, rate, at, width=0.001):
 
 
 def write_video(
-    path, pictures, fps=25, times=None, gop=12, b_frames=0, sound=None, rate=16000, x264="", container="mp4", **options
-):
+    path, pictures, fps=25, times=None, gop=12, b_frames=0, sound=None, rate=16000, x264="", container="mp4", turn=0,
+    **options,
+):  # fmt: skip
     """Write an H.264 video.
 
     Args:
@@ -66,6 +67,7 @@ def write_video(
         sound: (samples,) float at `rate` for an AAC track beside the pictures, or None.
         x264: further settings of the encoder, "name=value:name=value".
         container: its format, whatever the file's name says.
+        turn: how the pictures are to be turned to be shown, as a phone says it; degrees, counterclockwise.
         options: further options of the muxer, such as movflags="faststart".
     """
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -77,6 +79,8 @@ def write_video(
         video.height, video.width = pictures[0].shape[:2]
         video.pix_fmt = "yuv420p"
         video.codec_context.time_base = TIME_BASE
+        if turn:
+            video.set_display_rotation(turn)
         audio = None if sound is None else out.add_stream("aac", rate=rate, layout="mono")
         for picture, time in zip(pictures, times, strict=True):
             frame = av.VideoFrame.from_ndarray(picture, format="rgb24")

@@ -1,10 +1,21 @@
 """Decoding only what is asked for: the same pictures, fewer of them decoded."""
 
+import io
+import sys
+
 import av
 import numpy as np
 import pytest
-from helpers import make_clip, write_video
+from helpers import make_clip, numbered, read_number, tone, write_sound, write_video
+from kill_and_resume import REPOSITORY
+from PIL import Image
 
+sys.path.insert(0, str(REPOSITORY / "data"))
+from write_shard import read_clip
+
+from dataset.checks import check_clip
+from dataset.clips import OpenClip
+from dataset.cut import cut_clip
 from dataset.decoding import decoded_at
 
 
@@ -63,3 +74,25 @@ def test_a_container_can_be_asked_again(tmp_path):
         frames = decoded_at(container, stream, [time, time + 0.2])
         assert next(frames).time <= time + 1e-4
         del frames
+
+
+@pytest.mark.parametrize("turn", [90, -90, 180])
+def test_what_a_phone_films_lying_down_is_trained_on_upright(tmp_path, turn):
+    """As a frame, in a shard, cut, and in the list of what was checked."""
+    upright = [numbered(k, (48, 64)) for k in range(50)]
+    lying = [np.ascontiguousarray(np.rot90(picture, -turn // 90)) for picture in upright]
+    mp4, wav = tmp_path / "video" / "a.mp4", tmp_path / "audio" / "a.wav"
+    write_video(mp4, lying, turn=turn, sound=tone(2.0, 16000))
+    write_sound(wav, tone(2.0, 16000))
+    with OpenClip("a", mp4, wav) as clip:
+        assert read_number(clip.frame(1.0, 48)) == 25
+    settings = {"rate": 16000, "fps": 1, "size": 48, "square": False, "quality": 90}
+    members, *_ = read_clip(tmp_path, "a", [], [], "a", settings)
+    pictures = [Image.open(io.BytesIO(content)) for name, content in members if name.endswith("jpg")]
+    assert [read_number(np.asarray(one)) for one in pictures] == [0, 25] and pictures[0].size == (48, 64)
+    cut_clip(mp4, wav, 0.0, 2.0, tmp_path / "cut.mp4", tmp_path / "cut.wav", height=60)
+    found = everything(tmp_path / "cut.mp4")
+    assert read_number(found[1.0]) == 25 and found[1.0].shape == (60, 44, 3)
+    write_sound(wav, np.zeros(32000))
+    thumbnail = Image.open(io.BytesIO(check_clip("a", mp4, wav).thumbnail))
+    assert thumbnail.width < thumbnail.height and read_number(np.asarray(thumbnail)) < 50
