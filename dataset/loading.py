@@ -33,6 +33,21 @@ def readable(batches, skipped, smallest=1):
         yield batch
 
 
+def noting(skipped, on_error):
+    """What `readable` shall do with a clip that can't be read: a callable (clip id, message).
+
+    Args:
+        skipped: dict that gets {id: message}. on_error: "stop" raises a UserError instead; of data.on_error.
+    """
+
+    def note(clip, message):
+        if on_error == "stop":
+            raise UserError(message)
+        skipped[clip] = message
+
+    return note
+
+
 def _start_worker(_):
     for stop in (signal.SIGINT, signal.SIGTERM):  # the training process answers, and ends its loaders afterwards
         signal.signal(stop, signal.SIG_IGN)

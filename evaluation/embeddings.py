@@ -8,7 +8,7 @@ import torch
 from dataset import shards
 from dataset.benchmarks import BENCHMARKS, Stills
 from dataset.flow import kept_flow
-from dataset.loading import loader, readable
+from dataset.loading import loader, noting, readable
 from dataset.order import in_order
 from dataset.pairs import Pairs
 from dataset.transforms import Transform
@@ -75,16 +75,9 @@ def see(model, config, clips, pairs):
     Raises:
         UserError: a clip can't be read and stops it, or fewer than 2 can be read.
     """
-    skipped = dict(clips.skipped)
-
-    def unreadable(clip, message):
-        if config.data.on_error == "stop":
-            raise UserError(message)
-        skipped[clip] = message
-
-    device = next(model.parameters()).device
+    skipped, device = dict(clips.skipped), next(model.parameters()).device
     batches = loader(pairs, in_order(len(pairs), config.eval.batch_size), config.train.workers, device)
-    batches = readable(batches, unreadable, smallest=0)
+    batches = readable(batches, noting(skipped, config.data.on_error), smallest=0)
     found = embed(model, batches, Transform(config, train=False), config.train.precision, config.eval.mirror)
     if not found or len(found[0]) < 2:
         where = getattr(clips, "folder", config.data.root)

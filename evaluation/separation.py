@@ -4,7 +4,7 @@ import numpy as np
 import soundfile
 import torch
 
-from dataset.loading import loader, readable
+from dataset.loading import loader, noting, readable
 from dataset.mixes import Mixes, MixTransform, fixed_mixtures
 from dataset.order import in_order
 from dataset.shards import open_split
@@ -133,15 +133,9 @@ def separate_split(net, split, classes, out, pictures):
     """
     config, clips = net.config, open_split(net.config.data, split)
     mixtures, skipped = fixed_mixtures(clips, config.mix), dict(clips.skipped)
-
-    def unreadable(clip, message):
-        if config.data.on_error == "stop":
-            raise UserError(message)
-        skipped[clip] = message
-
     samples = Mixes(clips, config.data, config.mix, middle=True)
     batches = loader(samples, in_order(len(samples), config.eval.batch_size), config.train.workers, net.device)
-    heard = Heard(net.model, config, readable(batches, unreadable, smallest=0))
+    heard = Heard(net.model, config, readable(batches, noting(skipped, config.data.on_error), smallest=0))
     whole = heard.all_of(mixtures)
     shown = set(np.linspace(0, len(whole) - 1, min(pictures, len(whole))).round().astype(int).tolist())
     entries = []

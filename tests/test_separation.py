@@ -9,7 +9,7 @@ from scipy.signal import firwin, lfilter
 from threadpoolctl import threadpool_limits
 
 from utils import separation
-from utils.separation import bss_eval, is_silent, measure
+from utils.separation import bss_eval, is_silent, judge_all, summary
 
 RATE = 11025
 SAME = 1e-6  # dB
@@ -121,6 +121,10 @@ def pair(seed, leak=0.1, **changes):
     ideal = {"ideal_binary": leaky(truths, 0.02), "ideal_ratio": leaky(truths, 0.03)}
     mixed = {"truths": truths, "mixture": truths.sum(0), "estimates": estimates, "swapped": estimates[::-1]}
     return mixed | ideal | changes
+
+
+def measure(pairs, workers=1):
+    return summary(judge_all(pairs, workers))
 
 
 def test_the_figures_are_means_over_pairs_of_what_mir_eval_finds():

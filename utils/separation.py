@@ -20,7 +20,7 @@ FILTER = 512  # taps (Vincent et al.; mir_eval's bss_eval_sources)
 SILENT = 1e-5  # a signal whose magnitudes sum up to no more is silent: less than one step of 16 bits
 # Beyond this condition number, of which a Cholesky factor's diagonal gives a lower bound, the factor is not trusted.
 CHOLESKY_UNTIL = 1e10
-KINDS = ("estimates", "mixture", "swapped", "ideal_binary", "ideal_ratio")  # what `measure` judges of a pair
+KINDS = ("estimates", "mixture", "swapped", "ideal_binary", "ideal_ratio")  # what `judge` judges of a pair
 
 
 def is_silent(signals):
@@ -113,11 +113,6 @@ def judge_all(pairs, workers=1):
         workers: how many pairs are judged at a time, on one thread each.
     """
     return list(_in_threads(judge, pairs, workers))
-
-
-def measure(pairs, workers=1):
-    """What metrics.json tells of separation: `summary` of `judge_all` of the pairs."""
-    return summary(judge_all(pairs, workers))
 
 
 def summary(found):
