@@ -14,7 +14,7 @@ from PIL import Image, ImageDraw
 from utils.localization import inside, peaks, upsample
 
 SOUNDING, SILENT, PEAK = (60, 220, 120), (235, 80, 70), (255, 255, 255)
-OPACITY = 0.8
+OPACITY = 0.7
 GAP = 4  # between pictures, pixels
 LEAST = 224  # side of a picture, pixels: small frames are enlarged
 
@@ -117,8 +117,9 @@ def write_film(path, frames, logits, fps, sound, rate):
         path: of the mp4. frames: (T, S, S, 3) uint8. logits: (T, h, w). fps: frames a second.
         sound: (samples,) int16 mono at `rate` Hz, as long as the frames.
     """
-    maps = probabilities(logits, frames.shape[1])
-    pictures = (np.concatenate([frame, heat(frame, p)], axis=1) for frame, p in zip(frames, maps, strict=True))
+    large = [enlarged(frame) for frame in frames]
+    maps = probabilities(logits, len(large[0]))
+    pictures = (np.concatenate([frame, heat(frame, p)], axis=1) for frame, p in zip(large, maps, strict=True))
     write_video(path, pictures, fps, sound, rate)
 
 
