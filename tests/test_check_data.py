@@ -243,7 +243,8 @@ def test_an_interrupted_check_ends_at_once_and_writes_nothing(tmp_path):
     process = subprocess.Popen(
         command, cwd=REPOSITORY, env=one_thread(), text=True, stderr=subprocess.PIPE, start_new_session=True
     )
-    time.sleep(2.5)
+    process.stderr.read(1)  # its progress: from here on it is at work, however long the start took
+    time.sleep(1)
     os.killpg(process.pid, signal.SIGINT)  # as a terminal does: every process gets it
     _, err = process.communicate(timeout=30)
     assert process.returncode == 130 and "Traceback" not in err and err.rstrip().endswith("interrupted")
