@@ -15,12 +15,13 @@ from dataset.spectra import Spectra, mixed
 from evaluation.separation import validate
 from models import build, imagenet
 from utils import checkpoint, distributed
+from utils.avc import avc_loss
 from utils.config import parse
 from utils.engine import fit, pick_device, to_device
 from utils.errors import UserError, reported
 from utils.files import write_json
 from utils.log import Run, resume_option
-from utils.masks import diagnose, mask_loss, match_loss, told_apart
+from utils.masks import diagnose, mask_loss, told_apart
 from utils.memory import keep_freed_memory
 
 START = 64  # clips that the last layers are scaled on
@@ -46,8 +47,10 @@ def main(argv=None):
     see, spectra = MixTransform(config, train=True), Spectra(mix)
 
     torch.manual_seed(train.seed)
-    model = build(config.model).to(device)
-    model.match.requires_grad_(train.pooled > 0)
+    model = build(config.model)
+    if train.pooled:
+        model.learn_matches(config.model.width, config.model.dim)
+    model.to(device)
     taken = []
     if config.model.init_from and not run.resumed:
         taken = checkpoint.init_from(model, config.model.init_from)
@@ -55,21 +58,28 @@ def main(argv=None):
     elif config.model.imagenet and not run.resumed:
         imagenet.start_resnet18(model.frames.body, config.model.imagenet)
     if train.start_from_data and "frames.head.weight" not in taken and not run.resumed:
-        frames, waves = MixTransform(config, train=False)(to_device(data.first(skipped, START), device))
-        model.start_from_data(frames, spectra.net_input(spectra.stft(waves)))
+        plain, batch = MixTransform(config, train=False), to_device(data.first(skipped, START), device)
+        frames, waves = plain(batch)
+        sounds = plain.matching(batch) if train.pooled and "match.fc3.weight" not in taken else None
+        model.start_from_data(frames, spectra.net_input(spectra.stft(waves)), sounds)
 
     def step(model, batch):
         frames, waves = see(batch)  # (B, T, 3, S, S), (B, samples)
-        single, features = spectra.stft(waves), model.frame_features(frames)  # (B, bins, columns), (B, K)
-        sources = mixed(single / mix.sources, mix.sources)  # (B, N, bins, columns)
+        seen, found = model.frames.seen(frames), {}  # (B, C, T, h, w)
+        if train.pooled:
+            match, found["matched"] = avc_loss(model.match(seen, see.matching(batch))[2])  # of (B, B) pairs
+            found["loss_match"] = match
+        if batch["progress"] < train.matches_first:
+            return match, found
+        sources = mixed(spectra.stft(waves) / mix.sources, mix.sources)  # (B, N, bins, columns)
         mixture = sources.sum(1)
         maps = model.sound_maps(spectra.net_input(mixture))  # (B, K, rows, columns)
-        logits = model.mask_logits(mixed(features, mix.sources), maps)  # (B, N, rows, columns)
+        logits = model.mask_logits(mixed(model.pooled_features(seen), mix.sources), maps)  # (B, N, rows, columns)
         targets, weights = spectra.targets(sources, mixture), spectra.weights(mixture)
-        loss, found = mask_loss(logits, targets, weights, mix.mask), told_apart(logits, targets, weights)
+        loss = mask_loss(logits, targets, weights, mix.mask)
+        found |= told_apart(logits, targets, weights)
         if train.pooled:
-            match = match_loss(*model.pooled_pair(features, spectra.net_input(single)))
-            found |= {"loss_masks": loss, "loss_match": match}
+            found["loss_masks"] = loss
             loss = (1 - train.pooled) * loss + train.pooled * match
         return loss, found
 
@@ -79,7 +89,7 @@ def main(argv=None):
     result = fit(
         model,
         run,
-        groups=model.parameter_groups(train.lr_frames),
+        groups=model.parameter_groups(train.lr_frames, train.lr_decision),
         batches=lambda start: data.batches(start, skipped),
         steps_per_epoch=data.steps_per_epoch,
         step=step,

@@ -20,5 +20,7 @@ config = replace(
     augment=replace(base.augment, blend=0.0),  # it would blend in the other picture of a mixture
     mix=Mix(samples=14847, n_fft=510, hop=232, rows=128, mask="soft", weights="linear", frames=1),
     model=Model(name="PixelPlayer", frame_net="plain", width=16, maps=32, sound_width=24, levels=6, detail=True),
-    train=replace(base.train, run_dir="runs/demo_PixelPlayer", epochs=60, pooled=0.5, lr_frames=0.5, validate_every=6),
+    train=replace(
+        base.train, run_dir="runs/demo_PixelPlayer", epochs=60, pooled=0.5, matches_first=0.25, validate_every=6
+    ),
 )

@@ -183,8 +183,9 @@ class Train:
     pooled: float = setting(
         0.0,
         "AVOL-Net: share of the loss of further answers, of features pooled before they are compared; PixelPlayer: of "
-        "which sound, unmixed, goes with which picture; 0: the papers'",
+        "an AVE-Net that learns with it which sound, unmixed, goes with which picture; 0: the papers'",
     )
+    matches_first: float = setting(0.0, "PixelPlayer: share of the run, its start, in which that AVE-Net learns alone")
     start_from_data: bool = setting(True, "scale and shift the last layers on 128 clips before the first step")
     precision: Literal["auto", "bf16", "fp32"] = setting("auto", "auto: bf16 autocast where the hardware has it")
     seed: int = setting(0, "seed of the weights, the order, the crops: everything random")
@@ -302,6 +303,8 @@ def validate(config):
         (0 <= train.momentum < 1, "train.momentum must lie in 0..1"),
         (train.weight_decay >= 0, "train.weight_decay must not be negative"),
         (0 <= train.pooled <= 1, "train.pooled must lie in 0..1"),
+        (0 <= train.matches_first < 1, "train.matches_first must be at least 0 and below 1"),
+        (not train.matches_first or train.pooled > 0, "train.matches_first needs train.pooled above 0"),
         (0 <= train.warmup < 1, "train.warmup must lie in 0..1"),
         (0 <= train.ema < 1, "train.ema must lie in 0..1"),
         (0 <= train.seed < 2**32, "train.seed must lie in 0..2^32 - 1"),

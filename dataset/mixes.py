@@ -8,13 +8,15 @@ measured: of clips of different classes (SoP sec. 4.2).
 from pathlib import Path
 
 import numpy as np
+import torch
 
 from dataset.avc import AVCData
 from dataset.clips import ClipError, load_json
 from dataset.pairs import Pairs
-from dataset.transforms import Draws, prepare_frames, ramped
+from dataset.transforms import Draws, prepare_frames, prepare_sounds, ramped
 from utils.errors import UserError
 
+FRAMES_DRAW = 24  # fewer random numbers are taken by a clip's frames
 ATTEMPTS = 50  # at finding partners of other classes, before mixtures are left out
 
 
@@ -114,20 +116,29 @@ class MixTransform:
     """From a collated batch of `Mixes` to tensors: augmented frames, and sounds whose volume varies in training.
 
     Args:
-        config: a `Config`; of its section augment the part for frames is used. train: with changes or without.
+        config: a `Config`. train: with changes or without.
     """
 
     def __init__(self, config, train):
-        self.size, self.volume = config.data.frame_size, config.mix.volume if train else 0.0
+        self.size, self.rate, self.spec = config.data.frame_size, config.data.sample_rate, config.spectrogram
+        self.volume = config.mix.volume if train else 0.0
         self.augment = config.augment if train else None
 
     def __call__(self, batch):
         """batch, on any device -> frames (B, T, 3, S, S), waves (B, samples) in -1..1 times the volume; float32."""
         draws = Draws(batch["draws"][:, 2:])  # the first two chose the instant
-        augment = self.augment and ramped(self.augment, batch.get("progress", 1.0))
         waves = batch["sounds"].float() / 32768 * (1 + draws() * self.volume)[:, None]
-        frames = prepare_frames(batch["frames"], self.size, augment, draws)
+        frames = prepare_frames(batch["frames"], self.size, self._augment(batch), draws)
         return frames[:, None] if frames.ndim == 4 else frames.transpose(1, 2), waves
+
+    def matching(self, batch):
+        """What AVE-Net sees of these sounds, where it learns with this net: batch -> (B, 1, F, T) float32."""
+        draws = Draws(batch["draws"][:, FRAMES_DRAW:])
+        with torch.autocast(batch["sounds"].device.type, enabled=False):
+            return prepare_sounds(batch["sounds"], self.rate, self.spec, self._augment(batch), draws)
+
+    def _augment(self, batch):
+        return self.augment and ramped(self.augment, batch.get("progress", 1.0))
 
 
 # ------------------------------------------------------------------------------------------------- fixed mixtures

@@ -4,6 +4,7 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
+from models.avenet import AVENet
 from models.encoders import Encoder
 from models.net import standardise
 from models.resnet import DilatedResNet18
@@ -22,15 +23,33 @@ class PixelPlayer(nn.Module):
         sound_width: maps after the sound net's first level. levels: how often it halves rows and columns.
         frame_net: "resnet18", the paper's; "plain": the convolutions of AVE-Net's vision.
         detail: whether the sound net's last level sees the spectrogram itself, see `UNet`.
+
+    Attributes:
+        match: None, or in training an AVE-Net, see `learn_matches`.
     """
+
+    only_in_training = "match."  # weights of a checkpoint that parting sounds doesn't need
 
     def __init__(self, maps=32, width=64, sound_width=64, levels=7, frame_net="resnet18", detail=False):
         super().__init__()
         self.frames = FrameNet(maps, width, frame_net)
         self.sounds = UNet(maps, sound_width, levels, detail)
         self.synthesizer = Synthesizer(maps)
-        # Only for `pooled_pair`, in training; separating needs it not.
-        self.match = nn.Linear(self.sounds.deepest, maps)
+        self.match = None
+
+    def learn_matches(self, width, dim):
+        """Add an AVE-Net whose pictures are the frame net's features: not the paper's, for a start from scratch.
+
+        The masks of randomly drawn nets are the better for being alike, so it takes long until the first of them
+        follows its picture. Which whole sound goes with which picture is learned in minutes, and masks follow from
+        there (docs/starting_well.md).
+
+        Args:
+            width: of its convolutions for sounds. dim: of its embedding.
+        """
+        given = nn.Identity()
+        given.channels = self.frames.channels
+        self.match = AVENet(width, dim, vision=given)
 
     def forward(self, frames, spectrograms):
         """Logits of the masks of N pictures for each mixture, which may be the pictures of any clips.
@@ -47,7 +66,11 @@ class PixelPlayer(nn.Module):
 
     def frame_features(self, frames):
         """The features of clips: (B, T, 3, H, W) -> (B, K) in 0..1, pooled over all places and frames."""
-        return self.frames(frames)
+        return self.pooled_features(self.frames.seen(frames))
+
+    def pooled_features(self, seen):
+        """The same, from what the frame net's convolutions made of the frames: (B, C, T, h, w) -> (B, K)."""
+        return torch.sigmoid(self.frames.pooled(seen))
 
     def pixel_features(self, frames):
         """The features of each place of one moment: (B, 3, H, W) -> (B, K, H / 16, W / 16) in 0..1."""
@@ -60,18 +83,6 @@ class PixelPlayer(nn.Module):
     def mask_logits(self, features, maps):
         """(B, N, K) features of N pictures or pixels, (B, K, F, T) maps of their mixture -> (B, N, F, T) logits."""
         return self.synthesizer(features, maps)
-
-    def pooled_pair(self, features, spectrograms):
-        """What tells which unmixed sound goes with which picture: not the paper's, see `utils.masks.match_loss`.
-
-        Args:
-            features: (B, K) in 0..1, of `frame_features`. spectrograms: (B, 1, rows, columns), of single clips.
-
-        Returns:
-            (B, K), (B, K) float32: of the pictures; of the sounds, from the sound net's deepest level alone.
-        """
-        deepest = self.sounds.halved(spectrograms)[-1].mean((2, 3))
-        return torch.logit(features, 1e-6), self.match(deepest).float()
 
     @torch.no_grad()
     def masks_at_pixels(self, features, maps, rows=4):
@@ -91,7 +102,7 @@ class PixelPlayer(nn.Module):
             yield torch.sigmoid(logits).unflatten(0, part.shape[1:])
 
     @torch.no_grad()
-    def start_from_data(self, frames, spectrograms):
+    def start_from_data(self, frames, spectrograms, sounds=None):
         """Scale and shift the last layers so that pictures differ in their features from the first step on.
 
         The features of randomly drawn weights are nearly the same for all pictures; which of two sounds belongs to
@@ -99,23 +110,30 @@ class PixelPlayer(nn.Module):
 
         Args:
             frames: (B, T, 3, H, W), spectrograms: (B, 1, rows, columns), of some dozen clips or more.
+            sounds: (B, 1, F, T), what `match` sees of them; None to leave it as it is.
         """
-        pooled = self.frames.pooled(frames)  # (B, K)
-        standardise(self.frames.head, pooled, SPREAD)
+        seen = self.frames.seen(frames)
+        standardise(self.frames.head, self.frames.pooled(seen), SPREAD)
         maps = self.sounds(spectrograms).float().transpose(0, 1).flatten(1)  # (K, places)
         standardise(self.sounds.up[-1][-1], maps.T)
+        if sounds is not None:
+            self.match.start_from_data(seen, sounds)
 
-    def parameter_groups(self, lr_frames):
-        """Optimizer groups: the frame net learns `lr_frames` times as fast as the sound net and the synthesizer."""
-        rest = [*self.sounds.parameters(), *self.synthesizer.parameters(), *self.match.parameters()]
-        return [
-            {"params": rest, "lr_scale": 1.0},
+    def parameter_groups(self, lr_frames, lr_decision):
+        """Optimizer groups: the frame net learns `lr_frames` times as fast as the rest, match's last layer
+        `lr_decision` times.
+        """
+        groups = [
+            {"params": [*self.sounds.parameters(), *self.synthesizer.parameters()], "lr_scale": 1.0},
             {"params": list(self.frames.parameters()), "lr_scale": lr_frames},
         ]
+        return groups + (self.match.parameter_groups(lr_decision) if self.match else [])
 
     def translate(self, weights):
-        """AVE-Net's weights for this net: its convolutions for pictures are those of the plain frame net."""
-        return {f"frames.body.{name.removeprefix('vision.')}" if name.startswith("vision.") else name: value
+        """AVE-Net's weights for this net: the plain frame net has its convolutions for pictures, match all the rest."""
+        if not any(name.startswith("vision.") for name in weights):
+            return weights
+        return {f"frames.body.{name.removeprefix('vision.')}" if name.startswith("vision.") else f"match.{name}": value
                 for name, value in weights.items()}  # fmt: skip
 
 
@@ -124,21 +142,23 @@ class FrameNet(nn.Module):
 
     def __init__(self, maps, width, frame_net):
         super().__init__()
+        self.channels = 8 * width
         self.body = DilatedResNet18(width) if frame_net == "resnet18" else Encoder(3, width)
-        self.head = nn.Conv2d(8 * width, maps, 3, padding=1)
+        self.head = nn.Conv2d(self.channels, maps, 3, padding=1)
 
     def maps(self, frames):
         """(B, 3, H, W) -> (B, K, H / 16, W / 16)."""
         return self.head(self.body(frames))
 
-    def pooled(self, frames):
-        """(B, T, 3, H, W) -> (B, K): the maximum over all frames and places, float32."""
-        maps = self.maps(frames.flatten(0, 1)).unflatten(0, frames.shape[:2])  # (B, T, K, h, w)
-        return maps.amax((1, 3, 4)).float()
+    def seen(self, frames):
+        """What the convolutions make of T frames: (B, T, 3, H, W) -> (B, C, T, H / 16, W / 16)."""
+        return self.body(frames.flatten(0, 1)).unflatten(0, frames.shape[:2]).transpose(1, 2)
 
-    def forward(self, frames):
-        """(B, T, 3, H, W) -> (B, K) in 0..1."""
-        return torch.sigmoid(self.pooled(frames))
+    def pooled(self, seen):
+        """(B, C, T, h, w) of `seen` -> (B, K): the maximum of the maps over all frames and places, float32."""
+        count = seen.shape[2]
+        maps = self.head(seen.transpose(1, 2).flatten(0, 1)).unflatten(0, (-1, count))  # (B, T, K, h, w)
+        return maps.amax((1, 3, 4)).float()
 
 
 class UNet(nn.Module):
@@ -157,7 +177,6 @@ class UNet(nn.Module):
     def __init__(self, maps, width, levels, detail=False):
         super().__init__()
         widths = [width * min(2**k, 8) for k in range(levels)]
-        self.deepest = widths[-1]
         self.norm = nn.BatchNorm2d(1)
         self.down = nn.ModuleList()
         for k, (before, after) in enumerate(zip([1, *widths[:-1]], widths, strict=True)):

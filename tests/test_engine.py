@@ -232,6 +232,27 @@ def test_a_line_of_the_log_is_the_mean_since_the_line_before(tmp_path):
             assert line[name] == pytest.approx(sum(e[name] for e in each[4 * k : 4 * k + 4]) / 4)
 
 
+def test_what_a_step_tells_only_later_is_the_mean_of_the_steps_that_told_it(tmp_path):
+    def later(model, batch):
+        loss, found = step(model, batch)
+        return loss, found | ({"told": torch.tensor(0.5)} if batch["number"] >= 6 else {})
+
+    train(config(tmp_path, log_every=4, save_every=7), step=later)
+    assert [line.get("told") for line in lines(tmp_path, "train")] == [None, 0.5, 0.5]
+
+
+def test_a_run_of_before_such_means_goes_on(tmp_path):
+    settings = config(tmp_path, log_every=4, save_every=6)
+    train(dataclasses.replace(settings, train=dataclasses.replace(settings.train, epochs=1)))
+    content = checkpoint.load(tmp_path / "run/last.pt")
+    assert content["summed"] == {"loss": 2, "accuracy": 2}
+    checkpoint.save(tmp_path / "run/last.pt", {k: v for k, v in content.items() if k != "format"} | {"summed": 2})
+    train(config(tmp_path / "whole", log_every=4, save_every=6))
+    train(settings, resume=True)
+    ours, whole = ([line["accuracy"] for line in lines(folder, "train")] for folder in (tmp_path, tmp_path / "whole"))
+    assert ours[:2] == whole[:2]
+
+
 def test_the_running_average_equals_a_plain_loop_and_is_what_is_evaluated_and_kept(tmp_path):
     weights, evaluated = [], []
 

@@ -14,7 +14,7 @@ from models.resnet import DilatedResNet18
 from utils import checkpoint
 from utils.config import override
 from utils.errors import UserError
-from utils.masks import diagnose, gain, mask_loss, match_loss, told_apart
+from utils.masks import diagnose, gain, mask_loss, told_apart
 from utils.optimizers import build_optimizers, learning_rate
 
 # ------------------------------------------------------------------------------------- the net in numpy, float64
@@ -244,6 +244,7 @@ def test_what_the_log_says_of_masks():
     found = told_apart(torch.ones(1, 2, 4, 4), targets, weights)
     assert found["accuracy"] == pytest.approx(0.5) and found["contrast"] == 0
     assert "pictures" in diagnose(found) and diagnose({"contrast": 0.3}) is None
+    assert "by chance" in diagnose({"matched": 0.51}) and diagnose({"matched": 0.8}) is None
 
 
 def test_the_gain_is_0_for_the_mixture_and_counts_decibels():
@@ -257,7 +258,7 @@ def test_the_gain_is_0_for_the_mixture_and_counts_decibels():
 
 def test_sgd_with_the_papers_rates_for_each_part():
     net, train = PixelPlayer(4, 2, 2, 2), paper.train
-    (sgd,) = build_optimizers(paper, net.parameter_groups(train.lr_frames), torch.device("cpu"))
+    (sgd,) = build_optimizers(paper, net.parameter_groups(train.lr_frames, train.lr_decision), torch.device("cpu"))
     assert isinstance(sgd, torch.optim.SGD)
     rates = {}
     for group in sgd.param_groups:
@@ -271,26 +272,34 @@ def test_sgd_with_the_papers_rates_for_each_part():
     assert found == pytest.approx([1e-3, 1e-3, 1e-4, 1e-4, 1e-5, 1e-5])
 
 
-def test_matches_of_a_batch_are_found_and_being_alike_does_not_pay():
-    torch.manual_seed(0)
-    v = torch.randn(32, 8)
-    assert match_loss(v, 3 * v + 1) < 0.9 < match_loss(v, v.roll(1, 0))
-    assert match_loss(v, torch.randn(32, 8)) > np.log(32)
-    nearly = 1 + 1e-3 * v  # all alike but for a thousandth: as good as v itself
-    assert match_loss(nearly, v) == pytest.approx(match_loss(v, v).item(), abs=0.02)
-
-
-def test_the_matches_layer_learns_and_has_no_part_in_masks():
+def test_matches_are_learned_by_the_frame_net_too_and_have_no_part_in_masks():
     torch.manual_seed(0)
     net = PixelPlayer(4, 2, 2, 3, "plain")
-    features = net.frame_features(torch.randn(5, 1, 3, 32, 32))
-    v, a = net.pooled_pair(features, torch.randn(5, 1, 16, 16))
-    assert v.shape == a.shape == (5, 4) and torch.allclose(torch.sigmoid(v), features, atol=1e-4)
-    match_loss(v, a).backward()
-    assert net.match.weight.grad.abs().sum() > 0 and net.sounds.down[2][0].weight.grad.abs().sum() > 0
+    net.learn_matches(width=2, dim=8)
+    frames, sounds = torch.randn(5, 2, 3, 32, 32), torch.randn(5, 1, 32, 20)
+    seen = net.frames.seen(frames)
+    assert seen.shape == (5, 16, 2, 2, 2) and torch.equal(net.pooled_features(seen), net.frame_features(frames))
+    v, a, logits = net.match(seen, sounds)
+    assert v.shape == a.shape == (5, 8) and logits.shape == (5, 5)
+    logits.diagonal().sum().backward()
+    assert net.frames.body.conv1_1[0].weight.grad.abs().sum() > 0
+    assert all(p.grad is None for p in [*net.sounds.parameters(), *net.frames.head.parameters()])
     net.zero_grad()
     net(torch.randn(2, 2, 1, 3, 32, 32), torch.randn(2, 1, 16, 16)).sum().backward()
-    assert net.match.weight.grad is None
+    assert all(p.grad is None for p in net.match.parameters())
+    groups = net.parameter_groups(lr_frames=0.5, lr_decision=20)
+    rates = {id(p): group["lr_scale"] for group in groups for p in group["params"]}
+    assert len(rates) == len(list(net.parameters())) == sum(len(group["params"]) for group in groups)
+    assert rates[id(net.match.fc3.weight)] == 20 and rates[id(net.frames.head.weight)] == 0.5
+
+
+def test_a_net_that_learned_matches_parts_sounds_without_them(tmp_path):
+    net, other = PixelPlayer(4, 2, 2, 2, "plain"), PixelPlayer(4, 2, 2, 2, "plain")
+    net.learn_matches(width=2, dim=8)
+    checkpoint.load_weights(other, net.state_dict(), "best.pt")
+    assert torch.equal(other.frames.head.weight, net.frames.head.weight) and other.match is None
+    with pytest.raises(UserError, match=r"match\.vision_fc1"):  # but they can't be missing where they are learned
+        checkpoint.load_weights(net, other.state_dict(), "last.pt")
 
 
 @pytest.mark.parametrize(
@@ -308,6 +317,7 @@ def test_the_matches_layer_learns_and_has_no_part_in_masks():
         ({"model.frame_net": "plain"}, "model.imagenet"),
         ({"train.momentum": 1.0}, "train.momentum"),
         ({"train.lr_frames": 0}, "train.lr_frames"),
+        ({"train.matches_first": 0.2}, "train.matches_first needs train.pooled"),
     ],
 )
 def test_settings_that_do_not_go_together_are_refused(changes, said):

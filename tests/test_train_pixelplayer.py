@@ -49,6 +49,9 @@ def whole(data, tmp_path_factory, script):
 def test_training_writes_a_run_that_says_how_well_it_parts(whole):
     log = read_log(whole)
     assert [line["step"] for line in log if line["kind"] == "train"] == list(range(1, STEPS + 1))
+    masks = [line["step"] for line in log if line["kind"] == "train" and "contrast" in line]
+    assert masks == list(range(5, STEPS + 1))  # after a quarter of the run in which matches are learned alone
+    assert all("matched" in line for line in log if line["kind"] == "train")
     validated = [line for line in log if line["kind"] == "val"]
     assert [line["step"] for line in validated] == [8, 16]
     for line in validated:

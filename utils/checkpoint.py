@@ -68,12 +68,13 @@ def load(path, device="cpu"):
 
 
 def load_weights(model, weights, path):
-    """Load all of a net's weights, or say which don't fit.
+    """Load all of a net's weights, or say which don't fit. Those that only training needs may be too many.
 
     Raises:
         UserError: the checkpoint is of another net or another width.
     """
-    own = model.state_dict()
+    own, aside = model.state_dict(), getattr(model, "only_in_training", ())
+    weights = {name: value for name, value in weights.items() if name in own or not name.startswith(aside)}
     wrong = [name for name in own if name not in weights or weights[name].shape != own[name].shape]
     wrong += [name for name in weights if name not in own]
     if wrong:

@@ -5,6 +5,7 @@ import copy
 import math
 import signal
 import time
+from collections import Counter
 
 import torch
 from torch import nn
@@ -101,11 +102,12 @@ class _Fit:
         self.device = next(model.parameters()).device
         self.ranks = distributed.ranks()
         if self.ranks > 1:  # sends process 0's weights to all, so that no difference in rounding is left at the start
-            self.step_fn = DistributedDataParallel(self.step_fn)
+            parts = self.train.matches_first > 0  # of the net learn at first: their gradients aren't waited for
+            self.step_fn = DistributedDataParallel(self.step_fn, find_unused_parameters=parts)
         self.optimizers = build_optimizers(run.config, groups, self.device)
         self.average = copy.deepcopy(model).requires_grad_(False) if self.train.ema else None
         self.step, self.seconds, self.metrics, self.best, self.highest = 0, 0.0, {}, {}, -math.inf
-        self.sums, self.summed = {}, 0  # of the metrics since the last line of the log, on the device
+        self.sums, self.summed = {}, Counter()  # of the metrics since the last line of the log, on the device
         self.stop_signal, self.last_validation, self.said = None, 0.0, set()
         if run.resumed:
             self._restore(run.resumed)
@@ -123,7 +125,7 @@ class _Fit:
         self._write(self.run.last, self._content() | {
             "optimizer": [optimizer.state_dict() for optimizer in self.optimizers],
             "seconds": self._elapsed(), "best": self.best, "highest": self.highest, "sums": self.sums,
-            "summed": self.summed, "last_validation": self.last_validation,
+            "summed": dict(self.summed), "last_validation": self.last_validation,
         })  # fmt: skip
 
     def _write(self, path, content):
@@ -136,9 +138,10 @@ class _Fit:
             checkpoint.load_weights(self.average, content["ema"], self.run.last)
         for optimizer, state in zip(self.optimizers, content["optimizer"], strict=True):
             optimizer.load_state_dict(state)
-        for name in ("step", "seconds", "metrics", "best", "highest", "summed", "last_validation"):
+        for name in ("step", "seconds", "metrics", "best", "highest", "last_validation"):
             setattr(self, name, content[name])
-        self.sums = {name: value.to(self.device) for name, value in content["sums"].items()}
+        self.sums, summed = {name: value.to(self.device) for name, value in content["sums"].items()}, content["summed"]
+        self.summed = Counter(summed if isinstance(summed, dict) else dict.fromkeys(self.sums, summed))  # once a number
         self.run.say(f"resuming {self.run.folder} at step {self.step}, after {self.seconds / 60:.1f} minutes")
 
     def _check_finite(self):
@@ -269,7 +272,7 @@ class _Fit:
                 (loss * weight / self.train.accumulate).backward()
             for name, value in {"loss": loss.detach(), **metrics}.items():
                 self.sums[name] = self.sums.get(name, 0) + value.detach().float() * weight
-            self.summed += 1
+                self.summed[name] += 1
         for optimizer in self.optimizers:
             optimizer.step()
             optimizer.zero_grad(set_to_none=True)
@@ -285,8 +288,8 @@ class _Fit:
     def _log(self, bar):
         self._check_finite()
         self.run.share_skipped()
-        means = {name: value.item() / self.summed for name, value in self.sums.items()}
-        self.sums, self.summed = {}, 0
+        means = {name: value.item() / self.summed[name] for name, value in self.sums.items()}
+        self.sums, self.summed = {}, Counter()
         rate = self.optimizers[0].param_groups[0]["lr"]
         self.run.write(
             "train",

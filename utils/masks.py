@@ -3,8 +3,6 @@
 import torch
 import torch.nn.functional as F
 
-STEEPNESS = 5.0  # of the softmax of cosines
-
 
 def mask_loss(logits, targets, weights, kind):
     """The loss of masks (SoP sec. 3.2): per place, then the mean.
@@ -21,24 +19,6 @@ def mask_loss(logits, targets, weights, kind):
     if kind != "ratio":
         return F.binary_cross_entropy_with_logits(logits, targets, weights)
     return (weights * (torch.sigmoid(logits) - targets).abs()).mean()
-
-
-def match_loss(v, a):
-    """How badly pictures and sounds of a batch find each other, among all of it: not the paper's, for its start.
-
-    The masks of randomly drawn nets are the better for being alike, so from scratch it takes long until the first of
-    them follows its picture; which whole sound goes with which picture is learned in minutes, and masks follow from
-    there. Both sides are standardised over the batch, so that being alike doesn't pay; then a softmax each way.
-
-    Args:
-        v, a: (B, K) float32 of pictures and sounds, matches in the same place.
-
-    Returns:
-        scalar tensor, log(B) at chance.
-    """
-    v, a = (F.normalize((x - x.mean(0)) / (x.std(0) + 1e-4), dim=1) for x in (v, a))
-    cosines, own = STEEPNESS * v @ a.T, torch.arange(len(v), device=v.device)
-    return (F.cross_entropy(cosines, own) + F.cross_entropy(cosines.T, own)) / 2
 
 
 def told_apart(logits, targets, weights):
@@ -70,8 +50,17 @@ def gain(truths, estimates):
 
 
 def diagnose(means):
-    """A sentence if training is stuck, from mean metrics of `told_apart`; else None."""
-    if means["contrast"] < 0.02:
+    """A sentence if training is stuck, from mean metrics of a training step; else None.
+
+    Args:
+        means: dict of floats; contrast of `told_apart`, once masks are learned; matched, that of `utils.avc.avc_loss`.
+    """
+    if means.get("matched", 1.0) < 0.54:
+        return (
+            f"which sound goes with which picture is told no better than by chance (matched {means['matched']:.3f}): "
+            "masks will not follow the pictures; check that pictures and sounds belong together"
+        )
+    if means.get("contrast", 1.0) < 0.02:
         return (
             f"the masks of a mixture's two pictures are nearly the same (they differ by {means['contrast']:.3f}): the "
             "net doesn't look at the pictures; train longer, or raise --train.lr_frames"
