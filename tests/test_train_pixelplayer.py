@@ -22,7 +22,7 @@ SETTINGS = {
     "mix.samples": 8159, "mix.n_fft": 510, "mix.hop": 255, "mix.rows": 32,
     "model.width": 4, "model.sound_width": 4, "model.maps": 4, "model.levels": 3,
     "train.batch_size": 4, "train.epochs": 4, "train.workers": 1, "train.save_every": 3, "train.log_every": 1,
-    "train.validate_every": 2, "train.ema": 0.9,
+    "train.validate_every": 2, "train.ema": 0.9, "train.matches_first": 0.25,
 }  # fmt: skip
 WORDS = {"script": "train_PixelPlayer.py", "config": "configs/demo_PixelPlayer.py"}
 STEPS = 16
