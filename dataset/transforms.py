@@ -18,6 +18,7 @@ LOG_MEAN, LOG_STD = -12.0, 4.0
 LOG_FLOOR = 1e-8  # power under which nothing is told apart: -74 dB below a full-scale sine
 EQUAL_RMS = 0.1
 FLOW_STEP = 20 / 127  # of flow kept as int8, pixels: at most 20
+CACHE = 2 * 2**20  # bytes of float32 samples that a CPU changes at a time
 
 
 class Transform:
@@ -72,6 +73,30 @@ class Draws:
         return low + (high - low) * self.draws[:, self.used - 1]
 
 
+def by_few(change, *samples):
+    """`change` all samples; on a CPU a few at a time, so that each operation finds in the cache what the last one left.
+
+    Args:
+        change: callable of as many tensors, (b, ...) -> (b, ...), whose row k depends on rows k alone.
+        samples: (B, ...) tensors, some of which may be None, but not the first.
+
+    Returns:
+        (B, ...), what `change` gives for all of them.
+    """
+    total = len(samples[0])
+    few = max(1, CACHE // (4 * samples[0][0].numel())) if total and samples[0].device.type == "cpu" else total
+    if total <= few:
+        return change(*samples)
+    out = None
+    for start in range(0, total, few):
+        rows = slice(start, start + few)
+        part = change(*(one if one is None else one[rows] for one in samples))
+        if out is None:
+            out = part.new_empty_strided((total, *part.shape[1:]), part.stride())
+        out[rows] = part
+    return out
+
+
 # ---------------------------------------------------------------------------------------------------------- frames
 
 
@@ -89,20 +114,30 @@ def prepare_frames(frames, size, augment=None, draws=None, flows=None):
         (B, 3, size, size) float32, normalised by FRAME_MEAN and FRAME_STD; of several frames (B, 3, T, size, size).
         With flows (B, 3 + 2 * fields, size, size): their vectors are in pixels of the result.
     """
+    changes = [None] * 4
+    if augment is not None:
+        changes = crop(augment, draws), *colours(augment, draws), erased(augment, draws)
+    pixels = by_few(lambda *few: _changed_frames(*few, size), frames, flows, *changes)
+    if augment and augment.blend:
+        own = pixels[:, :3]  # without flow
+        own.lerp_(own.roll(1, 0), draws(0, augment.blend).view(-1, *[1] * (own.ndim - 1)))
+    return pixels
+
+
+def _changed_frames(frames, flows, theta, matrix, contrast, square, size):
+    """What `prepare_frames` does with the numbers that it has drawn."""
     count = 1 if frames.ndim == 4 else frames.shape[1]
     pixels = frames.permute(0, 3, 1, 2) if frames.ndim == 4 else frames.permute(0, 1, 4, 2, 3).flatten(1, 2)
-    pixels = pixels.float() / 255  # (B, 3, S, S), channels last in memory; or (B, T * 3, S, S)
-    theta = None if augment is None else crop(augment, draws)
+    pixels = pixels.float().div_(255)  # (B, 3, S, S), channels last in memory; or (B, T * 3, S, S)
     pixels = resample(pixels, size, theta)
     if count > 1:  # one below the other: what follows sees one tall picture, so that all get the same change
         pixels = pixels.unflatten(1, (count, 3)).transpose(1, 2).flatten(2, 3)  # (B, 3, T * size, size)
-    if augment is not None:
-        pixels = jitter_colours(pixels, augment, draws, count)
-        if augment.blend:
-            share = draws(0, augment.blend)[:, None, None, None]
-            pixels = (1 - share) * pixels + share * pixels.roll(1, 0)
+    if matrix is not None:
+        pixels = coloured(pixels, matrix, contrast)
+    if square is not None:
+        hide(pixels, inside(square, size, count), pixels.mean((2, 3), keepdim=True))
     mean, std = (pixels.new_tensor(values)[:, None, None] for values in (FRAME_MEAN, FRAME_STD))
-    pixels = (pixels - mean) / std
+    pixels = pixels.sub_(mean).div_(std)
     if flows is not None:
         return torch.cat([pixels, prepare_flows(flows, size, theta)], 1)
     return pixels if frames.ndim == 4 else pixels.unflatten(2, (count, size))
@@ -148,7 +183,11 @@ def crop(augment, draws):
 
 def grid_of(theta, size):
     """The places of the frame that the pixels of the result show: (B, 2, 3) -> (B, size, size, 2), x and y."""
-    return F.affine_grid(theta, (len(theta), 3, size, size), align_corners=False)
+    places = (torch.arange(size, device=theta.device) * 2 + 1) / size - 1  # of the pixels' centres
+    # As one complex number a place: `F.affine_grid` multiplies matrices for each, and is twenty times slower on a CPU.
+    across = torch.view_as_complex(places[:, None] * theta[:, None, :, 0] + theta[:, None, :, 2])  # (B, size)
+    down = torch.view_as_complex(places[:, None] * theta[:, None, :, 1])
+    return torch.view_as_real(down[:, :, None] + across[:, None])
 
 
 def resample(pixels, size, theta=None):
@@ -170,40 +209,46 @@ def turned_hues(share):
     return torch.linalg.inv(to_yiq) @ turn @ to_yiq
 
 
-def random_squares(pixels, largest, draws, count=1):
-    """A square of up to `largest` of the frame's side, anywhere: (B, 3, H, W) -> (B, 1, H, W) bool, True inside."""
-    half = draws(0, largest)[:, None, None]
-    x, y = draws()[:, None, None], draws()[:, None, None]
-    rows = torch.linspace(-1, 1, pixels.shape[2] // count, device=pixels.device).repeat(count)[None, :, None]
-    columns = torch.linspace(-1, 1, pixels.shape[3], device=pixels.device)[None, None, :]
-    return (((rows - y).abs() < half) & ((columns - x).abs() < half))[:, None]
-
-
-def jitter_colours(pixels, augment, draws, count=1):
-    """Brightness, saturation, contrast and channel gains as one 3 x 3 matrix and an offset per frame; then erasing.
-
-    Args and returns: (B, 3, H, W) float32 in 0..1; `count` frames may lie one below the other.
-    """
-    grey = pixels.new_tensor(GREY)
+def colours(augment, draws):
+    """Random brightness, saturation, channel gains and hue as one matrix, (B, 3, 3), RGB to RGB; and contrast, (B,)."""
     saturation = 1 + draws() * augment.saturation
     saturation = torch.where(draws(0, 1) < augment.grey, torch.zeros_like(saturation), saturation)
-    eye = torch.eye(3, device=pixels.device)
+    grey = saturation.new_tensor(GREY)
+    eye = torch.eye(3, device=grey.device)
     mix = saturation[:, None, None] * eye + (1 - saturation)[:, None, None] * grey  # rows: new channel from old ones
     gains = torch.stack([1 + draws() * augment.channel_gain for _ in range(3)], 1)  # (B, 3)
     gains = gains * (1 + draws() * augment.brightness)[:, None]
-    contrast = (1 + draws() * augment.contrast)[:, None, None]
+    contrast = 1 + draws() * augment.contrast
     matrix = gains[:, :, None] * mix
     if augment.hue:
         matrix = matrix @ turned_hues(draws() * augment.hue)
-    centre = torch.einsum("bij,bj->bi", matrix, pixels.mean((2, 3)))  # what contrast turns around
-    out = (
-        torch.einsum("bij,bjhw->bihw", contrast * matrix, pixels) + ((1 - contrast[:, :, 0]) * centre)[:, :, None, None]
-    )
-    out = out.clamp(0, 1)
-    if augment.erase:
-        hidden = random_squares(out, augment.erase, draws, count)
-        out = torch.where(hidden, out.mean((2, 3)).view(-1, 3, 1, 1), out)
-    return out
+    return matrix, contrast
+
+
+def coloured(pixels, matrix, contrast):
+    """Change the colours, then the contrast around each channel's mean: (B, 3, H, W) float32 in 0..1 -> the same."""
+    contrast = contrast[:, None, None]
+    centre = matrix @ pixels.mean((2, 3))[:, :, None]  # (B, 3, 1)
+    out = torch.baddbmm((1 - contrast) * centre, contrast * matrix, pixels.flatten(2))
+    return out.clamp_(0, 1).view_as(pixels)
+
+
+def erased(augment, draws):
+    """A random square: (B, 3), half of its side, x and y, as shares of half a frame; None if there is none."""
+    return torch.stack([draws(0, augment.erase), draws(), draws()], 1) if augment.erase else None
+
+
+def inside(square, size, count=1):
+    """Where the squares are: (B, 3) -> (B, 1, count * size, size) bool, of `count` frames one below the other."""
+    half, x, y = square[:, :, None, None].unbind(1)
+    places = torch.linspace(-1, 1, size, device=square.device)
+    rows, columns = places.repeat(count)[:, None], places
+    return (((rows - y).abs() < half) & ((columns - x).abs() < half))[:, None]
+
+
+def hide(values, hidden, instead):
+    """Write `instead` into `values` where `hidden`; as a mixture, since `torch.where` is five times slower on a CPU."""
+    values.lerp_(instead, hidden.to(values))
 
 
 # ---------------------------------------------------------------------------------------------------------- sounds
@@ -221,29 +266,41 @@ def prepare_sounds(sounds, rate, spec, augment=None, draws=None):
         (B, 1, F, T) float32, roughly of mean 0 and deviation 1; F = n_fft / 2 + 1 or mel_bands, T = 1 / hop:
         (B, 1, 257, 200) with the paper's settings.
     """
-    waves = sounds.float() / 32768
+    waves = sounds.float().div_(32768)
     if augment is not None:
-        waves = waves * (1 + draws() * augment.gain)[:, None]
+        waves.mul_((1 + draws() * augment.gain)[:, None])
         if augment.mix:
             level = waves.square().mean(1, keepdim=True).sqrt()
             other = waves * (draws(0, augment.mix)[:, None] / level.clamp(min=1e-4))
             waves = waves + level * other.roll(3, 0)  # not the clip whose frame was blended in
+    changes = [None] * 5
+    if augment is not None:
+        rows, columns = spec.mel_bands or spec.n_fft // 2 + 1, waves.shape[1] // round(spec.hop * rate)
+        pitch = (1 + augment.pitch) ** draws() if augment.pitch else None
+        floor = draws(0, 1) ** 2 * augment.noise if augment.noise else None
+        curve = tilted(rows, augment.tilt, draws) if augment.tilt else None
+        masks = (masked(n, share, draws) for n, share in ((rows, augment.mask_bands), (columns, augment.mask_times)))
+        changes = pitch, floor, curve, *masks
+    filters = mel_filterbank(spec.mel_bands, spec.n_fft, rate).to(waves) if spec.mel_bands else None
+    return by_few(lambda *few: _changed_sounds(*few, filters, rate, spec), waves, *changes)[:, None]
+
+
+def _changed_sounds(waves, pitch, floor, curve, rows, columns, filters, rate, spec):
+    """From waves (B, rate) float32 to log spectrograms (B, F, T), with the numbers that `prepare_sounds` has drawn."""
     if spec.equal_loudness:
         waves = waves * (EQUAL_RMS / waves.square().mean(1, keepdim=True).sqrt().clamp(min=1e-4))
     power = power_spectrogram(waves, rate, spec.window, spec.hop, spec.n_fft)  # (B, F, T)
-    if augment is not None and augment.pitch:
-        power = scale_frequencies(power, (1 + augment.pitch) ** draws())
-    if spec.mel_bands:
-        power = mel_filterbank(spec.mel_bands, spec.n_fft, rate).to(power) @ power
-    if augment is not None and augment.noise:
-        power = power + (draws(0, 1) ** 2 * augment.noise)[:, None, None] * power.mean((1, 2), keepdim=True)
-    log = torch.log(power + LOG_FLOOR)
-    if augment is not None:
-        log = colour_spectrum(log, augment, draws)
-    log = (log - LOG_MEAN) / LOG_STD
-    if augment is not None:
-        log = mask_spectrogram(log, augment, draws)
-    return log[:, None]
+    if pitch is not None:
+        power = scale_frequencies(power, pitch)
+    if filters is not None:
+        power = filters @ power
+    if floor is not None:
+        power = power + floor[:, None, None] * power.mean((1, 2), keepdim=True)
+    log = power.add_(LOG_FLOOR).log_()
+    if curve is not None:
+        log.add_(curve[:, :, None])
+    log.sub_(LOG_MEAN).div_(LOG_STD)
+    return mask_spectrogram(log, rows, columns)
 
 
 def power_spectrogram(waves, rate, window=0.01, hop=0.005, n_fft=512):
@@ -264,10 +321,12 @@ def power_spectrogram(waves, rate, window=0.01, hop=0.005, n_fft=512):
     size, step = round(window * rate), round(hop * rate)
     columns = waves.shape[-1] // step
     lacking = (columns - 1) * step + size - waves.shape[-1]
-    waves = F.pad(waves, (0, max(lacking, 0)), mode="reflect")
+    if lacking > 0:
+        waves = torch.cat([waves, waves[:, -lacking - 1 : -1].flip(1)], 1)
     hann = torch.hann_window(size, periodic=True, device=waves.device)
     pieces = waves.unfold(-1, size, step)[:, :columns] * (hann / hann.sum())  # (B, T, size)
-    return torch.fft.rfft(pieces, n=n_fft).abs().square().transpose(1, 2)
+    spectrum = torch.fft.rfft(pieces, n=n_fft)
+    return spectrum.real.square().add_(spectrum.imag.square()).transpose(1, 2)
 
 
 def mel_filterbank(bands, n_fft, rate):
@@ -297,28 +356,38 @@ def scale_frequencies(power, factor):
     return power.gather(1, index) * (1 - share) + power.gather(1, index + 1) * share
 
 
-def colour_spectrum(log, augment, draws):
-    """Tilt and bend the spectrum as another room and microphone would: (B, F, T) natural log power -> the same."""
-    if not augment.tilt:
-        return log
-    rows = torch.linspace(-1, 1, log.shape[1], device=log.device)[None]  # (1, F)
-    curve = draws()[:, None] * rows + draws()[:, None] * (2 * rows**2 - 1) + draws()[:, None] * (4 * rows**3 - 3 * rows)
-    return log + (curve * augment.tilt * math.log(10) / 10 / 3)[:, :, None]
+def tilted(rows, most, draws):
+    """Curves that tilt and bend the spectrum as another room and microphone would: (B, rows), natural log power.
 
-
-def mask_spectrogram(log, augment, draws):
-    """Two random bands of rows and two of columns are set to the spectrogram's mean: (B, F, T) -> the same.
-
-    As in SpecAugment (arXiv 1904.08779), without its time warp.
+    Args:
+        rows: of the spectrogram. most: dB at its ends.
     """
-    hidden = torch.zeros_like(log, dtype=torch.bool)
-    for largest, axis in ((augment.mask_bands, 1), (augment.mask_times, 2)):
-        if not largest:
-            continue
-        places = torch.linspace(0, 1, log.shape[axis], device=log.device)[None]
-        for _ in range(2):
-            width = draws(0, largest)[:, None]
-            start = draws(0, 1)[:, None] * (1 - width)
-            hit = (places >= start) & (places < start + width)  # (B, F) or (B, T)
-            hidden |= hit[:, :, None] if axis == 1 else hit[:, None, :]
-    return torch.where(hidden, log.mean((1, 2), keepdim=True), log)
+    strengths = [draws()[:, None] for _ in range(3)]
+    x = torch.linspace(-1, 1, rows, device=strengths[0].device)
+    shapes = x, 2 * x**2 - 1, 4 * x**3 - 3 * x
+    return sum(a * b for a, b in zip(strengths, shapes, strict=True)) * (most * math.log(10) / 10 / 3)
+
+
+def masked(places, largest, draws):
+    """Two random bands of up to a share `largest` of the places: (B, places) bool, True inside; None without them."""
+    if not largest:
+        return None
+    hidden = False
+    for _ in range(2):
+        width = draws(0, largest)[:, None]
+        start = draws(0, 1)[:, None] * (1 - width)
+        at = torch.linspace(0, 1, places, device=width.device)
+        hidden = hidden | (at >= start) & (at < start + width)
+    return hidden
+
+
+def mask_spectrogram(log, rows, columns):
+    """Set masked rows and columns to the spectrogram's mean, in place: (B, F, T), (B, F), (B, T) -> (B, F, T).
+
+    As in SpecAugment (arXiv 1904.08779), without its time warp. Either may be None.
+    """
+    mean = log.mean((1, 2), keepdim=True)
+    for hidden, axis in ((rows, 2), (columns, 1)):
+        if hidden is not None:
+            hide(log, hidden.unsqueeze(axis), mean)
+    return log

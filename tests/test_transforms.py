@@ -216,6 +216,30 @@ def test_blending_adds_one_other_clips_frame():
     assert torch.allclose(seen(frames, 64, replace(OFF, blend=0.4), always(0.0, 5)), plain(frames), atol=1e-5)
 
 
+def test_all_changes_of_frames_together_are_the_formulas_in_double_precision():
+    """Square, then blending, in colours from 0 to 1; what is faster does the same."""
+    frames, augment, size = frames_of(5), replace(OFF, **EVERYTHING), 48
+    ours = T.prepare_frames(frames, size, augment, random_draws(5))
+    draws = random_draws(5)
+    theta, (matrix, contrast) = T.crop(augment, draws).double(), T.colours(augment, draws)
+    half, x, y = T.erased(augment, draws)[:, :, None, None].unbind(1)
+    share = draws(0, augment.blend)[:, None, None, None].double()
+
+    grid = torch.nn.functional.affine_grid(theta, (5, 3, size, size), align_corners=False)
+    cropped = torch.nn.functional.grid_sample(
+        plain(frames).double(), grid, padding_mode="reflection", align_corners=False
+    )
+    coloured = torch.einsum("bij,bjhw->bihw", matrix.double(), cropped)
+    mean = coloured.mean((2, 3), keepdim=True)
+    coloured = (mean + contrast.double()[:, None, None, None] * (coloured - mean)).clamp(0, 1)
+    places = torch.linspace(-1, 1, size)
+    inside = ((places[:, None] - y).abs() < half) & ((places - x).abs() < half)
+    erased = torch.where(inside[:, None], coloured.mean((2, 3), keepdim=True), coloured)
+    blended = (1 - share) * erased + share * erased.roll(1, 0)
+    mean, std = (torch.tensor(values).double()[:, None, None] for values in (T.FRAME_MEAN, T.FRAME_STD))
+    assert (ours - (blended - mean) / std).abs().max() < 1e-5
+
+
 # ----------------------------------------------------------------------------------------------------- spectrogram
 
 
@@ -437,6 +461,31 @@ def test_masks_set_whole_bands_or_times_to_the_mean(name, axis):
         assert share.min() == share.max() == pytest.approx(0.2, abs=0.012)
 
 
+@pytest.mark.parametrize("spec", [PAPER, DEMO], ids=["paper", "demo"])
+def test_all_changes_of_sounds_together_are_the_formulas_in_double_precision(spec):
+    sounds, augment, rate = sounds_of(5), replace(OFF, **EVERYTHING), 16000
+    ours = T.prepare_sounds(sounds, rate, spec, augment, random_draws(5))
+    draws = random_draws(5)
+    waves = sounds.double() / 32768 * (1 + draws() * augment.gain)[:, None]
+    level = waves.square().mean(1, keepdim=True).sqrt()
+    waves = waves + level * (waves / level * draws(0, augment.mix)[:, None]).roll(3, 0)
+    if spec.equal_loudness:
+        waves = waves * T.EQUAL_RMS / waves.square().mean(1, keepdim=True).sqrt()
+    power = T.power_spectrogram(waves, rate, spec.window, spec.hop, spec.n_fft)
+    power = T.scale_frequencies(power, (1 + augment.pitch) ** draws())
+    if spec.mel_bands:
+        power = T.mel_filterbank(spec.mel_bands, spec.n_fft, rate).double() @ power
+    power = power + (draws(0, 1) ** 2 * augment.noise)[:, None, None] * power.mean((1, 2), keepdim=True)
+    x = torch.linspace(-1, 1, power.shape[1])
+    tilt = sum(draws()[:, None] * shape for shape in (x, 2 * x**2 - 1, 4 * x**3 - 3 * x)) * augment.tilt / 3
+    log = torch.log(power + T.LOG_FLOOR) + (tilt * math.log(10) / 10)[:, :, None]
+    log = (log - T.LOG_MEAN) / T.LOG_STD
+    rows = T.masked(power.shape[1], augment.mask_bands, draws)[:, :, None]
+    columns = T.masked(power.shape[2], augment.mask_times, draws)[:, None]
+    log = torch.where(rows | columns, log.mean((1, 2), keepdim=True), log)
+    assert (ours[:, 0] - log).abs().max() < 1e-5
+
+
 # ------------------------------------------------------------------------------------------------------ as a whole
 
 
@@ -520,6 +569,27 @@ def test_a_sample_does_not_depend_on_its_batch():
     for k in range(4):
         alone = see({key: value[k : k + 1] for key, value in batch.items()})
         assert all(torch.allclose(a[0], b[k], atol=1e-4) for a, b in zip(alone, together, strict=True))
+
+
+@pytest.mark.parametrize("kind", ["one frame", "several frames", "flow", "other sounds"])
+def test_how_many_samples_are_changed_at_a_time_makes_no_difference(kind, monkeypatch):
+    """Also of the changes that bring in another clip, which may be one that is changed before or after."""
+    config = small(**EVERYTHING)
+    batch = batch_of(config, count=7)
+    if kind == "several frames":
+        batch["frames"] = torch.stack([frames_of(7, 64, seed) for seed in range(3)], 1)
+    if kind == "flow":
+        batch["flows"] = frames_of(7, 64).char().repeat(1, 1, 1, 2)[..., :4]
+    if kind == "other sounds":
+        batch["sounds"] = torch.cat([batch["sounds"], sounds_of(7, 8000, 1)])
+    for train in (True, False):
+        found = []
+        for count in (1, 3, 100):
+            monkeypatch.setattr(T, "CACHE", count * 4 * batch["frames"][0].numel())
+            found.append(T.Transform(config, train)(batch))
+        for frames, sounds in found[:2]:
+            torch.testing.assert_close(frames, found[2][0], atol=1e-5, rtol=0)
+            torch.testing.assert_close(sounds, found[2][1], atol=1e-5, rtol=0)
 
 
 @pytest.mark.parametrize("name", sorted(set(EVERYTHING) - {"crop_max"}))
