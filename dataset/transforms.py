@@ -18,7 +18,7 @@ LOG_MEAN, LOG_STD = -12.0, 4.0
 LOG_FLOOR = 1e-8  # power under which nothing is told apart: -74 dB below a full-scale sine
 EQUAL_RMS = 0.1
 FLOW_STEP = 20 / 127  # of flow kept as int8, pixels: at most 20
-CACHE = 2 * 2**20  # bytes of float32 samples that a CPU changes at a time
+CACHE = 2 * 2**20  # bytes of float32 samples that a core of a CPU changes at a time
 
 
 class Transform:
@@ -83,8 +83,9 @@ def by_few(change, *samples):
     Returns:
         (B, ...), what `change` gives for all of them.
     """
-    total = len(samples[0])
-    few = max(1, CACHE // (4 * samples[0][0].numel())) if total and samples[0].device.type == "cpu" else total
+    total = few = len(samples[0])
+    if total and samples[0].device.type == "cpu":
+        few = max(1, torch.get_num_threads() * CACHE // (4 * samples[0][0].numel()))
     if total <= few:
         return change(*samples)
     out = None
