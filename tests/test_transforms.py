@@ -573,6 +573,18 @@ def test_a_sample_does_not_depend_on_its_batch():
         assert all(torch.allclose(a[0], b[k], atol=1e-4) for a, b in zip(alone, together, strict=True))
 
 
+def test_threads_are_as_many_as_before():
+    before, inside = torch.get_num_threads(), []
+    torch.set_num_threads(2)
+    try:
+        few.by_few(lambda x: inside.append(torch.get_num_threads()) or x, torch.zeros(3, 2))
+        with pytest.raises(ZeroDivisionError):
+            few.by_few(lambda x: x / (1 // 0), torch.zeros(3, 2))
+        assert inside == [1] and torch.get_num_threads() == 2
+    finally:
+        torch.set_num_threads(before)
+
+
 @pytest.mark.parametrize("kind", ["one frame", "several frames", "flow", "other sounds"])
 def test_how_many_samples_are_changed_at_a_time_makes_no_difference(kind, monkeypatch):
     """Also of the changes that bring in another clip, which may be one that is changed before or after."""
@@ -584,7 +596,6 @@ def test_how_many_samples_are_changed_at_a_time_makes_no_difference(kind, monkey
         batch["flows"] = frames_of(7, 64).char().repeat(1, 1, 1, 2)[..., :4]
     if kind == "other sounds":
         batch["sounds"] = torch.cat([batch["sounds"], sounds_of(7, 8000, 1)])
-    monkeypatch.setattr(torch, "get_num_threads", lambda: 1)
     for train in (True, False):
         found = []
         for count in (1, 3, 100):
