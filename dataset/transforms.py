@@ -1,4 +1,4 @@
-"""Batched, on the device: log spectrograms, normalisation, augmentation.
+"""Batched, on the device: normalisation and augmentation of frames; of sounds in `spectrograms.py`.
 
 A random change takes its numbers from `draws` of the sample, (B, DRAWS) float32 in 0..1, never from a global
 generator: a batch looks the same wherever and whenever it is made. Only `blend` and `mix` look at other samples of it.
@@ -10,13 +10,12 @@ import math
 import torch
 import torch.nn.functional as F
 
+from dataset.few import by_few, hide
+from dataset.spectrograms import prepare_sounds
+
 GREY = (0.299, 0.587, 0.114)  # luma weights of ITU-R BT.601
 # The usual constants of ImageNet, so that pretrained nets see what they know.
 FRAME_MEAN, FRAME_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
-# A log power spectrogram of ordinary sound lies around -12 +- 4 (natural log; a full-scale sine peaks at log 0.25).
-LOG_MEAN, LOG_STD = -12.0, 4.0
-LOG_FLOOR = 1e-8  # power under which nothing is told apart: -74 dB below a full-scale sine
-EQUAL_RMS = 0.1
 FLOW_STEP = 20 / 127  # of flow kept as int8, pixels: at most 20
 
 
@@ -89,20 +88,30 @@ def prepare_frames(frames, size, augment=None, draws=None, flows=None):
         (B, 3, size, size) float32, normalised by FRAME_MEAN and FRAME_STD; of several frames (B, 3, T, size, size).
         With flows (B, 3 + 2 * fields, size, size): their vectors are in pixels of the result.
     """
+    changes = [None] * 4
+    if augment is not None:
+        changes = crop(augment, draws), *colours(augment, draws), erased(augment, draws)
+    pixels = by_few(lambda *few: _changed_frames(*few, size), frames, flows, *changes)
+    if augment and augment.blend:
+        own = pixels[:, :3]  # without flow
+        own.lerp_(own.roll(1, 0), draws(0, augment.blend).view(-1, *[1] * (own.ndim - 1)))
+    return pixels
+
+
+def _changed_frames(frames, flows, theta, matrix, contrast, square, size):
+    """What `prepare_frames` does with the numbers that it has drawn."""
     count = 1 if frames.ndim == 4 else frames.shape[1]
     pixels = frames.permute(0, 3, 1, 2) if frames.ndim == 4 else frames.permute(0, 1, 4, 2, 3).flatten(1, 2)
-    pixels = pixels.float() / 255  # (B, 3, S, S), channels last in memory; or (B, T * 3, S, S)
-    theta = None if augment is None else crop(augment, draws)
+    pixels = pixels.float().div_(255)  # (B, 3, S, S), channels last in memory; or (B, T * 3, S, S)
     pixels = resample(pixels, size, theta)
     if count > 1:  # one below the other: what follows sees one tall picture, so that all get the same change
         pixels = pixels.unflatten(1, (count, 3)).transpose(1, 2).flatten(2, 3)  # (B, 3, T * size, size)
-    if augment is not None:
-        pixels = jitter_colours(pixels, augment, draws, count)
-        if augment.blend:
-            share = draws(0, augment.blend)[:, None, None, None]
-            pixels = (1 - share) * pixels + share * pixels.roll(1, 0)
+    if matrix is not None:
+        pixels = coloured(pixels, matrix, contrast)
+    if square is not None:
+        hide(pixels, inside(square, size, count), pixels.mean((2, 3), keepdim=True))
     mean, std = (pixels.new_tensor(values)[:, None, None] for values in (FRAME_MEAN, FRAME_STD))
-    pixels = (pixels - mean) / std
+    pixels = pixels.sub_(mean).div_(std)
     if flows is not None:
         return torch.cat([pixels, prepare_flows(flows, size, theta)], 1)
     return pixels if frames.ndim == 4 else pixels.unflatten(2, (count, size))
@@ -148,7 +157,11 @@ def crop(augment, draws):
 
 def grid_of(theta, size):
     """The places of the frame that the pixels of the result show: (B, 2, 3) -> (B, size, size, 2), x and y."""
-    return F.affine_grid(theta, (len(theta), 3, size, size), align_corners=False)
+    places = (torch.arange(size, device=theta.device) * 2 + 1) / size - 1  # of the pixels' centres
+    # As one complex number a place: `F.affine_grid` multiplies matrices for each, and is twenty times slower on a CPU.
+    across = torch.view_as_complex(places[:, None] * theta[:, None, :, 0] + theta[:, None, :, 2])  # (B, size)
+    down = torch.view_as_complex(places[:, None] * theta[:, None, :, 1])
+    return torch.view_as_real(down[:, :, None] + across[:, None])
 
 
 def resample(pixels, size, theta=None):
@@ -170,155 +183,38 @@ def turned_hues(share):
     return torch.linalg.inv(to_yiq) @ turn @ to_yiq
 
 
-def random_squares(pixels, largest, draws, count=1):
-    """A square of up to `largest` of the frame's side, anywhere: (B, 3, H, W) -> (B, 1, H, W) bool, True inside."""
-    half = draws(0, largest)[:, None, None]
-    x, y = draws()[:, None, None], draws()[:, None, None]
-    rows = torch.linspace(-1, 1, pixels.shape[2] // count, device=pixels.device).repeat(count)[None, :, None]
-    columns = torch.linspace(-1, 1, pixels.shape[3], device=pixels.device)[None, None, :]
-    return (((rows - y).abs() < half) & ((columns - x).abs() < half))[:, None]
-
-
-def jitter_colours(pixels, augment, draws, count=1):
-    """Brightness, saturation, contrast and channel gains as one 3 x 3 matrix and an offset per frame; then erasing.
-
-    Args and returns: (B, 3, H, W) float32 in 0..1; `count` frames may lie one below the other.
-    """
-    grey = pixels.new_tensor(GREY)
+def colours(augment, draws):
+    """Random brightness, saturation, channel gains and hue as one matrix, (B, 3, 3), RGB to RGB; and contrast, (B,)."""
     saturation = 1 + draws() * augment.saturation
     saturation = torch.where(draws(0, 1) < augment.grey, torch.zeros_like(saturation), saturation)
-    eye = torch.eye(3, device=pixels.device)
+    grey = saturation.new_tensor(GREY)
+    eye = torch.eye(3, device=grey.device)
     mix = saturation[:, None, None] * eye + (1 - saturation)[:, None, None] * grey  # rows: new channel from old ones
     gains = torch.stack([1 + draws() * augment.channel_gain for _ in range(3)], 1)  # (B, 3)
     gains = gains * (1 + draws() * augment.brightness)[:, None]
-    contrast = (1 + draws() * augment.contrast)[:, None, None]
+    contrast = 1 + draws() * augment.contrast
     matrix = gains[:, :, None] * mix
     if augment.hue:
         matrix = matrix @ turned_hues(draws() * augment.hue)
-    centre = torch.einsum("bij,bj->bi", matrix, pixels.mean((2, 3)))  # what contrast turns around
-    out = (
-        torch.einsum("bij,bjhw->bihw", contrast * matrix, pixels) + ((1 - contrast[:, :, 0]) * centre)[:, :, None, None]
-    )
-    out = out.clamp(0, 1)
-    if augment.erase:
-        hidden = random_squares(out, augment.erase, draws, count)
-        out = torch.where(hidden, out.mean((2, 3)).view(-1, 3, 1, 1), out)
-    return out
+    return matrix, contrast
 
 
-# ---------------------------------------------------------------------------------------------------------- sounds
+def coloured(pixels, matrix, contrast):
+    """Change the colours, then the contrast around each channel's mean: (B, 3, H, W) float32 in 0..1 -> the same."""
+    contrast = contrast[:, None, None]
+    centre = matrix @ pixels.mean((2, 3))[:, :, None]  # (B, 3, 1)
+    out = torch.baddbmm((1 - contrast) * centre, contrast * matrix, pixels.flatten(2))
+    return out.clamp_(0, 1).view_as(pixels)
 
 
-def prepare_sounds(sounds, rate, spec, augment=None, draws=None):
-    """Log spectrograms of one second each, normalised.
-
-    Args:
-        sounds: (B, rate) int16.
-        rate: Hz.
-        spec: a `Spectrogram` config. augment, draws: as in `prepare_frames`.
-
-    Returns:
-        (B, 1, F, T) float32, roughly of mean 0 and deviation 1; F = n_fft / 2 + 1 or mel_bands, T = 1 / hop:
-        (B, 1, 257, 200) with the paper's settings.
-    """
-    waves = sounds.float() / 32768
-    if augment is not None:
-        waves = waves * (1 + draws() * augment.gain)[:, None]
-        if augment.mix:
-            level = waves.square().mean(1, keepdim=True).sqrt()
-            other = waves * (draws(0, augment.mix)[:, None] / level.clamp(min=1e-4))
-            waves = waves + level * other.roll(3, 0)  # not the clip whose frame was blended in
-    if spec.equal_loudness:
-        waves = waves * (EQUAL_RMS / waves.square().mean(1, keepdim=True).sqrt().clamp(min=1e-4))
-    power = power_spectrogram(waves, rate, spec.window, spec.hop, spec.n_fft)  # (B, F, T)
-    if augment is not None and augment.pitch:
-        power = scale_frequencies(power, (1 + augment.pitch) ** draws())
-    if spec.mel_bands:
-        power = mel_filterbank(spec.mel_bands, spec.n_fft, rate).to(power) @ power
-    if augment is not None and augment.noise:
-        power = power + (draws(0, 1) ** 2 * augment.noise)[:, None, None] * power.mean((1, 2), keepdim=True)
-    log = torch.log(power + LOG_FLOOR)
-    if augment is not None:
-        log = colour_spectrum(log, augment, draws)
-    log = (log - LOG_MEAN) / LOG_STD
-    if augment is not None:
-        log = mask_spectrogram(log, augment, draws)
-    return log[:, None]
+def erased(augment, draws):
+    """A random square: (B, 3), half of its side, x and y, as shares of half a frame; None if there is none."""
+    return torch.stack([draws(0, augment.erase), draws(), draws()], 1) if augment.erase else None
 
 
-def power_spectrogram(waves, rate, window=0.01, hop=0.005, n_fft=512):
-    """Power spectrogram of a second of sound (OtS sec. 3: 257 x 200 with the defaults at 48 kHz).
-
-    A periodic Hann window of `window` seconds, zero-padded to `n_fft`, every `hop` seconds; column k starts at
-    sample k * hop. The sound is padded at its end only, by reflection, with as much as the last column lacks: 240
-    samples with the defaults, so that columns 0..198 see nothing but sound. Scaled so that a sine of amplitude A peaks
-    at (A / 2)^2: scipy.signal.spectrogram(mode="magnitude", scaling="spectrum") squared.
-
-    Args:
-        waves: (B, samples) float32 in -1..1.
-        rate: Hz. window, hop: seconds. n_fft: samples.
-
-    Returns:
-        (B, n_fft / 2 + 1, samples / hop) float32.
-    """
-    size, step = round(window * rate), round(hop * rate)
-    columns = waves.shape[-1] // step
-    lacking = (columns - 1) * step + size - waves.shape[-1]
-    waves = F.pad(waves, (0, max(lacking, 0)), mode="reflect")
-    hann = torch.hann_window(size, periodic=True, device=waves.device)
-    pieces = waves.unfold(-1, size, step)[:, :columns] * (hann / hann.sum())  # (B, T, size)
-    return torch.fft.rfft(pieces, n=n_fft).abs().square().transpose(1, 2)
-
-
-def mel_filterbank(bands, n_fft, rate):
-    """Triangular filters, evenly spaced on the mel scale (2595 log10(1 + f / 700)) from 0 to half the rate.
-
-    Returns:
-        (bands, n_fft / 2 + 1) float32; each filter peaks at 1 and is at least one bin wide.
-    """
-    top = 2595 * math.log10(1 + rate / 2 / 700)
-    edges = 700 * (10 ** (torch.linspace(0, top, bands + 2, dtype=torch.float64) / 2595) - 1)  # Hz
-    edges = edges / (rate / n_fft)  # bins
-    low, peak, high = edges[:-2, None], edges[1:-1, None], edges[2:, None]
-    low, high = torch.minimum(low, peak - 1), torch.maximum(high, peak + 1)  # else a triangle may fall between two bins
-    bins = torch.arange(n_fft // 2 + 1, dtype=torch.float64)
-    rising, falling = (bins - low) / (peak - low), (high - bins) / (high - peak)
-    return torch.minimum(rising, falling).clamp(0, 1).float()
-
-
-def scale_frequencies(power, factor):
-    """Move every frequency f to f * factor, per sample: (B, F, T), (B,) -> (B, F, T). Nothing moves in time."""
-    rows = (
-        torch.arange(power.shape[1], device=power.device)[None] / factor[:, None]
-    )  # (B, F): where each row comes from
-    below = rows.floor().clamp(max=power.shape[1] - 2)
-    share = (rows - below).clamp(max=1)[:, :, None]
-    index = below.long()[:, :, None].expand_as(power)
-    return power.gather(1, index) * (1 - share) + power.gather(1, index + 1) * share
-
-
-def colour_spectrum(log, augment, draws):
-    """Tilt and bend the spectrum as another room and microphone would: (B, F, T) natural log power -> the same."""
-    if not augment.tilt:
-        return log
-    rows = torch.linspace(-1, 1, log.shape[1], device=log.device)[None]  # (1, F)
-    curve = draws()[:, None] * rows + draws()[:, None] * (2 * rows**2 - 1) + draws()[:, None] * (4 * rows**3 - 3 * rows)
-    return log + (curve * augment.tilt * math.log(10) / 10 / 3)[:, :, None]
-
-
-def mask_spectrogram(log, augment, draws):
-    """Two random bands of rows and two of columns are set to the spectrogram's mean: (B, F, T) -> the same.
-
-    As in SpecAugment (arXiv 1904.08779), without its time warp.
-    """
-    hidden = torch.zeros_like(log, dtype=torch.bool)
-    for largest, axis in ((augment.mask_bands, 1), (augment.mask_times, 2)):
-        if not largest:
-            continue
-        places = torch.linspace(0, 1, log.shape[axis], device=log.device)[None]
-        for _ in range(2):
-            width = draws(0, largest)[:, None]
-            start = draws(0, 1)[:, None] * (1 - width)
-            hit = (places >= start) & (places < start + width)  # (B, F) or (B, T)
-            hidden |= hit[:, :, None] if axis == 1 else hit[:, None, :]
-    return torch.where(hidden, log.mean((1, 2), keepdim=True), log)
+def inside(square, size, count=1):
+    """Where the squares are: (B, 3) -> (B, 1, count * size, size) bool, of `count` frames one below the other."""
+    half, x, y = square[:, :, None, None].unbind(1)
+    places = torch.linspace(-1, 1, size, device=square.device)
+    rows, columns = places.repeat(count)[:, None], places
+    return (((rows - y).abs() < half) & ((columns - x).abs() < half))[:, None]

@@ -8,6 +8,7 @@ import time
 import av
 import numpy as np
 import pytest
+import torch
 
 import benchmark
 from dataset import plain_ways
@@ -55,6 +56,26 @@ def test_ways_are_run_in_turn_and_their_medians_compared():
     )
     assert calls == ["plain", "ours"] * 3 and rates == [2.0, 4.0]
     assert benchmark.row("clips/s", *rates)["ratio"] == 2
+
+
+def test_the_first_run_after_the_plain_way_does_not_count_where_memory_shall_be_settled():
+    calls, ticks = [], iter([0, 1, 1, 3])  # asked for by the counted runs alone
+    rates = benchmark.in_turn(
+        1, lambda: next(ticks), settled=True, plain=lambda: calls.append("plain") or 4,
+        ours=lambda: calls.append("ours") or 8,
+    )  # fmt: skip
+    assert calls == ["plain", "ours", "ours"] and rates == [4.0, 4.0]
+
+
+def test_the_work_of_a_step_is_that_of_its_convolutions(monkeypatch):
+    net = torch.nn.Conv2d(3, 8, 3, padding=1)
+    forward = 2 * 3 * 8 * 9 * 32 * 32 / 1e9
+    pictures = torch.zeros(2, 3, 32, 32)
+    assert benchmark.work_of(lambda: net(pictures)) == pytest.approx(2 * forward)
+    # The gradient of the weights costs as much again; that of the pictures isn't asked for.
+    assert benchmark.work_of(lambda: net(pictures).sum().backward()) == pytest.approx(4 * forward)
+    monkeypatch.setattr(benchmark, "limits", lambda: {"matmul_bf16_gflops": 100.0})
+    assert benchmark.limit_of_products(0.5) == 200
 
 
 def test_the_processors_time_stands_still_while_we_wait():

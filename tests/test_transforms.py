@@ -11,6 +11,8 @@ from scipy.signal import spectrogram
 
 from configs import demo_AVENet
 from configs.schema import Augment, Config, Data, Spectrogram
+from dataset import few
+from dataset import spectrograms as S
 from dataset import transforms as T
 from dataset.batches import DRAWS
 
@@ -99,8 +101,8 @@ def test_augmentation_with_everything_off_changes_nothing():
     for share in (0.0, 0.3, 0.999):
         assert torch.allclose(seen(frames, 64, OFF, always(share)), plain(frames), atol=1e-5)
         for spec in (PAPER, DEMO):
-            ours = T.prepare_sounds(sounds, 16000, spec, OFF, always(share))
-            assert torch.equal(ours, T.prepare_sounds(sounds, 16000, spec))
+            ours = S.prepare_sounds(sounds, 16000, spec, OFF, always(share))
+            assert torch.equal(ours, S.prepare_sounds(sounds, 16000, spec))
 
 
 def test_a_crop_reaches_from_one_corner_to_the_other():
@@ -216,6 +218,30 @@ def test_blending_adds_one_other_clips_frame():
     assert torch.allclose(seen(frames, 64, replace(OFF, blend=0.4), always(0.0, 5)), plain(frames), atol=1e-5)
 
 
+def test_all_changes_of_frames_together_are_the_formulas_in_double_precision():
+    """Square, then blending, in colours from 0 to 1; what is faster does the same."""
+    frames, augment, size = frames_of(5), replace(OFF, **EVERYTHING), 48
+    ours = T.prepare_frames(frames, size, augment, random_draws(5))
+    draws = random_draws(5)
+    theta, (matrix, contrast) = T.crop(augment, draws).double(), T.colours(augment, draws)
+    half, x, y = T.erased(augment, draws)[:, :, None, None].unbind(1)
+    share = draws(0, augment.blend)[:, None, None, None].double()
+
+    grid = torch.nn.functional.affine_grid(theta, (5, 3, size, size), align_corners=False)
+    cropped = torch.nn.functional.grid_sample(
+        plain(frames).double(), grid, padding_mode="reflection", align_corners=False
+    )
+    coloured = torch.einsum("bij,bjhw->bihw", matrix.double(), cropped)
+    mean = coloured.mean((2, 3), keepdim=True)
+    coloured = (mean + contrast.double()[:, None, None, None] * (coloured - mean)).clamp(0, 1)
+    places = torch.linspace(-1, 1, size)
+    inside = ((places[:, None] - y).abs() < half) & ((places - x).abs() < half)
+    erased = torch.where(inside[:, None], coloured.mean((2, 3), keepdim=True), coloured)
+    blended = (1 - share) * erased + share * erased.roll(1, 0)
+    mean, std = (torch.tensor(values).double()[:, None, None] for values in (T.FRAME_MEAN, T.FRAME_STD))
+    assert (ours - (blended - mean) / std).abs().max() < 1e-5
+
+
 # ----------------------------------------------------------------------------------------------------- spectrogram
 
 
@@ -237,7 +263,7 @@ def scipy_power(wave, rate, window, hop, n_fft):
 ])  # fmt: skip
 def test_the_spectrogram_equals_scipys(rate, window, hop, n_fft, shape, inside):
     waves = np.random.default_rng(0).standard_normal((2, rate)).astype(np.float32) * 0.1
-    ours = T.power_spectrogram(torch.from_numpy(waves), rate, window, hop, n_fft)
+    ours = S.power_spectrogram(torch.from_numpy(waves), rate, window, hop, n_fft)
     assert ours.shape == (2, *shape) and ours.dtype == torch.float32
     for k in range(2):
         oracle = scipy_power(waves[k].astype(np.float64), rate, window, hop, n_fft)
@@ -250,7 +276,7 @@ def test_the_spectrogram_equals_scipys(rate, window, hop, n_fft, shape, inside):
 
 def test_the_last_column_sees_the_reflected_end():
     wave = np.random.default_rng(0).standard_normal(48000).astype(np.float32) * 0.1
-    ours = T.power_spectrogram(torch.from_numpy(wave)[None], 48000)[0, :, 199].numpy()
+    ours = S.power_spectrogram(torch.from_numpy(wave)[None], 48000)[0, :, 199].numpy()
     end = np.concatenate([wave[-240:], wave[-2:-242:-1]]).astype(np.float64)
     hann = 0.5 - 0.5 * np.cos(2 * np.pi * np.arange(480) / 480)
     by_hand = np.abs(np.fft.rfft(end * hann / hann.sum(), 512)) ** 2
@@ -260,7 +286,7 @@ def test_the_last_column_sees_the_reflected_end():
 def test_a_sine_peaks_at_its_frequency_with_a_quarter_of_its_squared_amplitude():
     for amplitude in (1.0, 0.1):
         wave = amplitude * torch.sin(2 * math.pi * 6000 * torch.arange(48000) / 48000)
-        power = T.power_spectrogram(wave[None], 48000)[0]
+        power = S.power_spectrogram(wave[None], 48000)[0]
         assert (power[:, :199].argmax(0) == 6000 * 512 / 48000).all()
         assert power[64, :199] == pytest.approx(amplitude**2 / 4, rel=1e-3)
 
@@ -268,18 +294,18 @@ def test_a_sine_peaks_at_its_frequency_with_a_quarter_of_its_squared_amplitude()
 def test_a_click_is_seen_in_the_columns_of_its_time():
     wave = torch.zeros(1, 48000)
     wave[0, 24000] = 1.0
-    loud = T.power_spectrogram(wave, 48000)[0].sum(0) > 1e-9
+    loud = S.power_spectrogram(wave, 48000)[0].sum(0) > 1e-9
     assert loud.nonzero().flatten().tolist() == [99]  # 100 begins at the click, where its window is 0
     wave[0, 24100] = 1.0
-    assert (T.power_spectrogram(wave, 48000)[0].sum(0) > 1e-9).nonzero().flatten().tolist() == [99, 100]
+    assert (S.power_spectrogram(wave, 48000)[0].sum(0) > 1e-9).nonzero().flatten().tolist() == [99, 100]
 
 
 def test_the_net_sees_the_normalised_logarithm():
     sounds = sounds_of(2, 48000)
-    out = T.prepare_sounds(sounds, 48000, PAPER)
+    out = S.prepare_sounds(sounds, 48000, PAPER)
     assert out.shape == (2, 1, 257, 200) and out.dtype == torch.float32
     power = scipy_power(sounds[0].numpy() / 32768.0, 48000, 0.01, 0.005, 512)
-    by_hand = (np.log(power + T.LOG_FLOOR) - T.LOG_MEAN) / T.LOG_STD
+    by_hand = (np.log(power + S.LOG_FLOOR) - S.LOG_MEAN) / S.LOG_STD
     assert np.abs(out[0, 0, :, :199].numpy() - by_hand).max() < 1e-3
     assert abs(out.mean()) < 2 and 0.1 < out.std() < 2
 
@@ -289,7 +315,7 @@ def test_the_net_sees_the_normalised_logarithm():
     [(64, 512, 16000), (40, 512, 16000), (64, 1024, 48000), (128, 2048, 48000), (64, 512, 48000)],
 )
 def test_mel_filters_cover_all_bins_and_none_is_empty(bands, n_fft, rate):
-    filters = T.mel_filterbank(bands, n_fft, rate)
+    filters = S.mel_filterbank(bands, n_fft, rate)
     assert filters.shape == (bands, n_fft // 2 + 1)
     assert (filters >= 0).all() and (filters.amax(1) > 0.1).all() and filters.max() <= 1
     assert (filters.sum(0)[1:-1] > 0).all()
@@ -303,11 +329,11 @@ def test_mel_filters_cover_all_bins_and_none_is_empty(bands, n_fft, rate):
 
 def test_mel_bands_sum_up_the_power_under_their_filters():
     sounds, spec = sounds_of(2, 16000), Spectrogram(window=0.032, hop=0.02, n_fft=512, mel_bands=64)
-    power = T.power_spectrogram(sounds.float() / 32768, 16000, 0.032, 0.02, 512)
-    by_hand = np.log(T.mel_filterbank(64, 512, 16000).numpy() @ power.numpy() + T.LOG_FLOOR)
-    out = T.prepare_sounds(sounds, 16000, spec)
+    power = S.power_spectrogram(sounds.float() / 32768, 16000, 0.032, 0.02, 512)
+    by_hand = np.log(S.mel_filterbank(64, 512, 16000).numpy() @ power.numpy() + S.LOG_FLOOR)
+    out = S.prepare_sounds(sounds, 16000, spec)
     assert out.shape == (2, 1, 64, 50)
-    assert np.abs(out[:, 0].numpy() - (by_hand - T.LOG_MEAN) / T.LOG_STD).max() < 1e-3
+    assert np.abs(out[:, 0].numpy() - (by_hand - S.LOG_MEAN) / S.LOG_STD).max() < 1e-3
 
 
 @pytest.mark.parametrize("spec", [PAPER, DEMO], ids=["paper", "demo"])
@@ -318,7 +344,7 @@ def test_silence_and_the_loudest_sound_stay_finite(spec):
     extreme[3, 7] = 1
     for augment in (None, replace(OFF, **EVERYTHING)):
         for share in (0.0, 0.999):
-            out = T.prepare_sounds(extreme, 16000, spec, augment, always(share, 4))
+            out = S.prepare_sounds(extreme, 16000, spec, augment, always(share, 4))
             assert torch.isfinite(out).all() and out.abs().max() < 10
 
 
@@ -326,8 +352,8 @@ def test_equal_loudness_takes_the_amplitude_away():
     loud = sounds_of(2)
     quiet = (loud.float() / 8).round().short()
     even = Spectrogram(equal_loudness=True)
-    assert (T.prepare_sounds(loud, 16000, even) - T.prepare_sounds(quiet, 16000, even)).abs().mean() < 0.01
-    assert (T.prepare_sounds(loud, 16000, PAPER) - T.prepare_sounds(quiet, 16000, PAPER)).mean() > 0.5
+    assert (S.prepare_sounds(loud, 16000, even) - S.prepare_sounds(quiet, 16000, even)).abs().mean() < 0.01
+    assert (S.prepare_sounds(loud, 16000, PAPER) - S.prepare_sounds(quiet, 16000, PAPER)).mean() > 0.5
 
 
 # --------------------------------------------------------------------------------------------------- sound changes
@@ -335,30 +361,30 @@ def test_equal_loudness_takes_the_amplitude_away():
 
 def test_gain_is_a_factor_on_the_amplitude():
     sounds = sounds_of()
-    level = T.prepare_sounds(sounds, 16000, PAPER)
+    level = S.prepare_sounds(sounds, 16000, PAPER)
     for share, factor in ((0.0, 0.9), (1.0, 1.1)):
-        out = T.prepare_sounds(sounds, 16000, PAPER, replace(OFF, gain=0.1), always(share))
+        out = S.prepare_sounds(sounds, 16000, PAPER, replace(OFF, gain=0.1), always(share))
         loud = level > level.median()
-        assert (out - level)[loud].mean() == pytest.approx(2 * math.log(factor) / T.LOG_STD, rel=0.02)
+        assert (out - level)[loud].mean() == pytest.approx(2 * math.log(factor) / S.LOG_STD, rel=0.02)
 
 
 @pytest.mark.parametrize("factor", [1.1, 0.9])
 def test_scaling_frequencies_moves_a_sine_and_nothing_in_time(factor):
     wave = torch.sin(2 * math.pi * 5000 * torch.arange(48000) / 48000) * torch.linspace(0, 1, 48000)
-    power = T.power_spectrogram(wave[None], 48000, n_fft=2048)
-    moved = T.scale_frequencies(power, torch.tensor([factor]))
+    power = S.power_spectrogram(wave[None], 48000, n_fft=2048)
+    moved = S.scale_frequencies(power, torch.tensor([factor]))
     assert moved.shape == power.shape
     before, after = power[0, :, 100].argmax().item(), moved[0, :, 100].argmax().item()
     assert before == pytest.approx(5000 * 2048 / 48000, abs=1) and after == pytest.approx(before * factor, abs=1)
     assert (moved[0].amax(0) / power[0].amax(0))[1:].sub(1).abs().max() < 0.05  # every column as loud as before
-    assert torch.allclose(T.scale_frequencies(power, torch.tensor([1.0])), power)
+    assert torch.allclose(S.scale_frequencies(power, torch.tensor([1.0])), power)
 
 
 def test_pitch_scales_up_and_down_by_the_same_factor():
     wave = torch.sin(2 * math.pi * 4000 * torch.arange(48000) / 48000) * 20000
     spec, sounds = Spectrogram(n_fft=4096), wave.short()[None]
     peaks = [
-        T.prepare_sounds(sounds, 48000, spec, replace(OFF, pitch=0.25), always(share, 1))[0, 0, :, 50].argmax().item()
+        S.prepare_sounds(sounds, 48000, spec, replace(OFF, pitch=0.25), always(share, 1))[0, 0, :, 50].argmax().item()
         for share in (0.0, 0.5, 1.0)
     ]
     assert peaks == pytest.approx([4000 / 1.25 * 4096 / 48000, 4000 * 4096 / 48000, 5000 * 4096 / 48000], abs=2)
@@ -366,8 +392,8 @@ def test_pitch_scales_up_and_down_by_the_same_factor():
 
 def test_tilt_adds_a_smooth_curve_over_frequency_that_is_the_same_in_all_columns():
     sounds = sounds_of()
-    out = T.prepare_sounds(sounds, 16000, PAPER, replace(OFF, tilt=6.0), random_draws(2))
-    change = ((out - T.prepare_sounds(sounds, 16000, PAPER))[:, 0] * T.LOG_STD) * 10 / math.log(10)  # dB
+    out = S.prepare_sounds(sounds, 16000, PAPER, replace(OFF, tilt=6.0), random_draws(2))
+    change = ((out - S.prepare_sounds(sounds, 16000, PAPER))[:, 0] * S.LOG_STD) * 10 / math.log(10)  # dB
     assert (change.amax(2) - change.amin(2)).max() < 1e-3
     curve = change[:, :, 0]
     assert curve.abs().max() > 0.5 and curve.abs().max() <= 2 * 6.0 and curve.diff(dim=1).abs().max() < 1
@@ -378,8 +404,8 @@ def test_tilt_draws_three_independent_shapes_of_equal_strength():
     sounds, curves = sounds_of(1), []
     for which in range(4):
         draws = in_turn([torch.tensor([1.0 if k == which else 0.5]) for k in range(4)])  # the first is the gain's: off
-        out = T.prepare_sounds(sounds, 16000, PAPER, replace(OFF, tilt=6.0), draws)
-        curves.append((out - T.prepare_sounds(sounds, 16000, PAPER))[0, 0, :, 0])
+        out = S.prepare_sounds(sounds, 16000, PAPER, replace(OFF, tilt=6.0), draws)
+        curves.append((out - S.prepare_sounds(sounds, 16000, PAPER))[0, 0, :, 0])
     assert curves[0].abs().max() < 1e-5
     straight, bent, twisted = curves[1:]
     rows = torch.linspace(-1, 1, 257)
@@ -395,8 +421,8 @@ def test_mixing_adds_one_other_clips_sound_relative_to_the_clips_own_loudness():
     t = np.arange(16000) / 16000
     waves = np.stack([level * np.sin(2 * np.pi * pitch * t) for pitch, level in zip(pitches, levels, strict=True)])
     sounds, spec = torch.from_numpy(np.rint(32767 * waves).astype(np.int16)), Spectrogram(0.032, 0.02, 512)
-    out = T.prepare_sounds(sounds, 16000, spec, replace(OFF, mix=0.5), always(1.0, 5))[:, 0, :, 20]
-    power = torch.exp(out * T.LOG_STD + T.LOG_MEAN)
+    out = S.prepare_sounds(sounds, 16000, spec, replace(OFF, mix=0.5), always(1.0, 5))[:, 0, :, 20]
+    power = torch.exp(out * S.LOG_STD + S.LOG_MEAN)
     partners = []
     for k in range(5):
         peaks = [power[k, pitch * 512 // 16000].item() for pitch in pitches]
@@ -408,18 +434,18 @@ def test_mixing_adds_one_other_clips_sound_relative_to_the_clips_own_loudness():
 
 def test_noise_raises_the_floor_by_its_share_of_the_mean_power():
     wave = torch.sin(2 * math.pi * 1000 * torch.arange(16000) / 16000) * 20000
-    power = T.power_spectrogram(wave.short().float()[None] / 32768, 16000)
-    out = T.prepare_sounds(wave.short()[None], 16000, PAPER, replace(OFF, noise=0.02), always(1.0, 1))
-    floor = torch.exp(out[0, 0, 200] * T.LOG_STD + T.LOG_MEAN).median().item() - T.LOG_FLOOR
+    power = S.power_spectrogram(wave.short().float()[None] / 32768, 16000)
+    out = S.prepare_sounds(wave.short()[None], 16000, PAPER, replace(OFF, noise=0.02), always(1.0, 1))
+    floor = torch.exp(out[0, 0, 200] * S.LOG_STD + S.LOG_MEAN).median().item() - S.LOG_FLOOR
     assert floor == pytest.approx(0.02 * power.mean().item(), rel=0.01)
 
 
 @pytest.mark.parametrize(("name", "axis"), [("mask_bands", 0), ("mask_times", 1)])
 def test_masks_set_whole_bands_or_times_to_the_mean(name, axis):
     sounds = sounds_of(64)
-    level = T.prepare_sounds(sounds, 16000, PAPER)[:, 0]
+    level = S.prepare_sounds(sounds, 16000, PAPER)[:, 0]
     augment = replace(OFF, **{name: 0.2})
-    out = T.prepare_sounds(sounds, 16000, PAPER, augment, random_draws(64))[:, 0]
+    out = S.prepare_sounds(sounds, 16000, PAPER, augment, random_draws(64))[:, 0]
     changed = out != level
     hidden = changed.any(2 - axis)  # (B, F) or (B, T)
     assert (changed.sum(2 - axis)[hidden] > 0.99 * changed.shape[2 - axis]).all()  # from end to end
@@ -432,9 +458,34 @@ def test_masks_set_whole_bands_or_times_to_the_mean(name, axis):
     for place in (0.0, 0.5, 1.0):
         widest = torch.ones(64)
         draws = in_turn([widest, *[widest, place * widest] * 2])  # gain, then the width and place of each mask
-        out = T.prepare_sounds(sounds, 16000, PAPER, augment, draws)[:, 0]
+        out = S.prepare_sounds(sounds, 16000, PAPER, augment, draws)[:, 0]
         share = (out != level).any(2 - axis).float().mean(1)
         assert share.min() == share.max() == pytest.approx(0.2, abs=0.012)
+
+
+@pytest.mark.parametrize("spec", [PAPER, DEMO], ids=["paper", "demo"])
+def test_all_changes_of_sounds_together_are_the_formulas_in_double_precision(spec):
+    sounds, augment, rate = sounds_of(5), replace(OFF, **EVERYTHING), 16000
+    ours = S.prepare_sounds(sounds, rate, spec, augment, random_draws(5))
+    draws = random_draws(5)
+    waves = sounds.double() / 32768 * (1 + draws() * augment.gain)[:, None]
+    level = waves.square().mean(1, keepdim=True).sqrt()
+    waves = waves + level * (waves / level * draws(0, augment.mix)[:, None]).roll(3, 0)
+    if spec.equal_loudness:
+        waves = waves * S.EQUAL_RMS / waves.square().mean(1, keepdim=True).sqrt()
+    power = S.power_spectrogram(waves, rate, spec.window, spec.hop, spec.n_fft)
+    power = S.scale_frequencies(power, (1 + augment.pitch) ** draws())
+    if spec.mel_bands:
+        power = S.mel_filterbank(spec.mel_bands, spec.n_fft, rate).double() @ power
+    power = power + (draws(0, 1) ** 2 * augment.noise)[:, None, None] * power.mean((1, 2), keepdim=True)
+    x = torch.linspace(-1, 1, power.shape[1])
+    tilt = sum(draws()[:, None] * shape for shape in (x, 2 * x**2 - 1, 4 * x**3 - 3 * x)) * augment.tilt / 3
+    log = torch.log(power + S.LOG_FLOOR) + (tilt * math.log(10) / 10)[:, :, None]
+    log = (log - S.LOG_MEAN) / S.LOG_STD
+    rows = S.masked(power.shape[1], augment.mask_bands, draws)[:, :, None]
+    columns = S.masked(power.shape[2], augment.mask_times, draws)[:, None]
+    log = torch.where(rows | columns, log.mean((1, 2), keepdim=True), log)
+    assert (ours[:, 0] - log).abs().max() < 1e-5
 
 
 # ------------------------------------------------------------------------------------------------------ as a whole
@@ -520,6 +571,39 @@ def test_a_sample_does_not_depend_on_its_batch():
     for k in range(4):
         alone = see({key: value[k : k + 1] for key, value in batch.items()})
         assert all(torch.allclose(a[0], b[k], atol=1e-4) for a, b in zip(alone, together, strict=True))
+
+
+def test_threads_are_as_many_as_before():
+    before, inside = torch.get_num_threads(), []
+    torch.set_num_threads(2)
+    try:
+        few.by_few(lambda x: inside.append(torch.get_num_threads()) or x, torch.zeros(3, 2))
+        with pytest.raises(ZeroDivisionError):
+            few.by_few(lambda x: x / (1 // 0), torch.zeros(3, 2))
+        assert inside == [1] and torch.get_num_threads() == 2
+    finally:
+        torch.set_num_threads(before)
+
+
+@pytest.mark.parametrize("kind", ["one frame", "several frames", "flow", "other sounds"])
+def test_how_many_samples_are_changed_at_a_time_makes_no_difference(kind, monkeypatch):
+    """Also of the changes that bring in another clip, which may be one that is changed before or after."""
+    config = small(**EVERYTHING)
+    batch = batch_of(config, count=7)
+    if kind == "several frames":
+        batch["frames"] = torch.stack([frames_of(7, 64, seed) for seed in range(3)], 1)
+    if kind == "flow":
+        batch["flows"] = frames_of(7, 64).char().repeat(1, 1, 1, 2)[..., :4]
+    if kind == "other sounds":
+        batch["sounds"] = torch.cat([batch["sounds"], sounds_of(7, 8000, 1)])
+    for train in (True, False):
+        found = []
+        for count in (1, 3, 100):
+            monkeypatch.setattr(few, "CACHE", count * 4 * batch["frames"][0].numel())
+            found.append(T.Transform(config, train)(batch))
+        for frames, sounds in found[:2]:
+            torch.testing.assert_close(frames, found[2][0], atol=1e-5, rtol=0)
+            torch.testing.assert_close(sounds, found[2][1], atol=1e-5, rtol=0)
 
 
 @pytest.mark.parametrize("name", sorted(set(EVERYTHING) - {"crop_max"}))
