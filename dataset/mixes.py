@@ -127,8 +127,9 @@ class MixTransform:
     def __call__(self, batch):
         """batch, on any device -> frames (B, T, 3, S, S), waves (B, samples) in -1..1 times the volume; float32."""
         draws = Draws(batch["draws"][:, 2:])  # the first two chose the instant
-        waves = batch["sounds"].float() / 32768 * (1 + draws() * self.volume)[:, None]
-        frames = prepare_frames(batch["frames"], self.size, self._augment(batch), draws)
+        with torch.autocast(batch["sounds"].device.type, enabled=False):  # half precision would round colours visibly
+            waves = batch["sounds"].float() / 32768 * (1 + draws() * self.volume)[:, None]
+            frames = prepare_frames(batch["frames"], self.size, self._augment(batch), draws)
         return frames[:, None] if frames.ndim == 4 else frames.transpose(1, 2), waves
 
     def matching(self, batch):

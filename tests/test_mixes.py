@@ -16,6 +16,7 @@ from dataset.mixes import MixData, Mixes, MixTransform, fixed_mixtures
 from dataset.order import EpochBatches
 from dataset.shards import open_split
 from dataset.spectra import Spectra, bin_places, ideal_masks, mixed, row_places
+from dataset.transforms import prepare_sounds
 from utils.config import override
 from utils.errors import UserError
 
@@ -136,6 +137,24 @@ def test_volumes_vary_in_training_alone(data):
     _, changed = MixTransform(settings, train=True)(batch)
     factors = (changed / waves).nanmedian(1).values
     assert 0.5 <= factors.min() < 0.65 and 1.35 < factors.max() <= 1.5
+
+
+def test_a_step_in_half_precision_sees_the_same_pictures_and_sounds(data):
+    settings = config(data)
+    mixes = Mixes(open_split(settings.data, "train"), settings.data, settings.mix)
+    batch, see = collate([mixes[0, k] for k in range(4)]), MixTransform(settings, train=True)
+    with torch.autocast("cpu", torch.bfloat16):
+        found = (*see(batch), see.matching(batch))
+    assert all(map(torch.equal, found, (*see(batch), see.matching(batch))))
+
+
+def test_ave_net_sees_the_unmixed_sounds_as_it_does_alone(data):
+    settings = config(data)
+    mixes = Mixes(open_split(settings.data, "train"), settings.data, settings.mix)
+    batch = collate([mixes[0, k] for k in range(4)])
+    plain = prepare_sounds(batch["sounds"], settings.data.sample_rate, settings.spectrogram)
+    assert torch.equal(MixTransform(settings, train=False).matching(batch), plain)
+    assert not torch.equal(MixTransform(settings, train=True).matching(batch), plain)
 
 
 # ----------------------------------------------------------------------------------------------------- the mixtures
