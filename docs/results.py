@@ -1,8 +1,9 @@
-"""Train the nets of the demo on equal terms and print the table of results.md: mean and spread over the seeds.
+"""Train the nets of the demo on equal terms and print the README's tables: mean and spread over the seeds.
 
-    python docs/results.py                    # about 1.5 hours on 2 cores; --seeds 0 for a third of it
+    python docs/results.py                    # more than two hours on 2 cores; --seeds 0 for a third of it
 
-Every net sees the same clips, changes and number of steps. Stopped half-way, it goes on where it was.
+Every net of the first table sees the same clips, changes and number of steps. Stopped half-way, it goes on where it
+was.
 """
 
 import argparse
@@ -15,6 +16,7 @@ import numpy as np
 sys.path.insert(0, str(Path(__file__).parent.parent))
 import eval as evaluate
 import train_AVENet
+import train_PixelPlayer
 import train_VOLNet
 from utils.retrieval import DIRECTIONS
 
@@ -23,9 +25,15 @@ RUNS = {  # name: training script, config, epochs where they differ from the con
     "AVE-Net": (train_AVENet, "configs/demo_AVENet.py", None),
     "AVOL-Net, from scratch": (train_VOLNet, "configs/demo_VOLNet.py", None),
     "AVOL-Net, from AVE-Net": (train_VOLNet, "configs/demo_VOLNet.py", 10),
+    "PixelPlayer": (train_PixelPlayer, "configs/demo_PixelPlayer.py", None),
 }
 PLACES = ("peak_accuracy", "two_object_accuracy", "distractor_accuracy")
 CENTRE = ("centre_accuracy", "two_object_centre", "distractor_centre")
+HEADS = ["AVC", *DIRECTIONS, "peak on it", "two objects", "on the silent one"]
+PARTED = {  # head: measure
+    "NSDR": "nsdr", "SIR": "sir", "SAR": "sar", "of the ideal mask's NSDR": "nsdr_share_of_ideal",
+    "SIR above the mixture's": "sir_above_mixture", "falls when the pictures are exchanged": "swap_consistency",
+}  # fmt: skip
 
 
 def main():
@@ -35,7 +43,9 @@ def main():
     parser.add_argument("--seeds", nargs="+", type=int, default=[0, 1, 2], help="of the trainings [0 1 2]")
     args = parser.parse_args()
     found = {seed: measure(seed, Path(args.out) / str(seed), args.root) for seed in args.seeds}
-    print("\n" + table([rows_of(measured) for measured in found.values()]))
+    parted = [measured.pop("PixelPlayer")["separation"] for measured in found.values()]
+    print("\n" + table([rows_of(measured) for measured in found.values()], HEADS))
+    print("\n" + table([parted_rows(one) for one in parted], PARTED))
 
 
 def measure(seed, folder, root):
@@ -82,15 +92,33 @@ def rows_of(measured):
     return rows
 
 
-def table(seeds):
-    """Markdown of the mean over seeds, +- half of the range between the lowest and the highest."""
-    heads = ["AVC", *DIRECTIONS, "peak on it", "two objects", "on the silent one"]
+def short(number):
+    return f"{number:.3f}".removeprefix("0")
+
+
+def parted_rows(found):
+    """The rows of one seed of the table of separation, in dB and shares; `found` is that part of metrics.json."""
+    nothing = [np.nan] * 5
+    return {
+        "the mixture, as every source": [0.0, found["sir_mixture"], np.nan, 0.0, np.nan, np.nan],
+        "PixelPlayer": [found[name] for name in PARTED.values()],
+        "ideal binary mask": [found["nsdr_ideal_binary"], *nothing],
+        "ideal ratio mask": [found["nsdr_ideal_ratio"], *nothing],
+    }
+
+
+def table(seeds, heads):
+    """Markdown of the mean over seeds, +- half of the range between the lowest and the highest.
+
+    Args:
+        seeds: list of {name of the row: list of numbers}. heads: of the columns.
+    """
     lines = ["| |" + "|".join(f" {head} " for head in heads) + "|", "|---|" + "---|" * len(heads)]
     for name in seeds[0]:
         values = np.array([rows[name] for rows in seeds])
         middle, spread = values.mean(0), (values.max(0) - values.min(0)) / 2
         cells = [
-            "-" if np.isnan(m) else f"{m:.3f}".lstrip("0") + (f" ±{s:.3f}".replace("0.", ".") if s > 5e-4 else "")
+            "-" if np.isnan(m) else short(m) + (f" ±{short(s)}" if s > 5e-4 else "")
             for m, s in zip(middle, spread, strict=True)
         ]
         lines.append(f"| {name} | " + " | ".join(cells) + " |")
