@@ -100,6 +100,11 @@ def work_folder(out):
         for left in (home / "work").iterdir():
             if not _is_alive(left / "alive"):
                 shutil.rmtree(left, ignore_errors=True)
+        there = clips_there(out)[0]  # only of these: nobody may find a clip that is still to be had claimed by us
+        for left in (home / "locks").iterdir():
+            if left.name in there:
+                with claimed(out, left.name):
+                    pass  # which removes the name, unless somebody holds it
         own = Path(tempfile.mkdtemp(prefix=f"{os.getpid()}-", dir=home / "work"))
         alive = os.open(own / "alive", os.O_CREAT | os.O_RDWR)
         fcntl.flock(alive, fcntl.LOCK_EX)

@@ -466,6 +466,20 @@ def test_two_processes_share_a_folder(site, out, tmp_path):
     assert site.requests == {video: 1 if video in gone else 2 for video in videos}
 
 
+def test_a_lock_that_a_kill_left_beside_its_whole_clip_is_removed(out):
+    with download_state.work_folder(out):
+        for clip in ("whole", "held"):
+            for file in download_state.files_of(out, clip):
+                file.touch()
+        locks = out / ".download" / "locks"
+        for clip in ("whole", "to_be_had"):
+            (locks / clip).touch()
+        with download_state.claimed(out, "held") as mine, download_state.work_folder(out):
+            assert mine and {path.name for path in locks.iterdir()} == {"held", "to_be_had"}
+            with download_state.claimed(out, "held") as second:
+                assert not second
+
+
 def test_a_claim_is_of_one_holder_and_leaves_no_file(out):
     with download_state.work_folder(out), download_state.claimed(out, "-a") as first:
         with download_state.claimed(out, "-a") as second, download_state.claimed(out, "b") as other:
