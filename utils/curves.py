@@ -23,6 +23,7 @@ CHARTS = (
             ("val", "accuracy", "validation"),
             ("val", "auc", "validation, AUC"),
             ("val", "peak_accuracy", "validation, peak on the object"),
+            ("train", "matched", "training, which sound goes with which picture"),
         ),
         0.5,
     ),
