@@ -188,6 +188,11 @@ def test_the_plain_frame_net_starts_from_ave_nets_pictures(tmp_path):
     taken = checkpoint.init_from(net, tmp_path / "best.pt")
     assert set(taken) == {f"frames.body.{name}" for name in net.frames.body.state_dict()}
     assert torch.equal(net.frames.body.conv4_2[0].weight, ave.vision.conv4_2[0].weight)
+    net.learn_matches(width=4, dim=16)  # which is an AVE-Net, and goes on where that one was
+    assert set(checkpoint.init_from(net, tmp_path / "best.pt")) - set(taken) == {
+        f"match.{name}" for name in ave.state_dict() if not name.startswith("vision.")
+    }
+    assert torch.equal(net.match.fc3.bias, ave.fc3.bias)
 
 
 # -------------------------------------------------------------------------------------------- ImageNet's weights
