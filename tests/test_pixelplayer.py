@@ -164,7 +164,8 @@ def test_forward_joins_pictures_with_the_mixture():
     logits = net(frames, spectrograms)
     assert logits.shape == (2, 3, 8, 8)
     wanted = net.mask_logits(net.frame_features(frames[1])[None], net.sound_maps(spectrograms[1:]))
-    assert torch.allclose(logits[1:], wanted, atol=1e-5)
+    # Relative to their size: logits reach 1,000, and kernels for other batch sizes add up in another order.
+    assert (logits[1:] - wanted).abs().max() < 1e-5 * wanted.abs().max()
 
 
 @pytest.mark.parametrize("detail", [False, True])
