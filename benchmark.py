@@ -34,24 +34,24 @@ import torch
 from torch.utils.flop_counter import FlopCounterMode
 
 from configs.schema import Config
-from dataset.clips import Clips
-from dataset.loading import loader
-from dataset.order import EpochBatches
-from dataset.pairs import Pairs
-from dataset.plain_ways import make_clips, normalised, opencv_frame, read_npz, scipy_spectrogram, write_npz
-from dataset.shards import Shards
-from dataset.transforms import Transform
+from dataset.baseline_loaders import make_clips, normalised, opencv_frame, read_npz, scipy_spectrogram, write_npz
+from dataset.loading.loader import make_loader
+from dataset.loading.order import EpochBatchSampler
+from dataset.pairs import PairDataset
+from dataset.reading.clips import Clips
+from dataset.reading.shards import ShardedClips
+from dataset.transforms.frames import PairTransform
+from evaluation.measures.ontology import load_ontology
+from evaluation.measures.retrieval import DIRECTIONS, four_directions
+from evaluation.measures.separation import bss_eval
+from evaluation.tasks.embeddings import embed_batches
 from models.avenet import AVENet
-from utils.avc import avc_loss
-from utils.embedding import embed
+from models.losses import avc_loss
 from utils.engine import autocast, channels_last, pick_device
-from utils.errors import UserError, reported
+from utils.errors import UserError, exit_on_user_error
 from utils.files import write_json
-from utils.memory import keep_freed_memory
-from utils.ontology import load
+from utils.memory import disable_malloc_trim
 from utils.optimizers import build_optimizers
-from utils.retrieval import DIRECTIONS, four_directions
-from utils.separation import bss_eval
 
 CLIPS = 40
 VISIT = 16  # samples of a clip in one pass
@@ -80,7 +80,7 @@ def in_turn(rounds, clock=None, settled=False, **ways):
     rates = {name: [] for name in ways}
     for _ in range(rounds):
         for name, way in ways.items():
-            keep_freed_memory(name != "plain")
+            disable_malloc_trim(name != "plain")
             if settled and name != "plain":
                 way()
             begin = clock()
@@ -140,7 +140,7 @@ def python_ndcg(v, a, labels, classes, k):
 def loader_mp4(clips=10, rounds=3):
     """Samples with all work on them from ordinary mp4: several a pass, against a frame that OpenCV seeks."""
     root, rng = folder(), np.random.default_rng(0)
-    see = Transform(CONFIG, train=True)
+    see = PairTransform(CONFIG, train=True)
 
     def plain():
         for k in range(clips):
@@ -148,8 +148,8 @@ def loader_mp4(clips=10, rounds=3):
             scipy_spectrogram(root / "train" / "audio" / f"clip{k:02d}.wav", rng)
         return clips
 
-    order = EpochBatches(CLIPS, clips, 0, samples_per_visit=VISIT)
-    batches = iter(loader(pairs_of(Clips(root, "train")), order, 0))
+    order = EpochBatchSampler(CLIPS, clips, 0, samples_per_decode=VISIT)
+    batches = iter(make_loader(pairs_of(Clips(root, "train")), order, 0))
 
     def ours():
         return sum(len(see(batch)[0]) for batch in islice(batches, VISIT))
@@ -163,13 +163,13 @@ def loader_mp4(clips=10, rounds=3):
         return clips * VISIT
 
     plain, ours, limit = in_turn(rounds, plain=plain, ours=ours, limit=decoding)
-    return row("samples/s", plain, ours, limit=limit, limited_by="decoding", samples_per_visit=VISIT)
+    return row("samples/s", plain, ours, limit=limit, limited_by="decoding", samples_per_decode=VISIT)
 
 
 def pairs_of(clips):
     """The paper's samples of a split."""
     data = CONFIG.data
-    return Pairs(clips, data.stored_size, data.sample_rate, data.frame_step, data.misalignment)
+    return PairDataset(clips, data.resize_size, data.sample_rate, data.frame_step, data.misalignment)
 
 
 def build(target):
@@ -191,7 +191,7 @@ def one_core():
 def shards():
     """The clips of this run's shards."""
     build(temporary() / "shards")
-    return Shards(temporary() / "shards", "train")
+    return ShardedClips(temporary() / "shards", "train")
 
 
 @cache
@@ -210,14 +210,17 @@ def from_npz(rng=np.random.default_rng(0)):  # noqa: B008 - one sequence for all
 
 def loader_shards_worker(rounds=5):
     """What a loader process does: uint8 frames and int16 sounds from shards, against compressed npz."""
-    batches = iter(loader(pairs_of(shards()), EpochBatches(CLIPS, CLIPS, 0), 0))
+    batches = iter(make_loader(pairs_of(shards()), EpochBatchSampler(CLIPS, CLIPS, 0), 0))
     plain, ours, limit = in_turn(rounds, plain=from_npz, ours=lambda: len(next(batches)["frames"]), limit=decode_jpegs)
     return row("samples/s", plain, ours, limit=limit, limited_by="JPEG")
 
 
 def loader_shards_full(rounds=5):
     """The same with all work on a sample on the same core."""
-    batches, see = iter(loader(pairs_of(shards()), EpochBatches(CLIPS, CLIPS, 0), 0)), Transform(CONFIG, train=True)
+    batches, see = (
+        iter(make_loader(pairs_of(shards()), EpochBatchSampler(CLIPS, CLIPS, 0), 0)),
+        PairTransform(CONFIG, train=True),
+    )
     plain, ours = in_turn(rounds, settled=True, plain=from_npz, ours=lambda: len(see(next(batches))[0]))
     return row("samples/s", plain, ours)
 
@@ -228,7 +231,7 @@ def loader_processes(batches=50, rounds=3):
     What counts is the time of both processes together.
     """
     pairs = pairs_of(shards())
-    order = list(islice(EpochBatches(CLIPS, CLIPS, 0), batches))
+    order = list(islice(EpochBatchSampler(CLIPS, CLIPS, 0), batches))
 
     class Samples(torch.utils.data.Dataset):
         def __getitem__(self, key):
@@ -238,7 +241,7 @@ def loader_processes(batches=50, rounds=3):
     def plain():
         return read(torch.utils.data.DataLoader(Samples(), batch_sampler=order, num_workers=1), "frame")
 
-    plain, ours = in_turn(rounds, plain=plain, ours=lambda: read(loader(pairs, order, 1), "frames"))
+    plain, ours = in_turn(rounds, plain=plain, ours=lambda: read(make_loader(pairs, order, 1), "frames"))
     return row("samples/s", plain, ours)
 
 
@@ -261,7 +264,7 @@ def train_step(batch=64, rounds=2):
     contiguous, answers = frames.contiguous(), (torch.arange(batch, device=device) % 2).float()
     simple, net = AVENet().to(device).train(), channels_last(AVENet().to(device).train())
     adam = torch.optim.Adam(simple.parameters(), 1e-4)
-    optimizers = build_optimizers(CONFIG, net.parameter_groups(CONFIG.train.lr_decision), device)
+    optimizers = build_optimizers(CONFIG, net.parameter_groups(CONFIG.train.last_layer_lr_mult), device)
 
     def plain():
         v, a = simple.embed_frames(contiguous), simple.embed_sounds(sounds)
@@ -315,7 +318,7 @@ def embed_clips(count=64, singles=8, rounds=3):
     for module in net.modules():
         if isinstance(module, torch.nn.BatchNorm2d):
             module.momentum = None  # statistics of the clips alone, as after a training
-    net.start_from_data(frames, sounds)  # embeddings that differ
+    net.data_dependent_init(frames, sounds)  # embeddings that differ
     simple, net, found = net.eval(), channels_last(copy.deepcopy(net).eval()), {}
     batch = {"frames": frames.contiguous(memory_format=torch.channels_last), "sounds": sounds}
     batch |= {"indices": torch.arange(count), "times": torch.zeros(count)}
@@ -329,7 +332,7 @@ def embed_clips(count=64, singles=8, rounds=3):
         return singles
 
     def ours():
-        found["ours"] = embed(net, [batch], lambda batch: (batch["frames"], batch["sounds"]))[:2]
+        found["ours"] = embed_batches(net, [batch], lambda batch: (batch["frames"], batch["sounds"]))[:2]
         return count
 
     plain, ours = in_turn(rounds, settled=True, plain=plain, ours=ours)
@@ -345,7 +348,7 @@ def ndcg_4300(count=4300, few=100, rounds=3):
 
     Sorting grows faster than the square, so the loops are flattered. Ours has recall as well.
     """
-    rng, classes = np.random.default_rng(0), load()
+    rng, classes = np.random.default_rng(0), load_ontology()
     names = sorted(classes.names)
     labels = [[str(name) for name in rng.choice(names, rng.integers(1, 5), replace=False)] for _ in range(count)]
     v, a = rng.normal(size=(2, count, 128)).astype(np.float32)
@@ -494,5 +497,5 @@ def main(argv=None):
 
 
 if __name__ == "__main__":
-    with reported():
+    with exit_on_user_error():
         main()

@@ -17,20 +17,33 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from dataset.benchmarks import BENCHMARKS
-from evaluation import correspondence, page
-from evaluation.baselines import BASELINES, arrays, retrieval_rows
-from evaluation.embeddings import open_benchmark, open_split, see, warn_of_unknown
-from evaluation.localization import draw, film, judge_benchmark, judge_by_boxes, maps_of
-from evaluation.net import open_net
-from evaluation.probe import of_folder, of_split
-from evaluation.separation import separate_split
-from utils import compare, ontology, report, retrieval
-from utils.config import parse
-from utils.errors import UserError, reported
+from dataset.reading.public_benchmarks import BENCHMARKS
+from evaluation.measures import ontology, retrieval
+from evaluation.report import compare, report_page, text_table
+from evaluation.tasks import correspondence
+from evaluation.tasks.baselines import BASELINES, baseline_retrieval
+from evaluation.tasks.embeddings import (
+    embed_split,
+    open_benchmark,
+    open_eval_split,
+    retrieval_vectors,
+    warn_unknown_labels,
+)
+from evaluation.tasks.localization import (
+    evaluate_benchmark,
+    evaluate_boxes,
+    location_maps,
+    write_clip_video,
+    write_map_images,
+)
+from evaluation.tasks.probe import probe_folder, probe_split
+from evaluation.tasks.separation import separate_split
+from evaluation.trained_net import load_trained_net
+from utils.config import parse_command_line
+from utils.errors import UserError, exit_on_user_error
 from utils.files import write_text
-from utils.log import read_log
-from utils.memory import keep_freed_memory
+from utils.memory import disable_malloc_trim
+from utils.run import read_log
 
 TASKS = ("avc", "retrieval", "localization", "separation")  # unless --tasks says which
 ALL_TASKS = (*TASKS, "probe")
@@ -58,7 +71,7 @@ def options(parser):
 
 @torch.no_grad()
 def main(argv=None):
-    args, _, changes = parse(argv if argv is not None else sys.argv[1:], __doc__, options)
+    args, _, changes = parse_command_line(argv if argv is not None else sys.argv[1:], __doc__, options)
     if args.compare:
         if args.checkpoint or changes:
             raise UserError(
@@ -67,13 +80,13 @@ def main(argv=None):
         return compare.write_comparison(args.compare, args.out)
     if not args.checkpoint:
         raise UserError("--checkpoint FILE is missing; training writes best.pt into its run directory")
-    net = open_net(args.checkpoint, changes)
-    keep_freed_memory()
+    net = load_trained_net(args.checkpoint, changes)
+    disable_malloc_trim()
     if args.probe_folder:
         out = out_folder(args.out or Path(args.checkpoint).parent / "eval_probe")
-        measured, skipped = of_folder(net, args.probe_folder, args.untrained)
+        measured, skipped = probe_folder(net, args.probe_folder, args.untrained)
         return finish(out, net, args.probe_folder, measured["files"], skipped, {"probe": measured})
-    split, classes = args.benchmark or args.split, ontology.load(net.config.eval.ontology)
+    split, classes = args.benchmark or args.split, ontology.load_ontology(net.config.eval.ontology)
     if args.benchmark and not ("localization" in args.tasks and hasattr(net.model, "location_logits")):
         raise UserError(f"--benchmark {split} measures localisation, and {net.config.model.name} has no map of places")
     if hasattr(net.model, "mask_logits"):  # it parts sounds, and does nothing else
@@ -88,37 +101,37 @@ def main(argv=None):
 def judge_embedded(args, net, split, classes):
     """Measure a net that embeds frames and sounds, on a split or a benchmark; returns what `finish` does."""
     model, config = net.model, net.config
-    source = open_benchmark(config, split) if args.benchmark else open_split(config, split)
+    source = open_benchmark(config, split) if args.benchmark else open_eval_split(config, split)
     out = out_folder(args.out or Path(args.checkpoint).parent / f"eval_{split}")
 
     # One fixed instant per clip: embedded once, every measure looks at the same embeddings.
-    seen = see(model, config, *source)
-    warn_of_unknown(seen.labels, classes)
+    seen = embed_split(model, config, *source)
+    warn_unknown_labels(seen.labels, classes)
     metrics = {}
     if "avc" in args.tasks and not args.benchmark:
-        metrics |= correspondence.judge(net, seen)
+        metrics |= correspondence.evaluate_avc(net, seen)
     if "retrieval" in args.tasks and not args.benchmark:
-        vectors = arrays(model, seen)
+        vectors = retrieval_vectors(model, seen)
         judge = (seen.labels, classes, config.eval.k, config.eval.gain, config.eval.whole_ranking, config.eval.queries)
         metrics["retrieval"] = retrieval.four_directions(*vectors, *judge)
         if args.baselines:
-            rows = retrieval_rows(args.baselines, model, config, split, vectors, judge, args.vgg16)
+            rows = baseline_retrieval(args.baselines, model, config, split, vectors, judge, args.vgg16)
             metrics["retrieval"]["baselines"] = rows
     if "probe" in args.tasks and not args.benchmark:
-        metrics["probe"] = of_split(net, split, args.untrained)
+        metrics["probe"] = probe_split(net, split, args.untrained)
     maps = boxes = None
     if "localization" in args.tasks and hasattr(model, "location_logits"):
-        maps, size = maps_of(model, seen), config.data.frame_size
+        maps, size = location_maps(model, seen), config.data.frame_size
         if args.benchmark:
-            metrics["localization"], boxes = judge_benchmark(maps, seen, size)
+            metrics["localization"], boxes = evaluate_benchmark(maps, seen, size)
         else:
-            boxes, measured = seen.boxes(), judge_by_boxes(maps, seen, size)
+            boxes, measured = seen.boxes(), evaluate_boxes(maps, seen, size)
             metrics |= {"localization": measured} if measured else {}
             for k in np.linspace(0, len(maps) - 1, min(args.video, len(maps))).round().astype(int).tolist():
-                film(out / "video" / f"{seen.ids()[k]}.mp4", seen.clips, seen.places[k], model, config)
-        draw(out / "localization", maps, boxes, seen, classes, args.pictures)
+                write_clip_video(out / "video" / f"{seen.ids()[k]}.mp4", seen.clips, seen.indices[k], model, config)
+        write_map_images(out / "localization", maps, boxes, seen, classes, args.pictures)
     looked_at = {"seen": seen, "classes": classes, "maps": maps, "boxes": boxes}
-    return finish(out, net, split, len(seen.places), seen.skipped, metrics, **looked_at)
+    return finish(out, net, split, len(seen.indices), seen.skipped, metrics, **looked_at)
 
 
 def finish(out, net, split, clips, skipped, metrics, **looked_at):
@@ -126,15 +139,15 @@ def finish(out, net, split, clips, skipped, metrics, **looked_at):
 
     Args:
         out: Path. net: the `Net`. split: its name. clips: how many were measured. skipped: {id: reason} of the others.
-        metrics: {task: its measures}. looked_at: what the page shows beside, see `evaluation.page.write`.
+        metrics: {task: its measures}. looked_at: what the page shows beside, see `evaluation.report.report_page.write_report_page`.
     """
     about = {"model": net.config.model.name, "split": split, "clips": clips, "skipped": len(skipped)}
     about |= {"checkpoint": net.path, "step": net.content["step"], "data": str(net.config.data.root)}
     metrics = about | metrics
     write_text(out / "metrics.json", json.dumps(metrics | {"skipped_clips": skipped}, indent=2) + "\n")
     log = read_log(Path(net.path).parent)
-    print(report.table(metrics))
-    shown = page.write(out, metrics, net, log, **looked_at)
+    print(text_table.metrics_table(metrics))
+    shown = report_page.write_report_page(out, metrics, net, log, **looked_at)
     print(f"\nwritten: {out / 'metrics.json'}; to look at and to listen to: {shown}")
     return metrics
 
@@ -149,5 +162,5 @@ def out_folder(path):
 
 
 if __name__ == "__main__":
-    with reported():
+    with exit_on_user_error():
         main()

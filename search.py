@@ -9,11 +9,11 @@ It answers this machine only, unless --host says otherwise. Of a query, the firs
 import argparse
 import sys
 
-from dataset.sandbox import Sandbox
-from evaluation.search import open_search
-from utils import collection
+from collection import storage
+from collection.sandbox import Sandbox
+from collection.search_index import open_search_index
 from utils.arguments import at_least
-from utils.errors import UserError, reported
+from utils.errors import UserError, exit_on_user_error
 
 SECONDS = 10  # of a query that count
 MEGABYTE = 2**20
@@ -36,12 +36,15 @@ def main(argv=None):
     """Read the command line, open the collection, serve until Ctrl-C."""
     args = read_arguments(argv)
     try:
-        from utils.search_page import make_app, server  # Flask is an option
+        from collection.server import (
+            make_app,
+            server,  # Flask is an option
+        )
     except ModuleNotFoundError as error:
         raise UserError(f"search.py needs {error.name}: pip install flask") from None
-    npz, *_ = collection.files_of(args.collection)
-    found = collection.load(npz)
-    search = open_search(found, args.checkpoint, args.files)
+    npz, *_ = storage.output_paths(args.collection)
+    found = storage.load_collection(npz)
+    search = open_search_index(found, args.checkpoint, args.files)
     sandbox = Sandbox()
     app = make_app(
         search,
@@ -62,5 +65,5 @@ def main(argv=None):
 
 
 if __name__ == "__main__":
-    with reported():
+    with exit_on_user_error():
         main(sys.argv[1:])

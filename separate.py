@@ -16,19 +16,22 @@ from pathlib import Path
 import numpy as np
 import soundfile
 
-from dataset.clips import OpenClip, reason
-from dataset.cut import CutError, cut_clip, write_wav
-from evaluation.net import open_net
-from evaluation.pixels import LOOKS, Listener
-from utils import clustering, sound_pictures
+from dataset.making.cut import cut_clip
+from dataset.reading.audio import write_wav
+from dataset.reading.clip_reader import ClipReader
+from dataset.reading.errors import CutError, error_reason
+from evaluation.measures import clustering
+from evaluation.pixel_separator import FRAMES_PER_SECOND, PixelSeparator
+from evaluation.report import source_figures
+from evaluation.report.heatmaps import write_video
+from evaluation.trained_net import load_trained_net
 from utils.arguments import at_least
-from utils.config import parse
-from utils.errors import UserError, reported
+from utils.config import parse_command_line
+from utils.errors import UserError, exit_on_user_error
 from utils.files import write_json
-from utils.memory import keep_freed_memory
-from utils.overlays import write_video
+from utils.memory import disable_malloc_trim
 
-FPS = 3 * LOOKS  # of the films
+FPS = 3 * FRAMES_PER_SECOND  # of the films
 HEIGHT = 360  # of their pictures, pixels, at most
 STILLS, STILL = 5, 300  # moments in the picture of the whole, and how wide they are at most, pixels
 RATE = 48000  # of the films' sound, Hz
@@ -58,17 +61,17 @@ def main(argv=None):
     words = argv if argv is not None else sys.argv[1:]
     # A place may begin with "-": it lies outside the picture, but is no option.
     words = [f" {word}" if re.match(r"-[\d.]+,", word) else word for word in words]
-    args, _, changes = parse(words, __doc__, options)
+    args, _, changes = parse_command_line(words, __doc__, options)
     for name in ("checkpoint", "video", "out"):
         if getattr(args, name) is None:
             raise UserError(f"--{name} is missing; --help lists what is needed")
-    net = open_net(args.checkpoint, changes)
+    net = load_trained_net(args.checkpoint, changes)
     if not hasattr(net.model, "masks_at_pixels"):
         raise UserError(
             f"{args.checkpoint} holds a net {net.config.model.name}, which can't separate sounds: name a checkpoint of "
             "train_PixelPlayer.py"
         )
-    keep_freed_memory()
+    disable_malloc_trim()
     try:
         args.out.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(prefix=".half_", dir=args.out) as half:  # results come whole or not at all
@@ -77,7 +80,7 @@ def main(argv=None):
             for path in sorted(half.iterdir()):
                 path.replace(args.out / path.name)
     except OSError as error:
-        raise UserError(f"results can't be written to {args.out} ({reason(error)}): name another --out") from None
+        raise UserError(f"results can't be written to {args.out} ({error_reason(error)}): name another --out") from None
     for name, source in found["sources"].items():
         print(f"{name}: at {source['at'][0]:.2f},{source['at'][1]:.2f}, {source['decibels']:+.1f} dB beside all sound")
     print(f"\nwritten to {args.out}: sounds, energy.mp4, clusters.mp4, overview.png, spectrograms.png")
@@ -89,17 +92,17 @@ def main(argv=None):
 def separate(net, args, out):
     """Write all results into the folder `out`; returns what separation.json holds."""
     with tempfile.TemporaryDirectory(prefix="separate_") as folder, open_video(args, Path(folder)) as clip:
-        listener = Listener(net, clip)
+        listener = PixelSeparator(net, clip)
         if net.config.mix.samples > len(listener.wave):
             lasts, piece = listener.seconds, net.config.mix.samples / listener.rate
             print(f"{args.video} lasts {lasts:.2f} s, less than the net's {piece:.2f} s: silence is heard after it")
         pixels = listener.pixels()
         sources = args.sources or len(args.at or ()) or net.config.mix.sources
-        labels = clustering.groups(pixels.spectra, pixels.mixture, pixels.energies, sources)
-        places = args.at or clustering.loudest_places(labels, pixels.energies)
+        labels = clustering.cluster_pixels(pixels.spectra, pixels.mixture, pixels.energies, sources)
+        places = args.at or clustering.loudest_locations(labels, pixels.energies)
         if not places:
             raise UserError(
-                f"{args.checkpoint} gives no place of {args.video} more than {clustering.LEAST:.0%} of the sound: "
+                f"{args.checkpoint} gives no place of {args.video} more than {clustering.MIN_ENERGY:.0%} of the sound: "
                 "train it longer, or name places by --at"
             )
         if len(places) < sources and not args.at:
@@ -107,7 +110,7 @@ def separate(net, args, out):
         sounds = listener.separated(places)
         found = write_sounds(out, args, listener, places, sounds)
         # A place that was found is its group's; one that was named belongs to that in which it is most of the time.
-        kinds = clustering.groups_at(labels, places) if args.at else range(len(places))
+        kinds = clustering.clusters_at(labels, places) if args.at else range(len(places))
         draw(out, clip, listener, pixels, labels, places, kinds, found, sounds)
     return found
 
@@ -129,7 +132,7 @@ def open_video(args, folder):
         raise UserError(f"{error}{hint}") from None
     if not soundfile.read(wav, dtype="int16")[0].any():
         raise UserError(f"{args.sound or args.video} is silent from start to end: there is nothing to separate")
-    return OpenClip(args.video.stem, mp4, wav)
+    return ClipReader(args.video.stem, mp4, wav)
 
 
 def write_sounds(out, args, listener, places, sounds):
@@ -153,34 +156,40 @@ def int16(sound):
 
 def draw(out, clip, listener, pixels, labels, places, kinds, found, sounds):
     """Write the films and the pictures."""
-    loud = sound_pictures.loudness(pixels.energies)
-    track = clip.whole_sound(RATE)
+    loud = source_figures.relative_loudness(pixels.energies)
+    track = clip.full_waveform(RATE)
 
     def frames(times, widest=10_000):
-        for frame in clip.shown(times):
+        for frame in clip.decode_frames(times):
             share = min(widest / frame.width, 1)
             yield frame.to_ndarray(format="rgb24", width=round(frame.width * share), height=round(frame.height * share))
 
     def mark(picture):
-        return sound_pictures.with_places(picture, places, kinds)
+        return source_figures.draw_locations(picture, places, kinds)
 
     def energy(frame, look):
-        return sound_pictures.energy_picture(frame, sound_pictures.between(loud, look))
+        return source_figures.energy_picture(frame, source_figures.interpolate_maps(loud, look))
 
     def clusters(frame, look):
-        return mark(sound_pictures.cluster_picture(frame, labels[min(round(look), len(labels) - 1)]))
+        return mark(source_figures.cluster_picture(frame, labels[min(round(look), len(labels) - 1)]))
 
     times = np.minimum(np.arange(0, listener.seconds, 1 / FPS), clip.shown_until)
     for name, picture in (("energy", energy), ("clusters", clusters)):
-        write_video(out / f"{name}.mp4", sound_pictures.film(frames(times), FPS // LOOKS, picture), FPS, track, RATE)
+        write_video(
+            out / f"{name}.mp4",
+            source_figures.overlay_frames(frames(times), FPS // FRAMES_PER_SECOND, picture),
+            FPS,
+            track,
+            RATE,
+        )
     looks = np.unique(np.linspace(0, len(labels) - 1, STILLS + 2).round().astype(int)[1:-1])
     moments = np.minimum(pixels.times[looks], clip.shown_until)
     stills, titles = list(frames(moments, STILL)), [f"{time:.1f} s" for time in moments]
-    sound_pictures.overview(out / "overview.png", stills, looks, loud, labels, mark, titles)
+    source_figures.write_overview(out / "overview.png", stills, looks, loud, labels, mark, titles)
     names = [f"{name}, at {x:.2f}, {y:.2f}" for name, (x, y) in zip(found["sources"], places, strict=True)]
-    sound_pictures.spectrograms(out / "spectrograms.png", listener.wave.numpy(), sounds, names, listener.rate)
+    source_figures.write_spectrograms(out / "spectrograms.png", listener.wave.numpy(), sounds, names, listener.rate)
 
 
 if __name__ == "__main__":
-    with reported():
+    with exit_on_user_error():
         main()

@@ -10,64 +10,68 @@ import sys
 
 import torch
 
-from dataset.avc import AVCData
-from dataset.transforms import Transform
-from models import build
-from utils import avc, checkpoint, distributed
-from utils.config import parse
-from utils.embedding import embed
+from dataset.data_module import AVCDataModule
+from dataset.transforms.frames import PairTransform
+from evaluation.tasks import correspondence
+from evaluation.tasks.embeddings import embed_batches
+from models import build_net, losses
+from utils import checkpoint, distributed, health
+from utils.config import parse_command_line
 from utils.engine import fit, pick_device, to_device
-from utils.errors import UserError, reported
-from utils.log import Run, resume_option
-from utils.memory import keep_freed_memory
+from utils.errors import UserError, exit_on_user_error
+from utils.memory import disable_malloc_trim
+from utils.run import Run, add_resume_option
 
 
 def main(argv=None):
-    args, config, _ = parse(
-        argv if argv is not None else sys.argv[1:], __doc__, resume_option, config_file="configs/config_AVENet.py"
+    args, config, _ = parse_command_line(
+        argv if argv is not None else sys.argv[1:], __doc__, add_resume_option, config_file="configs/config_AVENet.py"
     )
     train, device = config.train, pick_device()
-    keep_freed_memory()
+    disable_malloc_trim()
 
     # Batches of B frames and B seconds of sound; mismatches come from the batch.
-    data = AVCData(config, device, distributed.rank(), distributed.ranks())
+    data = AVCDataModule(config, device, distributed.rank(), distributed.world_size())
     run = Run(config, args.resume)
-    skipped = run.skip_list(config.data.on_error, data.splits)
-    see, see_val = Transform(config, train=True), Transform(config, train=False)
+    skipped = run.skip_handler(config.data.on_error, data.splits)
+    see, see_val = PairTransform(config, train=True), PairTransform(config, train=False)
 
     # The net, and a start from which it learns (docs/starting_well.md).
     torch.manual_seed(train.seed)
-    model = build(config.model, config.data.flow_fields).to(device)
+    model = build_net(config.model, config.data.flow_fields).to(device)
     if not hasattr(model, "embed_sounds"):
         raise UserError(f"{config.model.name} learns from mixtures: train it by train_PixelPlayer.py")
     if config.model.init_from and not run.resumed:
         taken = checkpoint.init_from(model, config.model.init_from)
-        run.say(f"{len(taken)} weights taken from {config.model.init_from}")
-    elif train.start_from_data and not run.resumed:
-        model.start_from_data(*see_val(to_device(data.first(skipped), device)))
+        run.log_message(f"{len(taken)} weights taken from {config.model.init_from}")
+    elif train.data_dependent_init and not run.resumed:
+        model.data_dependent_init(*see_val(to_device(data.init_batch(skipped), device)))
 
     def step(model, batch):
-        gather, first = distributed.gatherer(train.gather, batch["sizes"])
+        gather, first = distributed.make_gather(train.gather, batch["sizes"])
         frames, spectrograms = see(batch)  # (B, 3, S, S) or what the net asks for, (B, 1, F, T)
         v, a, logits = model(frames, spectrograms, gather)  # (B, D), (B, D), (B, B)
-        loss, accuracy = avc.avc_loss(logits, train.negatives, first)
+        loss, accuracy = losses.avc_loss(logits, train.negatives, first)
         own = slice(first, first + len(v))
-        return loss, {"accuracy": accuracy, **avc.health(model.vectors(v, a[own]), logits[:, own], model.slope())}
+        return loss, {
+            "accuracy": accuracy,
+            **health.health_metrics(model.vectors(v, a[own]), logits[:, own], model.logit_scale()),
+        }
 
     def evaluate(model):
-        found = embed(model, data.held_out(skipped), see_val, train.precision, config.eval.mirror)
-        return avc.validate(model, found, config.eval.group, device, data.splits["val"].folder)
+        found = embed_batches(model, data.val_batches(skipped), see_val, train.precision, config.eval.flip_tta)
+        return correspondence.validate_avc(model, found, config.eval.group, device, data.splits["val"].folder)
 
     result = fit(
         model,
         run,
-        groups=model.parameter_groups(train.lr_decision),
-        batches=lambda start: data.batches(start, skipped),
+        groups=model.parameter_groups(train.last_layer_lr_mult),
+        batches=lambda start: data.train_batches(start, skipped),
         steps_per_epoch=data.steps_per_epoch,
         step=step,
         evaluate=evaluate,
         best="auc",  # doesn't depend on the threshold, which drifts
-        diagnose=avc.diagnose,
+        diagnose=health.diagnose_avc,
     )
     if distributed.rank() == 0:
         shown = f"AUC {result['auc']:.3f}, accuracy {result['accuracy']:.3f} (chance 0.5)"
@@ -76,5 +80,5 @@ def main(argv=None):
 
 
 if __name__ == "__main__":
-    with reported(), distributed.joined():
+    with exit_on_user_error(), distributed.process_group():
         main()

@@ -10,92 +10,98 @@ import sys
 
 import torch
 
-from dataset.mixes import MixData, MixTransform, fixed_mixtures
-from dataset.spectra import Spectra, mixed
-from evaluation.separation import validate
-from models import build, imagenet
+from dataset.data_module import MixtureDataModule
+from dataset.mixes import fixed_mixtures
+from dataset.transforms.mixtures import MixtureSTFT, MixtureTransform, stack_sources
+from evaluation.tasks.separation import validate_separation
+from models import build_net, imagenet
+from models.losses import avc_loss, mask_loss
 from utils import checkpoint, distributed
-from utils.avc import avc_loss
-from utils.config import parse
+from utils.config import parse_command_line
 from utils.engine import fit, pick_device, to_device
-from utils.errors import UserError, reported
+from utils.errors import UserError, exit_on_user_error
 from utils.files import write_json
-from utils.log import Run, resume_option
-from utils.masks import diagnose, mask_loss, told_apart
-from utils.memory import keep_freed_memory
+from utils.health import diagnose_masks, mask_metrics
+from utils.memory import disable_malloc_trim
+from utils.run import Run, add_resume_option
 
 START = 64  # clips that the last layers are scaled on
 
 
 def main(argv=None):
-    args, config, _ = parse(
-        argv if argv is not None else sys.argv[1:], __doc__, resume_option, config_file="configs/config_PixelPlayer.py"
+    args, config, _ = parse_command_line(
+        argv if argv is not None else sys.argv[1:],
+        __doc__,
+        add_resume_option,
+        config_file="configs/config_PixelPlayer.py",
     )
     train, mix, device = config.train, config.mix, pick_device()
     if config.model.name != "PixelPlayer":
         raise UserError(f"{config.model.name} doesn't part sounds: set --model.name PixelPlayer")
-    keep_freed_memory()
+    disable_malloc_trim()
 
     # Batches of B clips, which become B mixtures; and the fixed mixtures of different classes that are measured.
-    data = MixData(config, device, distributed.rank(), distributed.ranks())
+    data = MixtureDataModule(config, device, distributed.rank(), distributed.world_size())
     fixed = fixed_mixtures(data.splits["val"], mix)
     run = Run(config, args.resume)
     if distributed.rank() == 0:
         ids = data.splits["val"].ids
         write_json(run.folder / "val_pairs.json", [[ids[place] for place in one] for one in fixed])
-    skipped = run.skip_list(config.data.on_error, data.splits)
-    see, spectra = MixTransform(config, train=True), Spectra(mix)
+    skipped = run.skip_handler(config.data.on_error, data.splits)
+    see, spectra = MixtureTransform(config, train=True), MixtureSTFT(mix)
 
     torch.manual_seed(train.seed)
-    model = build(config.model)
+    model = build_net(config.model)
     if train.pooled:
-        model.learn_matches(config.model.width, config.model.dim)
+        model.add_avc_branch(config.model.width, config.model.dim)
     model.to(device)
     taken = []
     if config.model.init_from and not run.resumed:
         taken = checkpoint.init_from(model, config.model.init_from)
-        run.say(f"{len(taken)} weights taken from {config.model.init_from}")
-    elif config.model.imagenet and not run.resumed:
-        imagenet.start_resnet18(model.frames.body, config.model.imagenet)
-    if train.start_from_data and "frames.head.weight" not in taken and not run.resumed:
-        plain, batch = MixTransform(config, train=False), to_device(data.first(skipped, START), device)
+        run.log_message(f"{len(taken)} weights taken from {config.model.init_from}")
+    elif config.model.vision_weights and not run.resumed:
+        imagenet.load_imagenet_resnet18(model.frames.body, config.model.vision_weights)
+    if train.data_dependent_init and "frames.head.weight" not in taken and not run.resumed:
+        plain, batch = MixtureTransform(config, train=False), to_device(data.init_batch(skipped, START), device)
         frames, waves = plain(batch)
         sounds = plain.matching(batch) if train.pooled and "match.fc3.weight" not in taken else None
-        model.start_from_data(frames, spectra.net_input(spectra.stft(waves)), sounds)
+        model.data_dependent_init(frames, spectra.net_input(spectra.stft(waves)), sounds)
 
     def step(model, batch):
         frames, waves = see(batch)  # (B, T, 3, S, S), (B, samples)
-        seen, found = model.frames.seen(frames), {}  # (B, C, T, h, w)
+        seen, found = model.frames.backbone_features(frames), {}  # (B, C, T, h, w)
         if train.pooled:
-            match, found["matched"] = avc_loss(model.match(seen, see.matching(batch))[2])  # of (B, B) pairs
+            match, found["avc_accuracy"] = avc_loss(model.match(seen, see.matching(batch))[2])  # of (B, B) pairs
             found["loss_match"] = match
-        if batch["progress"] < train.matches_first:
+        if batch["progress"] < train.avc_warmup:
             return match, found
-        sources = mixed(spectra.stft(waves) / mix.sources, mix.sources)  # (B, N, bins, columns)
+        sources = stack_sources(spectra.stft(waves) / mix.sources, mix.sources)  # (B, N, bins, columns)
         mixture = sources.sum(1)
         maps = model.sound_maps(spectra.net_input(mixture))  # (B, K, rows, columns)
-        logits = model.mask_logits(mixed(model.pooled_features(seen), mix.sources), maps)  # (B, N, rows, columns)
+        logits = model.mask_logits(
+            stack_sources(model.pooled_features(seen), mix.sources), maps
+        )  # (B, N, rows, columns)
         targets, weights = spectra.targets(sources, mixture), spectra.weights(mixture)
         loss = mask_loss(logits, targets, weights, mix.mask)
-        found |= told_apart(logits, targets, weights)
+        found |= mask_metrics(logits, targets, weights)
         if train.pooled:
             found["loss_masks"] = loss
             loss = (1 - train.pooled) * loss + train.pooled * match
         return loss, found
 
     def evaluate(model):
-        return validate(model, config, data.held_out(skipped), fixed)
+        return validate_separation(model, config, data.val_batches(skipped), fixed)
 
     result = fit(
         model,
         run,
-        groups=model.parameter_groups(train.lr_frames, train.lr_decision),
-        batches=lambda start: data.batches(start, skipped),
+        groups=model.parameter_groups(train.lr_vision, train.last_layer_lr_mult),
+        batches=lambda start: data.train_batches(start, skipped),
         steps_per_epoch=data.steps_per_epoch,
         step=step,
         evaluate=evaluate,
         best="gain",
-        diagnose=diagnose,
+        diagnose=diagnose_masks,
     )
     if distributed.rank() == 0:
         print(
@@ -106,5 +112,5 @@ def main(argv=None):
 
 
 if __name__ == "__main__":
-    with reported(), distributed.joined():
+    with exit_on_user_error(), distributed.process_group():
         main()

@@ -4,8 +4,8 @@
 
     torchrun --nproc-per-node 16 train_AVENet.py --config configs/config_AVENet.py --data.root ROOT
 
-With fewer GPUs, as many clips in smaller batches: `--train.batch_size 1024 --train.accumulate 2` on 8, and
-`--train.batch_size 128 --train.accumulate 16` on one. Mismatches then still come from 128 clips.
+With fewer GPUs, as many clips in smaller batches: `--train.batch_size 1024 --train.grad_accum_steps 2` on 8, and
+`--train.batch_size 128 --train.grad_accum_steps 16` on one. Mismatches then still come from 128 clips.
 """
 
 from configs.schema import Config, Train

@@ -10,5 +10,5 @@ base = config_AVENet.config
 config = replace(
     base,
     model=replace(base.model, name="L3Net"),
-    train=replace(base.train, run_dir="runs/L3Net", lr_decision=1.0),
+    train=replace(base.train, run_dir="runs/L3Net", last_layer_lr_mult=1.0),
 )

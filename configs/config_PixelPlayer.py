@@ -4,27 +4,27 @@
 
     torchrun --nproc-per-node 4 train_PixelPlayer.py --config configs/config_PixelPlayer.py --data.root ROOT
 
-The frame net starts from ImageNet's weights, which torchvision downloads (45 MB); `--model.imagenet FILE` for a
-machine without a network, `--model.imagenet ""` without them.
+The frame net starts from ImageNet's weights, which torchvision downloads (45 MB); `--model.vision_weights FILE` for a
+machine without a network, `--model.vision_weights ""` without them.
 """
 
 from configs.schema import Augment, Config, Data, Mix, Model, Train
 
 config = Config(
-    data=Data(root="data/MUSIC", sample_rate=11025, frame_size=224, stored_size=246, frame_step=0.125),
+    data=Data(root="data/MUSIC", sample_rate=11025, frame_size=224, resize_size=246, frame_step=0.125),
     # 224 of 1.1 x 224 pixels, and their mirror image.
     augment=Augment(crop_min=0.91, crop_max=0.91, brightness=0.0, saturation=0.0, gain=0.0),
-    mix=Mix(passes=100),
-    model=Model(name="PixelPlayer", imagenet="imagenet"),
+    mix=Mix(repeats=100),
+    model=Model(name="PixelPlayer", vision_weights="imagenet"),
     train=Train(
         run_dir="runs/PixelPlayer",
         epochs=100,
         batch_size=80,
         lr=1e-3,
-        lr_frames=0.1,
+        lr_vision=0.1,
         optimizer="sgd",
         momentum=0.9,
         weight_decay=1e-4,
-        schedule="tenths",
+        schedule="multistep",
     ),
 )

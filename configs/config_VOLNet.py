@@ -10,5 +10,5 @@ base = config_AVENet.config
 config = replace(
     base,
     model=replace(base.model, name="AVOLNet"),
-    train=replace(base.train, run_dir="runs/VOLNet", lr_decision=5.0),
+    train=replace(base.train, run_dir="runs/VOLNet", last_layer_lr_mult=5.0),
 )

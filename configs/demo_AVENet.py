@@ -10,14 +10,14 @@ config = Config(
     data=Data(
         root="data/demo",
         frame_size=112,
-        stored_size=128,
+        resize_size=128,
         frame_step=0.2,
         sample_rate=16000,
         misalignment=1.0,
         cache_gb=4,
     ),
     # What tells instruments apart, at a sixteenth of the work of 257 x 200.
-    spectrogram=Spectrogram(window=0.032, hop=0.02, n_fft=512, mel_bands=64, equal_loudness=True),
+    spectrogram=Spectrogram(window=0.032, hop=0.02, n_fft=512, n_mels=64, equal_loudness=True),
     augment=Augment(
         crop_min=0.6,
         crop_max=1.25,
@@ -36,8 +36,8 @@ config = Config(
         tilt=20,
         noise=0.05,
         pitch=0.1,
-        mask_bands=0.2,
-        mask_times=0.2,
+        freq_mask=0.2,
+        time_mask=0.2,
         ramp=0.9,
     ),
     model=Model(name="AVENet", width=32),
@@ -53,5 +53,5 @@ config = Config(
         workers=2,
         validate_every=3,
     ),
-    eval=Eval(mirror=True),
+    eval=Eval(flip_tta=True),
 )

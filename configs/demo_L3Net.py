@@ -8,5 +8,5 @@ base = demo_AVENet.config
 config = replace(
     base,
     model=replace(base.model, name="L3Net"),
-    train=replace(base.train, run_dir="runs/demo_L3Net", lr_decision=1.0),
+    train=replace(base.train, run_dir="runs/demo_L3Net", last_layer_lr_mult=1.0),
 )

@@ -24,7 +24,7 @@ class Data:
         "stop", "a clip that can't be read: stop with its name, or skip it, count it and list it in the log"
     )
     frame_size: int = setting(224, "height and width of the picture that the net sees, pixels (OtS sec. 3)")
-    stored_size: int = setting(256, "the whole frame is resized to this square before augmentation, pixels")
+    resize_size: int = setting(256, "the whole frame is resized to this square before augmentation, pixels")
     frame_step: float = setting(
         0.04, "frames are drawn from multiples of this time, seconds (0.04: every frame at 25/s)"
     )
@@ -37,7 +37,7 @@ class Data:
         "memory for decoded clips, GB, for each GPU: each is decoded once while it lasts; 0 decodes a clip at every "
         "visit",
     )
-    samples_per_visit: int = setting(
+    samples_per_decode: int = setting(
         1,
         "samples of a clip in one opening and one pass of decoding, for as many batches of the same clips in a row; "
         "an epoch is then so many times longer",
@@ -57,7 +57,7 @@ class Spectrogram:
     window: float = setting(0.01, "length of the Hann window, seconds")
     hop: float = setting(0.005, "step between windows, seconds")
     n_fft: int = setting(512, "length of the Fourier transform; n_fft / 2 + 1 rows")
-    mel_bands: int = setting(0, "rows after a mel filter bank; 0 keeps the linear frequency bins")
+    n_mels: int = setting(0, "rows after a mel filter bank; 0 keeps the linear frequency bins")
     equal_loudness: bool = setting(False, "scale every second to the same root mean square first")
 
 
@@ -83,8 +83,8 @@ class Augment:
     tilt: float = setting(0.0, "the spectrum is tilted and bent by up to this much, dB at its ends")
     noise: float = setting(0.0, "a noise floor is added up to this level, as a share of the sound's mean power")
     pitch: float = setting(0.0, "frequencies are scaled by a factor of up to 1 + this much")
-    mask_bands: float = setting(0.0, "largest share of the rows in each of two masks over the spectrogram")
-    mask_times: float = setting(0.0, "largest share of the columns in each of two masks over the spectrogram")
+    freq_mask: float = setting(0.0, "largest share of the rows in each of two masks over the spectrogram")
+    time_mask: float = setting(0.0, "largest share of the columns in each of two masks over the spectrogram")
     ramp: float = setting(0.0, "share of the run in which all of this grows from nothing to its full strength")
 
 
@@ -97,17 +97,17 @@ class Model:
     dim: int = setting(128, "dimensions of the embedding (OtS sec. 3.1)")
     dropout: float = setting(0.0, "share of the pooled features dropped in training; the paper uses none")
     init_from: str = setting("", "checkpoint whose weights are taken where names and shapes match")
-    maps: int = setting(32, "PixelPlayer: maps of the sound net, and features of a pixel, K (SoP: 32)")
+    num_channels: int = setting(32, "PixelPlayer: maps of the sound net, and features of a pixel, K (SoP: 32)")
     sound_width: int = setting(64, "PixelPlayer: maps after the sound net's first level; 64 is the paper's code's")
-    levels: int = setting(7, "PixelPlayer: times that the sound net halves rows and columns (SoP: 7)")
+    unet_depth: int = setting(7, "PixelPlayer: times that the sound net halves rows and columns (SoP: 7)")
     detail: bool = setting(
         False, "PixelPlayer: the sound net's last level sees the spectrogram itself too, and has one more layer"
     )
-    frame_net: Literal["resnet18", "plain"] = setting(
+    vision: Literal["resnet18", "plain"] = setting(
         "resnet18", "PixelPlayer: dilated ResNet-18 (SoP); plain: the eight convolutions of AVE-Net's vision, which "
         "learn sooner from scratch",
     )  # fmt: skip
-    imagenet: str = setting(
+    vision_weights: str = setting(
         "", "PixelPlayer: ImageNet's weights for the frame net: imagenet (downloaded, 45 MB) or a file; empty: from "
         "scratch",
     )  # fmt: skip
@@ -121,7 +121,7 @@ class Mix:
     samples: int = setting(65535, "length of a mixture, samples (SoP: 65,535 at 11,025 Hz, 6 s)")
     n_fft: int = setting(1022, "length of the Hann window and of the Fourier transform; n_fft / 2 + 1 bins (SoP: 1022)")
     hop: int = setting(256, "step between windows, samples; samples // hop + 1 columns (SoP: 256)")
-    rows: int = setting(
+    freq_bins: int = setting(
         256, "rows of the spectrogram, spaced by the logarithm of the frequency; 0: one a bin (SoP: 256)"
     )
     mask: Literal["binary", "soft", "ratio"] = setting(
@@ -137,7 +137,7 @@ class Mix:
     frames: int = setting(3, "frames of a clip, whose features are pooled (SoP: 3)")
     frame_stride: float = setting(3.0, "from one of them to the next, seconds (SoP: 24 frames at 8/s)")
     volume: float = setting(0.5, "in training each clip's amplitude is multiplied by 1 +- this much")
-    passes: int = setting(1, "passes over the training clips that count as one epoch (SoP: 100)")
+    repeats: int = setting(1, "passes over the training clips that count as one epoch (SoP: 100)")
     pairs: str = setting(
         "", "JSON file with the clips of each validation or test mixture, [[id, id], ...]; empty: drawn by a fixed rule"
     )
@@ -153,15 +153,17 @@ class Train:
     batch_size: int = setting(
         128, "clips a batch, shared out evenly among the processes of torchrun (OtS: 2048, 128 on each of 16 GPUs)"
     )
-    accumulate: int = setting(1, "batches whose gradients are averaged for one update")
+    grad_accum_steps: int = setting(1, "batches whose gradients are averaged for one update")
     gather: Literal["rank", "all"] = setting(
         "rank",
         "whose sounds a frame is compared with, of several processes: its own process's share of the batch, as on each "
         "of the paper's GPUs, or the whole batch, whatever the number of processes",
     )
     lr: float = setting(1e-4, "learning rate; the paper searched for it and doesn't state it")
-    lr_decision: float = setting(20.0, "the last layer, which turns likeness into a logit, learns so much faster")
-    lr_frames: float = setting(1.0, "PixelPlayer: the frame net learns this many times as fast as the rest (SoP: 0.1)")
+    last_layer_lr_mult: float = setting(
+        20.0, "the last layer, which turns likeness into a logit, learns so much faster"
+    )
+    lr_vision: float = setting(1.0, "PixelPlayer: the frame net learns this many times as fast as the rest (SoP: 0.1)")
     optimizer: Literal["adam", "muon", "auto", "sgd"] = setting(
         "adam",
         "adam for all weights (OtS sec. 3.3); muon for the convolutions, adam for the rest (utils/muon.py); auto: muon "
@@ -169,8 +171,9 @@ class Train:
     )
     momentum: float = setting(0.9, "of sgd (SoP: 0.9)")
     lr_muon: float = setting(10.0, "with muon: the convolutions learn this many times faster")
-    schedule: Literal["step", "tenths", "cosine"] = setting(
-        "step", "step: x0.94 every 16 epochs (OtS sec. 3.3); tenths: x0.1 at 40% and 80% of the run (SoP); cosine: to 0"
+    schedule: Literal["step", "multistep", "cosine"] = setting(
+        "step",
+        "step: x0.94 every 16 epochs (OtS sec. 3.3); multistep: x0.1 at 40% and 80% of the run (SoP); cosine: to 0",
     )
     warmup: float = setting(0.0, "share of the run in which the learning rate rises from 0")
     weight_decay: float = setting(1e-5, "L2 penalty added to the gradient by Adam (OtS sec. 3.3) and sgd")
@@ -185,8 +188,8 @@ class Train:
         "AVOL-Net: share of the loss of further answers, of features pooled before they are compared; PixelPlayer: of "
         "an AVE-Net that learns with it which sound, unmixed, goes with which picture; 0: the papers'",
     )
-    matches_first: float = setting(0.0, "PixelPlayer: share of the run, its start, in which that AVE-Net learns alone")
-    start_from_data: bool = setting(True, "scale and shift the last layers on 128 clips before the first step")
+    avc_warmup: float = setting(0.0, "PixelPlayer: share of the run, its start, in which that AVE-Net learns alone")
+    data_dependent_init: bool = setting(True, "scale and shift the last layers on 128 clips before the first step")
     precision: Literal["auto", "bf16", "fp32"] = setting("auto", "auto: bf16 autocast where the hardware has it")
     seed: int = setting(0, "seed of the weights, the order, the crops: everything random")
     workers: int = setting(4, "processes that load clips, for each GPU; 0 loads in the training process")
@@ -203,7 +206,7 @@ class Eval:
         "", "AudioSet's ontology.json; empty: data/data_infos/ontology.json, else the demo's classes"
     )
     batch_size: int = setting(64, "clips a forward pass")
-    mirror: bool = setting(False, "embed a frame together with its mirror image and take the mean; the paper doesn't")
+    flip_tta: bool = setting(False, "embed a frame together with its mirror image and take the mean; the paper doesn't")
     k: int = setting(30, "nDCG@k looks at the first k retrieved clips (OtS sec. 4.2)")
     gain: Literal["exponential", "linear"] = setting("exponential", "relevance r counts 2^r - 1, or r")
     whole_ranking: bool = setting(
@@ -227,118 +230,3 @@ class Config:
     model: Model = Model()
     train: Train = Train()
     eval: Eval = Eval()
-
-
-def validate(config):
-    """List what is wrong with a config: one sentence for each mistake, each naming its setting.
-
-    Args:
-        config: a `Config`.
-
-    Returns:
-        list of str, empty if all is well.
-    """
-    data, spec, augment, mix, model, train, ev = (
-        config.data, config.spectrogram, config.augment, config.mix, config.model, config.train, config.eval
-    )  # fmt: skip
-    rules = [
-        (data.frame_size >= 32, "data.frame_size must be at least 32 pixels"),
-        (data.stored_size >= data.frame_size, "data.stored_size must not be smaller than data.frame_size"),
-        (data.frame_step > 0, "data.frame_step must be above 0 seconds"),
-        (data.sample_rate >= 1000, "data.sample_rate must be at least 1000 Hz"),
-        (data.misalignment >= 0, "data.misalignment must not be negative"),
-        (data.cache_gb >= 0, "data.cache_gb must not be negative"),
-        (data.samples_per_visit >= 1, "data.samples_per_visit must be at least 1"),
-        (
-            data.frames >= 8 if model.name == "AVENet_MF" else data.frames == 1,
-            "data.frames must be at least 8 for model.name AVENet_MF, whose pools halve them three times, and 1 for "
-            "every other net",
-        ),
-        (
-            (data.flow != "none") == (model.name == "AVENet_OF"),
-            "data.flow must be tvl1, dis or farneback for model.name AVENet_OF, and none for every other net",
-        ),
-        (data.flow_fields >= 1, "data.flow_fields must be at least 1"),
-        (
-            data.cache_gb == 0 or (data.frames == 1 and data.flow == "none"),
-            "data.cache_gb must be 0 with data.frames above 1 and with data.flow: it keeps single frames",
-        ),
-        (0 < spec.hop <= spec.window <= 0.5, "spectrogram.window and .hop need 0 < hop <= window <= 0.5 seconds"),
-        (
-            spec.window * data.sample_rate <= spec.n_fft,
-            f"spectrogram.n_fft must hold the window: at least {round(spec.window * data.sample_rate)} samples",
-        ),
-        (
-            round(spec.hop * data.sample_rate) >= 1 and spec.hop <= 1 / 16 and spec.n_fft >= 32,
-            "spectrogram.hop must lie between one sample and 1 / 16 second, and .n_fft be at least 32: the nets halve "
-            "rows and columns four times",
-        ),
-        (spec.mel_bands == 0 or spec.mel_bands >= 16, "spectrogram.mel_bands must be 0 or at least 16"),
-        (0 < augment.crop_min <= augment.crop_max <= 2, "augment.crop_min and .crop_max need 0 < min <= max <= 2"),
-        *(
-            (0 <= getattr(augment, name) < 1, f"augment.{name} must lie in 0..1")
-            for name in (
-                "brightness", "saturation", "gain", "stretch", "contrast", "channel_gain", "grey", "erase", "blend",
-                "hue", "mix",
-            )
-        ),
-        *((0 <= getattr(augment, name) <= 0.5, f"augment.{name} must lie in 0..0.5")
-          for name in ("pitch", "mask_bands", "mask_times")),
-        *((getattr(augment, name) >= 0, f"augment.{name} must not be negative")
-          for name in ("rotation", "tilt", "noise")),
-        (0 <= augment.ramp <= 1, "augment.ramp must lie in 0..1"),
-        *_mix_rules(mix, model),
-        (model.width >= 1 and model.dim >= 1, "model.width and model.dim must be at least 1"),
-        (0 <= model.dropout < 1, "model.dropout must lie in 0..1"),
-        (train.epochs >= 1, "train.epochs must be at least 1"),
-        (train.max_minutes >= 0, "train.max_minutes must not be negative"),
-        (train.batch_size >= 2, "train.batch_size must be at least 2: mismatched pairs come from the batch"),
-        (train.accumulate >= 1, "train.accumulate must be at least 1"),
-        (
-            train.gather == "rank" or train.negatives != "off_grid",
-            "train.gather must be rank with train.negatives off_grid",
-        ),
-        *((getattr(train, name) > 0, f"train.{name} must be above 0")
-          for name in ("lr", "lr_decision", "lr_frames", "lr_muon")),
-        (0 <= train.momentum < 1, "train.momentum must lie in 0..1"),
-        (train.weight_decay >= 0, "train.weight_decay must not be negative"),
-        (0 <= train.pooled <= 1, "train.pooled must lie in 0..1"),
-        (0 <= train.matches_first < 1, "train.matches_first must be at least 0 and below 1"),
-        (not train.matches_first or train.pooled > 0, "train.matches_first needs train.pooled above 0"),
-        (0 <= train.warmup < 1, "train.warmup must lie in 0..1"),
-        (0 <= train.ema < 1, "train.ema must lie in 0..1"),
-        (0 <= train.seed < 2**32, "train.seed must lie in 0..2^32 - 1"),
-        (train.workers >= 0, "train.workers must not be negative"),
-        (train.validate_every >= 1, "train.validate_every must be at least 1"),
-        (train.save_every >= 1 and train.log_every >= 1, "train.save_every and .log_every must be at least 1"),
-        (ev.batch_size >= 1 and ev.k >= 1, "eval.batch_size and eval.k must be at least 1"),
-        (ev.queries >= 0, "eval.queries must not be negative"),
-        (ev.group >= 2, "eval.group must be at least 2"),
-    ]  # fmt: skip
-    return [message for holds, message in rules if not holds]
-
-
-def _mix_rules(mix, model):
-    """What must hold for the settings of mixtures: list of (whether it does, what to say if not)."""
-    rows, columns, size = mix.rows or mix.n_fft // 2 + 1, mix.samples // max(mix.hop, 1) + 1, 2 ** max(model.levels, 1)
-    return [
-        (mix.sources >= 2, "mix.sources must be at least 2"),
-        (mix.n_fft >= 16 and mix.n_fft % 2 == 0, "mix.n_fft must be even and at least 16"),
-        (1 <= mix.hop <= mix.n_fft // 2, "mix.hop must lie in 1..mix.n_fft / 2, or the sound can't be made again"),
-        (mix.samples > mix.n_fft, "mix.samples must be more than mix.n_fft"),
-        (mix.rows >= 0, "mix.rows must not be negative"),
-        (mix.frames >= 1 and mix.frame_stride > 0, "mix.frames must be at least 1, mix.frame_stride above 0 seconds"),
-        (0 <= mix.volume < 1, "mix.volume must lie in 0..1"),
-        (mix.passes >= 1, "mix.passes must be at least 1"),
-        (
-            model.frame_net == "resnet18" or not model.imagenet,
-            "model.imagenet must be empty with model.frame_net plain: there are weights for resnet18 alone",
-        ),
-        (model.levels >= 2, "model.levels must be at least 2"),
-        (model.maps >= 1 and model.sound_width >= 1, "model.maps and model.sound_width must be at least 1"),
-        (
-            rows % size == 0 and columns % size == 0,
-            f"the sound net halves rows and columns model.levels ({model.levels}) times: mix.rows ({rows} of them) and "
-            f"mix.samples // mix.hop + 1 ({columns}) must be multiples of {size}",
-        ),
-    ]

@@ -4,7 +4,7 @@
     python data/build_shards.py data/mine data/mine_shards --square   # pictures as the nets see them
     python data/build_shards.py --verify data/mine_shards             # every file against its sha256
 
-The defaults: 5 frames a second, short side 256, JPEG quality 90, 48 kHz, 16 bits. `dataset/shards.py` says what lies in
+The defaults: 5 frames a second, short side 256, JPEG quality 90, 48 kHz, 16 bits. `dataset/reading/shards.py` says what lies in
 DST. All cores work, a shard each; the number of processes changes no byte. Stopped half-way, even by SIGKILL, the same
 command keeps the shards that are whole and goes on. Nothing of SRC is ever changed.
 """
@@ -17,15 +17,24 @@ import sys
 from math import ceil
 from pathlib import Path
 
-sys.path.insert(0, str(Path(__file__).parent.parent))
-from check_data import in_processes
+import _path  # noqa: F401
 from tqdm import tqdm
-from write_shard import build_shard, sha256
 
-from dataset.clips import Clips
-from dataset.shards import ABOUT, AGAIN, UNFINISHED, VERSION, files, is_record, is_shards, read_about
+from dataset.making.processes import map_in_processes
+from dataset.making.shard_writer import build_shard, sha256
+from dataset.reading.clips import Clips
+from dataset.reading.shards import (
+    MANIFEST,
+    REBUILD_HINT,
+    UNFINISHED_MANIFEST,
+    VERSION,
+    is_shards,
+    is_valid_entry,
+    read_manifest,
+    shard_files,
+)
 from utils.arguments import at_least
-from utils.errors import UserError, reported
+from utils.errors import UserError, exit_on_user_error
 from utils.files import write_json, write_text
 
 TABLES = ("vid2genre.json", "boxes.json")
@@ -65,9 +74,9 @@ def begin(target, settings):
     Raises:
         UserError: it holds something else, or shards of other settings.
     """
-    finished = (target / ABOUT).exists() and not (target / UNFINISHED).exists()
+    finished = (target / MANIFEST).exists() and not (target / UNFINISHED_MANIFEST).exists()
     if is_shards(target):
-        about = read_about(target, ABOUT if finished else UNFINISHED)
+        about = read_manifest(target, MANIFEST if finished else UNFINISHED_MANIFEST)
         settings["clips"] = settings["clips"] or about["settings"]["clips"]
         if about["settings"] != settings:
             other = ", ".join(f"{key} {value}" for key, value in about["settings"].items() if value != settings[key])
@@ -88,9 +97,9 @@ def begin(target, settings):
 
 def is_whole(folder, entry, on_error):
     """Whether a shard of earlier can stay."""
-    if not is_record(entry) or (on_error == "stop" and entry["skipped"]):
+    if not is_valid_entry(entry) or (on_error == "stop" and entry["skipped"]):
         return False
-    return all(path.is_file() and path.stat().st_size == size for path, size in files(folder, entry))
+    return all(path.is_file() and path.stat().st_size == size for path, size in shard_files(folder, entry))
 
 
 def build(source, target, settings, workers, on_error):
@@ -142,7 +151,7 @@ def lay_out(source, target, sources, about):
     """Make DST's folders, with copies of the tables, and take away the drafts of a run that was killed."""
     try:
         target.mkdir(parents=True, exist_ok=True)
-        write_json(target / UNFINISHED, about)
+        write_json(target / UNFINISHED_MANIFEST, about)
         for split in sources:
             (target / split).mkdir(exist_ok=True)
             for draft in (target / split).glob(".*.tmp"):
@@ -161,7 +170,7 @@ def make(jobs, kept, source, target, settings, workers, on_error):
     calls = [(source / split, target / split, job, settings, on_error) for (split, _), job in jobs]
     pause = 0.1 if sys.stderr.isatty() else 20  # seconds; in a file every change would be another line
     with tqdm(total=total, initial=done, unit="clip", mininterval=pause, smoothing=0) as bar:
-        for call, entry in in_processes(build_shard, calls, workers):
+        for call, entry in map_in_processes(build_shard, calls, workers):
             job = call[2]
             if entry is None:
                 ids = job["clips"][0][0], job["clips"][-1][0]
@@ -178,8 +187,8 @@ def make(jobs, kept, source, target, settings, workers, on_error):
 def finish(target, about):
     """Write shards.json; take away what was needed on the way there, and shards that no clip is in any more."""
     try:
-        write_json(target / ABOUT, about)
-        (target / UNFINISHED).unlink()
+        write_json(target / MANIFEST, about)
+        (target / UNFINISHED_MANIFEST).unlink()
         for split, entries in about["splits"].items():
             names = {entry["name"] for entry in entries}
             for path in (target / split).glob("[0-9]*.*"):
@@ -198,15 +207,15 @@ def verify(target):
     Raises:
         UserError: names each file that is missing or damaged.
     """
-    about, bad, count = read_about(target), [], 0
+    about, bad, count = read_manifest(target), [], 0
     for split, shard in tqdm([(name, shard) for name, shards in about["splits"].items() for shard in shards]):
-        for path, size in files(target / split, shard):
+        for path, size in shard_files(target / split, shard):
             count += 1
             wrong = not path.is_file() or path.stat().st_size != size
             if wrong or sha256(path) != shard[f"{path.suffix[1:]}_sha256"]:
                 bad.append(str(path))
     if bad:
-        raise UserError(f"{', '.join(bad)}: missing or damaged: {AGAIN}")
+        raise UserError(f"{', '.join(bad)}: missing or damaged: {REBUILD_HINT}")
     return count
 
 
@@ -257,5 +266,5 @@ def main(argv=None):
 
 
 if __name__ == "__main__":
-    with reported():
+    with exit_on_user_error():
         main()

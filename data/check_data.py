@@ -12,87 +12,26 @@ import csv
 import io
 import os
 import shutil
-import signal
 import sys
-import threading
 import time
-from collections import Counter, deque
-from concurrent.futures import FIRST_COMPLETED, ProcessPoolExecutor, wait
-from concurrent.futures.process import BrokenProcessPool
-from multiprocessing import get_context, parent_process
+from collections import Counter
 from pathlib import Path
 
+import _path  # noqa: F401
 import jinja2
 from tqdm import tqdm
 
-sys.path.insert(0, str(Path(__file__).parent.parent))
-from dataset.checks import KINDS, Verdict, check_clip, find_splits
-from dataset.clips import load_json
-from utils import ontology
+from dataset.making.checks import CHECK_KINDS, CheckResult, check_clip, find_splits
+from dataset.making.processes import map_in_processes
+from dataset.reading.annotations import load_json
+from evaluation.measures import ontology
 from utils.arguments import at_least
-from utils.errors import UserError, reported
+from utils.errors import UserError, exit_on_user_error
 from utils.files import write_json, write_text
 
-TEMPLATES = Path(__file__).parent.parent / "utils" / "templates"
-ALL_KINDS = (*KINDS, "unlisted")
+TEMPLATES = Path(__file__).parent / "templates"
+ALL_KINDS = (*CHECK_KINDS, "unlisted")
 FINE = ("ok", "unlisted")  # what stays where it is
-
-
-# ------------------------------------------------------------------------------------------------------- processes
-
-
-def in_processes(function, jobs, workers, together=1):
-    """Call function(*job) for each job on several processes: yields (job, result) as they are done.
-
-    A job that takes its process down with it, as a decoder that crashes does, has the result None.
-
-    Args:
-        together: jobs that a process is given at a time; where one is short, more keep the processes busy.
-    """
-    jobs = list(jobs)
-    left = deque(jobs[k : k + together] for k in range(0, len(jobs), together))
-    while left:
-        running = {}
-        with _pool(workers) as pool:
-            try:
-                while left or running:
-                    while left and len(running) < 2 * workers:
-                        some = left.popleft()
-                        running[pool.submit(_each, function, some)] = some
-                    for future in wait(running, return_when=FIRST_COMPLETED).done:
-                        results = future.result()
-                        yield from zip(running.pop(future), results, strict=True)
-            except BrokenProcessPool:
-                pass
-            except BaseException:
-                pool.shutdown(cancel_futures=True)
-                raise
-        for job in (job for some in running.values() for job in some):  # one of these was it: a process for each
-            with _pool(1) as pool:
-                try:
-                    result = pool.submit(function, *job).result()
-                except BrokenProcessPool:
-                    result = None
-            yield job, result
-
-
-def _each(function, jobs):
-    return [function(*job) for job in jobs]
-
-
-def _pool(workers):
-    # Fresh processes: a decoder's state and locks don't survive a fork. Ctrl-C reaches every process: these, which
-    # inherit that it is ignored, leave it to their parent.
-    pool = ProcessPoolExecutor(workers, get_context("spawn"), _end_with_parent)
-    usual = signal.signal(signal.SIGINT, signal.SIG_IGN)
-    pool.submit(int)  # starts them
-    signal.signal(signal.SIGINT, usual)
-    return pool
-
-
-def _end_with_parent():
-    """Where the parent is killed by SIGKILL, nothing else would end a process that waits for work."""
-    threading.Thread(target=lambda: (parent_process().join(), os._exit(1)), daemon=True).start()
 
 
 def check_all(splits, workers):
@@ -101,9 +40,9 @@ def check_all(splits, workers):
     verdicts, kinds = {}, Counter()
     pause = 0.1 if sys.stderr.isatty() else 20  # seconds; in a file every change would be another line
     with tqdm(total=len(jobs), unit="clip", mininterval=pause) as bar:
-        for job, verdict in in_processes(check_clip, jobs, workers, together=8):
+        for job, verdict in map_in_processes(check_clip, jobs, workers, together=8):
             clip, split = job[0], jobs[job]
-            verdict = verdict or Verdict(clip, "damaged", "the decoder crashes on it")
+            verdict = verdict or CheckResult(clip, "damaged", "the decoder crashes on it")
             if verdict.kind == "ok" and clip not in split.genres:
                 verdict = verdict._replace(kind="unlisted", message="vid2genre.json doesn't list it: never trained on")
             verdicts[split.name, clip] = verdict
@@ -111,9 +50,6 @@ def check_all(splits, workers):
             bar.set_postfix_str(", ".join(f"{kinds[kind]} {kind}" for kind in ALL_KINDS if kinds[kind]), refresh=False)
             bar.update()
     return {(split.name, job[0]): verdicts[split.name, job[0]] for job, split in jobs.items()}
-
-
-# --------------------------------------------------------------------------------------------------------- reports
 
 
 def plain(text):
@@ -153,7 +89,7 @@ def write_page(path, root, splits, verdicts, seconds, most):
             image = v.thumbnail and base64.b64encode(v.thumbnail).decode()
             refused[v.kind].append({"split": plain(split), "clip": plain(clip), "v": v, "message": plain(v.message),
                                     "image": image})  # fmt: skip
-    named, classes = ontology.load(), {}
+    named, classes = ontology.load_ontology(), {}
     for split in splits:
         for clip, mids in split.genres.items():
             for mid in dict.fromkeys(mids):
@@ -171,9 +107,6 @@ def write_page(path, root, splits, verdicts, seconds, most):
         splits=[(plain(s.name), len(s.genres)) for s in splits],
     )  # fmt: skip
     write_text(path, text)
-
-
-# ---------------------------------------------------------------------------------------------------------- moving
 
 
 def move_bad(splits, verdicts, target):
@@ -258,5 +191,5 @@ def main(argv=None):
 
 
 if __name__ == "__main__":
-    with reported():
+    with exit_on_user_error():
         main()

@@ -12,19 +12,18 @@ import errno
 import http.client
 import os
 import shutil
-import sys
 import time
 import urllib.error
 import urllib.request
 from pathlib import Path
 from typing import NamedTuple
 
+import _path  # noqa: F401
 from tqdm import tqdm
 
-sys.path.insert(0, str(Path(__file__).parent.parent))
-from dataset.segments import each_segment, printable, read_class_labels
-from utils import ontology
-from utils.errors import UserError, reported
+from dataset.making.segments import iter_segments, printable, read_class_labels
+from evaluation.measures import ontology
+from utils.errors import UserError, exit_on_user_error
 
 CSV = "https://storage.googleapis.com/us_audioset/youtube_corpus/v1/csv/"
 ONTOLOGY = "https://raw.githubusercontent.com/audioset/ontology/master/"
@@ -46,7 +45,7 @@ class List(NamedTuple):
 
 def segments_in(path):
     """Rows of a segment file, read one by one."""
-    return sum(1 for _ in each_segment(path))
+    return sum(1 for _ in iter_segments(path))
 
 
 def labels_in(path):
@@ -56,7 +55,7 @@ def labels_in(path):
 
 def classes_in(path):
     """Classes of ontology.json."""
-    return len(ontology.load(path).names)
+    return len(ontology.load_ontology(path).names)
 
 
 LISTS = {
@@ -211,5 +210,5 @@ def main(argv=None):
 
 
 if __name__ == "__main__":
-    with reported():
+    with exit_on_user_error():
         main()

@@ -17,16 +17,16 @@ import zlib
 from collections import Counter
 from pathlib import Path
 
-sys.path.insert(0, str(Path(__file__).parent.parent))
-from download_failures import KINDS
-from download_fetch import find_ffmpeg, read_cookies
-from download_state import Journal, clips_there, keep_in_step, labels_of, remove_halves, work_folder
-from download_workers import Workers
+import _path  # noqa: F401
 from tqdm import tqdm
 
-from dataset.segments import clip_ids, read_segments
+from data.download.failures import KINDS
+from data.download.fetch import find_ffmpeg, read_cookies
+from data.download.state import Journal, clips_there, keep_in_step, labels_of, remove_halves, work_folder
+from data.download.workers import Workers
+from dataset.making.segments import clip_ids, read_segments
 from utils.arguments import at_least
-from utils.errors import UserError, reported
+from utils.errors import UserError, exit_on_user_error
 
 YOUTUBE = "https://www.youtube.com/watch?v={id}"
 SHARE = 0.05  # of the time may go into rewriting vid2genre.json and failures.csv
@@ -244,5 +244,5 @@ def report(args, rows, journal, taken):
 
 
 if __name__ == "__main__":
-    with reported():
+    with exit_on_user_error():
         main()

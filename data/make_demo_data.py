@@ -25,17 +25,16 @@ from concurrent.futures.process import BrokenProcessPool
 from pathlib import Path
 from typing import NamedTuple
 
+import _path  # noqa: F401
 import av
 import numpy as np
 import soundfile
-
-sys.path.insert(0, str(Path(__file__).parent.parent))
-from demo_classes import CLASSES
-from demo_looks import Pen, hsv, pick
 from PIL import Image, ImageChops, ImageDraw, ImageFilter
 from scipy.signal import fftconvolve
 from tqdm import tqdm
 
+from data.demo_clips.classes import CLASSES
+from data.demo_clips.looks import Pen, hsv, pick
 from utils.arguments import at_least
 
 VERSION = 1  # of the generator: raise it whenever the same settings no longer give the same clips

@@ -19,14 +19,15 @@ import sys
 from collections import Counter
 from pathlib import Path
 
+import _path  # noqa: F401
 from tqdm import tqdm
 
-sys.path.insert(0, str(Path(__file__).parent.parent))
-from dataset.clips import Clips, load_json
-from dataset.segments import printable, read_class_labels, read_segments, write_segments
-from utils import ontology
+from dataset.making.segments import printable, read_class_labels, read_segments, write_segments
+from dataset.reading.annotations import load_json
+from dataset.reading.clips import Clips
+from evaluation.measures import ontology
 from utils.arguments import at_least
-from utils.errors import UserError, reported
+from utils.errors import UserError, exit_on_user_error
 from utils.files import write_json, write_text
 
 INFOS = Path("data/data_infos")
@@ -47,7 +48,7 @@ def read_infos(infos):
         if not path.is_file():
             get = "python data/download_metadata.py --files labels ontology"
             raise UserError(f"{path} is missing: get it with `{get}`, or name the folder that has it with --infos")
-    tree = ontology.load(classes)
+    tree = ontology.load_ontology(classes)
     sources = tree.names, read_class_labels(labels)
     spellings = {}
     for mid, name in [*sources[0].items(), *sources[1].items()]:
@@ -56,7 +57,7 @@ def read_infos(infos):
     return sources[0] | sources[1], spellings, tree
 
 
-def read_genres(path, spellings, names):
+def read_class_list(path, spellings, names):
     """The classes that a text file lists, one name or mid a line; # begins a comment, case doesn't count.
 
     `spellings` and `names` are those of `read_infos`. Returns a set of mids.
@@ -284,11 +285,11 @@ def main(argv=None):
     """Read the command line, choose the classes, keep what has them."""
     args = arguments(argv)
     names, spellings, tree = read_infos(args.infos)
-    wanted = read_genres(args.genres, spellings, names)
+    wanted = read_class_list(args.genres, spellings, names)
     chosen = wanted if args.no_descendants else tree.descendants(wanted)
     (select_rows if args.csv else select_clips)(chosen, names, args)
 
 
 if __name__ == "__main__":
-    with reported():
+    with exit_on_user_error():
         main()

@@ -22,16 +22,20 @@ import sys
 from math import inf
 from pathlib import Path
 
-sys.path.insert(0, str(Path(__file__).parent.parent))
-from check_data import in_processes, plain
+import _path  # noqa: F401
 from tqdm import tqdm
 
-from dataset.checks import check_clip
-from dataset.clips import is_file_name, load_json, read_boxes, read_genres
-from dataset.cut import CutError, cut_clip, read_sound, write_wav
-from dataset.segments import clip_ids, read_segments, video_of
+from data.check_data import plain
+from dataset.making.checks import check_clip
+from dataset.making.cut import cut_clip
+from dataset.making.processes import map_in_processes
+from dataset.making.segments import clip_ids, read_segments, youtube_id
+from dataset.reading.annotations import is_valid_id, load_json, read_boxes, read_genres
+from dataset.reading.audio import write_wav
+from dataset.reading.errors import CutError
+from dataset.reading.media import read_audio
 from utils.arguments import at_least
-from utils.errors import UserError, reported
+from utils.errors import UserError, exit_on_user_error
 from utils.files import write_json
 
 VIDEOS = (".mp4", ".m4v", ".mov", ".mkv", ".webm", ".avi", ".flv", ".ts", ".mpg", ".mpeg", ".wmv")
@@ -46,14 +50,14 @@ def find_videos(folder):
     """
     if not folder.is_dir():
         raise UserError(f"there is no folder {folder}: name one that holds videos")
-    folder = half(folder, "video")
+    folder = media_folder(folder, "video")
     videos, refused = {}, {}
     for path in sorted(folder.iterdir()):
         if path.suffix.lower() not in VIDEOS or path.name.startswith(".") or not path.is_file():
             continue
         if path.stem in videos:
             raise UserError(f"{folder} holds {path.name} and {videos[path.stem].name}: rename one or put it elsewhere")
-        if not is_file_name(path.stem):
+        if not is_valid_id(path.stem):
             refused[path.name] = "a clip can't have this name"
         elif plain(path.stem) != path.stem:
             refused[path.name] = "its name is not UTF-8"
@@ -62,12 +66,12 @@ def find_videos(folder):
     return videos, refused
 
 
-def half(folder, kind):
+def media_folder(folder, kind):
     """Where a source's "video" or "audio" files lie: in a folder of that name, else in the source itself."""
     return folder / kind if (folder / kind).is_dir() else folder
 
 
-def assign(clips, shares, seed, known=()):
+def assign_splits(clips, shares, seed, known=()):
     """Give each clip a split: {clip: split}. Clips of one video go together.
 
     Args:
@@ -76,7 +80,7 @@ def assign(clips, shares, seed, known=()):
     """
     groups = {}
     for clip in sorted({*clips, *known}):
-        groups.setdefault(video_of(clip), []).append(clip)
+        groups.setdefault(youtube_id(clip), []).append(clip)
     out, count = dict(known), sum(map(len, groups.values()))
     least = 1 if len(groups) >= len(shares) else 0  # a handful of videos still gives each split one
     open_places = {split: max(share * count, least) for split, share in shares.items()}
@@ -94,7 +98,7 @@ def assign(clips, shares, seed, known=()):
     return out
 
 
-def read_labels(folder, csv):
+def make_label_lookup(folder, csv):
     """A function clip -> list of mids: of SRC's vid2genre.json, or of a segment file where one is given."""
     if csv is None:
         path = folder / "vid2genre.json"
@@ -105,10 +109,10 @@ def read_labels(folder, csv):
     of_video = {}
     for segment in segments:
         of_video.setdefault(segment.video, {}).update(dict.fromkeys(segment.labels))
-    return lambda clip: list(exact[clip].labels if clip in exact else of_video.get(video_of(clip), ()))
+    return lambda clip: list(exact[clip].labels if clip in exact else of_video.get(youtube_id(clip), ()))
 
 
-def place(clip, video, wav, folder, by):
+def place_clip(clip, video, wav, folder, by):
     """Bring one clip into a split's folder, if it is fit for training; returns why it isn't, or "".
 
     Args:
@@ -124,7 +128,7 @@ def place(clip, video, wav, folder, by):
         if video.suffix.lower() != ".mp4":
             cut_clip(video, wav or video, 0.0, inf, mp4_draft, wav_draft, fps=0)
         elif wav is None:
-            write_wav(wav_draft, read_sound(video))
+            write_wav(wav_draft, read_audio(video))
         mp4 = mp4_draft if mp4_draft.exists() else video
         wav = wav or wav_draft
         verdict = check_clip(clip, mp4, wav)
@@ -132,7 +136,7 @@ def place(clip, video, wav, folder, by):
             return verdict.message
         for path, to, draft in ((wav, wav_to, wav_draft), (mp4, mp4_to, mp4_draft)):
             if path != to:
-                _bring(path, to, draft, by)
+                _link_or_copy(path, to, draft, by)
     except CutError as error:
         return str(error).removeprefix(f"{video} ")
     except OSError as error:
@@ -143,7 +147,7 @@ def place(clip, video, wav, folder, by):
     return ""
 
 
-def _bring(path, to, draft, by):
+def _link_or_copy(path, to, draft, by):
     """Have a file at `to`, in one step."""
     if path != draft:
         draft.unlink(missing_ok=True)
@@ -168,7 +172,7 @@ def _renamed(path, to):
     return True
 
 
-def claim(out, settings, splits):
+def open_output(out, settings, splits):
     """{clip: split} of an earlier run to OUT with the same settings, or {}; makes OUT's folder.
 
     Raises:
@@ -180,7 +184,7 @@ def claim(out, settings, splits):
         if not isinstance(content, dict) or content.get("settings") != settings:
             raise UserError(f"{out} was made with other settings, {note} says which: name another folder, or use those")
         earlier = content.get("clips")
-        if not isinstance(earlier, dict) or not all(is_file_name(c) and s in splits for c, s in earlier.items()):
+        if not isinstance(earlier, dict) or not all(is_valid_id(c) and s in splits for c, s in earlier.items()):
             raise UserError(f"{note} is damaged: name another folder")
     elif out.exists() and (not out.is_dir() or any(out.iterdir())):
         raise UserError(f"{out} is not empty and was not made by this script: name a new or an empty folder")
@@ -188,7 +192,7 @@ def claim(out, settings, splits):
     return earlier
 
 
-def fill(src, out, splits, where, videos, args):
+def place_all(src, out, splits, where, videos, args):
     """Place all clips, on several processes: {clip: why it was left out}."""
     for split in splits:
         for kind in ("video", "audio"):
@@ -197,10 +201,10 @@ def fill(src, out, splits, where, videos, args):
         stale.unlink()
     jobs = []
     for clip, video in videos.items():
-        wav = half(src, "audio") / f"{clip}.wav"
+        wav = media_folder(src, "audio") / f"{clip}.wav"
         jobs.append((clip, video, wav if wav.is_file() else None, out / where[clip], args.by))
     pause = 0.1 if sys.stderr.isatty() else 20  # seconds; in a file every change would be another line
-    results = in_processes(place, jobs, args.workers)
+    results = map_in_processes(place_clip, jobs, args.workers)
     found = {job[0]: reason for job, reason in tqdm(results, total=len(jobs), unit="clip", mininterval=pause)}
     return {clip: "the decoder crashes on it" if why is None else why for clip, why in found.items() if why != ""}
 
@@ -223,15 +227,15 @@ def main(argv=None):
         raise UserError(f"--val {args.val} and --test {args.test} must be shares of 0..1 that leave some for training")
     shares = {split: share for split, share in shares.items() if share}
     videos, refused = find_videos(args.src)
-    labels, boxes = read_labels(args.src, args.csv), read_boxes(args.src / "boxes.json")
+    labels, boxes = make_label_lookup(args.src, args.csv), read_boxes(args.src / "boxes.json")
     settings = {"src": str(args.src.resolve()), "csv": args.csv and str(args.csv.resolve())}
     settings |= {key: getattr(args, key) for key in ("val", "test", "seed", "by")}
-    earlier = claim(args.out, settings, list(shares))
-    where = assign(videos, shares, args.seed, earlier)
+    earlier = open_output(args.out, settings, list(shares))
+    where = assign_splits(videos, shares, args.seed, earlier)
     if not where:
         raise UserError(f"{args.src} holds no video: name a folder with NAME.mp4, NAME.mkv, NAME.webm, ...")
     write_json(args.out / "split.json", {"settings": settings, "clips": where})
-    unfit = fill(args.src, args.out, shares, where, videos, args)
+    unfit = place_all(args.src, args.out, shares, where, videos, args)
     counts = []
     for split in shares:
         mp4s = {clip: args.out / split / "video" / f"{clip}.mp4" for clip, s in where.items() if s == split}
@@ -247,5 +251,5 @@ def main(argv=None):
 
 
 if __name__ == "__main__":
-    with reported():
+    with exit_on_user_error():
         main()

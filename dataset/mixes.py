@@ -1,26 +1,23 @@
 """Mix-and-separate: clips whose sounds are added up, each with the pictures that tell which part of it is whose.
 
 A sample is one clip: some frames and the sound around them. A batch of B clips becomes B mixtures on the device
-(`dataset.spectra.mixed`), so no clip is mixed with itself. Labels serve for nothing but the fixed mixtures that are
+(`dataset.transforms.mixtures.stack_sources`), so no clip is mixed with itself. Labels serve for nothing but the fixed mixtures that are
 measured: of clips of different classes (SoP sec. 4.2).
 """
 
 from pathlib import Path
 
 import numpy as np
-import torch
 
-from dataset.avc import AVCData
-from dataset.clips import ClipError, load_json
-from dataset.pairs import Pairs
-from dataset.transforms import Draws, prepare_frames, prepare_sounds, ramped
+from dataset.pairs import PairDataset
+from dataset.reading.annotations import load_json
+from dataset.reading.errors import ClipError
 from utils.errors import UserError
 
-FRAMES_DRAW = 24  # fewer random numbers are taken by a clip's frames
-ATTEMPTS = 50  # at finding partners of other classes, before mixtures are left out
+MAX_ATTEMPTS = 50  # at finding partners of other classes, before mixtures are left out
 
 
-class Mixes(Pairs):
+class MixtureDataset(PairDataset):
     """`mixes[epoch, index]`: one clip's frames and the sound around them.
 
     Args:
@@ -36,7 +33,7 @@ class Mixes(Pairs):
 
     def __init__(self, clips, data, mix, seed=0, cache_gb=0.0, middle=False):
         super().__init__(
-            clips, data.stored_size, data.sample_rate, data.frame_step, seed=seed, cache_gb=cache_gb, frames=mix.frames
+            clips, data.resize_size, data.sample_rate, data.frame_step, seed=seed, cache_gb=cache_gb, frames=mix.frames
         )
         self.samples, self.stride, self.middle = mix.samples, mix.frame_stride, middle
 
@@ -46,7 +43,7 @@ class Mixes(Pairs):
         kept = self.cache.get(index) if self.cache else None
         if kept is None:
             with self.clips.open(index) as clip:
-                available = clip.samples(self.rate)
+                available = clip.num_samples(self.rate)
                 if available < self.samples:
                     raise self._too_short(clip, available)
                 count = int(clip.shown_until / self.step + 1e-6) + 1  # multiples of the step at which there's a frame
@@ -55,9 +52,9 @@ class Mixes(Pairs):
                     for share, place in asked:
                         start, steps = self._choose(share, place, available, count)
                         frames = clip.frames([k * self.step for k in steps], self.size)
-                        found.append(self._sample(start, steps, frames, clip.part(start, self.samples, self.rate)))
+                        found.append(self._sample(start, steps, frames, clip.waveform(start, self.samples, self.rate)))
                     return found
-                kept = 0.0, clip.frames([k * self.step for k in range(count)], self.size), clip.whole_sound(self.rate)
+                kept = 0.0, clip.frames([k * self.step for k in range(count)], self.size), clip.full_waveform(self.rate)
                 self.cache.put(index, *kept)
         _, frames, sound = kept
         found = []
@@ -90,61 +87,6 @@ class Mixes(Pairs):
         )
 
 
-class MixData(AVCData):
-    """What train_PixelPlayer.py feeds its net with: as `AVCData`, with samples of `Mixes`.
-
-    Attributes:
-        steps_per_epoch: updates in an epoch of mix.passes passes over the training clips.
-    """
-
-    shares_held_out = False  # a fixed mixture's clips would fall to different processes
-
-    def __init__(self, config, device, rank=0, ranks=1):
-        super().__init__(config, device, rank, ranks)
-        self.steps_per_epoch *= config.mix.passes
-
-    def fewest_clips(self, config):
-        """As many as a mixture has: with fewer, the ring would mix a clip with itself."""
-        return config.mix.sources
-
-    def samples_of(self, config, split, cache_gb, training):
-        """The `Mixes` of a split."""
-        return Mixes(self.splits[split], config.data, config.mix, config.train.seed, cache_gb, middle=not training)
-
-
-class MixTransform:
-    """From a collated batch of `Mixes` to tensors: augmented frames, and sounds whose volume varies in training.
-
-    Args:
-        config: a `Config`. train: with changes or without.
-    """
-
-    def __init__(self, config, train):
-        self.size, self.rate, self.spec = config.data.frame_size, config.data.sample_rate, config.spectrogram
-        self.volume = config.mix.volume if train else 0.0
-        self.augment = config.augment if train else None
-
-    def __call__(self, batch):
-        """batch, on any device -> frames (B, T, 3, S, S), waves (B, samples) in -1..1 times the volume; float32."""
-        draws = Draws(batch["draws"][:, 2:])  # the first two chose the instant
-        with torch.autocast(batch["sounds"].device.type, enabled=False):  # half precision would round colours visibly
-            waves = batch["sounds"].float() / 32768 * (1 + draws() * self.volume)[:, None]
-            frames = prepare_frames(batch["frames"], self.size, self._augment(batch), draws)
-        return frames[:, None] if frames.ndim == 4 else frames.transpose(1, 2), waves
-
-    def matching(self, batch):
-        """What AVE-Net sees of these sounds, where it learns with this net: batch -> (B, 1, F, T) float32."""
-        draws = Draws(batch["draws"][:, FRAMES_DRAW:])
-        with torch.autocast(batch["sounds"].device.type, enabled=False):
-            return prepare_sounds(batch["sounds"], self.rate, self.spec, self._augment(batch), draws)
-
-    def _augment(self, batch):
-        return self.augment and ramped(self.augment, batch.get("progress", 1.0))
-
-
-# ------------------------------------------------------------------------------------------------- fixed mixtures
-
-
 def fixed_mixtures(clips, mix):
     """The clips of each mixture that is measured, always the same for a split: list of lists of N places in it.
 
@@ -173,20 +115,20 @@ def _draw_mixtures(labels, sources):
     mixtures = [[int(k)] for k in rng.permutation(len(labels))]
     for _ in range(sources - 1):
         others = rng.permutation(len(labels)).tolist()
-        for _ in range(ATTEMPTS):
-            wrong = [k for k, one in enumerate(mixtures) if not _apart(labels, [*one, others[k]])]
+        for _ in range(MAX_ATTEMPTS):
+            wrong = [k for k, one in enumerate(mixtures) if not _have_distinct_classes(labels, [*one, others[k]])]
             for k in wrong:
                 swap = int(rng.integers(len(others)))
                 after = (others[swap], mixtures[k]), (others[k], mixtures[swap])
-                if all(_apart(labels, [*one, other]) for other, one in after):
+                if all(_have_distinct_classes(labels, [*one, other]) for other, one in after):
                     others[k], others[swap] = others[swap], others[k]
             if not wrong:
                 break
         mixtures = [[*one, other] for one, other in zip(mixtures, others, strict=True)]
-    return [one for one in mixtures if _apart(labels, one)]
+    return [one for one in mixtures if _have_distinct_classes(labels, one)]
 
 
-def _apart(labels, places):
+def _have_distinct_classes(labels, places):
     """Whether clips are different ones and no two share a class; one without labels may be of any class."""
     classes = [label for place in places for label in set(labels[place])]
     return len(set(places)) == len(places) and len(set(classes)) == len(classes) and all(labels[p] for p in places)

@@ -12,17 +12,18 @@ import numpy as np
 import torch
 from torch.utils.data import Dataset
 
-from dataset.batches import DRAWS, Batch, sample
-from dataset.cache import ClipCache
-from dataset.clips import SECOND, ClipError
+from dataset.loading.cache import ClipCache
+from dataset.loading.loader import NUM_RANDOM, BatchBuilder, make_sample
+from dataset.reading.audio import SOUND_SECONDS
+from dataset.reading.errors import ClipError
 
 
-class Pairs(Dataset):
+class PairDataset(Dataset):
     """`pairs[epoch, index]`: one clip's frame and second of sound.
 
     Args:
         clips: a `Clips`.
-        stored_size: side of the frame, pixels.
+        resize_size: side of the frame, pixels.
         sample_rate: of the sound, Hz.
         frame_step: frames are drawn from multiples of this time, seconds.
         misalignment: the sound is moved from its frame by up to this, seconds, matches and mismatches alike.
@@ -30,20 +31,20 @@ class Pairs(Dataset):
         cache_gb: memory for decoded clips, GB; 0 for none.
         annotated: a clip with boxes of sounding objects is looked at when they were drawn; not with a cache.
         off_grid: an item also has "other", a second of sound cut at any time: the shortcut, see `avc_loss`.
-        frames: frames around the instant; flow: a `dataset.flow.Flow`, or None. Several or flow: not with a cache.
+        frames: frames around the instant; flow: a `dataset.reading.flow.FlowCache`, or None. Several or flow: not with a cache.
 
     Returns of an item, a dict:
-        frame: (stored_size, stored_size, 3) uint8 RGB. sound: (sample_rate,) int16. draws: (DRAWS,) float32 in 0..1.
+        frame: (resize_size, resize_size, 3) uint8 RGB. sound: (sample_rate,) int16. draws: (DRAWS,) float32 in 0..1.
         index: int. time: of the frame, seconds. A clip that can't be read gives {"index", "clip", "error"} instead.
-        With several frames, frame is (frames, stored_size, stored_size, 3); with flow, there is also
-        flow: (stored_size, stored_size, 2 * fields) int8, see `dataset.flow`.
+        With several frames, frame is (frames, resize_size, resize_size, 3); with flow, there is also
+        flow: (resize_size, resize_size, 2 * fields) int8, see `dataset.reading.flow`.
     """
 
     def __init__(
-        self, clips, stored_size, sample_rate, frame_step, misalignment=0.0, seed=0, cache_gb=0.0, annotated=False,
+        self, clips, resize_size, sample_rate, frame_step, misalignment=0.0, seed=0, cache_gb=0.0, annotated=False,
         off_grid=False, frames=1, flow=None,
     ):  # fmt: skip
-        self.clips, self.size, self.rate, self.step = clips, stored_size, sample_rate, frame_step
+        self.clips, self.size, self.rate, self.step = clips, resize_size, sample_rate, frame_step
         self.misalignment, self.seed, self.annotated, self.off_grid = misalignment, seed, annotated, off_grid
         self.frames, self.flow = frames, flow
         self.samples = sample_rate  # of a sample's sound
@@ -63,7 +64,7 @@ class Pairs(Dataset):
         these instants, it is left out of all these batches.
 
         Args:
-            keys: list of (epoch, index). ring: a `dataset.ring.Ring` to write to, or None.
+            keys: list of (epoch, index). ring: a `dataset.loading.loader.SharedMemoryPool` to write to, or None.
 
         Returns:
             list of dicts as of `collate`, in the order of the epochs: what `collate` gives for the same samples. Parts
@@ -73,14 +74,14 @@ class Pairs(Dataset):
         for epoch, index in keys:
             visits.setdefault(index, []).append(epoch)
             rows[epoch] = rows.get(epoch, 0) + 1
-        batches = {epoch: Batch(self.layout(count), ring) for epoch, count in rows.items()}
+        batches = {epoch: BatchBuilder(self.layout(count), ring) for epoch, count in rows.items()}
         at_once = getattr(self.clips, "reads_at_once", 1)
         with ThreadPoolExecutor(at_once) if at_once > 1 else nullcontext() as pool:
             visited = (pool.map if pool else map)(self._visit, visits, visits.values())
             for epochs, found in zip(visits.values(), visited, strict=True):
                 for epoch, sample_found in zip(epochs, found, strict=True):
                     batches[epoch].add(sample_found)
-        return [batch.finished() for batch in batches.values()]
+        return [batch.build() for batch in batches.values()]
 
     def layout(self, count):
         """The large parts of a batch of `count` samples: list of (key of a sample, name, shape, dtype)."""
@@ -99,11 +100,11 @@ class Pairs(Dataset):
     def _visit(self, index, epochs):
         """The clip's sample of each epoch, or for each that it can't be read; a list of dicts."""
         randoms = [np.random.default_rng((self.seed, epoch, index)) for epoch in epochs]
-        draws = [random.random(DRAWS, np.float32) for random in randoms]
+        draws = [random.random(NUM_RANDOM, np.float32) for random in randoms]
         others = [random.random() if self.off_grid else None for random in randoms]
         try:
             found = [
-                sample(sound=sound, index=index, time=time, draws=drawn, **sight)
+                make_sample(sound=sound, index=index, time=time, draws=drawn, **sight)
                 for drawn, (time, sight, sound) in zip(draws, self._read(index, draws), strict=True)
             ]
             for one, other in zip(found, others, strict=True):
@@ -122,21 +123,21 @@ class Pairs(Dataset):
         kept = self.cache.get(index) if self.cache else None
         if kept is None:
             with self.clips.open(index) as clip:
-                times = instants(clip.first, clip.last, self.step)
+                times = sample_times(clip.first, clip.last, self.step)
                 if self.annotated:
-                    times = [t for t in self.clips.annotated(index) if clip.first <= t <= clip.last] or times
+                    times = [t for t in self.clips.annotated_times(index) if clip.first <= t <= clip.last] or times
                 if not (self.cache and self.cache.worth_filling(index)):
                     chosen = [times[int(share * len(times))] for share, _ in asked]
                     sounds = [clip.sound(t + shift, self.rate) for t, (_, shift) in zip(chosen, asked, strict=True)]
                     return list(zip(chosen, self._sights(clip, chosen), sounds, strict=True))
-                kept = times[0], clip.frames(times, self.size), clip.whole_sound(self.rate)
+                kept = times[0], clip.frames(times, self.size), clip.full_waveform(self.rate)
                 self.cache.put(index, *kept)
         first, frames, sound = kept
         found = []
         for share, shift in asked:
             position = int(share * len(frames))
             time = first + position * self.step
-            start = min(max(round((time + shift - SECOND / 2) * self.rate), 0), len(sound) - self.rate)
+            start = min(max(round((time + shift - SOUND_SECONDS / 2) * self.rate), 0), len(sound) - self.rate)
             found.append((time, {"frame": frames[position]}, sound[start : start + self.rate]))
         return found
 
@@ -147,7 +148,7 @@ class Pairs(Dataset):
             pictures = clip.frames([times[k] for k in order], self.size)  # in one pass
             frames = [pictures[place] for place in np.argsort(order)]
         else:
-            frames = [clip.moving(time, self.frames, self.size) for time in times]
+            frames = [clip.frame_stack(time, self.frames, self.size) for time in times]
         sights = [{"frame": frame} for frame in frames]
         if self.flow:
             sights = [sight | {"flow": self.flow(clip, time)} for sight, time in zip(sights, times, strict=True)]
@@ -159,7 +160,7 @@ class Pairs(Dataset):
             return clip.sound(clip.first + share * (clip.last - clip.first), self.rate)
 
 
-def instants(first, last, step):
+def sample_times(first, last, step):
     """The multiples of `step` in first..last, seconds; `first` alone if there is none. A list of floats.
 
     Frames are drawn from these, and their seconds of sound are cut around them, in matches and mismatches alike.

@@ -1,6 +1,6 @@
 """Train the nets of the demo on equal terms and print the README's tables: mean and spread over the seeds.
 
-    python docs/results.py                    # more than two hours on 2 cores; --seeds 0 for a third of it
+    python -m docs.results                    # more than two hours on 2 cores; --seeds 0 for a third of it
 
 Every net of the first table sees the same clips, changes and number of steps. Stopped half-way, it goes on where it
 was.
@@ -8,17 +8,15 @@ was.
 
 import argparse
 import json
-import sys
 from pathlib import Path
 
 import numpy as np
 
-sys.path.insert(0, str(Path(__file__).parent.parent))
 import eval as evaluate
 import train_AVENet
 import train_PixelPlayer
 import train_VOLNet
-from utils.retrieval import DIRECTIONS
+from evaluation.measures.retrieval import DIRECTIONS
 
 RUNS = {  # name: training script, config, epochs where they differ from the config's
     "L3-Net": (train_AVENet, "configs/demo_L3Net.py", None),

@@ -1,6 +1,6 @@
 """Draw the curves of starting_well.md: the same short run from six starts.
 
-    python docs/starting_well.py --data.root data/demo     # about six minutes on 2 cores; --epochs N for longer runs
+    python -m docs.starting_well --data.root data/demo     # about six minutes on 2 cores; --epochs N for longer runs
 
 Each start is the one above it with one thing mended, down to what the repository does. Settings that the demo's config
 has changed since are held here, so that the page's figures stay what this prints.
@@ -8,7 +8,6 @@ has changed since are held here, so that the page's figures stay what this print
 
 import argparse
 import json
-import sys
 from pathlib import Path
 
 import matplotlib
@@ -17,21 +16,25 @@ matplotlib.use("Agg")
 import matplotlib.pyplot as plt
 import torch
 
-sys.path.insert(0, str(Path(__file__).parent.parent))
 import train_AVENet
 from models import AVENet
-from utils.log import read_log
+from utils.run import read_log
 
 HELD = {
-    "model.width": "24", "train.optimizer": "adam", "eval.mirror": "false", "augment.crop_min": "0.65",
+    "model.width": "24", "train.optimizer": "adam", "eval.flip_tta": "false", "augment.crop_min": "0.65",
     "augment.crop_max": "1.0", "augment.rotation": "20", "augment.brightness": "0.3", "augment.contrast": "0.4",
     "augment.saturation": "0.5", "augment.hue": "0", "augment.grey": "0.2",
 }  # fmt: skip
-PLAIN = {"train.lr_decision": "1", "train.start_from_data": "false", "train.negatives": "one", "augment.ramp": "0"}
+PLAIN = {
+    "train.last_layer_lr_mult": "1",
+    "train.data_dependent_init": "false",
+    "train.negatives": "one",
+    "augment.ramp": "0",
+}
 STARTS = (  # name, slope of fc3's logit over the distance and its bias, settings
     ("fc3 as PyTorch starts it, wrong sign", (0.6, 0.0), PLAIN),
     ("fc3 as PyTorch starts it, right sign", (-0.6, 0.0), PLAIN),
-    ("steep slope: 12 (1.2 - d), fc3 20 times faster", (-12.0, 14.4), PLAIN | {"train.lr_decision": "20"}),
+    ("steep slope: 12 (1.2 - d), fc3 20 times faster", (-12.0, 14.4), PLAIN | {"train.last_layer_lr_mult": "20"}),
     ("and start from data", (-12.0, 14.4), {"train.negatives": "one", "augment.ramp": "0"}),
     ("and all mismatches of the batch", (-12.0, 14.4), {"augment.ramp": "0"}),
     ("and augmentation that grows (shipped)", (-12.0, 14.4), {}),
@@ -47,7 +50,7 @@ def main():
     args = parser.parse_args()
     out, curves = Path(args.out), {}
     for number, (name, (slope, bias), settings) in enumerate(STARTS):
-        AVENet._start_fc3 = lambda net, slope=slope, bias=bias: _set(net.fc3, slope, bias)
+        AVENet._init_fc3 = lambda net, slope=slope, bias=bias: _set(net.fc3, slope, bias)
         run = out / str(number)
         if not (run / "best.pt").exists():
             words = {"train.run_dir": str(run), "data.root": args.root, "train.epochs": args.epochs,
@@ -74,7 +77,7 @@ def draw(curves, path):
     figure, axes = plt.subplots(1, 2, figsize=(11, 4.5), layout="constrained")
     for axis, kind, key, title in (
         (axes[0], "val", "auc", "validation AUC (0.5 is chance)"),
-        (axes[1], "train", "cosine_pairs", "cosine of matches - cosine of mismatches, training"),
+        (axes[1], "train", "cosine_gap", "cosine of matches - cosine of mismatches, training"),
     ):
         for name, log in curves.items():
             lines = [line for line in log if line["kind"] == kind]

@@ -1,1 +1,1 @@
-"""Where nets, data and measures meet: one file for each thing that eval.py and its neighbours do with a checkpoint."""
+"""What a trained net is worth: load it, run it on a split, measure, report."""

@@ -1,7 +1,7 @@
 """The nets: pure `nn.Module`s with explicit arguments. They import torch only (and the error for a name
 that isn't there).
 
-Every net but PixelPlayer answers the calls of `models.net.AVCNet`: one training step and one evaluation serve them all.
+Every net but PixelPlayer answers the calls of `models.avenet.AVCNet`: one training step and one evaluation serve them all.
 """
 
 from models.avenet import AVENet
@@ -17,7 +17,7 @@ MODELS = {
 }  # fmt: skip
 
 
-def build(config, flow_fields=10):
+def build_net(config, flow_fields=10):
     """The net that a `configs.schema.Model` describes, with fresh weights.
 
     Args:
@@ -30,7 +30,7 @@ def build(config, flow_fields=10):
     if config.name not in MODELS:
         raise UserError(f"there is no net {config.name!r}: model.name must be one of {', '.join(MODELS)}")
     if config.name == "PixelPlayer":
-        sizes = (config.maps, config.width, config.sound_width, config.levels)
-        return PixelPlayer(*sizes, config.frame_net, config.detail)
+        sizes = (config.num_channels, config.width, config.sound_width, config.unet_depth)
+        return PixelPlayer(*sizes, config.vision, config.detail)
     more = {"flow_fields": flow_fields} if config.name == "AVENet_OF" else {}
     return MODELS[config.name](config.width, config.dim, config.dropout, **more)

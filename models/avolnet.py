@@ -4,8 +4,15 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from models.encoders import Encoder
-from models.net import NEUTRAL, SLOPE, AVCNet, distances, max_pooled, standardise
+from models.avenet import (
+    LOGIT_SCALE,
+    NEUTRAL_DISTANCE,
+    AVCNet,
+    ConvEncoder,
+    global_max_pool,
+    pairwise_distances,
+    standardize_outputs,
+)
 
 
 class AVOLNet(AVCNet):
@@ -21,14 +28,14 @@ class AVOLNet(AVCNet):
         dropout: share of the pooled audio features dropped in training; the paper uses none.
     """
 
-    decision = "conv7"
+    logit_layer = "conv7"
 
     def __init__(self, width=64, dim=128, dropout=0.0):
         super().__init__()
-        self.vision = Encoder(3, width)
+        self.vision = ConvEncoder(3, width)
         self.conv5 = nn.Conv2d(self.vision.channels, dim, 1)
         self.conv6 = nn.Conv2d(dim, dim, 1)
-        self.audio = Encoder(1, width)
+        self.audio = ConvEncoder(1, width)
         self.audio_fc1 = nn.Linear(self.audio.channels, dim)
         self.audio_fc2 = nn.Linear(dim, dim)
         self.dropout = nn.Dropout(dropout)
@@ -39,13 +46,13 @@ class AVOLNet(AVCNet):
 
     def embed_frames(self, frames):
         """(B, 3, H, W) normalised frames -> (B, dim, H / 16, W / 16), a vector for every place, float32."""
-        return self._at_places(self.vision(frames))
+        return self._at_locations(self.vision(frames))
 
-    def _at_places(self, features):
+    def _at_locations(self, features):
         with torch.autocast(features.device.type, enabled=False):
             return self.conv6(F.relu(self.conv5(features.float())))
 
-    def forward_pooled(self, frames, spectrograms, gather=None):
+    def forward_with_aux(self, frames, spectrograms, gather=None):
         """As `forward`, and two more answers, from the frame's features pooled first and compared afterwards.
 
         Each feature's largest value, wherever it is, goes through conv5 and conv6 to one vector. The second answer is
@@ -60,22 +67,22 @@ class AVOLNet(AVCNet):
         """
         features, a = self.vision(frames), self.embed_sounds(spectrograms)
         a = gather(a) if gather else a
-        v, pooled = self._at_places(features), self._pooled_first(features)
+        v, pooled = self._at_locations(features), self._pool_then_embed(features)
         with torch.autocast(a.device.type, enabled=False):
-            second = self._decide(pooled @ a.T)
-        third = SLOPE * (NEUTRAL - distances(F.normalize(pooled, dim=1), F.normalize(a, dim=1)))
+            second = self._to_logits(pooled @ a.T)
+        third = LOGIT_SCALE * (NEUTRAL_DISTANCE - pairwise_distances(F.normalize(pooled, dim=1), F.normalize(a, dim=1)))
         return v, a, self.pair_logits(v, a), second, third
 
-    def _pooled_first(self, features):
-        return self._at_places(features.amax((2, 3), keepdim=True)).flatten(1)  # (B, dim)
+    def _pool_then_embed(self, features):
+        return self._at_locations(features.amax((2, 3), keepdim=True)).flatten(1)  # (B, dim)
 
-    def embed_with_mirror(self, frames):
+    def embed_with_flip(self, frames):
         """The mean at each place of the frame: (B, dim, H / 16, W / 16); the mirror image's map is turned back."""
-        return (self.embed_frames(frames) + self.embed_frames(self.mirrored(frames)).flip(-1)) / 2
+        return (self.embed_frames(frames) + self.embed_frames(self.flip_frames(frames)).flip(-1)) / 2
 
     def embed_sounds(self, spectrograms):
         """(B, 1, F, T) normalised log spectrograms -> (B, dim), float32."""
-        pooled = max_pooled(self.audio(spectrograms))
+        pooled = global_max_pool(self.audio(spectrograms))
         with torch.autocast(pooled.device.type, enabled=False):
             return self.audio_fc2(F.relu(self.audio_fc1(self.dropout(pooled))))
 
@@ -86,17 +93,17 @@ class AVOLNet(AVCNet):
         """
         with torch.autocast(v.device.type, enabled=False):
             places = v.flatten(2).transpose(1, 2)  # (N, h * w, dim)
-            return self._decide(places @ a.T).amax(1)
+            return self._to_logits(places @ a.T).amax(1)
 
     def location_logits(self, v, a):
         """Where the sound comes from: (N, dim, h, w), (N, dim) of N pairs -> (N, h, w) logits before the max pool."""
         with torch.autocast(v.device.type, enabled=False):
-            return self._decide(torch.einsum("ndhw,nd->nhw", v, a))
+            return self._to_logits(torch.einsum("ndhw,nd->nhw", v, a))
 
-    def _decide(self, products):
+    def _to_logits(self, products):
         return self.conv7.weight.view(()) * products + self.conv7.bias
 
-    def slope(self):
+    def logit_scale(self):
         """conv7's scale, a scalar tensor: below 0 the pool would pick the place that fits the sound least."""
         return self.conv7.weight.view(())
 
@@ -109,7 +116,7 @@ class AVOLNet(AVCNet):
         return F.normalize(a, dim=1)
 
     @torch.no_grad()
-    def start_from_data(self, frames, spectrograms):
+    def data_dependent_init(self, frames, spectrograms):
         """Spread both embeddings, and set conv7 so that the logits of all pairs of these clips have mean 0 and
         deviation 1.
 
@@ -121,15 +128,15 @@ class AVOLNet(AVCNet):
             frames, spectrograms: about 100 clips or more, as in `forward`.
         """
         self.train()
-        standardise(self.conv6, self._pooled_first(self.vision(frames)), deviation=0.3)
-        standardise(self.audio_fc2, self.embed_sounds(spectrograms), deviation=0.3)
+        standardize_outputs(self.conv6, self._pool_then_embed(self.vision(frames)), deviation=0.3)
+        standardize_outputs(self.audio_fc2, self.embed_sounds(spectrograms), deviation=0.3)
         nn.init.ones_(self.conv7.weight)
         nn.init.zeros_(self.conv7.bias)
         logits = self(frames, spectrograms)[2]
         self.conv7.weight.div_(logits.std().clamp(min=1e-6))
         self.conv7.bias.copy_(-self(frames, spectrograms)[2].mean())
 
-    def translate(self, weights):
+    def remap_state_dict(self, weights):
         """AVE-Net's weights for this net: its fc1 and fc2 of the frame are conv5 and conv6; fc3 has no place here."""
         names = {"vision_fc1": "conv5", "vision_fc2": "conv6"}
         out = {}
@@ -141,7 +148,7 @@ class AVOLNet(AVCNet):
         return out
 
     @torch.no_grad()
-    def start_decision(self, frames, spectrograms, gap=4.0):
+    def calibrate_logits(self, frames, spectrograms, gap=4.0):
         """Set conv7 for embeddings that are trained already: mean logits +gap / 2 for matches, -gap / 2 for mismatches.
 
         Args:

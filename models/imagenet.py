@@ -7,7 +7,7 @@ from utils.errors import UserError
 RESNET18 = "https://download.pytorch.org/models/resnet18-f37072fd.pth"  # 45 MB; the digits begin its SHA-256
 
 
-def read(net, url, weights):
+def read_weights(net, url, weights):
     """The weights of a net by their names.
 
     Args:
@@ -38,7 +38,7 @@ def read(net, url, weights):
         ) from None
 
 
-def start_resnet18(body, weights):
+def load_imagenet_resnet18(body, weights):
     """Give a `models.resnet.DilatedResNet18` ImageNet's weights (SoP sec. 3.1).
 
     Args:
@@ -48,8 +48,8 @@ def start_resnet18(body, weights):
         UserError: as of `read`; the file holds another net's weights, or the net has another width.
     """
     if body.conv1.out_channels != 64:
-        raise UserError('model.width must be 64 for ImageNet\'s weights: set it, or --model.imagenet ""')
-    path, values = read("ResNet-18", RESNET18, weights)
+        raise UserError('model.width must be 64 for ImageNet\'s weights: set it, or --model.vision_weights ""')
+    path, values = read_weights("ResNet-18", RESNET18, weights)
     own = body.state_dict()
     if not isinstance(values, dict) or any(getattr(values.get(k), "shape", None) != v.shape for k, v in own.items()):
         file = RESNET18.rpartition("/")[2]

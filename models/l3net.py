@@ -4,15 +4,14 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from models.encoders import Encoder
-from models.net import AVCNet, max_pooled, standardise
+from models.avenet import AVCNet, ConvEncoder, global_max_pool, standardize_outputs
 
 
 class L3Net(AVCNet):
     """Two 512-D features, concatenated, fc1 (1024 -> 128), ReLU, fc2 (128 -> 2), softmax (L3 sec. 3; OtS fig. 2a).
 
     Nothing makes the two features comparable: frames and sounds meet only in fc1. For retrieval the features are
-    taken as they are, L2-normalised (OtS sec. 4.1), or projected by a CCA (`utils.cca`).
+    taken as they are, L2-normalised (OtS sec. 4.1), or projected by a CCA (`evaluation.measures.cca`).
 
     Args:
         width: channels of the first convolution; 64 is the paper's. The features have 8 * width dimensions.
@@ -20,22 +19,22 @@ class L3Net(AVCNet):
         dropout: share of the pooled features dropped in training; the paper uses none.
     """
 
-    decision = "fc2"
+    logit_layer = "fc2"
 
     def __init__(self, width=64, dim=128, dropout=0.0):
         super().__init__()
-        self.vision, self.audio = Encoder(3, width), Encoder(1, width)
+        self.vision, self.audio = ConvEncoder(3, width), ConvEncoder(1, width)
         self.dropout = nn.Dropout(dropout)
         self.fc1 = nn.Linear(self.vision.channels + self.audio.channels, dim)
         self.fc2 = nn.Linear(dim, 2)
 
     def embed_frames(self, frames):
         """(B, 3, H, W) normalised frames -> (B, 8 * width) pooled features, float32, not below 0."""
-        return self.dropout(max_pooled(self.vision(frames)))
+        return self.dropout(global_max_pool(self.vision(frames)))
 
     def embed_sounds(self, spectrograms):
         """(B, 1, F, T) normalised log spectrograms -> (B, 8 * width) pooled features, float32, not below 0."""
-        return self.dropout(max_pooled(self.audio(spectrograms)))
+        return self.dropout(global_max_pool(self.audio(spectrograms)))
 
     def pair_logits(self, v, a):
         """(N, 8 * width), (M, 8 * width) -> (N, M): difference of fc2's two outputs for each concatenated pair."""
@@ -57,7 +56,7 @@ class L3Net(AVCNet):
         return F.normalize(a, dim=1)
 
     @torch.no_grad()
-    def start_from_data(self, frames, spectrograms):
+    def data_dependent_init(self, frames, spectrograms):
         """Scale and shift fc1 so that over all pairs of these clips each unit has mean 0 and deviation 1, then fc2
         so that the logits have mean 0 and deviation 1.
 
@@ -65,8 +64,8 @@ class L3Net(AVCNet):
             frames, spectrograms: about 100 clips or more, as in `forward`.
         """
         self.train()
-        v, a = max_pooled(self.vision(frames)), max_pooled(self.audio(spectrograms))
-        standardise(self.fc1, self._hidden(v, a).flatten(0, 1))
+        v, a = global_max_pool(self.vision(frames)), global_max_pool(self.audio(spectrograms))
+        standardize_outputs(self.fc1, self._hidden(v, a).flatten(0, 1))
         logits = self.pair_logits(v, a)
         self.fc2.weight.div_(logits.std().clamp(min=1e-6))
         self.fc2.bias.zero_()

@@ -6,11 +6,10 @@ Only the vision encoder is another: pooling, fc1, fc2, the sound's branch and th
 import torch
 from torch import nn
 
-from models.avenet import AVENet
-from models.encoders import Encoder
+from models.avenet import AVENet, ConvEncoder
 
 
-class Volume(Encoder):
+class Encoder3d(ConvEncoder):
     """`Encoder` over frames, height and width: (B, 3, T, H, W) -> (B, 8 * width, T / 8, H / 16, W / 16)."""
 
     def __init__(self, width=64):
@@ -36,10 +35,10 @@ class AVENetMF(AVENet):
     """
 
     def __init__(self, width=64, dim=128, dropout=0.0):
-        super().__init__(width, dim, dropout, vision=Volume(width))
+        super().__init__(width, dim, dropout, vision=Encoder3d(width))
 
 
-class TwoStreams(nn.Module):
+class TwoStreamEncoder(nn.Module):
     """A frame and optical flow, each through three conv-conv-pool blocks; concatenated, conv4_1 and conv4_2.
 
     Args:
@@ -52,9 +51,9 @@ class TwoStreams(nn.Module):
 
     def __init__(self, fields, width=64):
         super().__init__()
-        self.frame = Encoder(3, width, levels=(1, 2, 3))
-        self.flow = Encoder(2 * fields, width, levels=(1, 2, 3))
-        self.both = Encoder(self.frame.channels + self.flow.channels, width, levels=(4,))
+        self.frame = ConvEncoder(3, width, levels=(1, 2, 3))
+        self.flow = ConvEncoder(2 * fields, width, levels=(1, 2, 3))
+        self.both = ConvEncoder(self.frame.channels + self.flow.channels, width, levels=(4,))
         self.channels = self.both.channels
 
     def forward(self, inputs):
@@ -70,10 +69,10 @@ class AVENetOF(AVENet):
     """
 
     def __init__(self, width=64, dim=128, dropout=0.0, flow_fields=10):
-        super().__init__(width, dim, dropout, vision=TwoStreams(flow_fields, width))
+        super().__init__(width, dim, dropout, vision=TwoStreamEncoder(flow_fields, width))
 
-    def mirrored(self, frames):
+    def flip_frames(self, frames):
         """Left and right exchanged: what moved to the right moves to the left."""
         sign = torch.ones(frames.shape[1], device=frames.device)
         sign[3::2] = -1  # u, the horizontal part, of each field
-        return super().mirrored(frames) * sign[:, None, None]
+        return super().flip_frames(frames) * sign[:, None, None]

@@ -4,12 +4,10 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from models.avenet import AVENet
-from models.encoders import Encoder
-from models.net import standardise
+from models.avenet import AVENet, ConvEncoder, standardize_outputs
 from models.resnet import DilatedResNet18
 
-SPREAD = 2.0  # of the features before their sigmoid, at the start from data
+FEATURE_STD = 2.0  # of the features before their sigmoid, at the start from data
 
 
 class PixelPlayer(nn.Module):
@@ -21,23 +19,23 @@ class PixelPlayer(nn.Module):
     Args:
         maps: K. width: channels of the frame net's first convolution; 64 is a ResNet-18.
         sound_width: maps after the sound net's first level. levels: how often it halves rows and columns.
-        frame_net: "resnet18", the paper's; "plain": the convolutions of AVE-Net's vision.
+        vision: "resnet18", the paper's; "plain": the convolutions of AVE-Net's vision.
         detail: whether the sound net's last level sees the spectrogram itself, see `UNet`.
 
     Attributes:
-        match: None, or in training an AVE-Net, see `learn_matches`.
+        match: None, or in training an AVE-Net, see `add_avc_branch`.
     """
 
-    only_in_training = "match."  # weights of a checkpoint that parting sounds doesn't need
+    training_only_prefix = "match."  # weights of a checkpoint that parting sounds doesn't need
 
-    def __init__(self, maps=32, width=64, sound_width=64, levels=7, frame_net="resnet18", detail=False):
+    def __init__(self, maps=32, width=64, sound_width=64, levels=7, vision="resnet18", detail=False):
         super().__init__()
-        self.frames = FrameNet(maps, width, frame_net)
+        self.frames = FrameNet(maps, width, vision)
         self.sounds = UNet(maps, sound_width, levels, detail)
         self.synthesizer = Synthesizer(maps)
         self.match = None
 
-    def learn_matches(self, width, dim):
+    def add_avc_branch(self, width, dim):
         """Add an AVE-Net whose pictures are the frame net's features: not the paper's, for a start from scratch.
 
         The masks of randomly drawn nets are the better for being alike, so it takes long until the first of them
@@ -66,7 +64,7 @@ class PixelPlayer(nn.Module):
 
     def frame_features(self, frames):
         """The features of clips: (B, T, 3, H, W) -> (B, K) in 0..1, pooled over all places and frames."""
-        return self.pooled_features(self.frames.seen(frames))
+        return self.pooled_features(self.frames.backbone_features(frames))
 
     def pooled_features(self, seen):
         """The same, from what the frame net's convolutions made of the frames: (B, C, T, h, w) -> (B, K)."""
@@ -102,7 +100,7 @@ class PixelPlayer(nn.Module):
             yield torch.sigmoid(logits).unflatten(0, part.shape[1:])
 
     @torch.no_grad()
-    def start_from_data(self, frames, spectrograms, sounds=None):
+    def data_dependent_init(self, frames, spectrograms, sounds=None):
         """Scale and shift the last layers so that pictures differ in their features from the first step on.
 
         The features of randomly drawn weights are nearly the same for all pictures; which of two sounds belongs to
@@ -112,24 +110,24 @@ class PixelPlayer(nn.Module):
             frames: (B, T, 3, H, W), spectrograms: (B, 1, rows, columns), of some dozen clips or more.
             sounds: (B, 1, F, T), what `match` sees of them; None to leave it as it is.
         """
-        seen = self.frames.seen(frames)
-        standardise(self.frames.head, self.frames.pooled(seen), SPREAD)
+        seen = self.frames.backbone_features(frames)
+        standardize_outputs(self.frames.head, self.frames.pooled(seen), FEATURE_STD)
         maps = self.sounds(spectrograms).float().transpose(0, 1).flatten(1)  # (K, places)
-        standardise(self.sounds.up[-1][-1], maps.T)
+        standardize_outputs(self.sounds.up[-1][-1], maps.T)
         if sounds is not None:
-            self.match.start_from_data(seen, sounds)
+            self.match.data_dependent_init(seen, sounds)
 
-    def parameter_groups(self, lr_frames, lr_decision):
-        """Optimizer groups: the frame net learns `lr_frames` times as fast as the rest, match's last layer
-        `lr_decision` times.
+    def parameter_groups(self, lr_vision, last_layer_lr_mult):
+        """Optimizer groups: the frame net learns `lr_vision` times as fast as the rest, match's last layer
+        `last_layer_lr_mult` times.
         """
         groups = [
             {"params": [*self.sounds.parameters(), *self.synthesizer.parameters()], "lr_scale": 1.0},
-            {"params": list(self.frames.parameters()), "lr_scale": lr_frames},
+            {"params": list(self.frames.parameters()), "lr_scale": lr_vision},
         ]
-        return groups + (self.match.parameter_groups(lr_decision) if self.match else [])
+        return groups + (self.match.parameter_groups(last_layer_lr_mult) if self.match else [])
 
-    def translate(self, weights):
+    def remap_state_dict(self, weights):
         """AVE-Net's weights for this net: the plain frame net has its convolutions for pictures, match all the rest."""
         if not any(name.startswith("vision.") for name in weights):
             return weights
@@ -140,17 +138,17 @@ class PixelPlayer(nn.Module):
 class FrameNet(nn.Module):
     """A dilated ResNet-18 and a 3 x 3 convolution to K maps, max-pooled over space and time (SoP sec. 3.1)."""
 
-    def __init__(self, maps, width, frame_net):
+    def __init__(self, maps, width, vision):
         super().__init__()
         self.channels = 8 * width
-        self.body = DilatedResNet18(width) if frame_net == "resnet18" else Encoder(3, width)
+        self.body = DilatedResNet18(width) if vision == "resnet18" else ConvEncoder(3, width)
         self.head = nn.Conv2d(self.channels, maps, 3, padding=1)
 
     def maps(self, frames):
         """(B, 3, H, W) -> (B, K, H / 16, W / 16)."""
         return self.head(self.body(frames))
 
-    def seen(self, frames):
+    def backbone_features(self, frames):
         """What the convolutions make of T frames: (B, T, 3, H, W) -> (B, C, T, H / 16, W / 16)."""
         return self.body(frames.flatten(0, 1)).unflatten(0, frames.shape[:2]).transpose(1, 2)
 
@@ -195,7 +193,7 @@ class UNet(nn.Module):
             self.up.append(nn.Sequential(*layers))
         self.detail = detail
 
-    def halved(self, spectrograms):
+    def encode(self, spectrograms):
         """(B, 1, F, T) -> list: that, normed; what each level makes of it, (B, width, F / 2, T / 2) and so on."""
         seen = [self.norm(spectrograms)]
         for k, layer in enumerate(self.down):
@@ -204,7 +202,7 @@ class UNet(nn.Module):
 
     def forward(self, spectrograms):
         """(B, 1, F, T) -> (B, K, F, T)."""
-        seen = self.halved(spectrograms)
+        seen = self.encode(spectrograms)
         x = seen.pop()
         for k, layer in enumerate(self.up):
             x = x if k == 0 else torch.cat([x, seen.pop()], 1)

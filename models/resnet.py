@@ -15,10 +15,12 @@ class DilatedResNet18(nn.Module):
         super().__init__()
         self.conv1 = nn.Conv2d(3, width, 7, 2, 3, bias=False)
         self.bn1 = nn.BatchNorm2d(width)
-        self.layer1 = nn.Sequential(Block(width, width), Block(width, width))
-        self.layer2 = nn.Sequential(Block(width, 2 * width, stride=2), Block(2 * width, 2 * width))
-        self.layer3 = nn.Sequential(Block(2 * width, 4 * width, stride=2), Block(4 * width, 4 * width))
-        self.layer4 = nn.Sequential(Block(4 * width, 8 * width, dilation=2), Block(8 * width, 8 * width, dilation=2))
+        self.layer1 = nn.Sequential(BasicBlock(width, width), BasicBlock(width, width))
+        self.layer2 = nn.Sequential(BasicBlock(width, 2 * width, stride=2), BasicBlock(2 * width, 2 * width))
+        self.layer3 = nn.Sequential(BasicBlock(2 * width, 4 * width, stride=2), BasicBlock(4 * width, 4 * width))
+        self.layer4 = nn.Sequential(
+            BasicBlock(4 * width, 8 * width, dilation=2), BasicBlock(8 * width, 8 * width, dilation=2)
+        )
         for layer in self.modules():
             if isinstance(layer, nn.Conv2d):
                 nn.init.kaiming_normal_(layer.weight, mode="fan_out", nonlinearity="relu")
@@ -29,7 +31,7 @@ class DilatedResNet18(nn.Module):
         return self.layer4(self.layer3(self.layer2(self.layer1(x))))
 
 
-class Block(nn.Module):
+class BasicBlock(nn.Module):
     """Two 3 x 3 convolutions beside a way around them, which is a 1 x 1 convolution where the shape changes."""
 
     def __init__(self, before, after, stride=1, dilation=1):

@@ -38,8 +38,8 @@ class VGG16Features(nn.Module):
         return F.normalize(self.hidden(pooled).float(), dim=1)
 
 
-class FramesBeside(nn.Module):
-    """A net's sounds beside these frames: what `utils.embedding.embed` needs of a net.
+class ReplacedFrames(nn.Module):
+    """A net's sounds beside these frames: what `evaluation.tasks.embeddings.embed_batches` needs of a net.
 
     Args:
         frames: a `VGG16Features`. net: any net of `models`.
@@ -50,7 +50,7 @@ class FramesBeside(nn.Module):
         self.frames, self.net = frames, net
         self.embed_frames, self.embed_sounds = frames.embed_frames, net.embed_sounds
 
-    def embed_with_mirror(self, frames):
+    def embed_with_flip(self, frames):
         """As of the nets of `models`: the mean over a frame and its mirror image, (B, 4096) unit vectors."""
         return F.normalize(self.embed_frames(frames) + self.embed_frames(frames.flip(-1)), dim=1)
 
@@ -72,7 +72,7 @@ def vgg16_features(weights):
     Raises:
         UserError: the file can't be downloaded, is missing, damaged, or of another net.
     """
-    path, values = imagenet.read("VGG16", URL, weights)
+    path, values = imagenet.read_weights("VGG16", URL, weights)
     with torch.device("meta"):  # no memory, and no seconds for random weights that are replaced at once
         net = vgg16(init_weights=False)
     try:

@@ -8,8 +8,7 @@ import sys
 import pytest
 from kill_and_resume import REPOSITORY, one_thread
 
-sys.path.insert(0, str(REPOSITORY / "data"))
-import build_shards
+from data import build_shards
 
 # A shell that starts the tests in the background lets them, and all that they start, ignore Ctrl-C.
 signal.signal(signal.SIGINT, signal.default_int_handler)
@@ -74,5 +73,5 @@ def make_shards(monkeypatch):
         usual = {"fps": 5.0, "size": 256, "square": False, "quality": 90, "rate": 8000, "clips": 2}
         return build_shards.build(source, target, usual | settings, 1, on_error)
 
-    monkeypatch.setattr(build_shards, "in_processes", in_turn)
+    monkeypatch.setattr(build_shards, "map_in_processes", in_turn)
     return build

@@ -195,20 +195,20 @@ def small_checkpoint(path, seed=0, **settings):
     from kill_and_resume import SMALL
 
     from configs.schema import Config
-    from models import build
+    from models import build_net
     from utils import checkpoint
     from utils.config import override, to_dict
 
     config = override(Config(), {**SMALL, **settings})
     torch.manual_seed(seed)
-    model = build(config.model)
+    model = build_net(config.model)
     # Else all vectors point the same way (docs/starting_well.md); in eval mode too, by batch norm's kept statistics.
     for module in model.modules():
         if hasattr(module, "running_mean"):
             module.momentum = 1.0
     frames = F.interpolate(torch.randn(32, 3, 4, 4), size=(32, 32))
     frames = frames if config.data.frames == 1 else frames[:, :, None].expand(-1, -1, 8, -1, -1)
-    model.start_from_data(frames, F.interpolate(torch.randn(32, 1, 8, 4), size=(32, 50)))
+    model.data_dependent_init(frames, F.interpolate(torch.randn(32, 1, 8, 4), size=(32, 50)))
     path.parent.mkdir(parents=True, exist_ok=True)
     checkpoint.save(path, {"config": to_dict(config), "model": model.state_dict(), "step": 0, "metrics": {}})
     return path

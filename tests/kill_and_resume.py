@@ -25,16 +25,16 @@ import torch  # noqa: E402
 from helpers import make_dataset  # noqa: E402
 
 from utils import checkpoint  # noqa: E402
-from utils.log import read_log  # noqa: E402
+from utils.run import read_log  # noqa: E402
 
 # A net and a dataset so small that a step takes milliseconds, with everything that keeps state from step to step:
 # dropout, a running average, accumulated batches, a warm-up, augmentation, a loader process.
 SMALL = {
-    "data.frame_size": 32, "data.stored_size": 36, "data.sample_rate": 8000, "data.cache_gb": 0.02,
-    "spectrogram.mel_bands": 32, "model.width": 4, "model.dim": 16, "train.batch_size": 4,
+    "data.frame_size": 32, "data.resize_size": 36, "data.sample_rate": 8000, "data.cache_gb": 0.02,
+    "spectrogram.n_mels": 32, "model.width": 4, "model.dim": 16, "train.batch_size": 4,
 }  # fmt: skip
 SETTINGS = SMALL | {
-    "model.dropout": 0.2, "train.accumulate": 2, "train.negatives": "one", "train.ema": 0.9, "train.workers": 1,
+    "model.dropout": 0.2, "train.grad_accum_steps": 2, "train.negatives": "one", "train.ema": 0.9, "train.workers": 1,
     "train.optimizer": "muon",
     "train.save_every": 2, "train.log_every": 3, "train.validate_every": 2,
 }  # fmt: skip

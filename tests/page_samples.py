@@ -1,4 +1,4 @@
-"""A small report page of invented clips, hostile names included: what `utils.page.write_report` gets, in a second."""
+"""A small report page of invented clips, hostile names included: what `evaluation.report.html_report.write_report` gets, in a second."""
 
 import json
 import wave
@@ -6,9 +6,10 @@ import wave
 import numpy as np
 from PIL import Image
 
-from utils import avc, localization, page
-from utils.ontology import Ontology, clip_relevance
-from utils.retrieval import four_directions
+from evaluation.measures import correspondence, localization
+from evaluation.measures.ontology import Ontology, clip_relevance
+from evaluation.measures.retrieval import four_directions
+from evaluation.report import html_report
 
 CLIPS, SIZE, RATE = 24, 48, 8000
 HOSTILE = '<img src=x onerror="window.broken=1">'
@@ -73,7 +74,7 @@ def metrics():
     classes = ["/m/a", "/m/b", "/m/c", "/m/d"]
     return {
         "model": "AVOLNet", "split": "test", "clips": CLIPS, "skipped": 1, "checkpoint": "runs/x/best.pt", "step": 190,
-        "data": "data/<b>mine</b>", "avc": avc.measure(logits[on], logits[~on], 0.5),
+        "data": "data/<b>mine</b>", "avc": correspondence.avc_measures(logits[on], logits[~on], 0.5),
         "by_class": {"classes": classes, "called_a_match": [[0.25, None, 0.5, 0.75]] * 4},
         "retrieval": four_directions(v, a, LABELS, CLASSES),
         "separation": {"sdr": 5.25, "sdr_mixture": 0.5, "nsdr": 4.75, "swap_consistency": 0.975, "pairs": 3},
@@ -90,7 +91,9 @@ def write(out, **changes):
     separation(out / "separation")
     given = {"vectors": embeddings(), "relevance": lambda i, j: table[kind[i], kind[j]], "maps": maps()} | changes
     run = {"changed": [("model.width", 8, 64, "channels <i>of</i> the first convolution")], "log": log()}
-    return page.write_report(out, measured, run, {"ids": IDS, "labels": LABELS, "name": CLASSES.name}, sense, **given)
+    return html_report.write_report(
+        out, measured, run, {"ids": IDS, "labels": LABELS, "name": CLASSES.name}, sense, **given
+    )
 
 
 def separation(folder):

@@ -56,7 +56,7 @@ def test_the_map_of_a_pair_holds_the_logit_at_its_best_place():
 def test_no_place_is_normalised_so_background_can_answer_low():
     net = small()
     frames, sounds = inputs(4)
-    net.start_from_data(frames, sounds)
+    net.data_dependent_init(frames, sounds)
     v, a = net.embed_frames(frames), net.embed_sounds(sounds)
     assert v.norm(dim=1).std() > 0.05 and a.norm(dim=1).std() > 0.05
     for side in net.vectors(v, a):  # what retrieval compares
@@ -67,7 +67,7 @@ def test_a_place_sees_its_part_of_the_frame():
     """Change the right lower corner: places at the left upper end keep their vectors."""
     net = small()
     frames, sounds = inputs(8, side=224)
-    net.start_from_data(frames, sounds)
+    net.data_dependent_init(frames, sounds)
     net.eval()
     frames = frames[:1]
     other = frames.clone()
@@ -80,19 +80,19 @@ def test_a_place_sees_its_part_of_the_frame():
 def test_start_from_data_gives_logits_of_mean_0_and_deviation_1():
     net = small()
     frames, sounds = inputs(48, side=64)
-    net.start_from_data(frames, sounds)
+    net.data_dependent_init(frames, sounds)
     _, a, logits = net.train()(frames, sounds)
     assert logits.mean().item() == pytest.approx(0, abs=0.02) and logits.std().item() == pytest.approx(1, abs=0.02)
     largest = net.vision(frames).amax((2, 3), keepdim=True)  # the frame's features, pooled first
     for outputs in (net.conv6(torch.relu(net.conv5(largest)))[:, :, 0, 0], a):
         torch.testing.assert_close(outputs.mean(0), torch.zeros(16), atol=1e-3, rtol=0)
         torch.testing.assert_close(outputs.std(0), torch.full((16,), 0.3), atol=2e-2, rtol=0)
-    assert net.slope() > 0
+    assert net.logit_scale() > 0
 
 
 def test_it_starts_with_the_right_sign_whatever_the_seed():
     """A scale below 0 makes the pool pick the place that fits the sound least; PyTorch draws its sign."""
-    assert all(small(seed).slope() > 0 for seed in range(6))
+    assert all(small(seed).logit_scale() > 0 for seed in range(6))
 
 
 def test_it_takes_over_ave_nets_weights(tmp_path):
@@ -117,41 +117,41 @@ def test_start_decision_parts_matches_and_mismatches_by_four(monkeypatch):
     v, noise = torch.randn(24, 16, 2, 2, generator=generator), torch.randn(24, 16, generator=generator)
     monkeypatch.setattr(net, "embed_frames", lambda frames: v)  # of a net that has learned something
     monkeypatch.setattr(net, "embed_sounds", lambda sounds: v[:, :, 0, 1] + noise)
-    net.start_decision(None, None)
+    net.calibrate_logits(None, None)
     logits = net(None, None)[2].detach()
     on = torch.eye(24, dtype=torch.bool)
     assert logits[on].mean().item() == pytest.approx(2, abs=1e-3)
     assert logits[~on].mean().item() == pytest.approx(-2, abs=1e-3)
-    assert net.slope() > 0
+    assert net.logit_scale() > 0
 
 
 def test_the_third_answer_is_that_of_an_ave_net_with_the_same_weights(tmp_path):
     torch.manual_seed(1)
     ave = AVENet(4, 16)
     frames, sounds = inputs(6, side=64)
-    ave.start_from_data(frames, sounds)
+    ave.data_dependent_init(frames, sounds)
     checkpoint.save(tmp_path / "ave.pt", {"model": ave.state_dict(), "ema": None})
     net = small(2)
     checkpoint.init_from(net, tmp_path / "ave.pt")
     net.eval(), ave.eval()
     with torch.no_grad():
-        third = net.forward_pooled(frames, sounds)[4]
+        third = net.forward_with_aux(frames, sounds)[4]
         torch.testing.assert_close(third, ave(frames, sounds)[2], atol=1e-4, rtol=1e-4)
 
 
 def test_the_second_answer_pools_first_and_compares_afterwards():
     net = small()
     frames, sounds = inputs(4, side=64)
-    net.start_from_data(frames, sounds)
+    net.data_dependent_init(frames, sounds)
     net.eval()
     with torch.no_grad():
-        v, a, logits, pooled, _ = net.forward_pooled(frames, sounds)
+        v, a, logits, pooled, _ = net.forward_with_aux(frames, sounds)
         for ours, theirs in zip((v, a, logits), net(frames, sounds), strict=True):
             torch.testing.assert_close(ours, theirs)
         features = net.vision(frames)
         largest = torch.stack([features[:, c].flatten(1).max(1).values for c in range(features.shape[1])], 1)
         vectors = net.conv6(torch.relu(net.conv5(largest[:, :, None, None])))[:, :, 0, 0]
-        torch.testing.assert_close(pooled, net.slope() * vectors @ a.T + net.conv7.bias)
+        torch.testing.assert_close(pooled, net.logit_scale() * vectors @ a.T + net.conv7.bias)
 
 
 def test_l3_net_classifies_concatenated_features():
@@ -180,6 +180,6 @@ def test_l3_nets_start_from_data_spreads_its_logits():
     torch.manual_seed(0)
     net = L3Net(4, 16)
     frames, sounds = inputs(32, side=48)
-    net.start_from_data(frames, sounds)
+    net.data_dependent_init(frames, sounds)
     logits = net.train()(frames, sounds)[2]
     assert logits.mean().item() == pytest.approx(0, abs=1e-3) and logits.std().item() == pytest.approx(1, abs=1e-3)

@@ -11,15 +11,15 @@ import pytest
 import torch
 
 import benchmark
-from dataset import plain_ways
+from dataset import baseline_loaders
+from evaluation.measures.ontology import load_ontology
+from evaluation.measures.retrieval import DIRECTIONS, four_directions
 from utils import memory
-from utils.ontology import load
-from utils.retrieval import DIRECTIONS, four_directions
 
 
 @pytest.fixture(scope="module")
 def root(tmp_path_factory):
-    return plain_ways.make_clips(tmp_path_factory.mktemp("clips") / "data", 2, seconds=2, different=1)
+    return baseline_loaders.make_clips(tmp_path_factory.mktemp("clips") / "data", 2, seconds=2, different=1)
 
 
 def test_the_clips_are_what_the_table_says(root):
@@ -32,15 +32,15 @@ def test_the_clips_are_what_the_table_says(root):
 
 def test_plain_samples_have_the_shapes_that_the_net_sees(root, tmp_path):
     rng = np.random.default_rng(0)
-    frame = plain_ways.opencv_frame(root / "train" / "video" / "clip00.mp4", rng)
+    frame = baseline_loaders.opencv_frame(root / "train" / "video" / "clip00.mp4", rng)
     assert frame.shape == (224, 224, 3) and frame.std() > 10
-    frame, sound = plain_ways.read_npz(plain_ways.write_npz(root, tmp_path, "clip00", rng, count=2), rng)
+    frame, sound = baseline_loaders.read_npz(baseline_loaders.write_npz(root, tmp_path, "clip00", rng, count=2), rng)
     assert frame.shape == (3, 224, 224) and frame.dtype == np.float32 and abs(frame.mean()) < 2
     assert sound.shape == (257, 200) and sound.dtype == np.float32 and sound.std() > 0.1
 
 
 def test_both_ways_of_ndcg_give_the_same():
-    rng, classes = np.random.default_rng(0), load()
+    rng, classes = np.random.default_rng(0), load_ontology()
     names = sorted(classes.names)
     labels = [[str(name) for name in rng.choice(names, rng.integers(1, 4), replace=False)] for _ in range(40)]
     v, a = rng.normal(size=(2, 40, 8)).astype(np.float32)
@@ -118,8 +118,8 @@ def test_freed_memory_is_used_again_without_new_pages():
     program = """
 import resource, sys
 import numpy as np
-from utils.memory import keep_freed_memory
-keep_freed_memory(sys.argv[1] == "keep")
+from utils.memory import disable_malloc_trim
+disable_malloc_trim(sys.argv[1] == "keep")
 for _ in range(5):
     np.ones(20_000_000)
 before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt

@@ -8,8 +8,8 @@ import pytest
 from helpers import click, tone, write_json, write_sound
 from PIL import Image
 
-from dataset.benchmarks import VGGSS, FlickrSoundNet, clean
-from dataset.clips import ClipError
+from dataset.reading.errors import ClipError
+from dataset.reading.public_benchmarks import VGGSS, FlickrSoundNet, clean_boxes
 from utils.errors import UserError
 
 ABSURD = -(2**63) / 320  # what a side that was no number became on its way: -2.88e16
@@ -104,8 +104,8 @@ BOXES = {
 @pytest.mark.parametrize(("box", "left"), BOXES.values(), ids=BOXES)
 def test_what_is_no_box_is_dropped_and_what_reaches_out_is_clipped(box, left):
     good = [0.1, 0.2, 0.3, 0.4]
-    assert clean([good, box]).tolist() == [good] + ([left] if left else [])
-    assert clean([]).shape == (0, 4)
+    assert clean_boxes([good, box]).tolist() == [good] + ([left] if left else [])
+    assert clean_boxes([]).shape == (0, 4)
 
 
 def test_dropped_boxes_are_counted_and_a_clip_without_any_is_skipped_whatever_on_error_says(tmp_path):

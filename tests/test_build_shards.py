@@ -9,15 +9,15 @@ import sys
 import tarfile
 import time
 
-import build_shards
 import numpy as np
 import pytest
 from helpers import make_clip, make_dataset, numbered, write_genres
 from kill_and_resume import REPOSITORY, one_thread
 from PIL import Image
 
-from dataset.checks import find_splits
-from dataset.shards import open_clips, read_about
+from data import build_shards
+from dataset.making.checks import find_splits
+from dataset.reading.shards import open_clips, read_manifest
 from utils.errors import UserError
 
 SCRIPT = [sys.executable, "data/build_shards.py"]
@@ -142,7 +142,7 @@ def test_with_skip_it_is_left_out_and_listed_and_later_told(spoilt, tmp_path, ma
     target = tmp_path / "shards"
     (spoilt / "train/audio/e.wav").unlink()
     make_shards(spoilt, target, "skip")
-    about = read_about(target)
+    about = read_manifest(target)
     assert list(about["splits"]["train"][1]["skipped"]) == ["d"] and list(about["missing"]["train"]) == ["e"]
     with pytest.raises(UserError, match=r"lack clip d .*d.mp4 .*--data.on_error skip"):
         open_clips(target, "train")

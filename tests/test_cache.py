@@ -6,11 +6,11 @@ import numpy as np
 import pytest
 from helpers import make_clip, tone, write_genres
 
-from dataset.cache import ClipCache
-from dataset.clips import Clips
-from dataset.loading import loader
-from dataset.order import EpochBatches
-from dataset.pairs import Pairs
+from dataset.loading.cache import ClipCache
+from dataset.loading.loader import make_loader
+from dataset.loading.order import EpochBatchSampler
+from dataset.pairs import PairDataset
+from dataset.reading.clips import Clips
 
 CLIPS, SIZE, RATE, STEP = 8, 32, 4000, 0.1
 # 0.5 .. 1.5 s in steps of 0.1 s, and 2 s of sound.
@@ -43,9 +43,9 @@ def equal(ours, theirs):
 @pytest.mark.parametrize("step", [STEP, 0.04, 1 / 7, 0.7, 3.0])
 @pytest.mark.parametrize("rate", [RATE, 3000, 11025])
 def test_samples_are_the_same_with_and_without_a_cache(root, rate, step):
-    options = dict(stored_size=SIZE, sample_rate=rate, frame_step=step, misalignment=0.3, seed=1)
-    plain = samples(Pairs(Clips(root, "train"), **options))
-    cached = Pairs(Clips(root, "train"), **options, cache_gb=0.1)
+    options = dict(resize_size=SIZE, sample_rate=rate, frame_step=step, misalignment=0.3, seed=1)
+    plain = samples(PairDataset(Clips(root, "train"), **options))
+    cached = PairDataset(Clips(root, "train"), **options, cache_gb=0.1)
     assert equal(samples(cached), plain)
     for kind in ("video", "audio"):  # from now on everything comes from memory
         (root / "train" / kind).rename(root / kind)
@@ -54,9 +54,9 @@ def test_samples_are_the_same_with_and_without_a_cache(root, rate, step):
 
 
 def test_clips_beyond_its_size_are_read_from_disk_and_are_the_same(root):
-    options = dict(stored_size=SIZE, sample_rate=RATE, frame_step=STEP, misalignment=0.3)
-    plain = samples(Pairs(Clips(root, "train"), **options))
-    cached = Pairs(Clips(root, "train"), **options, cache_gb=3.5 * BYTES / 1e9)
+    options = dict(resize_size=SIZE, sample_rate=RATE, frame_step=STEP, misalignment=0.3)
+    plain = samples(PairDataset(Clips(root, "train"), **options))
+    cached = PairDataset(Clips(root, "train"), **options, cache_gb=3.5 * BYTES / 1e9)
     assert equal(samples(cached), plain)
     assert [cached.cache.get(clip) is not None for clip in range(CLIPS)] == [True] * 3 + [False] * 5
     assert not any(cached.cache.worth_filling(clip) for clip in range(CLIPS))  # not decoded whole once more
@@ -66,10 +66,10 @@ def test_clips_beyond_its_size_are_read_from_disk_and_are_the_same(root):
 
 
 def test_what_one_process_decodes_all_others_see(root):
-    options = dict(stored_size=SIZE, sample_rate=RATE, frame_step=STEP, misalignment=0.3)
-    plain = samples(Pairs(Clips(root, "train"), **options), 1)
-    pairs = Pairs(Clips(root, "train"), **options, cache_gb=0.1)
-    list(islice(loader(pairs, EpochBatches(CLIPS, 2, seed=0), workers=2), CLIPS // 2))
+    options = dict(resize_size=SIZE, sample_rate=RATE, frame_step=STEP, misalignment=0.3)
+    plain = samples(PairDataset(Clips(root, "train"), **options), 1)
+    pairs = PairDataset(Clips(root, "train"), **options, cache_gb=0.1)
+    list(islice(make_loader(pairs, EpochBatchSampler(CLIPS, 2, seed=0), workers=2), CLIPS // 2))
     assert all(pairs.cache.get(clip) is not None for clip in range(CLIPS))
     for kind in ("video", "audio"):
         (root / "train" / kind).rename(root / kind)

@@ -15,11 +15,11 @@ from helpers import MIDS, make_clip, numbered, tone, write_genres, write_json, w
 from kill_and_resume import REPOSITORY, one_thread
 from test_clips import BAD_SOUNDS, BAD_VIDEOS, of_rate_0, read_all
 
-sys.path.insert(0, str(REPOSITORY / "data"))
-from check_data import in_processes, main
-
-from dataset.checks import Verdict, check_clip, offset_between
-from dataset.clips import ClipError, Clips
+from data.check_data import main
+from dataset.making.checks import CheckResult, check_clip, offset_between
+from dataset.making.processes import map_in_processes
+from dataset.reading.clips import Clips
+from dataset.reading.errors import ClipError
 from utils.errors import UserError
 
 EVIL = "<img src=x onerror=alert(1)>"
@@ -228,8 +228,8 @@ def test_a_dataset_is_checked_and_what_is_bad_moved_away(tmp_path):
 
 def test_a_decoder_that_crashes_costs_its_own_clip_only():
     jobs = [("1 + 1",), ("__import__('os').abort()",), ("2 + 2",), ("3 + 3",), ("4 + 4",), ("5 + 5",), ("6 + 6",)]
-    assert list(dict(in_processes(eval, jobs, 2)).values()).count(None) == 1
-    found = dict(in_processes(eval, jobs, 1))
+    assert list(dict(map_in_processes(eval, jobs, 2)).values()).count(None) == 1
+    found = dict(map_in_processes(eval, jobs, 1))
     assert [found[job] for job in jobs] == [2, None, 4, 6, 8, 10, 12]
 
 
@@ -273,4 +273,4 @@ def test_a_verdict_of_an_unreadable_clip_has_no_numbers(tmp_path):
     mp4, wav = make_clip(tmp_path, "a")
     write_video(mp4, [numbered(0)] * 50)
     soundfile.write(wav, tone(0.5, 16000), 16000)
-    assert checked((mp4, wav)) == Verdict("a", "short", "the wav lasts 0.50 s, shorter than one second")
+    assert checked((mp4, wav)) == CheckResult("a", "short", "the wav lasts 0.50 s, shorter than one second")

@@ -11,7 +11,8 @@ import soundfile
 from helpers import click, make_clip, numbered, read_number, tone, write_genres, write_json, write_sound, write_video
 from scipy.signal import resample_poly
 
-from dataset.clips import ClipError, Clips
+from dataset.reading.clips import Clips
+from dataset.reading.errors import ClipError
 from utils.errors import UserError
 
 
@@ -125,7 +126,7 @@ def test_every_depth_and_number_of_channels_is_averaged_to_16_bit_mono(folder, s
     sound = np.random.default_rng(0).uniform(-0.9, 0.9, (16000, channels))
     _, wav = make_clip(folder, "a", sound=sound, rate=8000, subtype=subtype)
     with clips_of(folder).open(0) as clip:
-        second, all_of_it = clip.sound(1.0, 8000), clip.whole_sound(8000)
+        second, all_of_it = clip.sound(1.0, 8000), clip.full_waveform(8000)
     assert second.dtype == all_of_it.dtype == np.int16 and second.shape == (8000,)
     error = np.abs(all_of_it - whole(wav, 8000))
     assert error.max() <= 1 and error.mean() < 0.01  # rounded, not cut off
@@ -141,7 +142,7 @@ def test_resampling_a_second_equals_resampling_the_whole_file(folder, native, ra
     _, wav = make_clip(folder, "a", seconds=1.7, sound=sound, rate=native)
     oracle = whole(wav, rate)
     with clips_of(folder).open(0) as clip:
-        everything = clip.whole_sound(rate)
+        everything = clip.full_waveform(rate)
         assert abs(len(everything) - len(oracle)) <= 1  # a last, incomplete sample may be left out
         assert np.abs(everything - oracle[: len(everything)]).max() <= 1
         for time in (clip.first, 0.6, 0.7777, 1.0123, clip.last):
@@ -153,7 +154,7 @@ def test_resampling_a_second_equals_resampling_the_whole_file(folder, native, ra
 def test_a_second_near_an_end_is_moved_inside_the_clip(folder):
     make_clip(folder, "a")
     with clips_of(folder).open(0) as clip:
-        everything = clip.whole_sound(16000)
+        everything = clip.full_waveform(16000)
         for time in (-3.0, 0.0, 0.2, 0.5):
             assert np.array_equal(clip.sound(time, 16000), everything[:16000])
         for time in (1.5, 1.7, 2.0, 9.0):
@@ -314,7 +315,7 @@ def read_for_cache(clips, index):
     """What a cache keeps of a clip."""
     with clips.open(index) as clip:
         clip.frames(np.arange(clip.first, clip.last, 0.04).tolist(), 32)
-        clip.whole_sound(16000)
+        clip.full_waveform(16000)
 
 
 @pytest.mark.parametrize(("kind", "ruin", "reason"), [
@@ -363,7 +364,7 @@ def test_a_wav_of_unknown_length_is_read_to_its_end(folder):
     content, size = wav.read_bytes(), struct.pack("<I", 0xFFFFFFFF)
     wav.write_bytes(content[:4] + size + content[8:40] + size + content[44:])
     with clips_of(folder).open(0) as clip:
-        assert clip.last == pytest.approx(1.5, abs=0.01) and len(clip.whole_sound(16000)) == 32000
+        assert clip.last == pytest.approx(1.5, abs=0.01) and len(clip.full_waveform(16000)) == 32000
 
 
 def test_a_file_that_vanishes_after_the_split_was_opened_is_named(folder):

@@ -7,8 +7,8 @@ import page_samples as samples
 import pytest
 from test_page import Parsed
 
-import eval as evaluation
-from utils.compare import compared, differences, read_runs, table
+import eval as evaluate
+from evaluation.report.compare import compare_measures, comparison_table, differences, read_runs
 from utils.errors import UserError
 
 
@@ -34,7 +34,7 @@ def two(tmp_path):
 
 
 def test_the_page_and_the_table_hold_every_measure_of_every_run(two, capsys):
-    written = evaluation.main(["--compare", *map(str, two)])
+    written = evaluate.main(["--compare", *map(str, two)])
     assert written == two[0].parent / "compare.html"
     out, err = capsys.readouterr()
     assert err == "" and out.strip().endswith(str(written))
@@ -54,7 +54,7 @@ def test_the_page_and_the_table_hold_every_measure_of_every_run(two, capsys):
 
 
 def test_the_best_is_marked_by_the_way_that_is_better(two):
-    measures = {row["key"]: row for row in compared(read_runs(two))}
+    measures = {row["key"]: row for row in compare_measures(read_runs(two))}
     for key in ("avc.auc", "avc.loss"):
         assert [cell["best"] for cell in measures[key]["cells"]] == [False, True], key
     assert [cell["mark"] for cell in measures["avc.auc"]["cells"]] == [50, 50]  # chance, on the bars
@@ -64,11 +64,13 @@ def test_the_best_is_marked_by_the_way_that_is_better(two):
 def test_a_measure_that_one_run_lacks_leaves_a_gap(two, tmp_path):
     third = make_run(tmp_path / "third", lambda metrics: metrics.pop("localization"), log=False)
     runs = read_runs([*two, third])
-    row = next(row for row in compared(runs) if row["key"] == "localization.peak_accuracy")
+    row = next(row for row in compare_measures(runs) if row["key"] == "localization.peak_accuracy")
     assert row["cells"][2] is None and row["cells"][0]["value"] > 0
-    assert [line.split()[-2] for line in table(runs, compared(runs)).splitlines() if "peak on an object" in line] == [
-        "-"
-    ]
+    assert [
+        line.split()[-2]
+        for line in comparison_table(runs, compare_measures(runs)).splitlines()
+        if "peak on an object" in line
+    ] == ["-"]
 
 
 @pytest.mark.parametrize(
@@ -80,7 +82,7 @@ def test_a_measure_that_one_run_lacks_leaves_a_gap(two, tmp_path):
 )  # fmt: skip
 def test_what_was_not_measured_alike_is_said_in_one_sentence(name, change, two, tmp_path, capsys):
     other = make_run(tmp_path / "other", lambda metrics: metrics.update(change))
-    evaluation.main(["--compare", str(two[0]), str(other), "--out", str(tmp_path / "out")])
+    evaluate.main(["--compare", str(two[0]), str(other), "--out", str(tmp_path / "out")])
     said = capsys.readouterr().err.strip().splitlines()
     assert len(said) == 1 and said[0].startswith("warning: ") and name in said[0]
     assert name.replace("'", "&#39;") in (tmp_path / "out" / "compare.html").read_text()
@@ -101,14 +103,14 @@ def test_runs_are_found_by_folder_evaluation_or_file_and_named_apart(tmp_path):
 def test_a_comparison_links_the_runs_own_pages(tmp_path):
     runs = [make_run(tmp_path / name) for name in ("a#b", "c")]
     (runs[0] / "eval_test" / "report.html").write_text("its page")
-    written = evaluation.main(["--compare", *map(str, runs), "--out", str(tmp_path / "deep" / "er")])
+    written = evaluate.main(["--compare", *map(str, runs), "--out", str(tmp_path / "deep" / "er")])
     linked = [attrs["href"] for tag, attrs in Parsed(written.read_text()).tags if tag == "a"]
     assert "../../a%23b/eval_test/report.html" in linked and not any("c/eval" in link for link in linked)
 
 
 def test_a_run_called_like_html_is_text(tmp_path):
     runs = [make_run(tmp_path / name) for name in ("<b onclick=x>", "c")]
-    written = evaluation.main(["--compare", *map(str, runs)])
+    written = evaluate.main(["--compare", *map(str, runs)])
     parsed = Parsed(written.read_text())
     assert "<b onclick=x>" in parsed.text and not any("onclick" in attrs for _, attrs in parsed.tags)
 
@@ -129,4 +131,4 @@ def test_mistakes_get_one_sentence(two, tmp_path):
     ):
         (tmp_path / "broken" / "metrics.json").write_text(content or "")
         with pytest.raises(UserError, match=said):
-            evaluation.main(["--compare", *map(str, words)])
+            evaluate.main(["--compare", *map(str, words)])

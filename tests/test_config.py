@@ -7,8 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from configs.schema import Config, Data, Train, validate
-from utils.config import from_dict, load, override, parse, settings, to_dict
+from configs.rules import config_errors
+from configs.schema import Config, Data, Train
+from utils.config import from_dict, list_settings, load_config, override, parse_command_line, to_dict
 from utils.errors import UserError
 
 ROOT = Path(__file__).parent.parent
@@ -18,7 +19,7 @@ DEMO = str(ROOT / "configs/demo_AVENet.py")
 
 def command_line(*words, config_file=DEMO):
     """Parse a command line as train_AVENet.py does; returns (namespace, config, changes)."""
-    return parse(
+    return parse_command_line(
         list(words), "Train a net.", lambda p: p.add_argument("--resume", action="store_true"), config_file=config_file
     )
 
@@ -28,8 +29,8 @@ def command_line(*words, config_file=DEMO):
 
 @pytest.mark.parametrize("path", SHIPPED, ids=lambda path: path.stem)
 def test_shipped_config_loads_and_survives_storage(path):
-    config = load(path)
-    assert validate(config) == []
+    config = load_config(path)
+    assert config_errors(config) == []
     assert from_dict(to_dict(config)) == config
     assert from_dict(json.loads(json.dumps(to_dict(config)))) == config  # as config.json has it
     assert command_line(config_file=str(path))[1] == config
@@ -44,7 +45,7 @@ def test_defaults_are_those_of_the_paper():
     paper = Config()
     data, spectrogram, model, train, ev = paper.data, paper.spectrogram, paper.model, paper.train, paper.eval
     assert (data.frame_size, data.sample_rate, data.frame_step, data.misalignment) == (224, 48_000, 0.04, 1.0)
-    assert (spectrogram.window, spectrogram.hop, spectrogram.n_fft, spectrogram.mel_bands) == (0.01, 0.005, 512, 0)
+    assert (spectrogram.window, spectrogram.hop, spectrogram.n_fft, spectrogram.n_mels) == (0.01, 0.005, 512, 0)
     assert (model.width, model.dim, model.dropout) == (64, 128, 0)
     assert (train.batch_size, train.schedule, train.weight_decay, train.ema) == (128, "step", 1e-5, 0)
     assert (ev.k, ev.gain) == (30, "exponential")
@@ -62,9 +63,9 @@ def test_config_file_may_import_another_and_change_it(tmp_path):
         from configs.demo_AVENet import config
         config = dataclasses.replace(config, train=dataclasses.replace(config.train, lr=3))
     """
-    config = load(write(tmp_path, re.sub("(?m)^ +", "", text)))
+    config = load_config(write(tmp_path, re.sub("(?m)^ +", "", text)))
     assert config.train.lr == 3.0 and isinstance(config.train.lr, float)
-    assert dataclasses.replace(config.train, lr=load(DEMO).train.lr) == load(DEMO).train
+    assert dataclasses.replace(config.train, lr=load_config(DEMO).train.lr) == load_config(DEMO).train
 
 
 @pytest.mark.parametrize(
@@ -82,16 +83,16 @@ def test_config_file_may_import_another_and_change_it(tmp_path):
 )
 def test_broken_config_file_is_a_users_mistake(tmp_path, text, words):
     with pytest.raises(UserError, match=words):
-        load(write(tmp_path, text))
+        load_config(write(tmp_path, text))
 
 
 def test_missing_config_file_is_named(tmp_path):
     with pytest.raises(UserError, match=r"no config file .*nowhere\.py; the shipped ones are in configs/"):
-        load(tmp_path / "nowhere.py")
+        load_config(tmp_path / "nowhere.py")
     with pytest.raises(UserError, match="there is no config file"):
-        load(tmp_path)
+        load_config(tmp_path)
     with pytest.raises(UserError, match=r"mine\.yaml must be a Python file"):
-        load(write(tmp_path, "train: 1", "mine.yaml"))
+        load_config(write(tmp_path, "train: 1", "mine.yaml"))
 
 
 # --------------------------------------------------------------------------------------------------------- storage
@@ -114,11 +115,11 @@ def test_stored_config_with_an_unknown_setting_is_refused():
 
 
 def test_override_changes_one_setting_and_keeps_the_others():
-    before = load(DEMO)
+    before = load_config(DEMO)
     stored = to_dict(before)
     after = override(before, {"train.lr": "1e-3", "data.root": "elsewhere"})
     assert to_dict(before) == stored  # the original is as it was
-    changed = {n for n, (value, *_) in settings(after).items() if value != settings(before)[n][0]}
+    changed = {n for n, (value, *_) in list_settings(after).items() if value != list_settings(before)[n][0]}
     assert changed == {"train.lr", "data.root"}
     assert after.train.lr == 1e-3 and after.data == dataclasses.replace(before.data, root="elsewhere")
 
@@ -136,8 +137,8 @@ def test_command_line_overrides_the_file_with_typed_values():
     assert config.augment.flip is False and config.eval.gain == "linear"
     assert config.data.cache_gb == 3.0 and isinstance(config.data.cache_gb, float)
     assert changes["train.epochs"] == "7" and len(changes) == 6
-    assert config.model == load(DEMO).model  # from the file, not from the schema's defaults
-    assert command_line()[1] == load(DEMO)
+    assert config.model == load_config(DEMO).model  # from the file, not from the schema's defaults
+    assert command_line()[1] == load_config(DEMO)
 
 
 def test_config_option_chooses_the_file(tmp_path):
@@ -230,8 +231,8 @@ def test_stray_word_is_refused():
         ("augment.flip", "", "true or false"),
         ("data.root", 3, "text"),
         ("data.root", None, "text"),
-        ("train.schedule", "linear", "one of step, tenths, cosine"),
-        ("train.schedule", 1, "one of step, tenths, cosine"),
+        ("train.schedule", "linear", "one of step, multistep, cosine"),
+        ("train.schedule", 1, "one of step, multistep, cosine"),
         ("data.on_error", "ignore", "one of stop, skip"),
     ],
 )
@@ -241,19 +242,19 @@ def test_value_of_the_wrong_type_is_named_with_what_is_wanted(name, value, wante
 
 
 OUT_OF_RANGE = {
-    "data.frame_size": [0, 31, -224], "data.stored_size": [223, 0], "data.frame_step": [0, -1],
+    "data.frame_size": [0, 31, -224], "data.resize_size": [223, 0], "data.frame_step": [0, -1],
     "data.sample_rate": [0, 999, -48000], "data.misalignment": [-0.1], "data.cache_gb": [-1],
     "spectrogram.window": [0, -0.1, 0.6, 0.001], "spectrogram.hop": [0, -0.1, 0.02, 1e-9],
-    "spectrogram.n_fft": [0, -512, 479], "spectrogram.mel_bands": [-1, 1, 8],
+    "spectrogram.n_fft": [0, -512, 479], "spectrogram.n_mels": [-1, 1, 8],
     "augment.crop_min": [0, -1, 0.9], "augment.crop_max": [0.5, 3], "augment.brightness": [-0.1, 1],
     "augment.saturation": [-0.1, 1], "augment.gain": [-0.1, 1], "augment.contrast": [-0.1, 1],
     "augment.stretch": [-0.1, 1], "augment.channel_gain": [-0.1, 1], "augment.grey": [-0.1], "augment.erase": [-0.1, 1],
-    "augment.pitch": [-0.1, 0.6], "augment.mask_bands": [-0.1, 0.6], "augment.mask_times": [-0.1, 0.6],
+    "augment.pitch": [-0.1, 0.6], "augment.freq_mask": [-0.1, 0.6], "augment.time_mask": [-0.1, 0.6],
     "augment.rotation": [-1], "augment.tilt": [-1], "augment.noise": [-1],
     "augment.blend": [-0.1, 1], "augment.mix": [-0.1, 1], "augment.ramp": [-0.1, 1.1],
     "model.width": [0, -64], "model.dim": [0, -1], "model.dropout": [-0.1, 1],
-    "train.epochs": [0, -1], "train.max_minutes": [-1], "train.batch_size": [1, 0, -2], "train.accumulate": [0],
-    "train.lr": [0, -1], "train.lr_decision": [0, -1], "train.lr_muon": [0, -1],
+    "train.epochs": [0, -1], "train.max_minutes": [-1], "train.batch_size": [1, 0, -2], "train.grad_accum_steps": [0],
+    "train.lr": [0, -1], "train.last_layer_lr_mult": [0, -1], "train.lr_muon": [0, -1],
     "train.pooled": [-0.1, 1.1], "train.warmup": [-0.1, 1], "train.weight_decay": [-1],
     "train.ema": [-0.1, 1], "train.seed": [-1, 2**40], "train.workers": [-1], "train.validate_every": [0],
     "train.save_every": [0], "train.log_every": [0],
@@ -271,7 +272,7 @@ def test_value_out_of_its_range_is_refused_by_its_name(name, value):
 
 def test_every_number_has_a_range():
     """A new setting without a rule would let -1 through to a traceback in the middle of a run."""
-    numbers = {name for name, (_, kind, _) in settings(Config()).items() if kind in (int, float)}
+    numbers = {name for name, (_, kind, _) in list_settings(Config()).items() if kind in (int, float)}
     for name in sorted(numbers - OUT_OF_RANGE.keys()):
         with pytest.raises(UserError, match=re.escape(name.split(".")[1])):
             override(Config(), {name: -1})
@@ -289,13 +290,13 @@ def test_help_lists_every_setting_with_its_value_and_documentation(flag, capsys)
     assert stop.value.code == 0
     text = capsys.readouterr().out
     assert "Train a net." in text and "--resume" in text and "--config FILE" in text
-    for name, (value, _, doc) in settings(load(DEMO)).items():
+    for name, (value, _, doc) in list_settings(load_config(DEMO)).items():
         assert re.search(rf"--{re.escape(name)} \S+ \[{re.escape(str(value))}\]\n +{re.escape(doc)}\n", text + "\n")
-    assert "--train.schedule step|tenths|cosine [cosine]" in text
+    assert "--train.schedule step|multistep|cosine [cosine]" in text
 
 
 def test_every_setting_is_documented():
-    assert [name for name, (_, _, doc) in settings(Config()).items() if len(doc) < 10] == []
+    assert [name for name, (_, _, doc) in list_settings(Config()).items() if len(doc) < 10] == []
 
 
 # ------------------------------------------------------------------ a script that takes its config from a checkpoint

@@ -8,8 +8,11 @@ import pytest
 import soundfile
 from helpers import numbered, read_number, tone, write_video
 
-from dataset.clips import OpenClip
-from dataset.cut import RATE, CutError, cut_clip, read_sound
+from dataset.making.cut import cut_clip
+from dataset.reading.audio import SAMPLE_RATE
+from dataset.reading.clip_reader import ClipReader
+from dataset.reading.errors import CutError
+from dataset.reading.media import read_audio
 
 EVERY_40_MS = [k / 25 for k in range(150)]
 UNEVEN = np.cumsum([0, *np.random.default_rng(1).choice([1 / 60, 1 / 30, 1 / 12, 0.3], 80)]).tolist()
@@ -117,11 +120,11 @@ def source(request, tmp_path_factory):
 
 def own_sound(mp4):
     """The sound track of an mp4 by its absolute time stamps, read independently: (samples,), rate."""
-    out = np.zeros(20 * RATE)
+    out = np.zeros(20 * SAMPLE_RATE)
     with av.open(str(mp4)) as file:
         for frame in file.decode(audio=0):
             values = frame.to_ndarray()[0]
-            first = round(frame.time * RATE)
+            first = round(frame.time * SAMPLE_RATE)
             out[max(first, 0) : first + len(values)] = values[max(-first, 0) :]
     return out
 
@@ -140,8 +143,8 @@ def test_every_picture_and_every_click_stays_at_its_time(source, tmp_path, fps, 
     for at in CLICKS:
         if 0.05 < at + shift - start < seconds - 0.05:
             assert onset(sound, rate, at + shift - start) == pytest.approx(at + shift - start, abs=2e-3)
-            assert onset(track, RATE, at + shift - start) == pytest.approx(at + shift - start, abs=2e-3)
-    with OpenClip("a", mp4, wav) as clip:
+            assert onset(track, SAMPLE_RATE, at + shift - start) == pytest.approx(at + shift - start, abs=2e-3)
+    with ClipReader("a", mp4, wav) as clip:
         if fps:
             wanted = np.arange(np.ceil(max(times[0] - start, 0.0) * 25), seconds * 25 - 1) / 25
             true = np.searchsorted(times, start + wanted + 6e-4, "right") - 1
@@ -161,7 +164,7 @@ def test_picture_and_sound_may_come_from_two_files(tmp_path):
     cut_clip(picture, sound, 3.217, 5.217, tmp_path / "a.mp4", tmp_path / "a.wav")
     heard, rate = soundfile.read(tmp_path / "a.wav")
     assert onset(heard, rate, 0.283) == pytest.approx(0.283, abs=2e-3)
-    with OpenClip("a", tmp_path / "a.mp4", tmp_path / "a.wav") as clip:
+    with ClipReader("a", tmp_path / "a.mp4", tmp_path / "a.wav") as clip:
         assert read_number(clip.frame(1.0, 32)) == int(4.217 * 25)
 
 
@@ -187,7 +190,7 @@ def test_slides_are_shown_until_the_next_one_and_to_the_end(tmp_path):
     for fps in (25, 0):
         seconds = cut_clip(path, path, 0.5, 3.5, tmp_path / "a.mp4", tmp_path / "a.wav", fps=fps)
         assert seconds == pytest.approx(3.0, abs=1e-3)
-        with OpenClip("a", tmp_path / "a.mp4", tmp_path / "a.wav") as clip:
+        with ClipReader("a", tmp_path / "a.mp4", tmp_path / "a.wav") as clip:
             assert clip.last == pytest.approx(2.5, abs=2e-3)
             assert [read_number(p) for p in clip.frames([0.5, 0.7, 0.81, 2.4], 32)] == [0, 0, 1, 1]
 
@@ -197,34 +200,34 @@ def test_rounded_time_stamps_make_no_clicks(tmp_path):
     for container in ("matroska", "mp4"):
         pictures = [numbered(k) for k in range(100)]
         write_video(tmp_path / container, pictures, sound=tone(4.0, 44100, 300.0), rate=44100, container=container)
-    assert np.array_equal(read_sound(tmp_path / "matroska", 0, 3), read_sound(tmp_path / "mp4", 0, 3))
-    later = read_sound(tmp_path / "matroska", 2.4, 3.6) / 32768
-    assert len(later) == round(1.2 * RATE)
+    assert np.array_equal(read_audio(tmp_path / "matroska", 0, 3), read_audio(tmp_path / "mp4", 0, 3))
+    later = read_audio(tmp_path / "matroska", 2.4, 3.6) / 32768
+    assert len(later) == round(1.2 * SAMPLE_RATE)
     assert np.abs(np.diff(later)).max() < 0.02  # the tone's own slope; a jump of half a millisecond is 0.2
 
 
 def test_a_cut_has_the_very_samples_of_the_whole(tmp_path):
     """A decoder that begins in the middle needs what came before: its first samples would be faded in."""
     make_source(tmp_path / "a", "mp4")
-    whole = read_sound(tmp_path / "a").astype(int)
+    whole = read_audio(tmp_path / "a").astype(int)
     for start in (2.0, 3.5, 4.25):
-        part = read_sound(tmp_path / "a", start, start + 1.0)
-        assert np.abs(part - whole[round(start * RATE) :][:RATE]).max() <= 1
+        part = read_audio(tmp_path / "a", start, start + 1.0)
+        assert np.abs(part - whole[round(start * SAMPLE_RATE) :][:SAMPLE_RATE]).max() <= 1
 
 
 def test_the_sound_is_where_its_time_stamps_say_and_zero_elsewhere(tmp_path):
     make_source(tmp_path / "a", "matroska", sound_from=0.3)
-    sound = read_sound(tmp_path / "a", 0.1, 1.1)
-    assert sound.dtype == np.int16 and sound.shape == (RATE,)
-    assert not sound[: round(0.17 * RATE)].any() and sound[round(0.21 * RATE) :].any()
-    assert len(read_sound(tmp_path / "a", 7.0, 9.0)) == 0
+    sound = read_audio(tmp_path / "a", 0.1, 1.1)
+    assert sound.dtype == np.int16 and sound.shape == (SAMPLE_RATE,)
+    assert not sound[: round(0.17 * SAMPLE_RATE)].any() and sound[round(0.21 * SAMPLE_RATE) :].any()
+    assert len(read_audio(tmp_path / "a", 7.0, 9.0)) == 0
 
 
 def test_channels_are_averaged_and_every_depth_has_one_scale(tmp_path):
     ramp = np.linspace(-0.9, 0.9, 48000)
     for subtype, tolerance in (("PCM_U8", 300), ("PCM_16", 2), ("PCM_24", 2), ("FLOAT", 2)):
         soundfile.write(tmp_path / "a.wav", np.stack([ramp, 0 * ramp], 1), 48000, subtype=subtype)
-        found = read_sound(tmp_path / "a.wav").astype(float)
+        found = read_audio(tmp_path / "a.wav").astype(float)
         assert np.abs(found - ramp / 2 * 32768).max() < tolerance
 
 
@@ -315,5 +318,5 @@ def test_the_name_of_a_file_is_only_a_name(tmp_path, monkeypatch, name):
     make_source(tmp_path / name, "mp4", EVERY_40_MS[:60], seconds=2.4)
     (tmp_path / "out").mkdir()
     cut_clip(name, name, 0.2, 2, f"out/{name}", "out/a.wav")
-    with OpenClip("a", tmp_path / "out" / name, tmp_path / "out" / "a.wav") as clip:
+    with ClipReader("a", tmp_path / "out" / name, tmp_path / "out" / "a.wav") as clip:
         assert read_number(clip.frame(0.5, 32)) == 17

@@ -1,22 +1,17 @@
 """Decoding only what is asked for: the same pictures, fewer of them decoded."""
 
 import io
-import sys
 
 import av
 import numpy as np
 import pytest
 from helpers import make_clip, numbered, read_number, tone, write_sound, write_video
-from kill_and_resume import REPOSITORY
 from PIL import Image
 
-sys.path.insert(0, str(REPOSITORY / "data"))
-from write_shard import read_clip
-
-from dataset.checks import check_clip
-from dataset.clips import OpenClip
-from dataset.cut import cut_clip
-from dataset.decoding import decoded_at
+from dataset.making.checks import check_clip
+from dataset.making.cut import cut_clip
+from dataset.making.shard_writer import read_clip
+from dataset.reading.clip_reader import ClipReader, decode_at
 
 
 @pytest.fixture(scope="module")
@@ -44,7 +39,7 @@ def everything(path):
 def test_what_is_shown_is_what_a_decoder_of_everything_shows(film, seed):
     whole = everything(film)
     asked = sorted(np.random.default_rng(seed).choice(list(whole), 6, replace=False).tolist())
-    found = {frame.time: frame.to_ndarray(format="rgb24") for frame in decoded_at(*opened(film), asked)}
+    found = {frame.time: frame.to_ndarray(format="rgb24") for frame in decode_at(*opened(film), asked)}
     assert set(asked) <= found.keys()
     assert list(found) == sorted(found)
     assert all(np.array_equal(found[time], whole[time]) for time in found)
@@ -54,7 +49,7 @@ def test_what_is_shown_is_what_a_decoder_of_everything_shows(film, seed):
 
 def test_what_nobody_asks_for_and_no_picture_refers_to_is_not_decoded(film):
     times = [0.0, 2.96]
-    assert 25 < len(list(decoded_at(*opened(film), times))) < 55 < len(everything(film))
+    assert 25 < len(list(decode_at(*opened(film), times))) < 55 < len(everything(film))
 
 
 def test_all_is_decoded_where_the_format_does_not_tell(tmp_path):
@@ -63,7 +58,7 @@ def test_all_is_decoded_where_the_format_does_not_tell(tmp_path):
                 container="mpegts")  # fmt: skip
     container, stream = opened(tmp_path / "a.ts")
     begin = float(stream.start_time * stream.time_base)
-    assert len(list(decoded_at(container, stream, [begin, begin + 0.96]))) == 25
+    assert len(list(decode_at(container, stream, [begin, begin + 0.96]))) == 25
 
 
 def test_a_container_can_be_asked_again(tmp_path):
@@ -71,7 +66,7 @@ def test_a_container_can_be_asked_again(tmp_path):
     mp4, _ = make_clip(tmp_path / "train", "a", b_frames=3)
     container, stream = opened(mp4)
     for time in (1.0, 0.2, 1.6):
-        frames = decoded_at(container, stream, [time, time + 0.2])
+        frames = decode_at(container, stream, [time, time + 0.2])
         assert next(frames).time <= time + 1e-4
         del frames
 
@@ -84,7 +79,7 @@ def test_what_a_phone_films_lying_down_is_trained_on_upright(tmp_path, turn):
     mp4, wav = tmp_path / "video" / "a.mp4", tmp_path / "audio" / "a.wav"
     write_video(mp4, lying, turn=turn, sound=tone(2.0, 16000))
     write_sound(wav, tone(2.0, 16000))
-    with OpenClip("a", mp4, wav) as clip:
+    with ClipReader("a", mp4, wav) as clip:
         assert read_number(clip.frame(1.0, 48)) == 25
     settings = {"rate": 16000, "fps": 1, "size": 48, "square": False, "quality": 90}
     members, *_ = read_clip(tmp_path, "a", [], [], "a", settings)

@@ -23,15 +23,16 @@ from kill_and_resume import REPOSITORY, SMALL, one_thread, train_command
 
 import train_AVENet
 import train_VOLNet
-from dataset.avc import AVCData
-from dataset.order import EpochBatches
-from dataset.transforms import Transform
-from models import build
-from utils import avc, checkpoint, distributed
-from utils.config import load, override
-from utils.embedding import embed
-from utils.errors import reported
-from utils.log import read_log
+from dataset.data_module import AVCDataModule
+from dataset.loading.order import EpochBatchSampler
+from dataset.transforms.frames import PairTransform
+from evaluation.tasks import correspondence
+from evaluation.tasks.embeddings import embed_batches
+from models import build_net, losses
+from utils import checkpoint, distributed
+from utils.config import load_config, override
+from utils.errors import exit_on_user_error
+from utils.run import read_log
 
 DEMO = "configs/demo_AVENet.py"
 # `blend` and `mix` look at other clips of a process's own share, so they depend on the number of processes.
@@ -93,7 +94,7 @@ def _start(number, count, port, place, work, args):
     for stream, suffix in ((sys.stdout, ".out"), (sys.stderr, ".err")):
         stream.flush()
         os.dup2(os.open(place.with_suffix(suffix), os.O_WRONLY | os.O_CREAT | os.O_TRUNC), stream.fileno())
-    with reported(), distributed.joined():
+    with exit_on_user_error(), distributed.process_group():
         torch.save(work(*args), place.with_suffix(".pt"))
 
 
@@ -106,13 +107,13 @@ def train(root, run_dir, settings, *words, norm="fixed", at=None, script=train_A
         torch.nn.BatchNorm2d.forward = lambda self, x: F.batch_norm(
             x, self.running_mean, self.running_var, self.weight, self.bias
         )
-    calls, loss = itertools.count(1), avc.avc_loss
+    calls, loss = itertools.count(1), losses.avc_loss
 
     def counted(*args):
         (at or {}).get((distributed.rank(), next(calls)), lambda: None)()
         return loss(*args)
 
-    avc.avc_loss = counted
+    losses.avc_loss = counted
     script.main(train_command(root, run_dir, settings, *words, config=config)[2:])
 
 
@@ -170,7 +171,7 @@ def said_once(ended, *parts):
 @pytest.mark.parametrize(("count", "multiple", "start"), [(2, 1, 0), (2, 2, 5), (4, 1, 3)])
 def test_the_shares_of_a_batch_are_the_batch_sample_for_sample(count, multiple, start):
     def first(share):
-        return list(itertools.islice(EpochBatches(53, 8, 3, multiple, share=share).starting_at(start), 20))
+        return list(itertools.islice(EpochBatchSampler(53, 8, 3, multiple, share=share).starting_at(start), 20))
 
     shares = [first((number, count)) for number in range(count)]
     assert [list(itertools.chain(*parts)) for parts in zip(*shares, strict=True)] == first((0, 1))
@@ -182,9 +183,9 @@ def test_the_losses_of_a_batchs_rows_make_up_its_loss(negatives):
     logits, sizes = torch.randn(7, 7, dtype=torch.float64), [2, 1, 4]
     parts, first = [], 0
     for size in sizes:
-        parts.append(torch.stack(avc.avc_loss(logits[first : first + size], negatives, first)) * size / 7)
+        parts.append(torch.stack(losses.avc_loss(logits[first : first + size], negatives, first)) * size / 7)
         first += size
-    assert torch.allclose(sum(parts), torch.stack(avc.avc_loss(logits, negatives)).double(), atol=1e-6)
+    assert torch.allclose(sum(parts), torch.stack(losses.avc_loss(logits, negatives)).double(), atol=1e-6)
 
 
 def gradients(sizes, negatives):
@@ -194,10 +195,10 @@ def gradients(sizes, negatives):
     weights = [torch.randn(6, 3, dtype=torch.float64, generator=draw, requires_grad=True) for _ in range(2)]
     first = sum(sizes[: distributed.rank()])
     own = slice(first, first + sizes[distributed.rank()])
-    gather, first = distributed.gatherer("all", sizes)
+    gather, first = distributed.make_gather("all", sizes)
     v, a = (values[own] @ weight for values, weight in zip((frames, sounds), weights, strict=True))
-    loss, _ = avc.avc_loss(v @ gather(a).T, negatives, first)
-    (loss * sizes[distributed.rank()] * distributed.ranks() / sum(sizes)).backward()
+    loss, _ = losses.avc_loss(v @ gather(a).T, negatives, first)
+    (loss * sizes[distributed.rank()] * distributed.world_size() / sum(sizes)).backward()
     return torch.cat([weight.grad.flatten() for weight in weights])
 
 
@@ -240,7 +241,7 @@ def test_each_process_with_its_own_mismatches_and_batch_norm_is_an_accumulated_b
     own = SETTINGS | {"train.gather": "rank", "train.epochs": 2, "augment.blend": 0.3, "augment.mix": 0.3}
     two = together(2, tmp_path / "two", _normed, data, tmp_path / "a", own)
     one = together(
-        1, tmp_path / "one", _normed, data, tmp_path / "b", own | {"train.batch_size": 4, "train.accumulate": 2}
+        1, tmp_path / "one", _normed, data, tmp_path / "b", own | {"train.batch_size": 4, "train.grad_accum_steps": 2}
     )
     assert [process.code for process in two + one] == [0, 0, 0], two[0].err + two[1].err + one[0].err
     assert curve(tmp_path / "a") == pytest.approx(curve(tmp_path / "b"), rel=1e-4)
@@ -262,7 +263,7 @@ def _volnet(data, run_dir, settings):
 
 
 def test_avol_net_learns_the_same_too(data, tmp_path):
-    settings = SETTINGS | {"train.epochs": 1, "train.accumulate": 3}
+    settings = SETTINGS | {"train.epochs": 1, "train.grad_accum_steps": 3}
     runs = {
         count: together(count, tmp_path / f"{count}", _volnet, data, tmp_path / f"run{count}", settings)
         for count in (1, 2)
@@ -274,15 +275,15 @@ def test_avol_net_learns_the_same_too(data, tmp_path):
 
 def validated(root, settings, weights=None):
     """Embeddings and measures of the validation of an untrained net, or of a checkpoint's."""
-    config = override(load(DEMO), {**settings, "data.root": str(root)})
+    config = override(load_config(DEMO), {**settings, "data.root": str(root)})
     torch.manual_seed(0)
-    model = build(config.model)
+    model = build_net(config.model)
     if weights:
         model.load_state_dict(torch.load(weights, weights_only=True)["ema"])
-    data = AVCData(config, "cpu", distributed.rank(), distributed.ranks())
-    batches = list(data.held_out(None))
-    found = embed(model, batches, Transform(config, train=False), "fp32", mirror=True)
-    return len(batches), found, avc.validate(model, found, config.eval.group, "cpu", "val")
+    data = AVCDataModule(config, "cpu", distributed.rank(), distributed.world_size())
+    batches = list(data.val_batches(None))
+    found = embed_batches(model, batches, PairTransform(config, train=False), "fp32", mirror=True)
+    return len(batches), found, correspondence.validate_avc(model, found, config.eval.group, "cpu", "val")
 
 
 @pytest.mark.parametrize("size", [2, 64])  # 7 clips: 4 batches, and only one, which leaves nothing for process 1
@@ -334,7 +335,7 @@ def test_by_the_clock_all_processes_stop_at_the_same_step_whatever_their_clocks_
 def damaged(tmp_path):
     """A dataset with one clip that can't be decoded, in process 1's share of the first batch, and that clip's name."""
     root = make_dataset(tmp_path / "damaged", train=16, val=4, test=0)
-    _, index = next(iter(EpochBatches(16, 8, seed=0, share=(1, 2))))[0]
+    _, index = next(iter(EpochBatchSampler(16, 8, seed=0, share=(1, 2))))[0]
     path = root / f"train/video/train_{index:04d}.mp4"
     path.write_bytes(b"no video" * 200)
     return root, path.stem
@@ -342,13 +343,18 @@ def damaged(tmp_path):
 
 def test_a_clip_that_cannot_be_read_stops_all_processes_with_one_sentence(damaged, tmp_path):
     root, clip = damaged
-    ended = together(2, tmp_path, train, root, tmp_path / "run", SETTINGS | {"train.start_from_data": False})
+    ended = together(2, tmp_path, train, root, tmp_path / "run", SETTINGS | {"train.data_dependent_init": False})
     assert said_once(ended, clip, "--data.on_error skip")
 
 
 def test_skipped_clips_leave_shares_of_different_sizes_and_are_listed_once(damaged, tmp_path):
     root, clip = damaged
-    settings = SETTINGS | {"data.on_error": "skip", "train.lr": 1e-4, "train.epochs": 1, "train.start_from_data": False}
+    settings = SETTINGS | {
+        "data.on_error": "skip",
+        "train.lr": 1e-4,
+        "train.epochs": 1,
+        "train.data_dependent_init": False,
+    }
     for count in (1, 2):
         ended = together(count, tmp_path, train, root, tmp_path / f"run{count}", settings)
         assert not any(process.code for process in ended), ended[0].err

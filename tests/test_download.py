@@ -19,20 +19,27 @@ import pytest
 import soundfile
 from helpers import click, numbered, read_number, tone, write_sound, write_video
 from media_server import MediaServer, film
+from yt_dlp.utils import DownloadError, GeoRestrictedError
+
+import data.download_video_audio as script
+from data.download import (
+    fetch,
+    state,
+    workers,
+)
+from data.download.failures import (
+    KINDS,
+    Failure,
+    failure_of,
+)
+from dataset.making.segments import (
+    Segment,
+    read_segments,
+)
+from dataset.reading.clips import Clips
+from utils.errors import UserError
 
 REPOSITORY = Path(__file__).parent.parent
-sys.path.insert(0, str(REPOSITORY / "data"))
-import download_fetch  # noqa: E402
-import download_state  # noqa: E402
-import download_video_audio as script  # noqa: E402
-import download_workers  # noqa: E402
-from download_failures import KINDS, Failure, failure_of  # noqa: E402
-from yt_dlp.utils import DownloadError, GeoRestrictedError  # noqa: E402
-
-from dataset.clips import Clips  # noqa: E402
-from dataset.segments import Segment, read_segments  # noqa: E402
-from utils.errors import UserError  # noqa: E402
-
 MID = "/m/04rlf"
 
 
@@ -112,7 +119,7 @@ def check_whole(out, videos, tmp_path):
     for index in range(len(clips)):
         with clips.open(index) as clip:
             clip.frame(clip.last, 32)
-            clip.whole_sound(48000)
+            clip.full_waveform(48000)
     assert not list((out / ".download" / "work").iterdir()) and not list((out / ".download" / "locks").iterdir())
 
 
@@ -233,8 +240,8 @@ def test_the_table_of_failures_is_safe_to_open():
         {"id": "-abcdefghij", "class": "other", "message": nasty, "tries": 1, "video": "-abcdefghij", "when": "@x"},
         {"id": "there_alrea", "class": "other"}, {"id": "done_done_d", "class": "done"},
     ]  # fmt: skip
-    rows = list(csv.reader(download_state.failures_table(events, {"there_alrea"}).splitlines()))
-    assert rows[0] == list(download_state.COLUMNS) and len(rows) == 2
+    rows = list(csv.reader(state.failures_table(events, {"there_alrea"}).splitlines()))
+    assert rows[0] == list(state.COLUMNS) and len(rows) == 2
     row = dict(zip(*rows, strict=True))
     assert row["id"] == row["video"] == "-abcdefghij" and row["worth_retrying"] == "yes" and row["when"] == "'@x"
     assert row["message"] == '\'=HYPERLINK("http://x") <b>second</b>'
@@ -265,7 +272,7 @@ SOUND = {"format_id": "140", "vcodec": "none", "acodec": "mp4a.40.2", "protocol"
 )
 def test_a_small_picture_is_chosen_and_the_best_sound(formats, expected):
     try:
-        found = [found["format_id"] for found in download_fetch.choose_formats(formats, 360)]
+        found = [found["format_id"] for found in fetch.choose_formats(formats, 360)]
     except Failure as failure:
         found = failure.kind
     assert found == expected
@@ -308,7 +315,7 @@ def test_a_clip_is_cut_to_the_millisecond_in_both_modes(site, out, tmp_path, mod
 
 
 def test_a_file_that_is_too_large_is_left(site, out, tmp_path, monkeypatch):
-    monkeypatch.setattr(download_fetch, "MOST_BYTES", 1000)
+    monkeypatch.setattr(fetch, "MOST_BYTES", 1000)
     script.main(words(segment_file(tmp_path, names(1)), out, site.url))
     assert classes(out) == {names(1)[0]: "too large"}
 
@@ -349,7 +356,7 @@ def test_a_disk_that_fills_up_between_the_two_halves(site, out, tmp_path, capsys
 
     listed = segment_file(tmp_path, names(1))
     with monkeypatch.context() as patch:
-        patch.setattr(download_workers, "os", type("os", (), {"replace": replace, "fsync": os.fsync}))
+        patch.setattr(workers, "os", type("os", (), {"replace": replace, "fsync": os.fsync}))
         with pytest.raises(SystemExit) as end:
             script.main(words(listed, out, site.url))
     assert end.value.code == 1 and "stopped by 'disk'" in capsys.readouterr().err
@@ -360,7 +367,7 @@ def test_a_disk_that_fills_up_between_the_two_halves(site, out, tmp_path, capsys
 
 
 def test_a_network_that_is_down_doesnt_use_up_the_list(site, out, tmp_path, capsys, monkeypatch):
-    monkeypatch.setattr(download_workers, "IN_A_ROW", 4)
+    monkeypatch.setattr(workers, "IN_A_ROW", 4)
     videos = names(12)
     site.faults = dict.fromkeys(videos, 503)
     with pytest.raises(SystemExit) as end:
@@ -441,13 +448,13 @@ def test_what_a_kill_left_is_cleared_and_a_live_process_is_left_alone(site, out,
     (out / ".download" / "journal.jsonl").write_text(
         json.dumps({"id": videos[1], "class": "gone"}) + "\n" + json.dumps({"id": videos[0], "class": "gone"})[:-9]
     )
-    with download_state.work_folder(out) as alive:  # of another process, as far as the lock can tell
+    with state.work_folder(out) as alive:  # of another process, as far as the lock can tell
         assert [path.name for path in work.iterdir()] == [alive.name]
         script.main(words(segment_file(tmp_path, videos), out, site.url))
         assert alive.is_dir()
     check_whole(out, videos[:1], tmp_path)
     assert not list(out.glob(".*.tmp")) and classes(out) == {videos[1]: "gone"}
-    assert download_state.Journal(out).last[videos[0]]["class"] == "done"  # not glued to the line that was cut off
+    assert state.Journal(out).last[videos[0]]["class"] == "done"  # not glued to the line that was cut off
 
 
 # ---------------------------------------------------------------------------------------------------- several
@@ -467,26 +474,26 @@ def test_two_processes_share_a_folder(site, out, tmp_path):
 
 
 def test_a_lock_that_a_kill_left_beside_its_whole_clip_is_removed(out):
-    with download_state.work_folder(out):
+    with state.work_folder(out):
         for clip in ("whole", "held"):
-            for file in download_state.files_of(out, clip):
+            for file in state.files_of(out, clip):
                 file.touch()
         locks = out / ".download" / "locks"
         for clip in ("whole", "to_be_had"):
             (locks / clip).touch()
-        with download_state.claimed(out, "held") as mine, download_state.work_folder(out):
+        with state.claimed(out, "held") as mine, state.work_folder(out):
             assert mine and {path.name for path in locks.iterdir()} == {"held", "to_be_had"}
-            with download_state.claimed(out, "held") as second:
+            with state.claimed(out, "held") as second:
                 assert not second
 
 
 def test_a_claim_is_of_one_holder_and_leaves_no_file(out):
-    with download_state.work_folder(out), download_state.claimed(out, "-a") as first:
-        with download_state.claimed(out, "-a") as second, download_state.claimed(out, "b") as other:
+    with state.work_folder(out), state.claimed(out, "-a") as first:
+        with state.claimed(out, "-a") as second, state.claimed(out, "b") as other:
             assert (first, second, other) == (True, False, True)
-        with download_state.claimed(out, "-a") as third:
+        with state.claimed(out, "-a") as third:
             assert not third
-    with download_state.claimed(out, "-a") as again:
+    with state.claimed(out, "-a") as again:
         assert again
     assert not list((out / ".download" / "locks").iterdir())
 
@@ -603,6 +610,6 @@ def test_the_real_list_is_planned_in_seconds(out, tmp_path):
         segments = read_segments(path)
         rows = dict(zip(script.clip_ids(segments), segments, strict=True))
         assert len(rows) == 20371 and sum(len(script.in_shard(rows, (i, 3))) for i in (1, 2, 3)) == 20371
-        with download_state.work_folder(out):
-            download_state.keep_in_step(out, rows, download_state.Journal(out))
+        with state.work_folder(out):
+            state.keep_in_step(out, rows, state.Journal(out))
         assert time.monotonic() - begun < 10

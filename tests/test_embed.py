@@ -14,13 +14,13 @@ from kill_and_resume import REPOSITORY, command, one_thread
 from PIL import Image
 
 import embed
-from dataset.batches import collate, sample
-from dataset.clips import OpenClip
-from dataset.transforms import Transform
-from evaluation import media as through_net
-from evaluation.net import open_net
-from utils import collection
-from utils.embedding import embed as embed_batches
+from collection import storage
+from dataset.loading.loader import collate, make_sample
+from dataset.reading.clip_reader import ClipReader
+from dataset.transforms.frames import PairTransform
+from evaluation import file_embedding as through_net
+from evaluation.tasks.embeddings import embed_batches as embed_batches
+from evaluation.trained_net import load_trained_net
 from utils.errors import UserError
 
 
@@ -67,7 +67,7 @@ def test_there_is_a_row_a_second_of_each_file_with_what_it_has(whole):
         ("picture.jpg", "image", "0.000", "10"),
         *((f"test/video/{clip}.mp4", "video", f"{t:.3f}", "11") for clip in ("one", "two") for t in (0.5, 1.5)),
     ]
-    got = collection.load(f"{out}.npz")
+    got = storage.load_collection(f"{out}.npz")
     for vectors, there in ((got.frames, got.has_frame), (got.sounds, got.has_sound)):
         assert vectors.dtype == np.float32 and vectors.shape == (len(rows), 16)
         assert np.linalg.norm(vectors, axis=1) == pytest.approx(there.astype(float), abs=1e-5)
@@ -82,13 +82,13 @@ def test_files_that_cannot_be_read_are_listed_with_the_reason_and_stop_nothing(w
 
 def test_the_vectors_are_those_that_eval_makes_of_the_same_clip_and_instant(net, folder, whole):
     _, got = whole
-    opened = open_net(net)
+    opened = load_trained_net(net)
     names = [got.about["files"][file][0] for file in got.files]
     for clip in ("one", "two"):
         rows = [row for row, name in enumerate(names) if name.endswith(f"{clip}.mp4")]
-        with OpenClip(clip, folder / f"test/video/{clip}.mp4", folder / f"test/audio/{clip}.wav") as media:
-            batch = collate([sample(media.frame(got.times[r], 36), media.sound(got.times[r], 8000)) for r in rows])
-        v, a, *_ = embed_batches(opened.model, [batch], Transform(opened.config, train=False))
+        with ClipReader(clip, folder / f"test/video/{clip}.mp4", folder / f"test/audio/{clip}.wav") as media:
+            batch = collate([make_sample(media.frame(got.times[r], 36), media.sound(got.times[r], 8000)) for r in rows])
+        v, a, *_ = embed_batches(opened.model, [batch], PairTransform(opened.config, train=False))
         for ours, theirs in ((got.frames, v), (got.sounds, a)):
             assert np.abs(ours[rows] - theirs.numpy()).max() < 1e-3  # bf16 where the processor has it
         assert np.abs(got.sounds[rows[0]] - v[0].numpy()).max() > 0.01
@@ -96,7 +96,7 @@ def test_the_vectors_are_those_that_eval_makes_of_the_same_clip_and_instant(net,
 
 @pytest.fixture
 def in_small_parts(monkeypatch):
-    monkeypatch.setattr(collection, "PART_FILES", 2)
+    monkeypatch.setattr(storage, "PART_FILES", 2)
 
 
 def content(out):
@@ -106,7 +106,7 @@ def content(out):
 
 def test_stopped_at_any_part_it_goes_on_and_ends_the_same(net, folder, tmp_path, monkeypatch, in_small_parts):
     embed.main(words(net, folder, tmp_path / "whole"))
-    usual, calls = through_net.embed_items, []
+    usual, calls = through_net.embed_files, []
 
     def stops_at_every_second(*args):
         calls.append(len(args[1]))
@@ -114,7 +114,7 @@ def test_stopped_at_any_part_it_goes_on_and_ends_the_same(net, folder, tmp_path,
             raise KeyboardInterrupt
         return usual(*args)
 
-    monkeypatch.setattr(embed, "embed_items", stops_at_every_second)
+    monkeypatch.setattr(embed, "embed_files", stops_at_every_second)
     for _ in range(3):
         with pytest.raises(KeyboardInterrupt):
             embed.main(words(net, folder, tmp_path / "parts"))
@@ -124,12 +124,14 @@ def test_stopped_at_any_part_it_goes_on_and_ends_the_same(net, folder, tmp_path,
     assert not (tmp_path / "parts.parts").exists()
 
 
-@pytest.mark.parametrize("change", [{"hop": 0.5}, {"eval.mirror": "true"}, {"checkpoint": "other"}, {"input": "other"}])
+@pytest.mark.parametrize(
+    "change", [{"hop": 0.5}, {"eval.flip_tta": "true"}, {"checkpoint": "other"}, {"input": "other"}]
+)
 def test_parts_of_another_checkpoint_hop_setting_or_folder_are_refused(net, folder, tmp_path, monkeypatch, change):
     def stop(*_):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(embed, "embed_items", stop)
+    monkeypatch.setattr(embed, "embed_files", stop)
     with pytest.raises(KeyboardInterrupt):
         embed.main(words(net, folder, tmp_path / "emb"))
     if "checkpoint" in change:
@@ -172,7 +174,7 @@ def test_a_collection_that_is_none_is_refused_in_a_sentence(tmp_path, content, s
     elif content:
         (tmp_path / "x.npz").write_bytes(content)
     with pytest.raises(UserError, match=said):
-        collection.load(tmp_path / "x.npz")
+        storage.load_collection(tmp_path / "x.npz")
 
 
 def test_the_script_says_what_is_missing_without_a_traceback(script):
@@ -184,7 +186,7 @@ def test_the_script_says_what_is_missing_without_a_traceback(script):
 def test_killed_at_random_moments_it_ends_as_if_it_never_was(net, tmp_path):
     for k in range(60):
         write_video(tmp_path / "in" / f"{k}.mp4", [numbered(k)] * 600, 10, sound=tone(60, 8000, 200 + 9 * k), rate=8000)
-    small = "import sys, utils.collection as c; c.PART_FILES = 3; import embed; embed.main(sys.argv[1:])"
+    small = "import sys, collection.storage as c; c.PART_FILES = 3; import embed; embed.main(sys.argv[1:])"
 
     def run(out, seconds):
         arguments = ["python", "-c", small, *words(net, tmp_path / "in", out)]

@@ -12,12 +12,12 @@ import torch
 from torch import nn
 
 from configs.schema import Config, Model, Train
-from utils import avc, checkpoint
+from utils import checkpoint, health
 from utils.config import from_dict
 from utils.engine import autocast, fit
 from utils.errors import UserError
-from utils.log import Run, read_log
-from utils.optimizers import average_into, learning_rate
+from utils.optimizers import learning_rate, update_ema
+from utils.run import Run, read_log
 
 
 class Toy(nn.Module):
@@ -214,7 +214,7 @@ def test_accumulated_batches_equal_one_bigger_batch(tmp_path):
             parts = [batch_of(4 * n + k) for k in range(4)]
             yield {name: torch.cat([part[name] for part in parts]) for name in ("indices", "x", "y")}
 
-    small, _ = train(config(tmp_path / "small", accumulate=4, weight_decay=0.5), toy(norm=False))
+    small, _ = train(config(tmp_path / "small", grad_accum_steps=4, weight_decay=0.5), toy(norm=False))
     big, _ = train(config(tmp_path / "big", weight_decay=0.5), toy(norm=False), batches=joined)
     for name, value in big.state_dict().items():
         torch.testing.assert_close(small.state_dict()[name], value, atol=1e-5, rtol=1e-4)
@@ -298,7 +298,7 @@ def test_average_into_moves_statistics_along_and_copies_counts():
         for value in model.state_dict().values():
             value.add_(2)
     before = {name: value.clone() for name, value in average.state_dict().items()}
-    average_into(average, model, 0.75)
+    update_ema(average, model, 0.75)
     for name, value in average.state_dict().items():
         torch.testing.assert_close(value, before[name] + (2 if value.dtype == torch.int64 else 0.5))
 
@@ -408,7 +408,7 @@ def test_a_loss_that_is_not_finite_is_noticed_at_the_next_line_of_the_log(tmp_pa
     assert lines(tmp_path, "train") == []
 
 
-HARD = {"ema": 0.9, "accumulate": 2, "schedule": "cosine", "warmup": 0.2, "log_every": 4}  # all that has a state
+HARD = {"ema": 0.9, "grad_accum_steps": 2, "schedule": "cosine", "warmup": 0.2, "log_every": 4}  # all that has a state
 
 
 def test_a_resumed_run_continues_bit_for_bit(tmp_path):
@@ -438,8 +438,8 @@ def test_a_resumed_run_asks_for_the_batch_it_would_have_seen(tmp_path):
         asked.append(start)
         return batches(start)
 
-    train(config(tmp_path, epochs=1, accumulate=3), batches=watched)
-    train(config(tmp_path, epochs=2, accumulate=3), resume=True, batches=watched)
+    train(config(tmp_path, epochs=1, grad_accum_steps=3), batches=watched)
+    train(config(tmp_path, epochs=2, grad_accum_steps=3), resume=True, batches=watched)
     assert asked == [0, 18]
 
 
@@ -515,7 +515,7 @@ def test_a_batch_that_is_too_large_for_the_gpu_is_one_sentence(tmp_path):
     def full(model, batch):
         raise torch.OutOfMemoryError("CUDA out of memory")
 
-    with pytest.raises(UserError, match=r"lower --train\.batch_size \(128\) and.* raise --train\.accumulate"):
+    with pytest.raises(UserError, match=r"lower --train\.batch_size \(128\) and.* raise --train\.grad_accum_steps"):
         train(config(tmp_path), step=full)
 
 
@@ -534,13 +534,13 @@ def test_a_stall_is_told_once_with_its_cause(tmp_path, capsys):
 
     def diagnose(means):
         asked.append(means)
-        alike = means | {"accuracy": 0.5, "logit_spread": 0.001, "cosine_frames": 0.1, "cosine_sounds": 0.1}
-        return avc.diagnose(alike | {"slope": (-0.3 if len(asked) < 4 else 0.3) * len(asked)})
+        alike = means | {"accuracy": 0.5, "logit_std": 0.001, "cosine_frames": 0.1, "cosine_sounds": 0.1}
+        return health.diagnose_avc(alike | {"slope": (-0.3 if len(asked) < 4 else 0.3) * len(asked)})
 
     train(config(tmp_path, epochs=2, log_every=10, save_every=1000), steps_per_epoch=75, diagnose=diagnose)
     warnings = lines(tmp_path, "warning")  # not before it had a chance to learn; a new cause is new
     assert [line["step"] for line in warnings] == [100, 130]
-    assert "slope is -0.30" in warnings[0]["message"] and "lr_decision" in warnings[1]["message"]
+    assert "slope is -0.30" in warnings[0]["message"] and "last_layer_lr_mult" in warnings[1]["message"]
     assert capsys.readouterr().err.count("warning: training is stuck") == 2
     assert len(asked) == 6 and {"loss", "accuracy"} <= asked[0].keys()
 
@@ -584,7 +584,8 @@ def test_other_files_in_the_directory_are_left_alone(tmp_path):
 
 
 @pytest.mark.parametrize(
-    "change", [{"lr": 0.5}, {"accumulate": 2}, {"ema": 0.9}, {"seed": 1}, {"schedule": "cosine"}, {"batch_size": 64}]
+    "change",
+    [{"lr": 0.5}, {"grad_accum_steps": 2}, {"ema": 0.9}, {"seed": 1}, {"schedule": "cosine"}, {"batch_size": 64}],
 )
 def test_a_run_is_not_resumed_with_settings_that_change_what_it_learns(tmp_path, change):
     train(config(tmp_path))
@@ -637,7 +638,7 @@ class Split:
 def test_skipped_clips_are_listed_once_each_also_over_a_resume(tmp_path, capsys):
     for resume in (False, True):
         run = Run(config(tmp_path), resume)
-        skipped = run.skip_list("skip", {"train": Split(a="a has no sound"), "val": Split()})
+        skipped = run.skip_handler("skip", {"train": Split(a="a has no sound"), "val": Split()})
         skipped("b", "b is damaged")
         skipped("b", "b is damaged")
         run.write("train", 0, loss=1.0)
@@ -657,4 +658,4 @@ def train_later(run):
 
 def test_a_clip_that_cannot_be_read_stops_the_run_by_default(tmp_path):
     with pytest.raises(UserError, match="a has no sound"):
-        Run(config(tmp_path)).skip_list("stop", {"train": Split(a="a has no sound")})
+        Run(config(tmp_path)).skip_handler("stop", {"train": Split(a="a has no sound")})

@@ -9,12 +9,13 @@ import torch
 from helpers import make_clip, numbered, read_number, write_genres
 
 from configs.schema import Augment, Data
-from dataset import flow as F
-from dataset import transforms as T
-from dataset.batches import collate
-from dataset.clips import ClipError, Clips
-from dataset.flow import Flow, kept_flow
-from dataset.pairs import Pairs
+from dataset.loading.loader import collate
+from dataset.pairs import PairDataset
+from dataset.reading import flow as F
+from dataset.reading.clips import Clips
+from dataset.reading.errors import ClipError
+from dataset.reading.flow import FlowCache, open_flow_cache
+from dataset.transforms import frames as T
 from utils.errors import UserError
 
 SIZE, METHODS = 64, ("tvl1", "dis", "farneback")
@@ -63,8 +64,8 @@ def clips(tmp_path):
 @pytest.fixture
 def counted(monkeypatch):
     """A list that grows by one with each flow field that is computed."""
-    calls, real = [], F.estimator
-    monkeypatch.setattr(F, "estimator", lambda method: lambda *pair: calls.append(1) or real(method)(*pair))
+    calls, real = [], F.flow_estimator
+    monkeypatch.setattr(F, "flow_estimator", lambda method: lambda *pair: calls.append(1) or real(method)(*pair))
     return calls
 
 
@@ -74,7 +75,7 @@ def counted(monkeypatch):
 @pytest.mark.parametrize("method", METHODS)
 @pytest.mark.parametrize(("dx", "dy"), [(0, 0), (2, 0), (-1, 3), (4, -2)])
 def test_the_flow_of_a_moved_picture_is_its_motion_in_pixels(method, dx, dy):
-    field = F.estimator(method)(moved(0, 0), moved(dx, dy))
+    field = F.flow_estimator(method)(moved(0, 0), moved(dx, dy))
     assert field.shape == (SIZE, SIZE, 2) and field.dtype == np.float32
     inner = field[12:-12, 12:-12]
     assert np.abs(np.median(inner, (0, 1)) - (dx, dy)).max() < 0.15
@@ -83,7 +84,7 @@ def test_the_flow_of_a_moved_picture_is_its_motion_in_pixels(method, dx, dy):
 
 def test_eight_bits_hold_twenty_pixels():
     field = np.array([[[0, 0.1], [-3.03, 19.99], [20.0, -20.0], [99, -99]]], np.float32)
-    kept = F.quantised(field)
+    kept = F.quantize(field)
     assert kept.dtype == np.int8 and np.abs(kept).max() == 127
     assert np.abs(kept * T.FLOW_STEP - field.clip(-20, 20)).max() <= T.FLOW_STEP / 2 + 1e-6
 
@@ -94,7 +95,7 @@ def test_eight_bits_hold_twenty_pixels():
 )
 def test_the_fields_are_those_around_the_instant_and_lie_inside_the_clip(clips, tmp_path, time, first):
     """40 frames, 39 fields."""
-    flow = Flow("farneback", SIZE, 10, tmp_path / "flow")
+    flow = FlowCache("farneback", SIZE, 10, tmp_path / "flow")
     with clips.open(0) as clip:
         fields = flow(clip, time)
     assert fields.shape == (SIZE, SIZE, 20) and fields.dtype == np.int8
@@ -108,7 +109,7 @@ def test_the_middle_field_begins_at_the_frame(tmp_path):
     pictures = [coloured(moved(3 * (k > 20), 0)) for k in range(40)]
     make_clip(tmp_path / "train", "jump", 1.6, 25, (SIZE, SIZE), 2000, pictures=pictures, gop=1)
     write_genres(tmp_path / "train")
-    flow = Flow("dis", SIZE, 10, tmp_path)
+    flow = FlowCache("dis", SIZE, 10, tmp_path)
     with Clips(tmp_path, "train").open(0) as clip:
         for frame in range(16, 26):
             fields = flow(clip, frame * 0.04)
@@ -121,7 +122,7 @@ def test_the_middle_field_begins_at_the_frame(tmp_path):
 
 
 def test_flow_is_computed_once_and_kept(clips, tmp_path, counted):
-    flow = Flow("dis", SIZE, 10, tmp_path / "flow")
+    flow = FlowCache("dis", SIZE, 10, tmp_path / "flow")
     with clips.open(0) as clip:
         ours = flow(clip, 0.8)
         assert len(counted) == 39
@@ -132,14 +133,14 @@ def test_flow_is_computed_once_and_kept(clips, tmp_path, counted):
     assert np.array_equal(ours, again) and not np.array_equal(ours, other)
     assert [p.name for p in path.parent.iterdir()] == ["c0.npz"]  # no half-written file beside it
     with clips.open(0) as clip:  # another process, another number of fields: the same file
-        fewer = Flow("dis", SIZE, 4, tmp_path / "flow")(clip, 0.8)
+        fewer = FlowCache("dis", SIZE, 4, tmp_path / "flow")(clip, 0.8)
     assert len(counted) == 39 and np.array_equal(fewer, ours[:, :, 6:14])
 
 
 def test_other_methods_and_sizes_have_folders_of_their_own(clips, tmp_path, counted):
     with clips.open(0) as clip:
         for method, size in (("dis", SIZE), ("farneback", SIZE), ("dis", 48)):
-            assert Flow(method, size, 10, tmp_path / "flow")(clip, 0.8).shape == (size, size, 20)
+            assert FlowCache(method, size, 10, tmp_path / "flow")(clip, 0.8).shape == (size, size, 20)
     assert len(counted) == 3 * 39
     assert {p.name for p in (tmp_path / "flow").iterdir()} == {"flow_dis_64", "flow_farneback_64", "flow_dis_48"}
 
@@ -167,7 +168,7 @@ DAMAGE = {
 
 @pytest.mark.parametrize("damage", DAMAGE)
 def test_a_damaged_or_stale_file_is_computed_anew(clips, tmp_path, counted, damage):
-    flow = Flow("dis", SIZE, 10, tmp_path / "flow")
+    flow = FlowCache("dis", SIZE, 10, tmp_path / "flow")
     with clips.open(0) as clip:
         ours = [flow(clip, time) for time in (0.2, 0.8, 1.4)]
         DAMAGE[damage](tmp_path / "flow" / f"flow_dis_{SIZE}" / "c0.npz")
@@ -178,7 +179,7 @@ def test_a_damaged_or_stale_file_is_computed_anew(clips, tmp_path, counted, dama
 
 
 def test_flow_of_another_video_of_the_same_name_is_not_used(clips, tmp_path, counted):
-    flow = Flow("dis", SIZE, 10, tmp_path / "flow")
+    flow = FlowCache("dis", SIZE, 10, tmp_path / "flow")
     with clips.open(0) as clip:
         before = flow(clip, 0.8)
     (clips.folder / "video" / "c2.mp4").replace(clips.folder / "video" / "c0.mp4")
@@ -190,11 +191,11 @@ def test_flow_of_another_video_of_the_same_name_is_not_used(clips, tmp_path, cou
 def test_a_folder_that_cannot_be_written_is_named_at_once(clips, tmp_path):
     (tmp_path / "file").write_text("")
     with pytest.raises(UserError, match=r"kept in .*file/train/flow_dis_64 \(.*--data\.flow_dir"):
-        kept_flow(Data(flow="dis", stored_size=SIZE, flow_dir=str(tmp_path / "file")), clips)
+        open_flow_cache(Data(flow="dis", resize_size=SIZE, flow_dir=str(tmp_path / "file")), clips)
 
 
 def test_a_full_disk_stops_with_its_reason_and_leaves_nothing_half_written(clips, tmp_path, monkeypatch):
-    pairs = Pairs(clips, SIZE, 2000, 0.04, flow=Flow("dis", SIZE, 10, tmp_path / "flow"))
+    pairs = PairDataset(clips, SIZE, 2000, 0.04, flow=FlowCache("dis", SIZE, 10, tmp_path / "flow"))
 
     def full(file, **_):
         file.write(b"half")
@@ -206,19 +207,19 @@ def test_a_full_disk_stops_with_its_reason_and_leaves_nothing_half_written(clips
 
 
 def test_opencv_missing_is_said_in_one_sentence(clips, monkeypatch):
-    F.cv2.cache_clear()
-    F.estimator.cache_clear()
+    F.import_cv2.cache_clear()
+    F.flow_estimator.cache_clear()
     monkeypatch.setitem(sys.modules, "cv2", None)
     with pytest.raises(UserError, match=r"data\.flow needs OpenCV.*pip install opencv-contrib-python-headless"):
-        kept_flow(Data(flow="dis", stored_size=SIZE), clips)
-    assert kept_flow(Data(), clips) is None  # and without flow nobody asks for it
-    F.cv2.cache_clear()
+        open_flow_cache(Data(flow="dis", resize_size=SIZE), clips)
+    assert open_flow_cache(Data(), clips) is None  # and without flow nobody asks for it
+    F.import_cv2.cache_clear()
 
 
 def test_flow_lies_beside_the_split_unless_told_otherwise(clips, tmp_path):
-    beside = kept_flow(Data(root=str(tmp_path / "data"), flow="dis", stored_size=SIZE), clips)
+    beside = open_flow_cache(Data(root=str(tmp_path / "data"), flow="dis", resize_size=SIZE), clips)
     assert beside.folder == tmp_path / "data" / "train" / "flow_dis_64"
-    elsewhere = kept_flow(Data(flow="dis", stored_size=SIZE, flow_dir=str(tmp_path / "else")), clips)
+    elsewhere = open_flow_cache(Data(flow="dis", resize_size=SIZE, flow_dir=str(tmp_path / "else")), clips)
     assert elsewhere.folder == tmp_path / "else" / "train" / "flow_dis_64"
     assert len(Clips(tmp_path / "data", "train")) == 3  # the folder doesn't disturb the split
 
@@ -227,9 +228,9 @@ def test_flow_lies_beside_the_split_unless_told_otherwise(clips, tmp_path):
 
 
 def test_samples_have_flow_of_their_instant_and_the_frame_sound_and_draws_of_plain_ones(clips, tmp_path):
-    options = dict(stored_size=SIZE, sample_rate=2000, frame_step=0.04, misalignment=0.3, seed=2)
-    flow = Flow("dis", SIZE, 4, tmp_path / "flow")
-    plain, ours = Pairs(clips, **options), Pairs(clips, **options, flow=flow)
+    options = dict(resize_size=SIZE, sample_rate=2000, frame_step=0.04, misalignment=0.3, seed=2)
+    flow = FlowCache("dis", SIZE, 4, tmp_path / "flow")
+    plain, ours = PairDataset(clips, **options), PairDataset(clips, **options, flow=flow)
     for key in [(epoch, index) for epoch in range(3) for index in range(3)]:
         a, b = plain[key], ours[key]
         assert a.keys() | {"flow"} == b.keys() and all(np.array_equal(a[name], b[name]) for name in a)
@@ -246,9 +247,9 @@ def test_several_frames_are_the_consecutive_ones_around_the_instant(tmp_path):
         make_clip(tmp_path / "train", f"{clip}", 2.0, 25, rate=2000, pictures=pictures)
     write_genres(tmp_path / "train")
     clips = Clips(tmp_path, "train")
-    options = dict(stored_size=32, sample_rate=2000, frame_step=0.04, seed=1)
+    options = dict(resize_size=32, sample_rate=2000, frame_step=0.04, seed=1)
     for frames in (25, 9, 8):
-        plain, ours = Pairs(clips, **options), Pairs(clips, **options, frames=frames)
+        plain, ours = PairDataset(clips, **options), PairDataset(clips, **options, frames=frames)
         for key in [(epoch, index) for epoch in range(20) for index in range(3)]:
             sample = ours[key]
             assert sample["frame"].shape == (frames, 32, 32, 3)
@@ -265,9 +266,9 @@ def test_frames_near_the_ends_are_moved_inside_as_a_whole(tmp_path):
     write_genres(tmp_path / "train")
     with Clips(tmp_path, "train").open(0) as clip:
         for time, first in ((0.0, 0), (0.4, 0), (0.48, 0), (0.52, 1), (0.8, 8), (0.92, 10), (1.2, 10), (1.39, 10)):
-            assert [read_number(f) for f in clip.moving(time, 25, 32)] == list(range(first, first + 25))
+            assert [read_number(f) for f in clip.frame_stack(time, 25, 32)] == list(range(first, first + 25))
         with pytest.raises(ClipError, match="shorter than 40 frames"):
-            clip.moving(0.7, 40, 32)
+            clip.frame_stack(0.7, 40, 32)
 
 
 # ------------------------------------------------------------------------------------------------------ augmentation
@@ -275,7 +276,7 @@ def test_frames_near_the_ends_are_moved_inside_as_a_whole(tmp_path):
 
 def constant(u, v, size=SIZE, fields=2):
     """Flow of (u, v) pixels everywhere, as the loader gives it: (1, size, size, 2 * fields) int8."""
-    field = F.quantised(np.broadcast_to(np.float32([u, v]), (size, size, 2)))
+    field = F.quantize(np.broadcast_to(np.float32([u, v]), (size, size, 2)))
     return torch.from_numpy(np.concatenate([field] * fields, 2))[None]
 
 
@@ -297,12 +298,12 @@ def test_changed_flow_is_the_flow_of_changed_pictures(change, size):
     settings, share = CHANGES[change]
     augment = None if change == "nothing" else replace(OFF, **settings)
     pictures = [coloured(moved(dx, dy, seed=3)) for dx, dy in ((0, 0), (3, -1))]
-    field = F.estimator("dis")(pictures[0][..., 0], pictures[1][..., 0])
-    flows = torch.from_numpy(F.quantised(field))[None]
+    field = F.flow_estimator("dis")(pictures[0][..., 0], pictures[1][..., 0])
+    flows = torch.from_numpy(F.quantize(field))[None]
     seen = [T.prepare_frames(torch.from_numpy(p)[None], size, augment, always(share), flows) for p in pictures]
     assert seen[0].shape == (1, 5, size, size)
     grey = [((s[0, 0] * T.FRAME_STD[0] + T.FRAME_MEAN[0]) * 255).clamp(0, 255).byte().numpy() for s in seen]
-    oracle = F.estimator("dis")(*map(np.ascontiguousarray, grey))
+    oracle = F.flow_estimator("dis")(*map(np.ascontiguousarray, grey))
     inner = slice(size // 4, -size // 4)
     ours = seen[0][0, 3:].permute(1, 2, 0).numpy()[inner, inner]
     assert np.abs(np.median(ours - oracle[inner, inner], (0, 1))).max() < 0.25

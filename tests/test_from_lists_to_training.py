@@ -10,7 +10,7 @@ from helpers import numbered, tone, write_json, write_video
 from kill_and_resume import REPOSITORY, one_thread
 from media_server import MediaServer
 
-from dataset.clips import Clips
+from dataset.reading.clips import Clips
 
 KINDS = {"/m/07y_7": 330.0, "/m/026t6": 880.0}  # mid: pitch of its sound
 TREE = [

@@ -12,9 +12,9 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from dataset.clips import Clips
-from dataset.segments import MID, YOUTUBE_ID, clip_ids, each_segment, read_class_labels, read_segments
-from utils import ontology
+from dataset.making.segments import MID, YOUTUBE_ID, clip_ids, iter_segments, read_class_labels, read_segments
+from dataset.reading.clips import Clips
+from evaluation.measures import ontology
 from utils.errors import UserError
 
 EACH = 2000  # mutations of each of five kinds of file
@@ -174,7 +174,7 @@ def test_a_segment_file(split, content):
     if segments is None:
         return
     names = clip_ids(segments)
-    assert names and len(set(names)) == len(names) <= sum(1 for _ in each_segment(path))
+    assert names and len(set(names)) == len(names) <= sum(1 for _ in iter_segments(path))
     assert all(map(is_safe, names))
     for segment in segments:
         assert YOUTUBE_ID.fullmatch(segment.video) and 0 <= segment.start < segment.end < 10**6
@@ -203,7 +203,7 @@ def test_a_vid2genre(split, content):
 def test_a_boxes_json(split, content):
     clips = outcome(lambda: Clips(split.parent, "train"), split / "boxes.json", content)
     for i in range(0 if clips is None else len(clips)):
-        for time in clips.annotated(i):
+        for time in clips.annotated_times(i):
             assert isfinite(time) and clips.boxes_at(i, time)
             for box in clips.boxes_at(i, time):
                 assert all(isfinite(float(side)) for side in box["box"]) and is_one_line(box["label"])
@@ -212,11 +212,11 @@ def test_a_boxes_json(split, content):
 @fuzzed(json_or_bytes(ONTOLOGY))
 def test_an_ontology(split, content):
     path = split.parent / "ontology.json"
-    graph = outcome(lambda: ontology.load(path), path, content)
+    graph = outcome(lambda: ontology.load_ontology(path), path, content)
     if graph is not None:
         assert all(map(is_one_line, [*graph.names, *graph.names.values()]))
         found = graph.relevance(sorted({*graph.names, "/m/a"}))
-        assert (found == found.T).all() and (found.diagonal() == ontology.TOP).all()
+        assert (found == found.T).all() and (found.diagonal() == ontology.MAX_RELEVANCE).all()
 
 
 def test_the_files_are_good_before_they_are_damaged(split):
@@ -226,7 +226,7 @@ def test_the_files_are_good_before_they_are_damaged(split):
         read[name] = split.parent / name
         read[name].write_bytes(content)
     assert len(read_segments(read["s.csv"])) == 4 and len(read_class_labels(read["l.csv"])) == 3
-    assert ontology.load(read["o.json"]).steps(["/m/a", "/m/b", "/m/c"])[0].tolist() == [0, 1, 1]
+    assert ontology.load_ontology(read["o.json"]).steps(["/m/a", "/m/b", "/m/c"])[0].tolist() == [0, 1, 1]
     (split / "boxes.json").write_text(json.dumps(BOXES))
     clips = Clips(split.parent, "train")
     assert clips.ids == list(CLIPS) and clips.boxes == BOXES

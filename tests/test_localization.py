@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from sklearn.metrics import auc as area
 
-from utils.localization import box_mask, box_measures, ciou, ciou_measures, inside, peaks, upsample
+from evaluation.measures.localization import box_mask, box_measures, ciou, ciou_measures, is_in_box, map_peaks, upsample
 
 
 def bump(x, y, size=64, width=0.1):
@@ -18,9 +18,9 @@ def entry(x0, y0, x1, y1, sounding=True):
 
 
 def test_a_peak_is_where_the_map_is_largest_x_to_the_right_y_down():
-    found = peaks(np.stack([bump(0.8, 0.3), bump(0.1, 0.6)]))
+    found = map_peaks(np.stack([bump(0.8, 0.3), bump(0.1, 0.6)]))
     np.testing.assert_allclose(found, [[0.8, 0.3], [0.1, 0.6]], atol=1 / 64)
-    assert peaks(np.zeros((1, 4, 4))).tolist() == [[0.125, 0.125]]
+    assert map_peaks(np.zeros((1, 4, 4))).tolist() == [[0.125, 0.125]]
 
 
 def test_upsampling_is_bilinear_between_the_centres_of_the_cells():
@@ -37,7 +37,7 @@ def test_the_peak_of_a_cell_is_found_in_that_cell_after_upsampling():
         for column in range(7):
             small = np.zeros((1, 7, 7))
             small[0, row, column] = 1
-            ((x, y),) = peaks(upsample(small, 224))
+            ((x, y),) = map_peaks(upsample(small, 224))
             assert (int(x * 7), int(y * 7)) == (column, row)
 
 
@@ -52,8 +52,8 @@ def test_a_mask_covers_the_pixels_whose_centres_the_boxes_hold():
 
 def test_inside_holds_for_any_of_the_boxes():
     boxes = [(0, 0, 0.2, 0.2), (0.5, 0.5, 1, 1)]
-    assert inside((0.1, 0.1), boxes) and inside((0.5, 0.9), boxes)
-    assert not inside((0.1, 0.6), boxes) and not inside((0.1, 0.1), [])
+    assert is_in_box((0.1, 0.1), boxes) and is_in_box((0.5, 0.9), boxes)
+    assert not is_in_box((0.1, 0.6), boxes) and not is_in_box((0.1, 0.1), [])
 
 
 def test_peaks_centres_and_distractors_by_hand():

@@ -9,22 +9,30 @@ from helpers import MIDS, make_clip, make_dataset, read_number, tone, write_genr
 from scipy.signal import stft
 
 from configs.schema import Config, Mix
-from dataset.batches import collate
-from dataset.clips import ClipError, Clips
-from dataset.loading import loader
-from dataset.mixes import MixData, Mixes, MixTransform, fixed_mixtures
-from dataset.order import EpochBatches
-from dataset.shards import open_split
-from dataset.spectra import Spectra, bin_places, ideal_masks, mixed, row_places
-from dataset.transforms import prepare_sounds
+from dataset.data_module import MixtureDataModule
+from dataset.loading.loader import collate, make_loader
+from dataset.loading.order import EpochBatchSampler
+from dataset.mixes import MixtureDataset, fixed_mixtures
+from dataset.reading.clips import Clips
+from dataset.reading.errors import ClipError
+from dataset.reading.shards import open_split
+from dataset.transforms.mixtures import (
+    MixtureSTFT,
+    MixtureTransform,
+    ideal_masks,
+    linear_freq_positions,
+    log_freq_positions,
+    stack_sources,
+)
+from dataset.transforms.sounds import prepare_sounds
 from utils.config import override
 from utils.errors import UserError
 
 RATE = 8000
 SETTINGS = {
-    "model.name": "PixelPlayer", "model.levels": 4, "data.sample_rate": RATE, "data.stored_size": 36,
+    "model.name": "PixelPlayer", "model.unet_depth": 4, "data.sample_rate": RATE, "data.resize_size": 36,
     "data.frame_size": 32, "data.frame_step": 0.2, "mix.samples": 8160 - 1, "mix.n_fft": 510, "mix.hop": 170,
-    "mix.rows": 64, "mix.frames": 1, "train.batch_size": 4, "train.workers": 0,
+    "mix.freq_bins": 64, "mix.frames": 1, "train.batch_size": 4, "train.workers": 0,
 }  # fmt: skip
 
 
@@ -52,7 +60,7 @@ def ramp(tmp_path):
 @pytest.mark.parametrize("cache_gb", [0.0, 0.1])
 def test_a_sample_is_a_stretch_of_sound_and_the_frames_within_it(ramp, cache_gb):
     settings = config(ramp, mix__frames=3, mix__frame_stride=0.4)
-    mixes = Mixes(Clips(ramp, "train"), settings.data, settings.mix, cache_gb=cache_gb)
+    mixes = MixtureDataset(Clips(ramp, "train"), settings.data, settings.mix, cache_gb=cache_gb)
     starts, middles = set(), set()
     for epoch in range(30):
         for _ in range(2):  # the second time from the cache
@@ -70,7 +78,7 @@ def test_a_sample_is_a_stretch_of_sound_and_the_frames_within_it(ramp, cache_gb)
 
 def test_the_middle_is_the_same_at_every_visit(ramp):
     settings = config(ramp)
-    mixes = Mixes(Clips(ramp, "train"), settings.data, settings.mix, middle=True)
+    mixes = MixtureDataset(Clips(ramp, "train"), settings.data, settings.mix, middle=True)
     assert all((mixes[0, 0]["sound"] == mixes[epoch, 0]["sound"]).all() for epoch in range(5))
     assert mixes[0, 0]["sound"][0] == round((4 * RATE - 8159) / 2) / 2
     assert read_number(mixes[0, 0]["frame"]) == 20
@@ -78,7 +86,7 @@ def test_the_middle_is_the_same_at_every_visit(ramp):
 
 def test_frames_that_reach_beyond_the_clip_are_moved_inside(ramp):
     settings = config(ramp, mix__frames=3, mix__frame_stride=3.0)
-    frames = Mixes(Clips(ramp, "train"), settings.data, settings.mix, middle=True)[0, 0]["frame"]
+    frames = MixtureDataset(Clips(ramp, "train"), settings.data, settings.mix, middle=True)[0, 0]["frame"]
     assert [read_number(frame) for frame in frames] == [0, 20, 38]
 
 
@@ -86,12 +94,12 @@ def test_all_randomness_comes_from_seed_epoch_and_index(data):
     settings = config(data)
     batches = {}
     for workers in (0, 2):
-        data_of = MixData(override(settings, {"train.workers": workers}), "cpu")
-        source = data_of.batches(1, lambda *_: None)
+        data_of = MixtureDataModule(override(settings, {"train.workers": workers}), "cpu")
+        source = data_of.train_batches(1, lambda *_: None)
         batches[workers] = [batch for batch, _ in zip(source, range(4), strict=False)]
-    again = Mixes(open_split(settings.data, "train"), settings.data, settings.mix, seed=0, cache_gb=0.01)
-    order = list(zip(EpochBatches(10, 4, 0, start=1), range(4), strict=False))
-    batches["cache"] = [next(iter(loader(again, [keys], 0))) for keys, _ in order]
+    again = MixtureDataset(open_split(settings.data, "train"), settings.data, settings.mix, seed=0, cache_gb=0.01)
+    order = list(zip(EpochBatchSampler(10, 4, 0, start=1), range(4), strict=False))
+    batches["cache"] = [next(iter(make_loader(again, [keys], 0))) for keys, _ in order]
     for kind in (2, "cache"):
         for one, other in zip(batches[0], batches[kind], strict=True):
             assert all(torch.equal(one[name], other[name]) for name in ("frames", "sounds", "draws", "indices"))
@@ -102,7 +110,7 @@ def test_shards_give_mixtures_of_the_same_clips(data, tmp_path, make_shards):
     found = {}
     for root in (data, tmp_path / "shards"):
         settings = config(root)
-        found[root] = Mixes(open_split(settings.data, "train"), settings.data, settings.mix)[3, 7]
+        found[root] = MixtureDataset(open_split(settings.data, "train"), settings.data, settings.mix)[3, 7]
     one, other = found.values()
     assert (one["sound"] == other["sound"]).all() and one["time"] == other["time"]
     assert np.abs(one["frame"].astype(int) - other["frame"]).mean() < 4  # they are JPEGs there
@@ -113,8 +121,8 @@ def test_a_clip_that_is_too_short_is_named(tmp_path):
         make_clip(tmp_path / "train", clip, seconds, rate=RATE)
     write_genres(tmp_path / "train")
     settings = config(tmp_path)
-    mixes = Mixes(Clips(tmp_path, "train"), settings.data, settings.mix)
-    batch = next(iter(loader(mixes, [[(0, 0), (0, 1)]], 0)))
+    mixes = MixtureDataset(Clips(tmp_path, "train"), settings.data, settings.mix)
+    batch = next(iter(make_loader(mixes, [[(0, 0), (0, 1)]], 0)))
     assert batch["indices"].tolist() == [0]
     ((clip, message),) = batch["errors"]
     assert clip == "short" and "1.01 s, shorter than a mixture of 1.02 s" in message and "--mix.samples" in message
@@ -124,25 +132,27 @@ def test_a_clip_that_cannot_be_read_is_named(tmp_path):
     make_dataset(tmp_path, train=3, val=0, test=0)
     (tmp_path / "train/audio/train_0001.wav").write_bytes(b"RIFF")
     settings = config(tmp_path)
-    batch = next(iter(loader(Mixes(Clips(tmp_path, "train"), settings.data, settings.mix), [[(0, 0), (0, 1)]], 0)))
+    batch = next(
+        iter(make_loader(MixtureDataset(Clips(tmp_path, "train"), settings.data, settings.mix), [[(0, 0), (0, 1)]], 0))
+    )
     assert batch["errors"][0][0] == "train_0001" and batch["indices"].tolist() == [0]
 
 
 def test_volumes_vary_in_training_alone(data):
     settings = config(data)
-    mixes = Mixes(open_split(settings.data, "train"), settings.data, settings.mix)
+    mixes = MixtureDataset(open_split(settings.data, "train"), settings.data, settings.mix)
     batch = collate([mixes[epoch, 0] for epoch in range(40)])
-    frames, waves = MixTransform(settings, train=False)(batch)
+    frames, waves = MixtureTransform(settings, train=False)(batch)
     assert frames.shape == (40, 1, 3, 32, 32) and torch.equal(waves, batch["sounds"].float() / 32768)
-    _, changed = MixTransform(settings, train=True)(batch)
+    _, changed = MixtureTransform(settings, train=True)(batch)
     factors = (changed / waves).nanmedian(1).values
     assert 0.5 <= factors.min() < 0.65 and 1.35 < factors.max() <= 1.5
 
 
 def test_a_step_in_half_precision_sees_the_same_pictures_and_sounds(data):
     settings = config(data)
-    mixes = Mixes(open_split(settings.data, "train"), settings.data, settings.mix)
-    batch, see = collate([mixes[0, k] for k in range(4)]), MixTransform(settings, train=True)
+    mixes = MixtureDataset(open_split(settings.data, "train"), settings.data, settings.mix)
+    batch, see = collate([mixes[0, k] for k in range(4)]), MixtureTransform(settings, train=True)
     with torch.autocast("cpu", torch.bfloat16):
         found = (*see(batch), see.matching(batch))
     assert all(map(torch.equal, found, (*see(batch), see.matching(batch))))
@@ -150,11 +160,11 @@ def test_a_step_in_half_precision_sees_the_same_pictures_and_sounds(data):
 
 def test_ave_net_sees_the_unmixed_sounds_as_it_does_alone(data):
     settings = config(data)
-    mixes = Mixes(open_split(settings.data, "train"), settings.data, settings.mix)
+    mixes = MixtureDataset(open_split(settings.data, "train"), settings.data, settings.mix)
     batch = collate([mixes[0, k] for k in range(4)])
     plain = prepare_sounds(batch["sounds"], settings.data.sample_rate, settings.spectrogram)
-    assert torch.equal(MixTransform(settings, train=False).matching(batch), plain)
-    assert not torch.equal(MixTransform(settings, train=True).matching(batch), plain)
+    assert torch.equal(MixtureTransform(settings, train=False).matching(batch), plain)
+    assert not torch.equal(MixtureTransform(settings, train=True).matching(batch), plain)
 
 
 # ----------------------------------------------------------------------------------------------------- the mixtures
@@ -162,7 +172,7 @@ def test_ave_net_sees_the_unmixed_sounds_as_it_does_alone(data):
 
 def test_a_batch_is_mixed_in_a_ring():
     values = torch.arange(5)
-    assert mixed(values, 3).tolist() == [[0, 1, 2], [1, 2, 3], [2, 3, 4], [3, 4, 0], [4, 0, 1]]
+    assert stack_sources(values, 3).tolist() == [[0, 1, 2], [1, 2, 3], [2, 3, 4], [3, 4, 0], [4, 0, 1]]
 
 
 class Split:
@@ -227,7 +237,7 @@ def test_a_users_list_that_is_wrong_is_refused_in_one_sentence(tmp_path, content
 
 def test_the_spectrogram_is_scipys_and_turns_back_into_the_sound():
     mix = Mix(samples=8000, n_fft=512, hop=128)
-    waves, spectra = torch.rand(2, 3, 8000) * 2 - 1, Spectra(mix)
+    waves, spectra = torch.rand(2, 3, 8000) * 2 - 1, MixtureSTFT(mix)
     found = spectra.stft(waves)
     assert found.shape == (2, 3, 257, 63)
     wanted = stft(waves[1, 2].numpy(), nperseg=512, noverlap=384, padded=False)[2] * 256  # scipy scales by the window
@@ -236,46 +246,46 @@ def test_the_spectrogram_is_scipys_and_turns_back_into_the_sound():
 
 
 def test_the_papers_spectrogram_is_512_by_256_and_256_by_256_in_rows():
-    spectra = Spectra(Mix())
+    spectra = MixtureSTFT(Mix())
     found = spectra.stft(torch.rand(1, 65535))
     assert found.shape == (1, 512, 256) and spectra.net_input(found).shape == (1, 1, 256, 256)
 
 
 def test_rows_lie_at_their_frequencies_and_masks_find_back():
-    spectra = Spectra(Mix(n_fft=1022, rows=256))
+    spectra = MixtureSTFT(Mix(n_fft=1022, freq_bins=256))
     bins = torch.linspace(0, 1, 512)[None, None, :, None].expand(1, 1, 512, 4)
-    rows = spectra.rows(bins)[0, 0, :, 0]
-    assert torch.allclose(rows, row_places(256).float(), atol=1e-5)
+    rows = spectra.to_log_freq(bins)[0, 0, :, 0]
+    assert torch.allclose(rows, log_freq_positions(256).float(), atol=1e-5)
     assert rows[0] == 0 and rows[-1] == pytest.approx(1) and rows[128] == pytest.approx(0.18, abs=0.01)
     smooth = torch.sin(3 * bins)
-    assert (spectra.unrows(spectra.rows(smooth)) - smooth).abs().max() < 1e-3
-    assert torch.allclose(row_places(7)[[0, 3, 6]], (21 ** torch.tensor([0, 0.5, 1.0]).double() - 1) / 20)
-    assert torch.allclose(bin_places(9)[[0, 8]], torch.tensor([0.0, 1.0]).double())
-    linear = Spectra(Mix(rows=0))
-    assert linear.rows(bins) is bins and linear.unrows(bins) is bins
+    assert (spectra.to_linear_freq(spectra.to_log_freq(smooth)) - smooth).abs().max() < 1e-3
+    assert torch.allclose(log_freq_positions(7)[[0, 3, 6]], (21 ** torch.tensor([0, 0.5, 1.0]).double() - 1) / 20)
+    assert torch.allclose(linear_freq_positions(9)[[0, 8]], torch.tensor([0.0, 1.0]).double())
+    linear = MixtureSTFT(Mix(freq_bins=0))
+    assert linear.to_log_freq(bins) is bins and linear.to_linear_freq(bins) is bins
 
 
 def test_ideal_masks_part_two_tones(tmp_path):
     low, high = (torch.from_numpy(tone(1.0, RATE, pitch)).float() for pitch in (300, 2000))
     truths = torch.stack([low, high])[None] / 2
     for mask in ("binary", "soft", "ratio"):
-        spectra = Spectra(Mix(samples=RATE, n_fft=510, hop=128, rows=128, mask=mask))
+        spectra = MixtureSTFT(Mix(samples=RATE, n_fft=510, hop=128, freq_bins=128, mask=mask))
         sources = spectra.stft(truths)
         mixture = sources.sum(1)
         targets = spectra.targets(sources, mixture)
         assert targets.shape == (1, 2, 128, 63) and targets.min() >= 0
         assert set(targets.unique().tolist()) == {0.0, 1.0} if mask != "ratio" else targets.max() <= 5
-        found = spectra.separated(targets, mixture, RATE)
+        found = spectra.apply_masks(targets, mixture, RATE)
         off = (found - truths).square().sum(-1) / truths.square().sum(-1)
         assert found.shape == (1, 2, RATE) and off.max() < 0.02
 
 
 def test_binary_masks_are_cut_at_a_half_and_soft_ones_are_not():
     mixture, masks = torch.randn(1, 256, 9, dtype=torch.complex64), torch.full((1, 1, 256, 9), 0.75)
-    whole = {kind: Spectra(Mix(n_fft=510, rows=0, mask=kind)) for kind in ("binary", "soft")}
-    sounds = {kind: spectra.separated(masks, mixture, 2000) for kind, spectra in whole.items()}
+    whole = {kind: MixtureSTFT(Mix(n_fft=510, freq_bins=0, mask=kind)) for kind in ("binary", "soft")}
+    sounds = {kind: spectra.apply_masks(masks, mixture, 2000) for kind, spectra in whole.items()}
     assert torch.allclose(sounds["soft"], 0.75 * sounds["binary"], atol=1e-6)
-    assert not whole["binary"].separated(masks / 2, mixture, 2000).any()
+    assert not whole["binary"].apply_masks(masks / 2, mixture, 2000).any()
 
 
 def test_a_ratio_is_cut_where_sources_cancel_out():
@@ -285,17 +295,17 @@ def test_a_ratio_is_cut_where_sources_cancel_out():
 
 
 def test_weights_grow_with_the_logarithm_of_the_mixture():
-    spectra = Spectra(Mix(n_fft=510, rows=0))
+    spectra = MixtureSTFT(Mix(n_fft=510, freq_bins=0))
     mixture = torch.tensor([0.0, 1.0, 1e9]).view(1, 1, 3).to(torch.complex64).expand(1, 256, 3)
     assert spectra.weights(mixture)[0, 0, 0].tolist() == pytest.approx([1e-3, np.log(2), 10.0])
-    linear = Spectra(Mix(n_fft=510, rows=0, weights="linear")).weights(mixture / 1e8)
+    linear = MixtureSTFT(Mix(n_fft=510, freq_bins=0, weights="linear")).weights(mixture / 1e8)
     assert linear[0, 0, 0].tolist() == pytest.approx([1e-3, 1e-3, 3.0])
-    assert Spectra(Mix(n_fft=510, rows=0, weights="none")).weights(mixture).unique().tolist() == [1.0]
+    assert MixtureSTFT(Mix(n_fft=510, freq_bins=0, weights="none")).weights(mixture).unique().tolist() == [1.0]
 
 
 def test_an_epoch_is_as_many_passes_as_the_setting_says(data):
-    assert MixData(config(data), "cpu").steps_per_epoch == 2
-    assert MixData(config(data, mix__passes=5), "cpu").steps_per_epoch == 10
+    assert MixtureDataModule(config(data), "cpu").steps_per_epoch == 2
+    assert MixtureDataModule(config(data, mix__repeats=5), "cpu").steps_per_epoch == 10
 
 
 def test_silence_is_no_error_where_the_clip_has_sound(tmp_path):
@@ -304,8 +314,8 @@ def test_silence_is_no_error_where_the_clip_has_sound(tmp_path):
     make_clip(tmp_path / "train", "never", 2.5, rate=RATE, sound=0 * sound)
     write_genres(tmp_path / "train")
     settings = config(tmp_path)
-    mixes = Mixes(Clips(tmp_path, "train"), settings.data, settings.mix, middle=True)
+    mixes = MixtureDataset(Clips(tmp_path, "train"), settings.data, settings.mix, middle=True)
     assert not mixes[0, 0]["sound"].any()
     assert "silent" in mixes[0, 1]["error"]
     with pytest.raises(ClipError, match="silent"), mixes.clips.open(1) as clip:
-        clip.part(0, 100, RATE)
+        clip.waveform(0, 100, RATE)

@@ -8,10 +8,8 @@ import torch
 from torch import nn
 
 from configs.schema import Model
-from models import MODELS, build
-from models.avenet import AVENet
-from models.encoders import Encoder
-from models.net import AVCNet
+from models import MODELS, build_net
+from models.avenet import AVCNet, AVENet, ConvEncoder
 from utils.errors import UserError
 
 
@@ -60,7 +58,7 @@ def test_layer_outputs_have_the_shapes_of_the_papers_table():
 
 def test_every_convolution_is_followed_by_batch_norm_and_relu_and_pools_are_2x2_max():
     for channels in (3, 1):
-        kinds = [type(layer) for layer in Encoder(channels, 4).modules() if not list(layer.children())]
+        kinds = [type(layer) for layer in ConvEncoder(channels, 4).modules() if not list(layer.children())]
         pair = [nn.Conv2d, nn.BatchNorm2d, nn.ReLU] * 2
         assert kinds == [*pair, nn.MaxPool2d, *pair, nn.MaxPool2d, *pair, nn.MaxPool2d, *pair]
 
@@ -122,7 +120,7 @@ def test_fc3_starts_so_that_a_small_distance_means_a_match():
         logits = net.pair_logits(v, a)
         expected = [[12 * 1.2, 12 * (1.2 - 2)], [12 * (1.2 - math.sqrt(2))] * 2]
         torch.testing.assert_close(logits, torch.tensor(expected), atol=2e-3, rtol=0)
-        assert net.slope().item() == 12
+        assert net.logit_scale().item() == 12
 
 
 def test_forward_scores_all_pairs_of_the_embeddings_with_matches_on_the_diagonal():
@@ -164,7 +162,7 @@ def test_start_from_data_spreads_every_output_dimension():
     names = {name: tensor.shape for name, tensor in net.state_dict().items()}
     kept = {n: p.clone() for n, p in net.named_parameters() if "fc2" not in n}
     fc3 = net.fc3.weight.clone()
-    net.start_from_data(frames, sounds)
+    net.data_dependent_init(frames, sounds)
     after = alike()
     for out in outputs.values():
         torch.testing.assert_close(out.mean(0), torch.zeros(24), atol=2e-4, rtol=0)
@@ -180,7 +178,7 @@ def test_start_from_data_survives_a_dimension_that_never_changes():
     net = small()
     with torch.no_grad():
         net.audio_fc2.weight[3] = 0
-    net.start_from_data(*inputs(16))
+    net.data_dependent_init(*inputs(16))
     assert all(torch.isfinite(tensor).all() for tensor in net.state_dict().values())
 
 
@@ -188,7 +186,7 @@ def test_under_bf16_autocast_the_encoders_run_in_bf16_and_the_head_in_float32():
     """Distances are differences of nearly equal numbers: in bf16 an embedding can't tell 0.99 from 0.995."""
     net, seen = small(), {}
     frames, sounds = inputs(8)
-    net.start_from_data(frames, sounds)
+    net.data_dependent_init(frames, sounds)
     net.eval()
     for name in ("vision", "audio", "vision_fc1", "vision_fc2", "audio_fc1", "audio_fc2"):
         getattr(net, name).register_forward_hook(lambda _, __, out, name=name: seen.update({name: out.dtype}))
@@ -223,10 +221,10 @@ def test_dropout_acts_in_training_only():
 
 
 def test_build_follows_the_settings_and_refuses_an_unknown_net():
-    net = build(Model(width=6, dim=20, dropout=0.25))
+    net = build_net(Model(width=6, dim=20, dropout=0.25))
     assert net.vision.channels == 48 and net.vision_fc2.out_features == 20 and net.dropout.p == 0.25
     with pytest.raises(UserError, match=r"no net 'AVNet'.*model\.name.*AVENet"):
-        build(Model(name="AVNet"))
+        build_net(Model(name="AVNet"))
 
 
 LEADING = {"AVENet_MF": (3, 9), "AVENet_OF": (23,)}  # what comes before height and width in their frames
@@ -239,7 +237,7 @@ EMBEDDING = sorted(name for name, net in MODELS.items() if issubclass(net, AVCNe
 def test_every_net_answers_the_same_four_calls(name):
     """One training step and one evaluation serve all nets; `width` 4 keeps it quick."""
     torch.manual_seed(0)
-    net = build(Model(name=name, width=4)).eval()
+    net = build_net(Model(name=name, width=4)).eval()
     frames, sounds = inputs(3, side=64, leading=LEADING.get(name, (3,)))
     with torch.no_grad():
         v, a, logits = net(frames, sounds)
@@ -251,10 +249,10 @@ def test_every_net_answers_the_same_four_calls(name):
 @pytest.mark.parametrize("name", EMBEDDING)
 def test_a_frame_and_its_mirror_image_are_embedded_alike_together(name):
     torch.manual_seed(0)
-    net = build(Model(name=name, width=4)).eval()
+    net = build_net(Model(name=name, width=4)).eval()
     frames, _ = inputs(3, side=64, leading=LEADING.get(name, (3,)))
     with torch.no_grad():
-        v, turned = net.embed_with_mirror(frames), net.embed_with_mirror(net.mirrored(frames))
+        v, turned = net.embed_with_flip(frames), net.embed_with_flip(net.flip_frames(frames))
         # A map turns with its frame; a vector stays.
         torch.testing.assert_close(v, turned.flip(-1) if v.dim() == 4 else turned, atol=1e-5, rtol=1e-4)
         assert v.shape == net.embed_frames(frames).shape

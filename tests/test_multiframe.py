@@ -5,10 +5,10 @@ import torch
 from torch import nn
 
 from configs.schema import Model
-from models import build
+from models import build_net
 from models.avenet import AVENet
 from models.multiframe import AVENetMF, AVENetOF
-from utils.avc import health
+from utils.health import health_metrics
 
 LEADING = {AVENetMF: (3, 9), AVENetOF: (23,)}  # of the frames' shape, before height and width
 
@@ -95,9 +95,9 @@ def test_parameter_counts_are_those_worked_out_by_hand():
 
 
 def test_build_gives_the_streams_as_many_fields_as_the_data_has():
-    net = build(Model(name="AVENet_OF", width=4), flow_fields=3)
+    net = build_net(Model(name="AVENet_OF", width=4), flow_fields=3)
     assert net.embed_frames(torch.randn(2, 9, 32, 32)).shape == (2, 128)
-    assert build(Model(name="AVENet_OF", width=4)).vision.flow.conv1_1[0].in_channels == 20
+    assert build_net(Model(name="AVENet_OF", width=4)).vision.flow.conv1_1[0].in_channels == 20
 
 
 @pytest.mark.parametrize("kind", LEADING, ids=lambda kind: kind.__name__)
@@ -108,10 +108,10 @@ def test_a_start_from_data_health_and_groups_are_as_of_avenet(kind):
     def alike():
         with torch.no_grad():
             v, a, logits = net.train()(frames, sounds)
-        return health((v, a), logits, net.slope())
+        return health_metrics((v, a), logits, net.logit_scale())
 
     before = alike()
-    net.start_from_data(frames, sounds)
+    net.data_dependent_init(frames, sounds)
     after = alike()
     assert before["cosine_frames"] > 0.6 and abs(after["cosine_frames"]) < 0.15 and after["slope"] == 12
     body, decision = net.parameter_groups(20.0)
@@ -121,7 +121,7 @@ def test_a_start_from_data_health_and_groups_are_as_of_avenet(kind):
 
 def test_every_frame_counts_and_so_does_their_order():
     net, (frames, sounds) = small(AVENetMF), inputs(AVENetMF, 48)
-    net.start_from_data(frames, sounds)  # else all embeddings are nearly the same
+    net.data_dependent_init(frames, sounds)  # else all embeddings are nearly the same
     with torch.no_grad():
         plain = net.embed_frames(frames)
         assert not torch.allclose(plain, net.embed_frames(frames.flip(2)), atol=1e-2)
@@ -157,6 +157,6 @@ def test_on_a_cpu_gradients_of_3d_convolutions_are_right_under_autocast():
 def test_in_a_mirrored_frame_what_moved_to_the_right_moves_to_the_left():
     net = AVENetOF(4, 16, flow_fields=2)
     frames = torch.randn(2, 7, 6, 8)
-    turned = net.mirrored(frames)
+    turned = net.flip_frames(frames)
     torch.testing.assert_close(turned[:, [0, 1, 2, 4, 6]], frames[:, [0, 1, 2, 4, 6]].flip(-1))
     torch.testing.assert_close(turned[:, [3, 5]], -frames[:, [3, 5]].flip(-1))

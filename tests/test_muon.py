@@ -5,7 +5,7 @@ import copy
 import pytest
 import torch
 
-from utils.muon import COEFFICIENTS, STEPS, Muon, orthogonalise
+from utils.muon import COEFFICIENTS, STEPS, Muon, orthogonalize
 
 
 @pytest.mark.parametrize("shape", [(6, 40), (40, 6), (24, 24), (1, 9), (24, 9)])
@@ -17,15 +17,15 @@ def test_singular_values_go_through_the_polynomial_and_vectors_stay(shape):
     a, b, c = COEFFICIENTS
     for _ in range(STEPS):
         values = a * values + b * values**3 + c * values**5
-    torch.testing.assert_close(orthogonalise(matrix.float()), (u * values @ vt).float(), atol=2e-4, rtol=0)
+    torch.testing.assert_close(orthogonalize(matrix.float()), (u * values @ vt).float(), atol=2e-4, rtol=0)
 
 
 def test_all_directions_end_about_equally_long():
     torch.manual_seed(1)
     matrix = torch.randn(32, 200) * torch.logspace(0, -2, 32)[:, None]  # some directions a hundred times weaker
-    values = torch.linalg.svdvals(orthogonalise(matrix))
+    values = torch.linalg.svdvals(orthogonalize(matrix))
     assert values.min() > 0.6 and values.max() < 1.3
-    assert orthogonalise(torch.zeros(3, 5)).abs().max() == 0
+    assert orthogonalize(torch.zeros(3, 5)).abs().max() == 0
 
 
 def test_a_step_is_that_of_torchs_muon_on_a_matrix():

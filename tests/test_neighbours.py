@@ -7,10 +7,10 @@ import numpy as np
 import pytest
 from kill_and_resume import REPOSITORY, one_thread
 
-from utils import neighbours as module
-from utils.neighbours import neighbours
-from utils.ontology import load
-from utils.retrieval import four_directions
+from collection import nearest as module
+from collection.nearest import nearest_vectors
+from evaluation.measures.ontology import load_ontology
+from evaluation.measures.retrieval import four_directions
 
 MIDS = ("/m/07y_7", "/m/07gql", "/m/05r5c", "/m/026t6")
 
@@ -22,9 +22,9 @@ def unit(count, dims, seed):
 
 @pytest.mark.parametrize("block", [10**3, 10**5, 2**23])
 def test_they_are_those_of_the_whole_product_whatever_the_chunks(monkeypatch, block):
-    monkeypatch.setattr(module, "BLOCK", block)
+    monkeypatch.setattr(module, "BLOCK_SIZE", block)
     queries, collection = unit(40, 32, 0), unit(10_000, 32, 1)
-    products, places = neighbours(queries, collection, 30)
+    products, places = nearest_vectors(queries, collection, 30)
     exact = queries.astype(np.float64) @ collection.astype(np.float64).T
     expected = np.argsort(-exact, axis=1, kind="stable")[:, :30]
     assert np.array_equal(places, expected)
@@ -33,15 +33,15 @@ def test_they_are_those_of_the_whole_product_whatever_the_chunks(monkeypatch, bl
 
 def test_of_equal_ones_the_first_comes_first_and_a_small_collection_gives_all():
     collection = np.repeat(unit(3, 8, 0), 4, axis=0)
-    products, places = neighbours(collection[4:5], collection, 50)
+    products, places = nearest_vectors(collection[4:5], collection, 50)
     assert places[0].shape == (12,) and places[0, :4].tolist() == [4, 5, 6, 7] and products[0, 0] == pytest.approx(1)
-    assert neighbours(unit(0, 8, 0), collection, 5)[1].shape == (0, 5)
+    assert nearest_vectors(unit(0, 8, 0), collection, 5)[1].shape == (0, 5)
 
 
 def test_a_collection_on_disk_is_read_in_pieces(tmp_path):
     collection = unit(5000, 16, 3)
     np.save(tmp_path / "x.npy", collection)
-    found = neighbours(collection[:3], np.load(tmp_path / "x.npy", mmap_mode="r"), 4)
+    found = nearest_vectors(collection[:3], np.load(tmp_path / "x.npy", mmap_mode="r"), 4)
     assert found[1][:, 0].tolist() == [0, 1, 2]
 
 
@@ -57,29 +57,29 @@ def clips(count, dims, seed=0):
 
 def test_a_part_of_the_queries_measures_what_all_measure_within_the_error_of_the_mean():
     v, a, labels = clips(10_000, 16)
-    whole = four_directions(v, a, labels, load(), whole=False)
-    part = four_directions(v, a, labels, load(), whole=False, queries=500)
+    whole = four_directions(v, a, labels, load_ontology(), whole=False)
+    part = four_directions(v, a, labels, load_ontology(), whole=False, queries=500)
     assert part["queries"] == 500 and "queries" not in whole
     for direction in ("im-im", "im-aud", "aud-im", "aud-aud"):
         assert part[direction].keys() == whole[direction].keys()
         assert abs(part[direction]["ndcg"] - whole[direction]["ndcg"]) < 3 * 0.5 / np.sqrt(500)  # 0..1: at most 0.5
         assert part[direction]["ndcg"] != whole[direction]["ndcg"]
         assert part[direction]["random_ndcg"] == pytest.approx(whole[direction]["random_ndcg"], abs=0.02)
-    again = four_directions(v, a, labels, load(), whole=False, queries=500)
+    again = four_directions(v, a, labels, load_ontology(), whole=False, queries=500)
     assert again == part
-    assert four_directions(v, a, labels, load(), whole=False, queries=10_000) == whole
+    assert four_directions(v, a, labels, load_ontology(), whole=False, queries=10_000) == whole
 
 
 MEMORY = """
 import resource
 from test_neighbours import MIDS, unit
-from utils.neighbours import neighbours
-from utils.ontology import load
-from utils.retrieval import four_directions
+from collection.nearest import nearest_vectors
+from evaluation.measures.ontology import load_ontology
+from evaluation.measures.retrieval import four_directions
 def most(): return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
 v, a = unit(COUNT, 128, 0), unit(COUNT, 128, 1)
-ontology, labels, before = load(), [[MIDS[k % 4]] for k in range(COUNT)], most()
-neighbours(v[:50], a, 30)
+ontology, labels, before = load_ontology(), [[MIDS[k % 4]] for k in range(COUNT)], most()
+nearest_vectors(v[:50], a, 30)
 near = most()
 four_directions(v, a, labels, ontology, whole=False, queries=16)
 print(before, near, most())

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from utils import ontology
+from evaluation.measures import ontology
 from utils.errors import UserError
 
 ROOT = Path(__file__).parent.parent
@@ -65,13 +65,13 @@ def test_the_papers_example_of_distances():
     """OtS sec. 4.2: acoustic guitar to itself 0, to electric guitar 2, to drum 5."""
     if REAL is None:
         pytest.skip("AudioSet's ontology.json is not here")
-    real = ontology.load(REAL)
+    real = ontology.load_ontology(REAL)
     assert real.steps([ACOUSTIC_GUITAR, ELECTRIC_GUITAR, DRUM])[0].tolist() == [0, 2, 5]
     assert real.relevance([ACOUSTIC_GUITAR, ELECTRIC_GUITAR, DRUM])[0].tolist() == [20, 18, 15]
 
 
 def test_the_demos_classes_give_what_the_papers_example_needs():
-    demo = ontology.load(DEMO)
+    demo = ontology.load_ontology(DEMO)
     assert demo.relevance([ACOUSTIC_GUITAR, DRUM])[0].tolist() == [20, 15]
 
 
@@ -83,7 +83,7 @@ def test_all_paths_of_the_real_ontology_equal_a_plain_search():
     for c in classes:
         for child in c["child_ids"]:
             near[child].add(c["id"])
-    found = ontology.load(REAL).steps(list(near))
+    found = ontology.load_ontology(REAL).steps(list(near))
     assert len(near) == 632
     for i, start in enumerate(near):
         steps, ring = {start: 0}, [start]
@@ -96,7 +96,7 @@ def test_all_paths_of_the_real_ontology_equal_a_plain_search():
 @needs_real
 def test_the_demos_ontology_agrees_with_the_real_one():
     """Its twelve classes: same names, same distances. Leaving a path out would make a class look farther away."""
-    real, demo = ontology.load(REAL), ontology.load(DEMO)
+    real, demo = ontology.load_ontology(REAL), ontology.load_ontology(DEMO)
     assert {mid: real.name(mid) for mid in demo.names} == demo.names
     leaves = demo_classes()
     np.testing.assert_array_equal(demo.relevance(leaves), real.relevance(leaves))
@@ -104,15 +104,15 @@ def test_the_demos_ontology_agrees_with_the_real_one():
 
 def demo_classes():
     """The mids that the demo's clips are labelled with."""
-    text = (ROOT / "data/demo_classes.py").read_text(encoding="utf-8")
-    demo = ontology.load(DEMO)
+    text = (ROOT / "data/demo_clips/classes.py").read_text(encoding="utf-8")
+    demo = ontology.load_ontology(DEMO)
     found = sorted({mid for mid in re.findall(r'"(/[mt]/\w+)"', text)})
     assert len(found) == 12 and all(mid in demo for mid in found)
     return found
 
 
 def test_the_demos_ontology_tells_its_twelve_classes_apart():
-    relevance = ontology.load(DEMO).relevance(demo_classes())
+    relevance = ontology.load_ontology(DEMO).relevance(demo_classes())
     assert (np.diag(relevance) == 20).all() and (relevance[~np.eye(12, dtype=bool)] < 20).all()
     assert (relevance > 0).all() and (relevance == relevance.T).all()
 
@@ -122,7 +122,7 @@ def test_the_demos_ontology_tells_its_twelve_classes_apart():
 
 @pytest.mark.parametrize("path", BOTH)
 def test_clip_relevance_is_the_largest_over_all_pairs_of_labels(path):
-    classes, rng = ontology.load(path), np.random.default_rng(0)
+    classes, rng = ontology.load_ontology(path), np.random.default_rng(0)
     mids = [*rng.choice(sorted(classes.names), 15, replace=False).tolist(), "/m/unknown1", "/m/unknown2"]
     clips = [rng.choice(mids, rng.integers(0, 5)).tolist() for _ in range(60)]  # some without a label, some twice
     table, kind = ontology.clip_relevance(clips, classes)
@@ -158,12 +158,15 @@ def test_names_and_membership():
 
 def test_without_a_file_the_demos_classes_are_taken_and_the_full_ontology_once_it_is_there(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    assert ontology.load().names == ontology.load(DEMO).names
+    assert ontology.load_ontology().names == ontology.load_ontology(DEMO).names
     full = tmp_path / "data/data_infos/ontology.json"
     full.parent.mkdir(parents=True)
     full.write_text('[{"id": "a", "name": "A", "child_ids": []}]')
-    assert ontology.load().names == {"a": "A"} and ontology.load().source == "data/data_infos/ontology.json"
-    assert len(ontology.load(DEMO).names) == 23  # a file that is named comes first
+    assert (
+        ontology.load_ontology().names == {"a": "A"}
+        and ontology.load_ontology().source == "data/data_infos/ontology.json"
+    )
+    assert len(ontology.load_ontology(DEMO).names) == 23  # a file that is named comes first
 
 
 @pytest.mark.parametrize(
@@ -185,4 +188,4 @@ def test_a_bad_ontology_file_is_one_sentence(tmp_path, text, words):
     if text is not None:
         path.write_text(text)
     with pytest.raises(UserError, match=f"mine.json {words}|mine.json is {words}"):
-        ontology.load(path)
+        ontology.load_ontology(path)

@@ -11,12 +11,13 @@ import page_samples as samples
 import pytest
 import torch
 
-from utils import avc, page, page_media, page_parts
-from utils.curves import MOST, chart, charts, nice
+from evaluation.measures import correspondence
+from evaluation.measures.retrieval import four_directions
+from evaluation.report import galleries, html_report, media_files
+from evaluation.report.curves import MAX_POINTS, chart, round_ticks, run_charts
+from evaluation.report.rows import metric_rows
+from evaluation.report.separation_examples import separation_examples
 from utils.errors import UserError
-from utils.measures import rows
-from utils.page_separation import separated
-from utils.retrieval import four_directions
 
 
 class Parsed(HTMLParser):
@@ -134,7 +135,7 @@ def test_a_net_without_maps_vectors_or_log_still_gets_its_page(tmp_path):
     """Only correspondence was measured: no empty part, no link that leads nowhere."""
     found = {"avc": samples.metrics()["avc"]}
     base = {name: value for name, value in samples.metrics().items() if not isinstance(value, dict)}
-    written = page.write_report(
+    written = html_report.write_report(
         tmp_path, base | found, {"changed": [], "log": []},
         {"ids": samples.IDS, "labels": [[]] * samples.CLIPS, "name": str}, samples.sense,
     )  # fmt: skip
@@ -150,7 +151,7 @@ def test_a_net_that_embeds_no_clips_shows_what_it_took_apart(tmp_path):
     (tmp_path / "metrics.json").write_text("{}")
     found = {"sdr": 5.25, "sdr_mixture": 0.5, "nsdr": 4.75, "nsdr_ideal_binary": 9.5, "pairs": 2, "skipped": 0}
     base = {"model": "PixelPlayer", "split": "test", "clips": 8, "skipped": 0, "data": "data/demo"}
-    written = page.write_report(tmp_path, base | {"separation": found}, {"changed": [], "log": []})
+    written = html_report.write_report(tmp_path, base | {"separation": found}, {"changed": [], "log": []})
     parsed = Parsed(written.read_text(encoding="utf-8"))
     assert "5.25" in parsed.cells["separation.sdr"] and "0.50" in parsed.cells["separation.sdr"]
     assert "NSDR 4.50 dB" in parsed.text and "2 mixtures" in parsed.text
@@ -176,7 +177,7 @@ def test_a_page_that_breaks_off_leaves_none(tmp_path, monkeypatch):
     def full(*_):
         raise OSError("disk full")
 
-    monkeypatch.setattr(page_media, "write_frame", full)
+    monkeypatch.setattr(media_files, "write_frame", full)
     with pytest.raises(UserError, match=r"report\.html.*disk full"):
         samples.write(tmp_path)
     assert not written.exists()
@@ -186,8 +187,8 @@ def test_five_hundred_clips_of_noise_stay_below_60_megabytes(tmp_path):
     random = np.random.default_rng(0)
     frame = random.integers(0, 256, (256, 256, 3), np.uint8)
     sound = random.integers(-30000, 30000, 48000, np.int16)
-    page_media.write_clip(tmp_path, 0, frame, random.normal(size=(257, 200)), sound, 48000)
-    page_media.write_map(tmp_path / "map_0.png", random.random((96, 96)))
+    media_files.write_clip(tmp_path, 0, frame, random.normal(size=(257, 200)), sound, 48000)
+    media_files.write_map(tmp_path / "map_0.png", random.random((96, 96)))
     assert 500 * sum(path.stat().st_size for path in tmp_path.iterdir()) < 60e6
 
 
@@ -195,7 +196,7 @@ def test_five_hundred_clips_of_noise_stay_below_60_megabytes(tmp_path):
 def test_a_sound_keeps_its_length_and_pitch(rate, tmp_path):
     """Also at rates that mp3 lacks."""
     sound = (20000 * np.sin(2 * np.pi * 440 * np.arange(rate) / rate)).astype(np.int16)
-    page_media.write_mp3(tmp_path / "a.mp3", sound, rate)
+    media_files.write_mp3(tmp_path / "a.mp3", sound, rate)
     with av.open(str(tmp_path / "a.mp3")) as file:
         heard = np.concatenate([frame.to_ndarray()[0] for frame in file.decode(audio=0)])
         found = file.streams.audio[0].rate
@@ -212,27 +213,27 @@ def test_marks_follow_the_ontology():
         return [[20, 20, 17, 16]][i][j]
 
     labels = [["a"], ["a"], ["b"], ["c"], []]
-    marks = [page_parts.mark(0, k, relevance, labels) for k in range(4)]
+    marks = [galleries.result_mark(0, k, relevance, labels) for k in range(4)]
     assert marks == ["own", "same", "near", "far"]
-    assert page_parts.mark(0, 4, relevance, labels) == "unknown"
+    assert galleries.result_mark(0, 4, relevance, labels) == "unknown"
 
 
 def test_galleries_list_the_nearest_first():
     v, a = samples.embeddings()
-    found = page_parts.galleries((v, a), samples.LABELS, lambda i, j: 20 if i % 4 == j % 4 else 0)
+    found = galleries.retrieval_galleries((v, a), samples.LABELS, lambda i, j: 20 if i % 4 == j % 4 else 0)
     assert [row["query"] for row in found["im-aud"]] == [0, 1, 2, 3]  # the first of each class
     for direction, (queries, targets) in {"im-aud": (v, a), "aud-im": (a, v), "im-im": (v, v)}.items():
         for row in found[direction]:
             nearest = np.linalg.norm(targets - queries[row["query"]], axis=1).argsort().tolist()
             nearest = [k for k in nearest if direction != "im-im" or k != row["query"]]
             places = [result["place"] for result in row["results"]]
-            assert places == nearest[: len(places)] and len(places) == page_parts.RESULTS
+            assert places == nearest[: len(places)] and len(places) == galleries.GALLERY_RESULTS
             assert all((one["mark"] in ("own", "same")) == (one["place"] % 4 == row["query"]) for one in row["results"])
 
 
 def test_places_are_ordered_by_how_clearly_the_sound_was_found():
     found = samples.maps()
-    located = page_parts.located(found["logits"], found["entries"])
+    located = galleries.rank_heatmaps(found["logits"], found["entries"])
     for part in located["parts"].values():
         assert all(one["hit"] == (one["margin"] > 0) for one in part)
     best, worst = located["parts"]["Best"], located["parts"]["Worst"]
@@ -241,29 +242,31 @@ def test_places_are_ordered_by_how_clearly_the_sound_was_found():
     assert margins == sorted(margins, reverse=True) and len(set(margins)) > 1
     assert min(margins) > max(one["margin"] for one in worst)
     assert all(one["place"] % 3 == 0 for one in located["parts"]["With a silent object"])
-    unjudged = page_parts.located(found["logits"], [[] for _ in found["entries"]])
+    unjudged = galleries.rank_heatmaps(found["logits"], [[] for _ in found["entries"]])
     assert not unjudged["judged"] and {one["hit"] for one in unjudged["parts"]["Best"]} == {None}
 
 
 def test_the_map_of_embeddings_puts_classes_apart_and_frames_beside_their_sounds():
     v, a = samples.embeddings()
     gap = np.full(8, 3, np.float32)  # between frames and sounds
-    plane = page_parts.atlas((v + gap, a))
+    plane = galleries.tsne_map((v + gap, a))
     assert plane.shape == (samples.CLIPS, 4) and plane.min() >= 0 and plane.max() <= 100
     kinds = np.arange(samples.CLIPS) % 4
     frames, sounds = plane[:, :2], plane[:, 2:]
     within = np.mean([np.linalg.norm(frames[kinds == k].mean(0) - sounds[kinds == k].mean(0)) for k in range(4)])
     across = np.mean([np.linalg.norm(frames[kinds == k].mean(0) - sounds[kinds != k].mean(0)) for k in range(4)])
     assert within < 0.5 * across
-    assert np.array_equal(plane, page_parts.atlas((v + gap, a)))
-    assert page_parts.atlas((v, a[:, :4])) is None and page_parts.atlas((v * 0, a * 0)) is None
+    assert np.array_equal(plane, galleries.tsne_map((v + gap, a)))
+    assert galleries.tsne_map((v, a[:, :4])) is None and galleries.tsne_map((v * 0, a * 0)) is None
 
 
 def test_confusion_counts_pairs_within_their_groups():
     """A hand-made case: frames 0 and 1 of class a, 2 of b; the second frame takes b's sound for its own."""
     logits = torch.tensor([[1.0, 1, -1], [1, 1, 1], [-1, -1, 1]])
     v = a = torch.arange(3)[:, None]
-    found = avc.class_confusion(lambda f, s: logits[f[:, 0]][:, s[:, 0]], v, a, [["a"], ["a"], ["b"]], ["a", "b", "c"])
+    found = correspondence.class_confusion(
+        lambda f, s: logits[f[:, 0]][:, s[:, 0]], v, a, [["a"], ["a"], ["b"]], ["a", "b", "c"]
+    )
     assert found[:2, :2] == pytest.approx(np.array([[1, 0.5], [0, 1]]))
     assert np.isnan(found[2]).all() and np.isnan(found[:, 2]).all()
 
@@ -283,7 +286,7 @@ def test_ndcg_of_classes_is_that_of_their_own_queries():
 
 @pytest.mark.parametrize(("low", "high"), [(0, 1), (0.31, 0.34), (-3, 12), (0, 0), (5, 5), (1e-7, 3e-7), (0, 123456)])
 def test_ticks_span_what_is_drawn(low, high):
-    ticks = nice(low, high)
+    ticks = round_ticks(low, high)
     assert ticks[0] <= low and ticks[-1] >= high and 1 <= len(ticks) <= 8 and ticks == sorted(set(ticks))
 
 
@@ -294,15 +297,15 @@ def test_curves_lie_within_the_chart_and_end_with_the_last_value():
     assert (points >= 0).all() and (points[:, 0] <= one["width"]).all() and (points[:, 1] <= one["height"]).all()
     assert one["lines"][0]["last"] == line[-1][1]
     log = [{"kind": "train", "step": k, "loss": 1.0, "accuracy": 0.5} for k in range(1, 3000)]
-    found = charts(
+    found = run_charts(
         [*log, {"kind": "train", "step": 3000, "loss": 7.0}, {"kind": "val", "step": 1, "loss": float("nan")}]
     )
     assert [one["title"] for one in found] == ["loss", "accuracy"]
-    assert found[0]["lines"][0]["last"] == 7 and len(found[0]["lines"][0]["points"].split()) <= MOST + 1
+    assert found[0]["lines"][0]["last"] == 7 and len(found[0]["lines"][0]["points"].split()) <= MAX_POINTS + 1
 
 
 def test_a_part_that_the_page_does_not_know_is_shown_beside_its_random_neighbour():
-    found = rows({"probe": {"audio": {"map": 0.7, "random_map": 0.1, "clips": 5}}})
+    found = metric_rows({"probe": {"audio": {"map": 0.7, "random_map": 0.1, "clips": 5}}})
     assert [(row.key, row.value, row.baseline) for row in found] == [("probe.audio.map", 0.7, 0.1)]
 
 
@@ -311,4 +314,4 @@ def test_separation_of_another_form_is_named(content, tmp_path):
     (tmp_path / "separation").mkdir()
     (tmp_path / "separation" / "pairs.json").write_text(content)
     with pytest.raises(UserError, match=r"pairs\.json"):
-        separated(tmp_path)
+        separation_examples(tmp_path)

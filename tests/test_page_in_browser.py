@@ -7,7 +7,7 @@ import page_samples as samples
 import pytest
 from test_compare import better, make_run
 
-from utils.compare import write_comparison
+from evaluation.report.compare import write_comparison
 
 playwright = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")

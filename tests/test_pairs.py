@@ -10,17 +10,18 @@ import pytest
 import torch
 from helpers import make_clip, make_dataset, numbered, read_number, write_genres
 
-from dataset.batches import DRAWS, collate
-from dataset.clips import ClipError, Clips, OpenClip
-from dataset.loading import loader, readable
-from dataset.order import EpochBatches, in_order
-from dataset.pairs import Pairs, instants
-from utils.avc import avc_loss
+from dataset.loading.loader import NUM_RANDOM, collate, drop_unreadable, make_loader
+from dataset.loading.order import EpochBatchSampler, sequential_batches
+from dataset.pairs import PairDataset, sample_times
+from dataset.reading.clip_reader import ClipReader
+from dataset.reading.clips import Clips
+from dataset.reading.errors import ClipError
+from models.losses import avc_loss
 from utils.errors import UserError
 
 CLIPS, SECONDS, RATE, FPS = 12, 2.0, 2000, 25
 SAMPLES = round(SECONDS * RATE)  # of a clip
-INSTANT = dict(stored_size=32, sample_rate=RATE, frame_step=0.04)
+INSTANT = dict(resize_size=32, sample_rate=RATE, frame_step=0.04)
 
 
 def ramp(clip):
@@ -67,13 +68,13 @@ def same(ours, theirs):
 @pytest.mark.parametrize("cache_gb", [0, 0.01])
 @pytest.mark.parametrize("misalignment", [0.0, 0.3, 1.0])
 def test_frame_and_sound_are_of_one_instant_up_to_the_misalignment(clips, misalignment, cache_gb):
-    pairs = Pairs(clips, **INSTANT, misalignment=misalignment, seed=3, cache_gb=cache_gb)
+    pairs = PairDataset(clips, **INSTANT, misalignment=misalignment, seed=3, cache_gb=cache_gb)
     shifts = []
     for epoch, index in keys(15):
         sample = pairs[epoch, index]
         assert sample["frame"].shape == (32, 32, 3) and sample["frame"].dtype == np.uint8
         assert sample["sound"].shape == (RATE,) and sample["sound"].dtype == np.int16
-        assert sample["draws"].shape == (DRAWS,) and sample["draws"].dtype == np.float32
+        assert sample["draws"].shape == (NUM_RANDOM,) and sample["draws"].dtype == np.float32
         assert sample["draws"].min() >= 0 and sample["draws"].max() < 1
         clip, picture = divmod(read_number(sample["frame"]), 64)
         clip_heard, start = where(sample["sound"])
@@ -94,14 +95,14 @@ def test_frame_and_sound_are_of_one_instant_up_to_the_misalignment(clips, misali
 
 @pytest.mark.parametrize("cache_gb", [0, 0.01])
 def test_all_instants_of_a_clip_are_visited_evenly(clips, cache_gb):
-    pairs = Pairs(clips, **(INSTANT | {"frame_step": 0.2}), cache_gb=cache_gb)
+    pairs = PairDataset(clips, **(INSTANT | {"frame_step": 0.2}), cache_gb=cache_gb)
     seen = Counter(round(pairs[key]["time"], 6) for key in keys(25))
     assert sorted(seen) == pytest.approx([0.6, 0.8, 1.0, 1.2, 1.4])
     assert min(seen.values()) > 0.7 * 300 / 5 and max(seen.values()) < 1.3 * 300 / 5
 
 
 def test_a_sample_depends_on_seed_epoch_and_index_alone(clips):
-    first, again, other = (Pairs(clips, **INSTANT, misalignment=0.3, seed=seed) for seed in (1, 1, 2))
+    first, again, other = (PairDataset(clips, **INSTANT, misalignment=0.3, seed=seed) for seed in (1, 1, 2))
     ours = [first[key] for key in keys(3)]
     for key, sample in reversed(list(zip(keys(3), ours, strict=True))):  # another order of visits
         assert same(collate([again[key]]), collate([sample]))
@@ -111,8 +112,8 @@ def test_a_sample_depends_on_seed_epoch_and_index_alone(clips):
 
 def test_labels_and_boxes_are_never_looked_at(clips):
     del clips.labels, clips.boxes
-    pairs = Pairs(clips, **INSTANT)
-    batch = next(iter(loader(pairs, EpochBatches(CLIPS, 4, seed=0), workers=0)))
+    pairs = PairDataset(clips, **INSTANT)
+    batch = next(iter(make_loader(pairs, EpochBatchSampler(CLIPS, 4, seed=0), workers=0)))
     assert batch["indices"].shape == (4,) and batch["errors"] == []
 
 
@@ -131,7 +132,7 @@ def test_labels_and_boxes_are_never_looked_at(clips):
     ],
 )
 def test_instants_are_the_multiples_of_the_step(first, last, step, wanted):
-    assert instants(first, last, step) == pytest.approx(wanted, abs=1e-12)
+    assert sample_times(first, last, step) == pytest.approx(wanted, abs=1e-12)
 
 
 # ---------------------------------------------------------------------------------------------------------- batches
@@ -139,7 +140,7 @@ def test_instants_are_the_multiples_of_the_step(first, last, step, wanted):
 
 @pytest.mark.parametrize("options", [{}, {"cache_gb": 0.01}, {"off_grid": True}, {"frames": 9}, {"misalignment": 0.5}])
 def test_a_batch_fetched_whole_equals_its_samples_stacked(clips, options):
-    pairs = Pairs(clips, **INSTANT, seed=4, **options)
+    pairs = PairDataset(clips, **INSTANT, seed=4, **options)
     wanted = [(7, index) for index in (3, 0, 11, 5)]
     (batch,) = pairs.__getitems__(wanted)
     assert same(batch, collate([pairs[key] for key in wanted]))
@@ -156,10 +157,10 @@ def test_the_number_of_workers_and_a_restart_change_no_batch(clips, cache_gb, vi
     count = 9 * visit
 
     def batches(workers, start):
-        pairs = Pairs(clips, **INSTANT, misalignment=0.3, seed=5, cache_gb=cache_gb)
-        order = EpochBatches(CLIPS, 4, seed=5, samples_per_visit=visit)
+        pairs = PairDataset(clips, **INSTANT, misalignment=0.3, seed=5, cache_gb=cache_gb)
+        order = EpochBatchSampler(CLIPS, 4, seed=5, samples_per_decode=visit)
         assert order.per_epoch == 3 * visit
-        return list(islice(loader(pairs, order.starting_at(start), workers), count - start))
+        return list(islice(make_loader(pairs, order.starting_at(start), workers), count - start))
 
     whole = batches(0, 0)
     assert len({batch["draws"].numpy().tobytes() for batch in whole}) == count
@@ -172,9 +173,9 @@ def test_the_number_of_workers_and_a_restart_change_no_batch(clips, cache_gb, vi
 def test_a_visit_opens_each_clip_once_for_several_batches_of_one_sample_each(clips, monkeypatch):
     opened, open_clip = [], clips.open
     monkeypatch.setattr(clips, "open", lambda index: opened.append(index) or open_clip(index))
-    pairs = Pairs(clips, **INSTANT, misalignment=0.3, seed=6)
-    order = EpochBatches(CLIPS, 4, seed=6, samples_per_visit=5)
-    batches = list(islice(loader(pairs, order, 0), 30))
+    pairs = PairDataset(clips, **INSTANT, misalignment=0.3, seed=6)
+    order = EpochBatchSampler(CLIPS, 4, seed=6, samples_per_decode=5)
+    batches = list(islice(make_loader(pairs, order, 0), 30))
     assert sorted(opened) == sorted(list(range(CLIPS)) * 2)  # two epochs
     numbers = Counter()
     for k, batch in enumerate(batches):
@@ -194,7 +195,7 @@ def test_a_visit_opens_each_clip_once_for_several_batches_of_one_sample_each(cli
 
 @pytest.mark.parametrize(("multiple", "visit", "visits"), [(1, 3, 5), (2, 3, 4), (4, 2, 4), (4, 4, 5), (3, 6, 5)])
 def test_an_epoch_of_visits_holds_a_multiple_of_the_batches_of_an_update(multiple, visit, visits):
-    order = EpochBatches(11, 2, seed=0, multiple=multiple, samples_per_visit=visit)
+    order = EpochBatchSampler(11, 2, seed=0, multiple=multiple, samples_per_decode=visit)
     assert order.per_epoch == visits * visit and order.per_epoch % multiple == 0
     keys = list(islice(order, 2 * visits))
     assert {number for fetched in keys[:visits] for number, _ in fetched} == set(range(visit))
@@ -203,7 +204,7 @@ def test_an_epoch_of_visits_holds_a_multiple_of_the_batches_of_an_update(multipl
 
 @pytest.mark.parametrize(("size", "multiple", "per_epoch"), [(4, 1, 3), (5, 1, 2), (12, 1, 1), (2, 4, 4), (5, 2, 2)])
 def test_an_epoch_visits_a_clip_at_most_once_in_a_new_order(size, multiple, per_epoch):
-    order = EpochBatches(CLIPS, size, seed=1, multiple=multiple)
+    order = EpochBatchSampler(CLIPS, size, seed=1, multiple=multiple)
     assert order.per_epoch == per_epoch
     batches = list(islice(order, 40 * per_epoch))
     visits = Counter(index for batch in batches for _, index in batch)
@@ -216,15 +217,15 @@ def test_an_epoch_visits_a_clip_at_most_once_in_a_new_order(size, multiple, per_
         orders.add(tuple(seen))
     assert len(orders) == 40
     assert len(visits) == CLIPS  # the clips left out change from epoch to epoch
-    assert list(islice(EpochBatches(CLIPS, size, seed=2, multiple=multiple), 3)) != batches[:3]
+    assert list(islice(EpochBatchSampler(CLIPS, size, seed=2, multiple=multiple), 3)) != batches[:3]
 
 
 def test_evaluation_takes_every_clip_once_in_order_at_one_fixed_instant(clips):
-    batches = in_order(CLIPS, 5)
+    batches = sequential_batches(CLIPS, 5)
     assert [len(batch) for batch in batches] == [5, 5, 2]
     assert [index for batch in batches for _, index in batch] == list(range(CLIPS))
-    pairs = Pairs(clips, **INSTANT)
-    reader = loader(pairs, batches, workers=1)
+    pairs = PairDataset(clips, **INSTANT)
+    reader = make_loader(pairs, batches, workers=1)
     once, again = list(reader), list(reader)  # validation after validation, with the same processes
     assert len(once) == 3 and all(same(a, b) for a, b in zip(once, again, strict=True))
     assert torch.cat([batch["indices"] for batch in once]).tolist() == list(range(CLIPS))
@@ -265,9 +266,11 @@ def damaged(tmp_path):
 @pytest.mark.parametrize("workers", [0, 1])
 @pytest.mark.parametrize("cache_gb", [0, 0.01])
 def test_an_unreadable_clip_is_left_out_and_nothing_takes_its_place(damaged, cache_gb, workers):
-    pairs = Pairs(damaged, **INSTANT, cache_gb=cache_gb)
+    pairs = PairDataset(damaged, **INSTANT, cache_gb=cache_gb)
     noted = []
-    batches = list(readable(loader(pairs, in_order(8, 4), workers), lambda *what: noted.append(what)))
+    batches = list(
+        drop_unreadable(make_loader(pairs, sequential_batches(8, 4), workers), lambda *what: noted.append(what))
+    )
     assert [batch["indices"].tolist() for batch in batches] == [[0, 1, 2], [4, 6, 7]]
     for batch in batches:
         assert len(batch["frames"]) == len(batch["sounds"]) == len(batch["draws"]) == len(batch["times"]) == 3
@@ -280,18 +283,20 @@ def test_an_unreadable_clip_is_left_out_and_nothing_takes_its_place(damaged, cac
 
 @pytest.mark.parametrize("workers", [0, 2])
 def test_a_clip_that_is_damaged_at_one_instant_is_left_out_of_all_batches_of_the_visit(clips, monkeypatch, workers):
-    frames = OpenClip.frames
+    frames = ClipReader.frames
 
     def damaged_after_one_second(clip, times, size):
         if clip.clip == "02" and max(times) > 1.0:
             raise ClipError("02", "video/02.mp4 is damaged at 1.04 s")
         return frames(clip, times, size)
 
-    monkeypatch.setattr(OpenClip, "frames", damaged_after_one_second)
-    pairs = Pairs(clips, **INSTANT, seed=0)
+    monkeypatch.setattr(ClipReader, "frames", damaged_after_one_second)
+    pairs = PairDataset(clips, **INSTANT, seed=0)
     alone = ["error" in pairs[number, 2] for number in range(6)]
     assert any(alone) and not all(alone)
-    batches = list(islice(loader(pairs, EpochBatches(CLIPS, CLIPS, seed=0, samples_per_visit=6), workers), 6))
+    batches = list(
+        islice(make_loader(pairs, EpochBatchSampler(CLIPS, CLIPS, seed=0, samples_per_decode=6), workers), 6)
+    )
     for batch in batches:
         assert sorted(batch["indices"].tolist()) == [0, 1, *range(3, CLIPS)]
         assert batch["errors"] == [("02", "video/02.mp4 is damaged at 1.04 s")]
@@ -304,16 +309,16 @@ def test_an_unreadable_clip_stops_with_its_name_where_the_caller_raises(damaged,
         raise UserError(f"{clip}: {message}")
 
     with pytest.raises(UserError, match=r"c3: .*c3\.mp4 is empty"):
-        list(readable(loader(Pairs(damaged, **INSTANT), in_order(8, 4), workers), stop))
+        list(drop_unreadable(make_loader(PairDataset(damaged, **INSTANT), sequential_batches(8, 4), workers), stop))
 
 
 def test_a_batch_with_too_few_readable_clips_stops_and_says_why(damaged):
     batches = [[(0, 3), (0, 4)], [(0, 0), (0, 1)]]
-    pairs = Pairs(damaged, **INSTANT)
+    pairs = PairDataset(damaged, **INSTANT)
     with pytest.raises(UserError, match=r"needs 2 readable clips and has 1: .*c3\.mp4 is empty"):
-        list(readable(loader(pairs, batches, 0), lambda *_: None, smallest=2))
-    assert len(list(readable(loader(pairs, batches, 0), lambda *_: None, smallest=1))) == 2
-    nothing = next(readable(loader(pairs, [[(0, 3), (0, 5)]], 0), lambda *_: None, smallest=0))
+        list(drop_unreadable(make_loader(pairs, batches, 0), lambda *_: None, smallest=2))
+    assert len(list(drop_unreadable(make_loader(pairs, batches, 0), lambda *_: None, smallest=1))) == 2
+    nothing = next(drop_unreadable(make_loader(pairs, [[(0, 3), (0, 5)]], 0), lambda *_: None, smallest=0))
     assert len(nothing["indices"]) == 0 and [clip for clip, _ in nothing["errors"]] == ["c3", "c5"]
 
 
@@ -321,11 +326,11 @@ def test_a_script_that_fails_ends_although_its_loaders_ignore_signals(tmp_path):
     """Python sends its children SIGTERM at exit and waits for them: without help for ever."""
     make_dataset(tmp_path, train=4, val=0, test=0)
     program = f"""
-from dataset.clips import ClipError, Clips, OpenClip
-from dataset.loading import loader
-from dataset.order import in_order
-from dataset.pairs import Pairs
-batches = loader(Pairs(Clips({str(tmp_path)!r}, "train"), 32, 8000, 0.04), in_order(4, 2), 2)
+from dataset.loading.loader import make_loader
+from dataset.loading.order import sequential_batches
+from dataset.pairs import PairDataset
+from dataset.reading.clips import Clips
+batches = make_loader(PairDataset(Clips({str(tmp_path)!r}, "train"), 32, 8000, 0.04), sequential_batches(4, 2), 2)
 for batch in batches:
     raise RuntimeError("a fault of the program")
 """

@@ -7,14 +7,16 @@ from torch import nn
 from torchvision.models import ResNet18_Weights, resnet18
 
 from configs.config_PixelPlayer import config as paper
-from models import build, imagenet
+from evaluation.measures.separation import snr_improvement
+from models import build_net, imagenet
 from models.avenet import AVENet
+from models.losses import mask_loss
 from models.pixelplayer import PixelPlayer, UNet
 from models.resnet import DilatedResNet18
 from utils import checkpoint
 from utils.config import override
 from utils.errors import UserError
-from utils.masks import diagnose, gain, mask_loss, told_apart
+from utils.health import diagnose_masks, mask_metrics
 from utils.optimizers import build_optimizers, learning_rate
 
 # ------------------------------------------------------------------------------------- the net in numpy, float64
@@ -98,7 +100,7 @@ def test_the_sound_net_equals_a_reference_in_float64(levels, rows, columns, deta
 
 
 def test_the_papers_sound_net_has_7_levels_and_32_maps():
-    net = build(paper.model).sounds
+    net = build_net(paper.model).sounds
     assert [layer[0].out_channels for layer in net.down] == [64, 128, 256, 512, 512, 512, 512]
     assert [layer[0].out_channels for layer in net.up] == [512, 512, 512, 256, 128, 64, 32]
     seen = []
@@ -174,7 +176,7 @@ def test_a_start_from_data_makes_pictures_differ_and_changes_no_other_layer(deta
     net = PixelPlayer(6, 4, 4, 3, detail=detail)
     before = {name: value.clone() for name, value in net.state_dict().items()}
     frames, spectrograms = torch.randn(32, 1, 3, 32, 32), torch.randn(32, 1, 16, 16)
-    net.start_from_data(frames, spectrograms)
+    net.data_dependent_init(frames, spectrograms)
     features, maps = net.frame_features(frames).logit(), net.sound_maps(spectrograms)
     assert torch.allclose(features.std(0), torch.full((6,), 2.0), atol=0.05) and features.mean(0).abs().max() < 0.05
     assert torch.allclose(maps.std((0, 2, 3)), torch.ones(6), atol=0.05)
@@ -189,7 +191,7 @@ def test_the_plain_frame_net_starts_from_ave_nets_pictures(tmp_path):
     taken = checkpoint.init_from(net, tmp_path / "best.pt")
     assert set(taken) == {f"frames.body.{name}" for name in net.frames.body.state_dict()}
     assert torch.equal(net.frames.body.conv4_2[0].weight, ave.vision.conv4_2[0].weight)
-    net.learn_matches(width=4, dim=16)  # which is an AVE-Net, and goes on where that one was
+    net.add_avc_branch(width=4, dim=16)  # which is an AVE-Net, and goes on where that one was
     assert set(checkpoint.init_from(net, tmp_path / "best.pt")) - set(taken) == {
         f"match.{name}" for name in ave.state_dict() if not name.startswith("vision.")
     }
@@ -203,14 +205,14 @@ def test_imagenets_weights_are_torchvisions(tmp_path):
     theirs, file = resnet18(weights=None), str(tmp_path / "resnet18.pth")
     torch.save(theirs.state_dict(), file)
     body = DilatedResNet18()
-    imagenet.start_resnet18(body, file)
+    imagenet.load_imagenet_resnet18(body, file)
     assert torch.equal(body.layer4[1].conv2.weight, theirs.layer4[1].conv2.weight)
     assert torch.equal(body.bn1.running_var, theirs.bn1.running_var) and body.conv1.weight.requires_grad
     with pytest.raises(UserError, match=r"model\.width must be 64"):
-        imagenet.start_resnet18(DilatedResNet18(8), file)
+        imagenet.load_imagenet_resnet18(DilatedResNet18(8), file)
     torch.save({"conv1.weight": theirs.conv1.weight}, file)
     with pytest.raises(UserError, match="does not hold the weights of torchvision's ResNet-18"):
-        imagenet.start_resnet18(body, file)
+        imagenet.load_imagenet_resnet18(body, file)
 
 
 def test_without_a_network_imagenets_weights_are_asked_for_in_one_sentence(monkeypatch, tmp_path):
@@ -221,7 +223,7 @@ def test_without_a_network_imagenets_weights_are_asked_for_in_one_sentence(monke
     monkeypatch.setattr(torch.hub, "_hub_dir", None)
     monkeypatch.setattr(torch.hub, "download_url_to_file", offline)
     with pytest.raises(UserError, match=r"Network is unreachable.*put the file resnet18-\w+\.pth into") as error:
-        imagenet.start_resnet18(DilatedResNet18(), "imagenet")
+        imagenet.load_imagenet_resnet18(DilatedResNet18(), "imagenet")
     assert "\n" not in str(error.value)
     assert ResNet18_Weights.IMAGENET1K_V1.url == imagenet.RESNET18
 
@@ -245,26 +247,28 @@ def test_what_the_log_says_of_masks():
     targets = torch.tensor([1.0, 0.0]).view(1, 2, 1, 1).expand(1, 2, 4, 4)
     weights = torch.rand(1, 1, 4, 4)
     sure = (targets - 0.5) * 20
-    found = told_apart(sure, targets, weights)
-    assert found["accuracy"] == pytest.approx(1) and found["contrast"] == pytest.approx(1, abs=1e-3)
-    found = told_apart(torch.ones(1, 2, 4, 4), targets, weights)
-    assert found["accuracy"] == pytest.approx(0.5) and found["contrast"] == 0
-    assert "pictures" in diagnose(found) and diagnose({"contrast": 0.3}) is None
-    assert "by chance" in diagnose({"matched": 0.51}) and diagnose({"matched": 0.8}) is None
+    found = mask_metrics(sure, targets, weights)
+    assert found["accuracy"] == pytest.approx(1) and found["mask_difference"] == pytest.approx(1, abs=1e-3)
+    found = mask_metrics(torch.ones(1, 2, 4, 4), targets, weights)
+    assert found["accuracy"] == pytest.approx(0.5) and found["mask_difference"] == 0
+    assert "pictures" in diagnose_masks(found) and diagnose_masks({"mask_difference": 0.3}) is None
+    assert "by chance" in diagnose_masks({"avc_accuracy": 0.51}) and diagnose_masks({"avc_accuracy": 0.8}) is None
 
 
 def test_the_gain_is_0_for_the_mixture_and_counts_decibels():
     truths = torch.randn(3, 2, 1000)
-    assert gain(truths, truths.sum(1, keepdim=True).expand_as(truths)).abs().max() < 1e-4
+    assert snr_improvement(truths, truths.sum(1, keepdim=True).expand_as(truths)).abs().max() < 1e-4
     nearer = truths + 0.1 * truths.flip(1)  # a tenth of the other source is left of it
-    assert torch.allclose(gain(truths, nearer), torch.full((3,), 20.0), atol=1e-3)
+    assert torch.allclose(snr_improvement(truths, nearer), torch.full((3,), 20.0), atol=1e-3)
     silent = truths * torch.tensor([1.0, 0.0])[:, None]
-    assert gain(silent, silent).isnan().all()
+    assert snr_improvement(silent, silent).isnan().all()
 
 
 def test_sgd_with_the_papers_rates_for_each_part():
     net, train = PixelPlayer(4, 2, 2, 2), paper.train
-    (sgd,) = build_optimizers(paper, net.parameter_groups(train.lr_frames, train.lr_decision), torch.device("cpu"))
+    (sgd,) = build_optimizers(
+        paper, net.parameter_groups(train.lr_vision, train.last_layer_lr_mult), torch.device("cpu")
+    )
     assert isinstance(sgd, torch.optim.SGD)
     rates = {}
     for group in sgd.param_groups:
@@ -281,9 +285,9 @@ def test_sgd_with_the_papers_rates_for_each_part():
 def test_matches_are_learned_by_the_frame_net_too_and_have_no_part_in_masks():
     torch.manual_seed(0)
     net = PixelPlayer(4, 2, 2, 3, "plain")
-    net.learn_matches(width=2, dim=8)
+    net.add_avc_branch(width=2, dim=8)
     frames, sounds = torch.randn(5, 2, 3, 32, 32), torch.randn(5, 1, 32, 20)
-    seen = net.frames.seen(frames)
+    seen = net.frames.backbone_features(frames)
     assert seen.shape == (5, 16, 2, 2, 2) and torch.equal(net.pooled_features(seen), net.frame_features(frames))
     v, a, logits = net.match(seen, sounds)
     assert v.shape == a.shape == (5, 8) and logits.shape == (5, 5)
@@ -293,7 +297,7 @@ def test_matches_are_learned_by_the_frame_net_too_and_have_no_part_in_masks():
     net.zero_grad()
     net(torch.randn(2, 2, 1, 3, 32, 32), torch.randn(2, 1, 16, 16)).sum().backward()
     assert all(p.grad is None for p in net.match.parameters())
-    groups = net.parameter_groups(lr_frames=0.5, lr_decision=20)
+    groups = net.parameter_groups(lr_vision=0.5, last_layer_lr_mult=20)
     rates = {id(p): group["lr_scale"] for group in groups for p in group["params"]}
     assert len(rates) == len(list(net.parameters())) == sum(len(group["params"]) for group in groups)
     assert rates[id(net.match.fc3.weight)] == 20 and rates[id(net.frames.head.weight)] == 0.5
@@ -301,7 +305,7 @@ def test_matches_are_learned_by_the_frame_net_too_and_have_no_part_in_masks():
 
 def test_a_net_that_learned_matches_parts_sounds_without_them(tmp_path):
     net, other = PixelPlayer(4, 2, 2, 2, "plain"), PixelPlayer(4, 2, 2, 2, "plain")
-    net.learn_matches(width=2, dim=8)
+    net.add_avc_branch(width=2, dim=8)
     checkpoint.load_weights(other, net.state_dict(), "best.pt")
     assert torch.equal(other.frames.head.weight, net.frames.head.weight) and other.match is None
     with pytest.raises(UserError, match=r"match\.vision_fc1"):  # but they can't be missing where they are learned
@@ -314,16 +318,16 @@ def test_a_net_that_learned_matches_parts_sounds_without_them(tmp_path):
         ({"mix.sources": 1}, "mix.sources"),
         ({"mix.hop": 600}, "mix.hop"),
         ({"mix.samples": 1000}, "mix.samples"),
-        ({"mix.rows": 200}, "mix.rows"),
+        ({"mix.freq_bins": 200}, "mix.freq_bins"),
         ({"mix.samples": 66000}, "mix.samples // mix.hop"),
-        ({"model.levels": 1}, "model.levels"),
+        ({"model.unet_depth": 1}, "model.unet_depth"),
         ({"mix.n_fft": 1023}, "mix.n_fft"),
         ({"mix.volume": 1.0}, "mix.volume"),
         ({"mix.frames": 0}, "mix.frames"),
-        ({"model.frame_net": "plain"}, "model.imagenet"),
+        ({"model.vision": "plain"}, "model.vision_weights"),
         ({"train.momentum": 1.0}, "train.momentum"),
-        ({"train.lr_frames": 0}, "train.lr_frames"),
-        ({"train.matches_first": 0.2}, "train.matches_first needs train.pooled"),
+        ({"train.lr_vision": 0}, "train.lr_vision"),
+        ({"train.avc_warmup": 0.2}, "train.avc_warmup needs train.pooled"),
     ],
 )
 def test_settings_that_do_not_go_together_are_refused(changes, said):

@@ -9,7 +9,8 @@ from helpers import make_dataset, small_checkpoint, tone, write_sound
 from sklearn.metrics import average_precision_score
 
 import eval
-from utils import probe, report
+from evaluation.measures import probe
+from evaluation.report import text_table
 from utils.errors import UserError
 
 
@@ -26,7 +27,7 @@ def clusters(count, classes, dims, apart, seed):
 def test_classes_apart_are_found_and_noise_gets_what_chance_gets():
     for apart, low, high in ((3.0, 0.95, 1.0), (0.0, 0.15, 0.4)):
         train, test = clusters(300, 4, 6, apart, 0), clusters(400, 4, 6, apart, 1)
-        found = probe.measure(train[0], [[k] for k in train[1]], test[0], [[k] for k in test[1]])
+        found = probe.linear_probe(train[0], [[k] for k in train[1]], test[0], [[k] for k in test[1]])
         for name in ("top1", "map"):
             assert low <= found[name] <= high and found["chance"][name] == pytest.approx(0.25, abs=0.05)
     assert (found["classes"], found["dims"], found["top1_clips"]) == (4, 6, 400)
@@ -37,7 +38,7 @@ def test_clips_of_several_classes_count_for_each_of_them():
     truth = random.random((500, 3)) < 0.4
     features = truth @ random.standard_normal((3, 8)) * 3 + random.standard_normal((500, 8))
     labels = [[f"c{k}" for k in np.flatnonzero(row)] for row in truth]
-    found = probe.measure(features[:300], labels[:300], features[300:], labels[300:])
+    found = probe.linear_probe(features[:300], labels[:300], features[300:], labels[300:])
     assert found["map"] > 0.85 and found["chance"]["map"] == pytest.approx(0.4, abs=0.08)
     assert found["top1_clips"] == sum(len(one) == 1 for one in labels[300:])
 
@@ -54,7 +55,7 @@ def test_the_third_set_chooses_the_regularisation():
     names = [[k] for k in test[1]]
     backwards = [["class 1" if k == "class 0" else "class 0"] for k in test[1]]
     chosen = [
-        probe.measure(train[0], [[k] for k in train[1]], test[0], names, (test[0], labels))["strength"]
+        probe.linear_probe(train[0], [[k] for k in train[1]], test[0], names, (test[0], labels))["strength"]
         for labels in (names, backwards)
     ]
     assert chosen[0] != chosen[1]
@@ -62,12 +63,12 @@ def test_the_third_set_chooses_the_regularisation():
 
 def test_folds_share_no_file_and_the_spread_is_over_them():
     features, labels = clusters(100, 4, 6, 2.0, 0)
-    folds = probe.fold_of_each(labels)
-    assert np.array_equal(folds, probe.fold_of_each(labels)) and np.bincount(folds).tolist() == [20] * 5
-    found = probe.over_folds(features, labels, folds)
+    folds = probe.assign_folds(labels)
+    assert np.array_equal(folds, probe.assign_folds(labels)) and np.bincount(folds).tolist() == [20] * 5
+    found = probe.cross_validate(features, labels, folds)
     assert 0.5 < found["top1"] < 1 and 0 < found["top1_spread"] < 0.3
     with pytest.raises(UserError, match="5 readable files or more: class b has 1"):
-        probe.fold_of_each(["a"] * 6 + ["b"])
+        probe.assign_folds(["a"] * 6 + ["b"])
 
 
 @pytest.fixture(scope="module")
@@ -86,7 +87,7 @@ def test_of_a_split_each_modality_has_its_measures_beside_chance_and_a_fresh_net
             one = rows[side]
             assert one["classes"] == 3 and one["dims"] == 32
             assert 0 <= one["top1"] <= 1 and one["chance"]["map"] < one["map"] <= 1  # colours and pitches are plain
-    lines = report.probe_lines(found)
+    lines = text_table.probe_lines(found)
     assert "fresh" in lines[0] and sum("mAP" in line for line in lines) == 2
 
 

@@ -10,11 +10,11 @@ import torch
 from helpers import make_dataset
 from kill_and_resume import SMALL, command, train_command
 
-from dataset import remote
-from dataset.clips import ClipError
-from dataset.loading import loader
-from dataset.pairs import Pairs
-from dataset.shards import open_clips
+from dataset.loading.loader import make_loader
+from dataset.pairs import PairDataset
+from dataset.reading import remote
+from dataset.reading.errors import ClipError
+from dataset.reading.shards import open_clips
 from utils.errors import UserError
 
 RATE = 8000
@@ -57,7 +57,7 @@ def source(tmp_path_factory):
 @pytest.fixture
 def site(source, tmp_path, make_shards, monkeypatch):
     """(URL of shards of `source`, their folder, the server's handler)."""
-    monkeypatch.setattr(remote, "PAUSE", 0.01)
+    monkeypatch.setattr(remote, "RETRY_DELAY", 0.01)
     make_shards(source, tmp_path / "a b", clips=5)
     more = {"site_root": tmp_path, "ranges": True, "faults": 0, "status": 503, "requests": [], "lock": threading.Lock()}
     handler = type("Site", (Handler,), more)
@@ -71,8 +71,8 @@ def site(source, tmp_path, make_shards, monkeypatch):
 
 def samples(root, workers=0, split="train"):
     """Two batches of a split."""
-    pairs = Pairs(open_clips(root, split), 48, RATE, 0.2, 0.5, seed=3)
-    return list(loader(pairs, [[(0, i) for i in range(7)], [(1, i) for i in range(3, 12)]], workers))
+    pairs = PairDataset(open_clips(root, split), 48, RATE, 0.2, 0.5, seed=3)
+    return list(make_loader(pairs, [[(0, i) for i in range(7)], [(1, i) for i in range(3, 12)]], workers))
 
 
 @pytest.mark.parametrize("workers", [0, 2])
@@ -88,14 +88,14 @@ def test_a_clip_costs_a_request_for_its_frame_and_one_for_its_sound(site):
     """Whole shards are never fetched: with millions of clips they would not fit."""
     url, _, handler = site
     clips = open_clips(url, "train")
-    list(loader(Pairs(clips, 48, RATE, 0.2), [[(0, i) for i in range(12)]], 0))
+    list(make_loader(PairDataset(clips, 48, RATE, 0.2), [[(0, i) for i in range(12)]], 0))
     assert sum(path.endswith(".tar") for path in handler.requests) == 24
     assert len(clips) == 12 and clips.boxes and clips.labels[0]
 
 
 def test_a_request_that_fails_is_made_again(site):
     url, folder, handler = site
-    handler.faults = remote.TRIES - 1  # so that all may fall to one request, whichever comes when
+    handler.faults = remote.MAX_TRIES - 1  # so that all may fall to one request, whichever comes when
     far = samples(url)
     assert handler.faults == 0 and not far[0]["errors"]
     assert torch.equal(samples(folder)[0]["frames"], far[0]["frames"])

@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 from sklearn.metrics import average_precision_score, ndcg_score
 
-from utils import ontology, retrieval
-from utils.retrieval import retrieve
+from evaluation.measures import ontology, retrieval
+from evaluation.measures.retrieval import retrieve
 
 ROOT = Path(__file__).parent.parent
 AUDIOSET = ROOT.parent / "shared/audioset"  # its own files, where they were downloaded beside the repository
@@ -265,7 +265,7 @@ def test_the_query_itself_is_no_result_within_a_modality_but_its_clip_is_one_acr
 
 def test_the_hand_worked_example_of_the_ontology():
     """A query of acoustic guitar that finds a drum first: gain 2^15 - 1 where 2^20 - 1 was to be had."""
-    guitar, drum, demo = "/m/042v_gx", "/m/026t6", ontology.load(ROOT / "data/demo_ontology.json")
+    guitar, drum, demo = "/m/042v_gx", "/m/026t6", ontology.load_ontology(ROOT / "data/demo_ontology.json")
     labels = [[guitar], [guitar], [drum]]
     v = np.array([[0.0], [5.0], [1.0]])
     found = retrieval.four_directions(v, v, labels, demo, k=1)["im-im"]
@@ -388,7 +388,7 @@ def test_a_random_ranking_of_audiosets_evaluation_clips_scores_what_the_paper_ma
     """4,361 clips of the 110 classes. The paper's random row is 0.407; gain 2^r - 1 on all labels is the nearest."""
     file = AUDIOSET / "ontology.json"
     children = {c["id"]: c["child_ids"] for c in json.loads(file.read_text(encoding="utf-8"))}
-    classes = ontology.load(file)
+    classes = ontology.load_ontology(file)
     kept = {mid for mid in classes.names if classes.name(mid) in ("Musical instrument", "Singing", "Tools")}
     while new := {child for mid in kept for child in children[mid]} - kept:
         kept |= new

@@ -9,12 +9,11 @@ import pytest
 import torch
 from helpers import make_clip, write_genres
 
-from dataset import loading
-from dataset.clips import Clips
 from dataset.loading import loader
-from dataset.order import EpochBatches
-from dataset.pairs import Pairs
-from dataset.ring import InRing, Ring, part
+from dataset.loading.loader import SharedBatch, SharedMemoryPool, make_loader, tensor_view
+from dataset.loading.order import EpochBatchSampler
+from dataset.pairs import PairDataset
+from dataset.reading.clips import Clips
 
 
 def passed(value):
@@ -27,14 +26,16 @@ def passed(value):
 def filled(ring, slot, number):
     """A batch in a slot, of this number alone; and small parts elsewhere."""
     flat = torch.from_numpy(ring.memory[slot])
-    frames, sounds = part(flat, 0, (3, 4), torch.uint8), part(flat, 64, (5,), torch.int16)
+    frames, sounds = tensor_view(flat, 0, (3, 4), torch.uint8), tensor_view(flat, 64, (5,), torch.int16)
     frames.fill_(number)
     sounds.fill_(-number)
-    return InRing(ring, slot, {"frames": frames, "sounds": sounds, "times": torch.tensor([0.5 * number]), "errors": []})
+    return SharedBatch(
+        ring, slot, {"frames": frames, "sounds": sounds, "times": torch.tensor([0.5 * number]), "errors": []}
+    )
 
 
 def test_a_slot_is_free_again_when_the_last_tensor_of_its_batch_is_gone():
-    ring = Ring(2, 100)
+    ring = SharedMemoryPool(2, 100)
     assert [ring.take(100), ring.take(128), ring.take(1)] == [0, 1, None]
     batch = passed(filled(ring, 1, 7))
     assert batch["frames"].tolist() == [[7] * 4] * 3 and batch["sounds"].tolist() == [-7] * 5
@@ -47,12 +48,12 @@ def test_a_slot_is_free_again_when_the_last_tensor_of_its_batch_is_gone():
 
 
 def test_what_does_not_fit_gets_no_slot():
-    ring = Ring(1, 100)
+    ring = SharedMemoryPool(1, 100)
     assert ring.take(129) is None and ring.take(128) == 0
 
 
 def test_a_batch_outlives_its_ring():
-    ring = Ring(1, 100)
+    ring = SharedMemoryPool(1, 100)
     batch = passed(filled(ring, ring.take(10), 3))
     del ring
     assert batch["frames"].unique().tolist() == [3]
@@ -69,9 +70,11 @@ def clips(tmp_path):
 @pytest.mark.parametrize("kept", [True, False])
 def test_loader_processes_pass_batches_by_the_ring_and_use_its_slots_again(clips, monkeypatch, kept):
     rings = []
-    monkeypatch.setattr(loading, "Ring", lambda slots, size: rings.append(Ring(slots, size)) or rings[-1])
+    monkeypatch.setattr(
+        loader, "SharedMemoryPool", lambda slots, size: rings.append(SharedMemoryPool(slots, size)) or rings[-1]
+    )
     held, places = [], []
-    for batch in islice(loader(Pairs(clips, 32, 2000, 0.1), EpochBatches(4, 2, seed=0), 1), 20):
+    for batch in islice(make_loader(PairDataset(clips, 32, 2000, 0.1), EpochBatchSampler(4, 2, seed=0), 1), 20):
         places.append(batch["frames"].data_ptr() - rings[0].memory.ctypes.data)
         held += [batch] if kept else []
     (ring,) = rings

@@ -18,11 +18,11 @@ from malformed import malformed, png, post
 from PIL import Image
 
 import embed
-from dataset.sandbox import Refused, Sandbox
-from evaluation.search import open_search
-from utils import collection
+from collection import storage
+from collection.sandbox import RefusedUpload, Sandbox
+from collection.search_index import open_search_index
+from collection.server import make_app, server
 from utils.errors import UserError
-from utils.search_page import make_app, server
 
 LARGEST = 300_000
 
@@ -46,7 +46,7 @@ def folder(tmp_path_factory):
 @pytest.fixture(scope="module")
 def page(folder):
     """The address of a running page."""
-    search, sandbox = open_search(collection.load(folder.parent / "emb.npz")), Sandbox()
+    search, sandbox = open_search_index(storage.load_collection(folder.parent / "emb.npz")), Sandbox()
     app = make_app(search, lambda path: sandbox.read(path, search.size, search.rate, 10), "8 files", LARGEST)
     running = server(app, "127.0.0.1", 0)
     threading.Thread(target=running.serve_forever, daemon=True).start()
@@ -126,9 +126,9 @@ def test_nothing_is_served_but_rows_by_their_number(page, path):
 def test_a_collection_from_elsewhere_leads_to_nothing_outside_of_its_folder(folder, tmp_path, name):
     secret = folder.parent / "secret.png"
     Image.fromarray(numbered(1)).save(secret)
-    found = collection.load(folder.parent / "emb.npz")
+    found = storage.load_collection(folder.parent / "emb.npz")
     found.about["files"] = [[name, "image", name] for _ in found.about["files"]]
-    search = open_search(found)
+    search = open_search_index(found)
     row = int(np.flatnonzero(found.has_frame)[0])
     for ask in (search.picture, search.sound):
         with pytest.raises(LookupError):
@@ -175,7 +175,7 @@ def test_other_sites_and_names_that_point_here_are_turned_away(page, folder):
 
 @pytest.fixture
 def make_sandbox():
-    """`dataset.sandbox.Sandbox`, ended after the test."""
+    """`collection.sandbox.Sandbox`, ended after the test."""
     made = []
     yield lambda **limits: made.append(Sandbox(**limits)) or made[-1]
     for sandbox in made:
@@ -186,7 +186,7 @@ def test_a_file_that_never_ends_is_refused_in_time_and_the_next_one_is_read(make
     sandbox = make_sandbox(time=1)
     os.mkfifo(tmp_path / "endless")  # whoever reads it waits
     begin = time.monotonic()
-    with pytest.raises(Refused, match="more than 1 s") as refused:
+    with pytest.raises(RefusedUpload, match="more than 1 s") as refused:
         sandbox.read(tmp_path / "endless", 32, 8000, 10)
     assert refused.value.status == 413 and time.monotonic() - begin < 15
     assert len(sandbox.read(folder / "song.wav", 32, 8000, 10).moments) == 2
@@ -197,7 +197,7 @@ def test_a_file_that_takes_too_much_memory_is_refused_and_the_next_one_is_read(m
     sandbox = make_sandbox(memory=900 * 2**20)
     assert sandbox.read(tmp_path / "x.png", 32, 8000, 10).kind == "image"
     sandbox = make_sandbox(memory=300 * 2**20)
-    with pytest.raises(Refused) as refused:
+    with pytest.raises(RefusedUpload) as refused:
         sandbox.read(tmp_path / "x.png", 32, 8000, 10)
     assert refused.value.status in (400, 413)
 
@@ -205,18 +205,18 @@ def test_a_file_that_takes_too_much_memory_is_refused_and_the_next_one_is_read(m
 def test_where_the_system_ends_the_sandbox_it_comes_back(make_sandbox, folder):
     sandbox = make_sandbox()
     sandbox._parent.kill()
-    with pytest.raises(Refused):
+    with pytest.raises(RefusedUpload):
         sandbox.read(folder / "song.wav", 32, 8000, 10)
     assert len(sandbox.read(folder / "song.wav", 32, 8000, 10).moments) == 2
 
 
 def test_another_checkpoint_and_files_that_are_gone_are_told_in_a_sentence(folder, tmp_path):
-    found = collection.load(folder.parent / "emb.npz")
+    found = storage.load_collection(folder.parent / "emb.npz")
     other = small_checkpoint(tmp_path / "other.pt", seed=1, **{"model.name": "AVOLNet"})
     with pytest.raises(UserError, match="another checkpoint"):
-        open_search(found, other)
+        open_search_index(found, other)
     with pytest.raises(UserError, match="name their folder by --files"):
-        open_search(found, folder=tmp_path / "nowhere")
+        open_search_index(found, folder=tmp_path / "nowhere")
 
 
 def test_the_script_refuses_a_missing_collection_without_a_traceback(script, tmp_path):

@@ -5,7 +5,15 @@ from pathlib import Path
 
 import pytest
 
-from dataset.segments import Segment, clip_ids, each_segment, read_class_labels, read_segments, video_of, write_segments
+from dataset.making.segments import (
+    Segment,
+    clip_ids,
+    iter_segments,
+    read_class_labels,
+    read_segments,
+    write_segments,
+    youtube_id,
+)
 from utils.errors import UserError
 
 AUDIOSET = Path(__file__).parent.parent.parent / "shared" / "audioset"
@@ -34,7 +42,7 @@ def listed(tmp_path):
 def test_a_real_list_is_read_to_its_last_row(name, rows):
     segments = read_segments(AUDIOSET / name)
     assert len(segments) == len(set(segments)) == len(set(clip_ids(segments))) == rows
-    assert list(each_segment(AUDIOSET / name)) == segments
+    assert list(iter_segments(AUDIOSET / name)) == segments
     assert len({label for segment in segments for label in segment.labels}) == 527
 
 
@@ -145,7 +153,7 @@ def test_a_file_that_is_no_list_is_refused(listed, tmp_path):
 
 def test_rows_come_one_by_one(listed):
     """Two million rows are counted without keeping them: a bad one is met only when its turn comes."""
-    rows = each_segment(listed(GOOD + "bad\n"))
+    rows = iter_segments(listed(GOOD + "bad\n"))
     assert next(rows) == SEGMENT
     with pytest.raises(UserError, match="line 2"):
         next(rows)
@@ -169,9 +177,9 @@ def test_clips_of_one_video_have_names_of_their_own_and_lead_back_to_it():
     cuts = [(v, s, s + 10.0, ("/m/1",)) for v, s in (("-aaaaaaaaaa", 0.0), ("bbbbbbbbbbb", 5.5), ("-aaaaaaaaaa", 30.0))]
     names = clip_ids([Segment(*cut) for cut in cuts])
     assert names == ["-aaaaaaaaaa_0.000_10.000", "bbbbbbbbbbb", "-aaaaaaaaaa_30.000_40.000"]
-    assert [video_of(name) for name in names] == [cut[0] for cut in cuts]
-    assert video_of("my own video") == "my own video" and video_of("twelve_chars") == "twelve_chars"
-    assert video_of("___________") == "___________" and video_of("a_b") == "a_b"
+    assert [youtube_id(name) for name in names] == [cut[0] for cut in cuts]
+    assert youtube_id("my own video") == "my own video" and youtube_id("twelve_chars") == "twelve_chars"
+    assert youtube_id("___________") == "___________" and youtube_id("a_b") == "a_b"
 
 
 def test_names_of_classes_of_another_form_are_refused(listed):

@@ -12,8 +12,8 @@ from helpers import write_json
 
 from data import select_data_by_genre
 from data.select_data_by_genre import at_most, main, matching
-from dataset.clips import Clips
-from dataset.segments import read_segments
+from dataset.making.segments import read_segments
+from dataset.reading.clips import Clips
 from utils.errors import UserError
 
 ROOT = Path(__file__).parent.parent
@@ -89,7 +89,7 @@ def test_no_class_of_the_real_list_passes_its_limit(tmp_path, balanced):
     words = ["--csv", AUDIOSET / "balanced_train_segments.csv", *options, *["--balanced"][: int(balanced)]]
     main(list(map(str, words)))
     names, spellings, tree = select_data_by_genre.read_infos(AUDIOSET)
-    chosen = tree.descendants(select_data_by_genre.read_genres(SHIPPED, spellings, names))
+    chosen = tree.descendants(select_data_by_genre.read_class_list(SHIPPED, spellings, names))
     count = Counter(mid for segment in read_segments(out) for mid in segment.labels if mid in chosen)
     assert len(chosen) == 110 and max(count.values()) == 20 and len(count) == 98
     assert min(count.values()) >= (5 if balanced else 1)

@@ -15,11 +15,13 @@ from test_train_eval import one_sentence
 
 import separate
 from configs.demo_PixelPlayer import config as demo
-from evaluation.net import Net
-from evaluation.pixels import pieces
-from models import build
+from evaluation.measures import clustering
+from evaluation.pixel_separator import chunk_starts
+from evaluation.report import source_figures
+from evaluation.trained_net import TrainedNet
+from models import build_net
 from models.pixelplayer import PixelPlayer
-from utils import checkpoint, clustering, sound_pictures
+from utils import checkpoint
 from utils.config import override, to_dict
 from utils.errors import UserError
 
@@ -34,9 +36,9 @@ SMALL = {
     "model.detail": False,
     "model.width": 4,
     "model.sound_width": 4,
-    "model.maps": 4,
+    "model.num_channels": 4,
     "data.frame_size": 64,
-    "data.stored_size": 64,
+    "data.resize_size": 64,
 }
 RED, GREY, BLUE = (220, 30, 30), (120, 120, 120), (30, 30, 220)
 NAMES = ["clusters.mp4", "energy.mp4", "mixture.wav", "overview.png", "separation.json", "source_1.wav", "source_2.wav"]
@@ -58,10 +60,10 @@ class KnowsColours(PixelPlayer):
 @pytest.fixture
 def knowing(monkeypatch):
     """A net that separates red from blue, in the place of a checkpoint."""
-    config = override(demo, {"model.maps": 2, **{k: v for k, v in SMALL.items() if k != "model.maps"}})
+    config = override(demo, {"model.num_channels": 2, **{k: v for k, v in SMALL.items() if k != "model.num_channels"}})
     net = KnowsColours(2, 4, 4, 6).eval()
     torch.nn.init.constant_(net.synthesizer.bias, -1)  # grey places are given nothing
-    monkeypatch.setattr(separate, "open_net", lambda path, changes: Net(net, config, {}, str(path)))
+    monkeypatch.setattr(separate, "load_trained_net", lambda path, changes: TrainedNet(net, config, {}, str(path)))
     return net
 
 
@@ -225,7 +227,7 @@ def test_a_folder_that_cannot_be_written_is_named(knowing, tmp_path):
 def saved(path, changes):
     """A checkpoint of a net with fresh weights."""
     config = override(demo, changes)
-    content = {"config": to_dict(config), "model": build(config.model).state_dict(), "step": 0, "metrics": {}}
+    content = {"config": to_dict(config), "model": build_net(config.model).state_dict(), "step": 0, "metrics": {}}
     checkpoint.save(path, content)
     return path
 
@@ -248,7 +250,7 @@ def test_as_a_user_runs_it(tmp_path, script):
 
 @pytest.mark.parametrize(("samples", "length"), [(1, 4), (4, 4), (5, 4), (6, 4), (7, 4), (100, 7), (99, 10)])
 def test_pieces_cover_the_sound_and_overlap_by_half(samples, length):
-    starts = pieces(samples, length)
+    starts = chunk_starts(samples, length)
     assert starts[0] == 0 and starts[-1] == max(samples - length, 0)
     assert (np.diff(starts) <= np.ceil(length / 2)).all() and (np.diff(starts) > 0).all()
 
@@ -260,16 +262,16 @@ def test_pixels_that_sound_alike_are_one_group_the_loudest_first():
     shares[:, :, :2, :6] = shares[:, :, 4:, 6:] = 1.0
     spectra = shares * mixture * rng.uniform(0.8, 1.0, shares.shape)
     energies = np.ones((40, 1, 1)) * [[1, 1, 0, 0, 3, 3]] * np.ones((40, 4, 1))
-    labels = clustering.groups(spectra, mixture, energies, 2)
+    labels = clustering.cluster_pixels(spectra, mixture, energies, 2)
     assert (labels == np.array([1, 1, -1, -1, 0, 0])).all()
     energies[:, 1, 5] *= 2
-    places = clustering.loudest_places(labels, energies)
-    assert len(places) == 2 and clustering.groups_at(labels, [*places, (0.5, 1.0)]) == [0, 1, -1]
+    places = clustering.loudest_locations(labels, energies)
+    assert len(places) == 2 and clustering.clusters_at(labels, [*places, (0.5, 1.0)]) == [0, 1, -1]
     assert places[0] == ((5 + 0.5) / 6, (1 + 0.5) / 4)
 
 
 def test_a_pixel_glows_by_its_share_of_the_moment_and_a_moment_by_its_level():
     energies = np.array([[[2.0, 1.0, 0.0]], [[0.1, 0.2, 0.0]], [[2e-4, 1e-4, 0.0]]])  # 0, -10 and -40 dB
-    found = sound_pictures.loudness(energies)
+    found = source_figures.relative_loudness(energies)
     assert found == pytest.approx(np.array([[[1, 1 / 2, 0]], [[1 / 3, 2 / 3, 0]], [[0, 0, 0]]]))
-    assert not sound_pictures.loudness(np.zeros((1, 2, 2))).any()
+    assert not source_figures.relative_loudness(np.zeros((1, 2, 2))).any()

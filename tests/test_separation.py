@@ -8,8 +8,8 @@ from mir_eval.separation import bss_eval_sources
 from scipy.signal import firwin, lfilter
 from threadpoolctl import threadpool_limits
 
-from utils import separation
-from utils.separation import bss_eval, is_silent, judge_all, summary
+from evaluation.measures import separation
+from evaluation.measures.separation import bss_eval, is_silent, score_pairs, separation_summary
 
 RATE = 11025
 SAME = 1e-6  # dB
@@ -124,7 +124,7 @@ def pair(seed, leak=0.1, **changes):
 
 
 def measure(pairs, workers=1):
-    return summary(judge_all(pairs, workers))
+    return separation_summary(score_pairs(pairs, workers))
 
 
 def test_the_figures_are_means_over_pairs_of_what_mir_eval_finds():

@@ -14,11 +14,11 @@ from kill_and_resume import SMALL, command, train_command
 from PIL import Image
 
 from configs.schema import Data
-from dataset.batches import collate
-from dataset.clips import ClipError, Clips
-from dataset.loading import loader
-from dataset.pairs import Pairs, instants
-from dataset.shards import Shards, open_clips, open_split
+from dataset.loading.loader import collate, make_loader
+from dataset.pairs import PairDataset, sample_times
+from dataset.reading.clips import Clips
+from dataset.reading.errors import ClipError
+from dataset.reading.shards import ShardedClips, open_clips, open_split
 from utils.errors import UserError
 
 RATE = 8000
@@ -69,18 +69,18 @@ def both(source, shards):
 
 def test_a_split_has_the_same_clips_labels_and_boxes(source, shards):
     one, other = Clips(source, "train"), open_clips(shards, "train")
-    assert isinstance(other, Shards) and isinstance(open_clips(source, "train"), Clips)
+    assert isinstance(other, ShardedClips) and isinstance(open_clips(source, "train"), Clips)
     assert other.ids == one.ids == sorted(CLIPS) and other.labels == one.labels and other.boxes == one.boxes
     assert len(other) == len(CLIPS) and other.skipped == {} and other.folder.name == "train"
     index = other.ids.index(BOXED)
-    assert other.annotated(index) == [0.64] and len(other.boxes_at(index, 1.17)) == 1
+    assert other.annotated_times(index) == [0.64] and len(other.boxes_at(index, 1.17)) == 1
 
 
 def test_at_multiples_of_the_step_and_where_annotated_the_frame_is_the_videos(source, shards):
     for index, one, other in both(source, shards):
         assert (other.first, other.last, other.shown_until) == (one.first, one.last, one.shown_until)
         assert other.sound_seconds == one.sound_seconds
-        times = sorted([*instants(0, one.shown_until, 0.2), *[0.64, 1.17] * (one.clip == BOXED)])
+        times = sorted([*sample_times(0, one.shown_until, 0.2), *[0.64, 1.17] * (one.clip == BOXED)])
         theirs, ours = one.frames(times, 96), other.frames(times, 96)
         assert ours.shape == theirs.shape and ours.dtype == np.uint8
         for k, time in enumerate(times):
@@ -125,14 +125,14 @@ def test_sounds_are_the_folders_to_the_sample_and_resampled_as_there(source, sha
             for rate in (6000, 16000):
                 ours, theirs = other.sound(time, rate), one.sound(time, rate)
                 assert ours.dtype == np.int16 and np.abs(ours.astype(int) - theirs).max() <= 1
-        assert np.array_equal(one.whole_sound(RATE), other.whole_sound(RATE))
+        assert np.array_equal(one.full_waveform(RATE), other.full_waveform(RATE))
 
 
 def test_samples_batches_and_the_cache_are_the_folders(source, shards):
-    settings = dict(stored_size=64, sample_rate=RATE, frame_step=0.2, misalignment=0.3, seed=3, annotated=True)
+    settings = dict(resize_size=64, sample_rate=RATE, frame_step=0.2, misalignment=0.3, seed=3, annotated=True)
     keys = [(epoch, index) for epoch in range(3) for index in range(len(CLIPS))]
-    theirs = Pairs(Clips(source, "train"), **settings)
-    ours, kept = (Pairs(Shards(shards, "train"), **settings, **more) for more in ({}, {"cache_gb": 0.1}))
+    theirs = PairDataset(Clips(source, "train"), **settings)
+    ours, kept = (PairDataset(ShardedClips(shards, "train"), **settings, **more) for more in ({}, {"cache_gb": 0.1}))
     for key in keys:
         one, other = theirs[key], ours[key]
         assert "error" not in other and one["time"] == other["time"]
@@ -142,7 +142,7 @@ def test_samples_batches_and_the_cache_are_the_folders(source, shards):
             assert np.array_equal(cached["frame"], other["frame"]) and np.array_equal(cached["sound"], other["sound"])
     batches = [[(epoch, index) for index in range(4)] for epoch in range(2)]
     alone = [collate([ours[key] for key in batch]) for batch in batches]
-    for one, other in zip(alone, loader(ours, batches, 1), strict=True):  # a process of its own
+    for one, other in zip(alone, make_loader(ours, batches, 1), strict=True):  # a process of its own
         assert all(torch.equal(one[name], other[name]) for name in ("frames", "sounds", "draws", "times"))
 
 
@@ -163,7 +163,7 @@ def test_others_read_plain_tars_in_webdatasets_layout(source, shards):
         about = json.loads(sample["json"])
         assert about["times"] == other.times.tolist() and about["labels"] == ["/m/07y_7", about["id"][:5]]
         assert len(sample) == 2 + len(about["times"]) and sample["000.jpg"][:2] == b"\xff\xd8"
-        assert np.array_equal(np.frombuffer(sample["wav"][44:], "<i2"), one.whole_sound(RATE))
+        assert np.array_equal(np.frombuffer(sample["wav"][44:], "<i2"), one.full_waveform(RATE))
 
 
 # ------------------------------------------------------------------------------------------------------- refusals
@@ -176,12 +176,12 @@ def test_others_read_plain_tars_in_webdatasets_layout(source, shards):
         ({"flow": "dis"}, "need every frame"),
         ({"frame_step": 0.04}, "set --data.frame_step 0.2"),
         ({"frame_step": 0.3}, "set --data.frame_step 0.2"),
-        ({"stored_size": 257}, "--size 257"),
+        ({"resize_size": 257}, "--size 257"),
         ({"sample_rate": 16000}, "--rate 16000"),
     ],
 )
 def test_settings_that_ask_for_more_are_refused(source, shards, change, said):
-    fitting = {"root": str(shards), "frame_step": 0.4, "stored_size": 256, "sample_rate": RATE}
+    fitting = {"root": str(shards), "frame_step": 0.4, "resize_size": 256, "sample_rate": RATE}
     assert len(open_split(Data(**fitting), "train")) == len(CLIPS)
     with pytest.raises(UserError, match=said):
         open_split(Data(**fitting | change), "train")
@@ -189,8 +189,8 @@ def test_settings_that_ask_for_more_are_refused(source, shards, change, said):
 
 
 def test_frames_in_a_row_are_refused(shards):
-    with Shards(shards, "train").open(0) as clip, pytest.raises(UserError, match="too few frames"):
-        clip.moving(1.0, 9, 32)
+    with ShardedClips(shards, "train").open(0) as clip, pytest.raises(UserError, match="too few frames"):
+        clip.frame_stack(1.0, 9, 32)
 
 
 def changed(path, change):
@@ -229,12 +229,12 @@ def test_damage_of_the_same_size_is_named_when_it_is_met(shards):
     place = content.find(b"\xff\xd8\xff")
     content[place : place + 300] = bytes(300)
     tar.write_bytes(content)
-    clips = Shards(shards, "train")
+    clips = ShardedClips(shards, "train")
     with pytest.raises(ClipError, match=r"00000.index is damaged .*remove this file and repeat"), clips.open(0):
         pass
     with clips.open(2) as clip, pytest.raises(ClipError, match=r"00001.tar is damaged .*remove this file and repeat"):
         clip.frame(0, 64)
-    found = Pairs(clips, 64, RATE, 0.2)[0, 0]  # as other unreadable clips reach the training process
+    found = PairDataset(clips, 64, RATE, 0.2)[0, 0]  # as other unreadable clips reach the training process
     assert "00000.index" in found["error"] and found["clip"] == clips.ids[0]
 
 
@@ -244,7 +244,7 @@ def test_a_clip_that_is_listed_and_not_in_the_shards_is_missed(shards):
         open_clips(shards, "train")
     clips = open_clips(shards, "train", "skip")
     assert list(clips.skipped) == ["new"] and clips.ids == sorted(set(CLIPS) - {"-dash"})
-    with clips.open(0) as clip, Shards.open(clips, 1) as other:  # the others are still themselves
+    with clips.open(0) as clip, ShardedClips.open(clips, 1) as other:  # the others are still themselves
         assert clip.clip == "a.b.c" and len(clip.times) != len(other.times)
 
 

@@ -11,11 +11,11 @@ from helpers import make_clip, numbered, tone, write_genres
 from sklearn.linear_model import LogisticRegression
 
 from configs.schema import Config, Data
-from dataset.batches import collate
-from dataset.clips import Clips
-from dataset.pairs import Pairs
-from dataset.transforms import Transform
-from utils import avc
+from dataset.loading.loader import collate
+from dataset.pairs import PairDataset
+from dataset.reading.clips import Clips
+from dataset.transforms.frames import PairTransform
+from models import losses
 
 RATE, STEP, CLIPS = 8000, 0.04, 40
 
@@ -35,14 +35,14 @@ def clips(tmp_path_factory):
 
 def scored_by_sound_alone(clips, negatives):
     """Held-out accuracy (0.5 is chance) of a classifier that hears the sound of a training pair and sees no picture."""
-    pairs = Pairs(clips, 32, RATE, STEP, off_grid=negatives == "off_grid")
+    pairs = PairDataset(clips, 32, RATE, STEP, off_grid=negatives == "off_grid")
     heard, answers = [], []
     for epoch in range(6):
         batch = collate([pairs[epoch, k] for k in range(CLIPS)])
         # Which sound each logit is about tells which sounds serve in matches and which in mismatches.
         count, sounds = CLIPS, len(batch["sounds"])
         logits = torch.zeros(count, sounds, requires_grad=True)
-        avc.avc_loss(logits, negatives)[0].backward()
+        losses.avc_loss(logits, negatives)[0].backward()
         for answer, used in ((1, logits.grad < 0), (0, logits.grad > 0)):
             which = used.nonzero()[:, 1]
             heard.append(np.abs(batch["sounds"].numpy()[which]).reshape(len(which), -1, round(STEP * RATE)).mean(1))
@@ -65,13 +65,13 @@ def test_our_pairs_do_not(clips, negatives):
 
 
 def test_the_other_second_is_of_the_same_clip_and_changed_alike(clips):
-    pairs = Pairs(clips, 32, RATE, STEP, off_grid=True)
-    plain, both = (Pairs(clips, 32, RATE, STEP, off_grid=on)[3, 7] for on in (False, True))
+    pairs = PairDataset(clips, 32, RATE, STEP, off_grid=True)
+    plain, both = (PairDataset(clips, 32, RATE, STEP, off_grid=on)[3, 7] for on in (False, True))
     assert "other" not in plain and all(np.array_equal(plain[key], both[key]) for key in ("frame", "sound", "draws"))
     assert both["other"].shape == (RATE,) and not np.array_equal(both["other"], pairs[4, 7]["other"])
     pitch = [np.abs(np.fft.rfft(both[key] / 3e4))[150:1100].argmax() for key in ("sound", "other")]
     assert pitch[0] == pitch[1]
-    frames, sounds = Transform(Config(data=Data(frame_size=32, stored_size=32, sample_rate=RATE)), train=True)(
+    frames, sounds = PairTransform(Config(data=Data(frame_size=32, resize_size=32, sample_rate=RATE)), train=True)(
         collate([both, both])
     )
     assert len(frames) == 2 and len(sounds) == 4
@@ -79,7 +79,7 @@ def test_the_other_second_is_of_the_same_clip_and_changed_alike(clips):
 
 def test_the_loss_takes_a_frames_own_sound_and_the_next_clips_other():
     logits = torch.arange(18.0).view(3, 6) / 10
-    loss, _ = avc.avc_loss(logits, "off_grid")
+    loss, _ = losses.avc_loss(logits, "off_grid")
     matches, mismatches = logits[[0, 1, 2], [0, 1, 2]], logits[[0, 1, 2], [4, 5, 3]]
     expected = (torch.nn.functional.softplus(-matches).mean() + torch.nn.functional.softplus(mismatches).mean()) / 2
     assert loss.item() == pytest.approx(expected.item())

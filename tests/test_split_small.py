@@ -13,11 +13,9 @@ import soundfile
 from helpers import MIDS, make_clip, numbered, read_number, tone, write_json, write_sound, write_video
 from kill_and_resume import REPOSITORY, one_thread
 
-sys.path.insert(0, str(REPOSITORY / "data"))
-from train_val_split_small import assign, main, place
-
-from dataset.clips import Clips
-from dataset.segments import video_of
+from data.train_val_split_small import assign_splits, main, place_clip
+from dataset.making.segments import youtube_id
+from dataset.reading.clips import Clips
 from utils.errors import UserError
 
 SHARES = {"train": 0.8, "val": 0.1, "test": 0.1}
@@ -52,29 +50,29 @@ def flat(folder, *clips, wavs=True):
 
 @pytest.mark.parametrize("seed", range(5))
 def test_the_shares_are_kept_and_cuts_of_one_video_stay_together(seed):
-    where = assign(CUTS, SHARES, seed)
-    assert set(where) == set(CUTS) and where == assign(CUTS[::-1], SHARES, seed)
+    where = assign_splits(CUTS, SHARES, seed)
+    assert set(where) == set(CUTS) and where == assign_splits(CUTS[::-1], SHARES, seed)
     counts = Counter(where.values())
     assert all(abs(counts[split] - share * len(CUTS)) <= 4 for split, share in SHARES.items())
     sides = {}
     for clip, split in where.items():
-        sides.setdefault(video_of(clip), set()).add(split)
+        sides.setdefault(youtube_id(clip), set()).add(split)
     assert all(len(side) == 1 for side in sides.values())
-    assert where != assign(CUTS, SHARES, seed + 1)
+    assert where != assign_splits(CUTS, SHARES, seed + 1)
 
 
 def test_what_comes_later_moves_no_clip_and_follows_its_video():
-    first = assign(CUTS[:50], SHARES, 0)
-    later = assign(CUTS[10:], SHARES, 0, first)
+    first = assign_splits(CUTS[:50], SHARES, 0)
+    later = assign_splits(CUTS[10:], SHARES, 0, first)
     assert later.items() >= first.items() and set(later) == set(CUTS)
-    assert later == assign(CUTS[10:], SHARES, 0, later)
-    one = assign(["abcdefghijk_1"], SHARES, 0, {"abcdefghijk_2": "test"})
+    assert later == assign_splits(CUTS[10:], SHARES, 0, later)
+    one = assign_splits(["abcdefghijk_1"], SHARES, 0, {"abcdefghijk_2": "test"})
     assert one == {"abcdefghijk_1": "test", "abcdefghijk_2": "test"}
 
 
 @pytest.mark.parametrize(("count", "filled"), [(1, 1), (2, 1), (3, 3), (5, 3)])
 def test_a_handful_of_videos_fills_each_split_if_it_can(count, filled):
-    where = assign([f"clip{k}" for k in range(count)], SHARES, 0)
+    where = assign_splits([f"clip{k}" for k in range(count)], SHARES, 0)
     assert len(set(where.values())) == filled and "train" in where.values()
 
 
@@ -87,7 +85,7 @@ def test_a_missing_sound_is_taken_from_the_video_at_its_own_time(tmp_path):
     mp4, _ = make_clip(tmp_path, "a", 2.4, times=times, click_at=times[30], b_frames=2, aac=True, rate=44100)
     for kind in ("video", "audio"):
         (tmp_path / "out" / kind).mkdir(parents=True)
-    assert place("a", mp4, None, tmp_path / "out", "link") == ""
+    assert place_clip("a", mp4, None, tmp_path / "out", "link") == ""
     sound, rate = soundfile.read(tmp_path / "out" / "audio" / "a.wav")
     assert rate == 48000 and np.argmax(np.abs(sound) > 0.4) / rate == pytest.approx(times[30], abs=2e-3)
     assert (tmp_path / "out" / "video" / "a.mp4").resolve() == mp4
@@ -101,7 +99,7 @@ def test_a_stop_between_the_two_halves_loses_no_sound(tmp_path, by):
         (out / kind).mkdir(parents=True)
     own = (src / "a.wav").read_bytes()
     (src / "a.wav").rename(out / "audio" / "a.wav")
-    assert place("a", src / "a.mp4", None, out, by) == ""
+    assert place_clip("a", src / "a.mp4", None, out, by) == ""
     assert (out / "audio" / "a.wav").read_bytes() == own and (out / "video" / "a.mp4").exists()
 
 
@@ -176,12 +174,12 @@ def test_moving_takes_each_file_once_and_goes_on_after_a_stop(tmp_path):
 
 
 def test_labels_come_from_a_segment_file_by_cut_or_by_video(tmp_path):
-    from train_val_split_small import read_labels
+    from data.train_val_split_small import make_label_lookup
 
     (tmp_path / "a.csv").write_text(
         'abcdefghijk, 1.000, 2.000, "/m/aa"\nabcdefghijk, 5.000, 6.000, "/m/bb"\n-bcdefghijk, 0, 10, "/m/cc,/m/dd"\n'
     )
-    labels = read_labels(tmp_path, tmp_path / "a.csv")
+    labels = make_label_lookup(tmp_path, tmp_path / "a.csv")
     assert labels("abcdefghijk_5.000_6.000") == ["/m/bb"] and labels("abcdefghijk-x") == ["/m/aa", "/m/bb"]
     assert labels("-bcdefghijk") == ["/m/cc", "/m/dd"] and labels("other") == []
 

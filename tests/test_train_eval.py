@@ -14,11 +14,11 @@ from helpers import MIDS, make_dataset, write_json
 from kill_and_resume import REPOSITORY, SMALL, command, compare, differences, one_thread, train_command
 
 from configs.schema import Augment, Spectrogram
-from evaluation.embeddings import open_split, see
-from evaluation.net import open_net
+from evaluation.tasks.embeddings import embed_split, open_eval_split
+from evaluation.trained_net import load_trained_net
 from utils import checkpoint
-from utils.config import load
-from utils.log import read_log
+from utils.config import load_config
+from utils.run import read_log
 
 DEMO = "configs/demo_AVENet.py"
 # Next to no augmentation: a run of seconds has no time for it.
@@ -114,7 +114,7 @@ def test_a_run_leaves_its_settings_log_checkpoints_and_curves(whole, data):
         section, key = name.split(".")
         assert config[section][key] == value
     assert config["data"]["root"] == str(data)
-    assert config["spectrogram"]["hop"] == load(DEMO).spectrogram.hop != Spectrogram().hop  # the config file's
+    assert config["spectrogram"]["hop"] == load_config(DEMO).spectrogram.hop != Spectrogram().hop  # the config file's
 
     train, val = lines(run_dir, "train"), lines(run_dir, "val")
     assert [line["step"] for line in train] == list(range(1, STEPS + 1))
@@ -173,7 +173,7 @@ def test_one_mismatch_per_match_accumulated_batches_and_full_precision(whole, da
     }
     losses = {}
     for name, changes in {
-        "all": {}, "one": {"train.negatives": "one"}, "two": {"train.accumulate": 2},
+        "all": {}, "one": {"train.negatives": "one"}, "two": {"train.grad_accum_steps": 2},
     }.items():  # fmt: skip
         done = script(train_command(data, tmp_path / name, still | changes))
         assert done.returncode == 0, done.stderr
@@ -371,9 +371,9 @@ def test_embeddings_in_bf16_are_those_in_fp32(whole):
     """Where the hardware has bf16 it is the default: what is measured must not depend on it."""
     found = []
     for precision in ("fp32", "bf16"):
-        net = open_net(whole[0] / "best.pt", {"train.precision": precision})
+        net = load_trained_net(whole[0] / "best.pt", {"train.precision": precision})
         with torch.no_grad():
-            found.append(see(net.model, net.config, *open_split(net.config, "test")))
+            found.append(embed_split(net.model, net.config, *open_eval_split(net.config, "test")))
     for one, other in ((found[0].v, found[1].v), (found[0].a, found[1].a)):
         assert 0.999 < (one * other).sum(1).min() < 1 and not torch.equal(one, other)
 
@@ -508,7 +508,7 @@ TRAINING_MISTAKES = {
     "labels of another form": (["--data.root", "{other_form}"], ["{other_form}/train/vid2genre.json", "form"]),
     "a clip without its sound": (["--data.root", "{folder}/half"], ["train_0000", "no audio"]),
     "a batch larger than the dataset": (["--data.root", "{small}"], ["--train.batch_size", "{small}", "3"]),
-    "more accumulated than the dataset": (["--train.accumulate", "7"], ["--train.accumulate", "24"]),
+    "more accumulated than the dataset": (["--train.grad_accum_steps", "7"], ["--train.grad_accum_steps", "24"]),
     "an unknown setting": (["--train.learning_rate", "1"], ["train.learning_rate", "nearest"]),
     "an unknown option": (["--resmue"], ["--resmue", "--help"]),
     "a word for a number": (["--train.epochs", "many"], ["train.epochs", "many", "whole number"]),

@@ -12,7 +12,7 @@ from configs.schema import Config
 from utils import checkpoint
 from utils.config import override
 from utils.errors import UserError
-from utils.log import read_log
+from utils.run import read_log
 
 SETTINGS = SMALL | {
     "data.cache_gb": 0, "train.epochs": 8, "train.lr": 3e-3, "train.workers": 1, "train.save_every": 7,

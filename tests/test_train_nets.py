@@ -16,17 +16,17 @@ from PIL import Image
 from test_train_eval import PLAIN, SMALL, lines, one_sentence, run, stop_at
 
 import train_VOLNet
-from dataset.batches import collate
-from dataset.transforms import Transform
-from evaluation.embeddings import open_split
-from evaluation.net import open_net
+from dataset.loading.loader import collate
+from dataset.transforms.frames import PairTransform
+from evaluation.tasks.embeddings import open_eval_split
+from evaluation.trained_net import load_trained_net
 from models.avolnet import AVOLNet
 from utils import checkpoint
 from utils.errors import UserError
 
 # Places of 16 px in frames of 64; about the shortest run that learns.
 SETTINGS = SMALL | PLAIN | {
-    "data.frame_size": 64, "data.stored_size": 64, "train.epochs": 24, "train.lr": 3e-3, "train.workers": 0,
+    "data.frame_size": 64, "data.resize_size": 64, "train.epochs": 24, "train.lr": 3e-3, "train.workers": 0,
     "train.ema": 0.9, "train.save_every": 50, "train.log_every": 2, "train.validate_every": 6,
 }  # fmt: skip
 VOL = {"script": "train_VOLNet.py", "config": "configs/demo_VOLNet.py"}
@@ -90,14 +90,14 @@ def test_evaluation_says_where_the_sound_comes_from(vol, data, tmp_path, script)
 
 def peaks_on_boxes(path, data):
     """Whether the largest place of each test clip's map lies in a box, computed pixel by pixel."""
-    net, hits = open_net(path, {"data.root": str(data)}), []
+    net, hits = load_trained_net(path, {"data.root": str(data)}), []
     boxes = json.loads((data / "test" / "boxes.json").read_text())
-    clips, pairs = open_split(net.config, "test")
+    clips, pairs = open_eval_split(net.config, "test")
     for index, clip in enumerate(clips.ids):
         sample = pairs[0, index]
-        frames, spectrograms = Transform(net.config, train=False)(collate([sample]))
+        frames, spectrograms = PairTransform(net.config, train=False)(collate([sample]))
         with torch.no_grad():
-            v, a = net.model.embed_with_mirror(frames), net.model.embed_sounds(spectrograms)
+            v, a = net.model.embed_with_flip(frames), net.model.embed_sounds(spectrograms)
             (logits,) = net.model.location_logits(v, a)
         size = net.config.data.frame_size
         large = torch.nn.functional.interpolate(logits[None, None], size=(size, size), mode="bilinear")[0, 0]
@@ -138,13 +138,13 @@ def test_ave_nets_own_answer_teaches_from_scratch_only(vol, data, tmp_path, monk
     """From its weights there is nothing left that it could teach: docs/localising.md. An answer that is not a number
     stops a training that listens to it.
     """
-    real = AVOLNet.forward_pooled
+    real = AVOLNet.forward_with_aux
 
     def without_the_third(self, *args):
         *others, third = real(self, *args)
         return *others, third * float("nan")
 
-    monkeypatch.setattr(AVOLNet, "forward_pooled", without_the_third)
+    monkeypatch.setattr(AVOLNet, "forward_with_aux", without_the_third)
     few = SETTINGS | {"train.epochs": 1, "train.pooled": 0.5}
     with pytest.raises(UserError, match="not finite"):
         train_VOLNet.main(train_command(data, tmp_path / "scratch", few, **VOL)[2:])

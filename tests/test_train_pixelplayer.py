@@ -15,14 +15,14 @@ from test_train_eval import one_sentence, stop_at
 
 import train_PixelPlayer
 from utils import checkpoint
-from utils.log import read_log
+from utils.run import read_log
 
 SETTINGS = {
-    "data.frame_size": 32, "data.stored_size": 36, "data.sample_rate": 8000, "data.cache_gb": 0.02,
-    "mix.samples": 8159, "mix.n_fft": 510, "mix.hop": 255, "mix.rows": 32,
-    "model.width": 4, "model.sound_width": 4, "model.maps": 4, "model.levels": 3,
+    "data.frame_size": 32, "data.resize_size": 36, "data.sample_rate": 8000, "data.cache_gb": 0.02,
+    "mix.samples": 8159, "mix.n_fft": 510, "mix.hop": 255, "mix.freq_bins": 32,
+    "model.width": 4, "model.sound_width": 4, "model.num_channels": 4, "model.unet_depth": 3,
     "train.batch_size": 4, "train.epochs": 4, "train.workers": 1, "train.save_every": 3, "train.log_every": 1,
-    "train.validate_every": 2, "train.ema": 0.9, "train.matches_first": 0.25,
+    "train.validate_every": 2, "train.ema": 0.9, "train.avc_warmup": 0.25,
 }  # fmt: skip
 WORDS = {"script": "train_PixelPlayer.py", "config": "configs/demo_PixelPlayer.py"}
 STEPS = 16
@@ -49,9 +49,9 @@ def whole(data, tmp_path_factory, script):
 def test_training_writes_a_run_that_says_how_well_it_parts(whole):
     log = read_log(whole)
     assert [line["step"] for line in log if line["kind"] == "train"] == list(range(1, STEPS + 1))
-    masks = [line["step"] for line in log if line["kind"] == "train" and "contrast" in line]
+    masks = [line["step"] for line in log if line["kind"] == "train" and "mask_difference" in line]
     assert masks == list(range(5, STEPS + 1))  # after a quarter of the run in which matches are learned alone
-    assert all("matched" in line for line in log if line["kind"] == "train")
+    assert all("avc_accuracy" in line for line in log if line["kind"] == "train")
     validated = [line for line in log if line["kind"] == "val"]
     assert [line["step"] for line in validated] == [8, 16]
     for line in validated:
@@ -117,7 +117,7 @@ def test_a_users_own_mixtures_are_measured(whole, tmp_path, script):
         ({"model.name": "AVENet"}, "--model.name PixelPlayer"),
         ({"mix.samples": 16319}, "shorter than a mixture of 2.04 s"),
         ({"mix.pairs": "nowhere.json"}, "nowhere.json is missing"),
-        ({"model.imagenet": "nowhere.pth", "model.width": 64, "model.frame_net": "resnet18"}, "nowhere.pth"),
+        ({"model.vision_weights": "nowhere.pth", "model.width": 64, "model.vision": "resnet18"}, "nowhere.pth"),
     ],
 )
 def test_a_mistake_is_one_sentence(data, tmp_path, script, changes, said):

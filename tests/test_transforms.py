@@ -9,22 +9,22 @@ import torch
 from PIL import Image
 from scipy.signal import spectrogram
 
+import dataset.transforms.sounds as sounds_module
 from configs import demo_AVENet
 from configs.schema import Augment, Config, Data, Spectrogram
-from dataset import few
-from dataset import spectrograms as S
-from dataset import transforms as T
-from dataset.batches import DRAWS
+from dataset.loading.loader import NUM_RANDOM
+from dataset.transforms import frames as T
+from dataset.transforms import sounds as S
 
 OFF = Augment(crop_min=1.0, crop_max=1.0, flip=False, brightness=0, saturation=0, gain=0)
 PAPER = Spectrogram()
 DEMO = demo_AVENet.config.spectrogram
 EVERYTHING = dict(
     crop_min=0.7, crop_max=1.1, flip=True, brightness=0.3, saturation=0.4, rotation=10, stretch=0.2, contrast=0.3,
-    channel_gain=0.15, grey=0.3, erase=0.25, gain=0.1, tilt=6, noise=0.02, pitch=0.05, mask_bands=0.15, mask_times=0.15,
+    channel_gain=0.15, grey=0.3, erase=0.25, gain=0.1, tilt=6, noise=0.02, pitch=0.05, freq_mask=0.15, time_mask=0.15,
     blend=0.3, mix=0.3, hue=0.2,
 )  # fmt: skip
-SOUND_ONLY = {"gain", "mix", "tilt", "noise", "pitch", "mask_bands", "mask_times"}
+SOUND_ONLY = {"gain", "mix", "tilt", "noise", "pitch", "freq_mask", "time_mask"}
 
 
 def frames_of(count=2, side=64, seed=0):
@@ -53,7 +53,7 @@ def in_turn(shares):
 
 
 def random_draws(count, seed=0):
-    return in_turn(torch.rand(DRAWS, count, generator=torch.Generator().manual_seed(seed)))
+    return in_turn(torch.rand(NUM_RANDOM, count, generator=torch.Generator().manual_seed(seed)))
 
 
 def seen(frames, size=64, augment=None, draws=None):
@@ -67,9 +67,9 @@ def plain(frames):
 
 
 def batch_of(config, count=4, seed=0):
-    draws = torch.rand(count, DRAWS, generator=torch.Generator().manual_seed(seed))
+    draws = torch.rand(count, NUM_RANDOM, generator=torch.Generator().manual_seed(seed))
     return {
-        "frames": frames_of(count, config.data.stored_size),
+        "frames": frames_of(count, config.data.resize_size),
         "sounds": sounds_of(count, config.data.sample_rate),
         "draws": draws,
     }
@@ -198,13 +198,13 @@ def test_erasing_sets_a_square_to_the_mean_colour_and_nothing_else():
 def test_hue_turns_colours_around_grey():
     frames = frames_of()
     quarter, luma = (seen(frames, 64, replace(OFF, hue=h), always(1.0)) for h in (0.5, 0.0))
-    weights = torch.tensor(T.GREY)[:, None, None]
+    weights = torch.tensor(T.LUMA_WEIGHTS)[:, None, None]
     for out in (quarter, luma):  # as bright as it was
         torch.testing.assert_close((out * weights).sum(1), (plain(frames) * weights).sum(1), atol=0.01, rtol=0)
     assert (quarter - plain(frames)).abs().mean() > 0.03
-    there, back = (T.turned_hues(torch.tensor([share])) for share in (0.3, -0.3))
+    there, back = (T.hue_rotation(torch.tensor([share])) for share in (0.3, -0.3))
     torch.testing.assert_close(there @ back, torch.eye(3)[None], atol=1e-5, rtol=0)
-    torch.testing.assert_close(T.turned_hues(torch.tensor([2.0])), torch.eye(3)[None], atol=1e-4, rtol=0)  # all round
+    torch.testing.assert_close(T.hue_rotation(torch.tensor([2.0])), torch.eye(3)[None], atol=1e-4, rtol=0)  # all round
 
 
 def test_blending_adds_one_other_clips_frame():
@@ -223,8 +223,8 @@ def test_all_changes_of_frames_together_are_the_formulas_in_double_precision():
     frames, augment, size = frames_of(5), replace(OFF, **EVERYTHING), 48
     ours = T.prepare_frames(frames, size, augment, random_draws(5))
     draws = random_draws(5)
-    theta, (matrix, contrast) = T.crop(augment, draws).double(), T.colours(augment, draws)
-    half, x, y = T.erased(augment, draws)[:, :, None, None].unbind(1)
+    theta, (matrix, contrast) = T.random_affine(augment, draws).double(), T.random_color_matrix(augment, draws)
+    half, x, y = T.random_erasing(augment, draws)[:, :, None, None].unbind(1)
     share = draws(0, augment.blend)[:, None, None, None].double()
 
     grid = torch.nn.functional.affine_grid(theta, (5, 3, size, size), align_corners=False)
@@ -328,7 +328,7 @@ def test_mel_filters_cover_all_bins_and_none_is_empty(bands, n_fft, rate):
 
 
 def test_mel_bands_sum_up_the_power_under_their_filters():
-    sounds, spec = sounds_of(2, 16000), Spectrogram(window=0.032, hop=0.02, n_fft=512, mel_bands=64)
+    sounds, spec = sounds_of(2, 16000), Spectrogram(window=0.032, hop=0.02, n_fft=512, n_mels=64)
     power = S.power_spectrogram(sounds.float() / 32768, 16000, 0.032, 0.02, 512)
     by_hand = np.log(S.mel_filterbank(64, 512, 16000).numpy() @ power.numpy() + S.LOG_FLOOR)
     out = S.prepare_sounds(sounds, 16000, spec)
@@ -440,7 +440,7 @@ def test_noise_raises_the_floor_by_its_share_of_the_mean_power():
     assert floor == pytest.approx(0.02 * power.mean().item(), rel=0.01)
 
 
-@pytest.mark.parametrize(("name", "axis"), [("mask_bands", 0), ("mask_times", 1)])
+@pytest.mark.parametrize(("name", "axis"), [("freq_mask", 0), ("time_mask", 1)])
 def test_masks_set_whole_bands_or_times_to_the_mean(name, axis):
     sounds = sounds_of(64)
     level = S.prepare_sounds(sounds, 16000, PAPER)[:, 0]
@@ -472,18 +472,18 @@ def test_all_changes_of_sounds_together_are_the_formulas_in_double_precision(spe
     level = waves.square().mean(1, keepdim=True).sqrt()
     waves = waves + level * (waves / level * draws(0, augment.mix)[:, None]).roll(3, 0)
     if spec.equal_loudness:
-        waves = waves * S.EQUAL_RMS / waves.square().mean(1, keepdim=True).sqrt()
+        waves = waves * S.TARGET_RMS / waves.square().mean(1, keepdim=True).sqrt()
     power = S.power_spectrogram(waves, rate, spec.window, spec.hop, spec.n_fft)
     power = S.scale_frequencies(power, (1 + augment.pitch) ** draws())
-    if spec.mel_bands:
-        power = S.mel_filterbank(spec.mel_bands, spec.n_fft, rate).double() @ power
+    if spec.n_mels:
+        power = S.mel_filterbank(spec.n_mels, spec.n_fft, rate).double() @ power
     power = power + (draws(0, 1) ** 2 * augment.noise)[:, None, None] * power.mean((1, 2), keepdim=True)
     x = torch.linspace(-1, 1, power.shape[1])
     tilt = sum(draws()[:, None] * shape for shape in (x, 2 * x**2 - 1, 4 * x**3 - 3 * x)) * augment.tilt / 3
     log = torch.log(power + S.LOG_FLOOR) + (tilt * math.log(10) / 10)[:, :, None]
     log = (log - S.LOG_MEAN) / S.LOG_STD
-    rows = S.masked(power.shape[1], augment.mask_bands, draws)[:, :, None]
-    columns = S.masked(power.shape[2], augment.mask_times, draws)[:, None]
+    rows = S.random_band_mask(power.shape[1], augment.freq_mask, draws)[:, :, None]
+    columns = S.random_band_mask(power.shape[2], augment.time_mask, draws)[:, None]
     log = torch.where(rows | columns, log.mean((1, 2), keepdim=True), log)
     assert (ours[:, 0] - log).abs().max() < 1e-5
 
@@ -493,11 +493,11 @@ def test_all_changes_of_sounds_together_are_the_formulas_in_double_precision(spe
 
 @pytest.mark.parametrize("train", [True, False])
 def test_shapes_of_the_papers_and_the_demos_settings(train):
-    frames, sounds = T.Transform(Config(), train)(batch_of(Config()))
+    frames, sounds = T.PairTransform(Config(), train)(batch_of(Config()))
     assert frames.shape == (4, 3, 224, 224) and sounds.shape == (4, 1, 257, 200)
     config = demo_AVENet.config
-    frames, sounds = T.Transform(config, train)(batch_of(config))
-    size, bands = config.data.frame_size, config.spectrogram.mel_bands
+    frames, sounds = T.PairTransform(config, train)(batch_of(config))
+    size, bands = config.data.frame_size, config.spectrogram.n_mels
     assert frames.shape == (4, 3, size, size)
     assert sounds.shape == (4, 1, bands, round(1 / config.spectrogram.hop))
     assert frames.dtype == sounds.dtype == torch.float32
@@ -506,7 +506,7 @@ def test_shapes_of_the_papers_and_the_demos_settings(train):
 def small(**changes):
     """A small config with these augmentations alone."""
     return Config(
-        data=Data(frame_size=48, stored_size=64, sample_rate=8000),
+        data=Data(frame_size=48, resize_size=64, sample_rate=8000),
         spectrogram=Spectrogram(window=0.032, hop=0.02, n_fft=256),
         augment=replace(OFF, **changes),
     )
@@ -515,7 +515,7 @@ def small(**changes):
 def test_draws_decide_everything():
     """Same draws, same picture, whatever the global generator does; other draws, another; in evaluation none matter."""
     config = small(**EVERYTHING)
-    see, plainly = T.Transform(config, train=True), T.Transform(config, train=False)
+    see, plainly = T.PairTransform(config, train=True), T.PairTransform(config, train=False)
     batch = batch_of(config)
     other = batch | {"draws": batch_of(config, seed=1)["draws"]}
     torch.manual_seed(1)
@@ -535,8 +535,8 @@ def test_draws_decide_everything():
 def test_each_change_has_draws_of_its_own():
     """One draw for several changes would tie them together: bright pictures would always be red, say."""
     config = small(channel_gain=0.2, brightness=0.2)
-    out = T.Transform(config, train=True)(batch_of(config, count=16))[0]
-    off = T.Transform(small(), train=True)(batch_of(config, count=16))[0]
+    out = T.PairTransform(config, train=True)(batch_of(config, count=16))[0]
+    off = T.PairTransform(small(), train=True)(batch_of(config, count=16))[0]
     mean, std = torch.tensor(T.FRAME_MEAN)[:, None, None], torch.tensor(T.FRAME_STD)[:, None, None]
     gains = ((out * std + mean) / (off * std + mean))[:, :, 24, 24]  # (16, 3)
     assert np.abs(np.corrcoef(gains.T) - np.eye(3)).max() < 0.9
@@ -546,15 +546,15 @@ def test_each_change_has_draws_of_its_own():
 def test_all_changes_together_have_draws_enough():
     assert {field.name for field in fields(Augment)} == {*EVERYTHING, "ramp"}  # a new setting belongs into these tests
     config = small(**EVERYTHING)
-    frames, sounds = T.Transform(config, train=True)(batch_of(config))
+    frames, sounds = T.PairTransform(config, train=True)(batch_of(config))
     assert torch.isfinite(frames).all() and torch.isfinite(sounds).all()
 
 
 def test_augmentation_grows_from_nothing_to_its_full_strength():
     config = small(**(EVERYTHING | {"flip": False, "ramp": 0.5}))
-    see, batch = T.Transform(config, train=True), batch_of(config)
-    nothing = T.Transform(small(), train=True)(batch)
-    full = T.Transform(small(**(EVERYTHING | {"flip": False})), train=True)(batch)
+    see, batch = T.PairTransform(config, train=True), batch_of(config)
+    nothing = T.PairTransform(small(), train=True)(batch)
+    full = T.PairTransform(small(**(EVERYTHING | {"flip": False})), train=True)(batch)
     at = {progress: see(batch | {"progress": progress}) for progress in (0.0, 0.25, 0.5, 0.9, 1.0)}
     for k in range(2):
         assert torch.allclose(at[0.0][k], nothing[k], atol=1e-5)
@@ -566,7 +566,7 @@ def test_augmentation_grows_from_nothing_to_its_full_strength():
 def test_a_sample_does_not_depend_on_its_batch():
     """But for the changes that bring in another clip."""
     config = small(**(EVERYTHING | {"blend": 0, "mix": 0}))
-    see, batch = T.Transform(config, train=True), batch_of(config)
+    see, batch = T.PairTransform(config, train=True), batch_of(config)
     together = see(batch)
     for k in range(4):
         alone = see({key: value[k : k + 1] for key, value in batch.items()})
@@ -577,9 +577,9 @@ def test_threads_are_as_many_as_before():
     before, inside = torch.get_num_threads(), []
     torch.set_num_threads(2)
     try:
-        few.by_few(lambda x: inside.append(torch.get_num_threads()) or x, torch.zeros(3, 2))
+        sounds_module.apply_in_chunks(lambda x: inside.append(torch.get_num_threads()) or x, torch.zeros(3, 2))
         with pytest.raises(ZeroDivisionError):
-            few.by_few(lambda x: x / (1 // 0), torch.zeros(3, 2))
+            sounds_module.apply_in_chunks(lambda x: x / (1 // 0), torch.zeros(3, 2))
         assert inside == [1] and torch.get_num_threads() == 2
     finally:
         torch.set_num_threads(before)
@@ -599,8 +599,8 @@ def test_how_many_samples_are_changed_at_a_time_makes_no_difference(kind, monkey
     for train in (True, False):
         found = []
         for count in (1, 3, 100):
-            monkeypatch.setattr(few, "CACHE", count * 4 * batch["frames"][0].numel())
-            found.append(T.Transform(config, train)(batch))
+            monkeypatch.setattr(sounds_module, "CHUNK_BYTES", count * 4 * batch["frames"][0].numel())
+            found.append(T.PairTransform(config, train)(batch))
         for frames, sounds in found[:2]:
             torch.testing.assert_close(frames, found[2][0], atol=1e-5, rtol=0)
             torch.testing.assert_close(sounds, found[2][1], atol=1e-5, rtol=0)
@@ -612,8 +612,8 @@ def test_every_setting_does_something_to_its_own_half_only(name):
     changes = {key: EVERYTHING[key] for key in ((name, "crop_max") if name == "crop_min" else (name,))}
     config = small(**changes)
     batch = batch_of(config, count=16)
-    frames, sounds = T.Transform(config, train=True)(batch)
-    frames_off, sounds_off = T.Transform(small(), train=True)(batch)
+    frames, sounds = T.PairTransform(config, train=True)(batch)
+    frames_off, sounds_off = T.PairTransform(small(), train=True)(batch)
     changed = ((frames - frames_off).abs().amax((1, 2, 3)) > 1e-3, (sounds - sounds_off).abs().amax((1, 2, 3)) > 1e-3)
     assert bool(changed[0].any()) == (name not in SOUND_ONLY)
     assert bool(changed[1].any()) == (name in SOUND_ONLY)
@@ -623,7 +623,7 @@ def test_every_setting_does_something_to_its_own_half_only(name):
 @pytest.mark.parametrize("train", [True, False])
 def test_bf16_autocast_costs_the_input_no_precision(config, train):
     """Training calls the transform under autocast; log power in half precision would be off by more than a unit."""
-    see, batch = T.Transform(config, train), batch_of(config)
+    see, batch = T.PairTransform(config, train), batch_of(config)
     frames, sounds = see(batch)
     with torch.autocast("cpu", torch.bfloat16):
         frames_16, sounds_16 = see(batch)

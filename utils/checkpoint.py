@@ -73,7 +73,7 @@ def load_weights(model, weights, path):
     Raises:
         UserError: the checkpoint is of another net or another width.
     """
-    own, aside = model.state_dict(), getattr(model, "only_in_training", ())
+    own, aside = model.state_dict(), getattr(model, "training_only_prefix", ())
     weights = {name: value for name, value in weights.items() if name in own or not name.startswith(aside)}
     wrong = [name for name in own if name not in weights or weights[name].shape != own[name].shape]
     wrong += [name for name in weights if name not in own]
@@ -88,7 +88,7 @@ def load_weights(model, weights, path):
 def init_from(model, path):
     """Start from another net's weights where names and shapes match (`--model.init_from`).
 
-    The net may know the weights under other names: `model.translate`.
+    The net may know the weights under other names: `model.remap_state_dict`.
 
     Returns:
         list of the names that were taken.
@@ -96,7 +96,7 @@ def init_from(model, path):
     Raises:
         UserError: nothing matches.
     """
-    own, other = model.state_dict(), model.translate(evaluated_weights(load(path)))
+    own, other = model.state_dict(), model.remap_state_dict(evaluated_weights(load(path)))
     taken = {name: value for name, value in other.items() if name in own and own[name].shape == value.shape}
     if not taken:
         raise UserError(f"no weight of checkpoint {path} fits {type(model).__name__}: check model.name and model.width")

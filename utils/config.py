@@ -8,11 +8,12 @@ import math
 import typing
 from pathlib import Path
 
-from configs.schema import Config, validate
+from configs.rules import config_errors
+from configs.schema import Config
 from utils.errors import UserError
 
 
-def settings(config):
+def list_settings(config):
     """Every setting of a config as {dotted name: (value, type, documentation)}."""
     found = {}
     for section in dataclasses.fields(config):
@@ -23,9 +24,9 @@ def settings(config):
     return found
 
 
-def changed(config):
+def changed_settings(config):
     """The settings that differ from the defaults: list of (dotted name, value, default, documentation)."""
-    default, found = settings(Config()), settings(config)
+    default, found = list_settings(Config()), list_settings(config)
     return [(n, value, default[n][0], doc) for n, (value, _, doc) in found.items() if value != default[n][0]]
 
 
@@ -60,7 +61,7 @@ def override(config, changes):
     Raises:
         UserError: an unknown name (with the nearest right one), a wrong type or a value out of its range.
     """
-    known = settings(config)
+    known = list_settings(config)
     sections = {}
     for name, value in changes.items():
         if name not in known:
@@ -71,7 +72,7 @@ def override(config, changes):
         sections.setdefault(section, {})[key] = _typed(name, value, known[name][1])
     for section, values in sections.items():
         config = dataclasses.replace(config, **{section: dataclasses.replace(getattr(config, section), **values)})
-    mistakes = validate(config)
+    mistakes = config_errors(config)
     if mistakes:
         raise UserError("; ".join(mistakes))
     return config
@@ -104,7 +105,7 @@ def _typed(name, value, kind):
     raise UserError(f"{name} is {value!r}, but must be {wanted}")
 
 
-def load(path):
+def load_config(path):
     """The `Config` that a config file builds under the name `config`.
 
     Raises:
@@ -132,7 +133,7 @@ class _Parser(argparse.ArgumentParser):
         raise UserError(f"{message}; --help lists the settings")
 
 
-def parse(argv, description, options, config_file=None):
+def parse_command_line(argv, description, options, config_file=None):
     """Read a script's command line: its own options, and overrides of settings by their dotted names.
 
     Args:
@@ -156,7 +157,7 @@ def parse(argv, description, options, config_file=None):
         parser.add_argument("--config", default=config_file, metavar="FILE", help=f"Python config [{config_file}]")
     options(parser)
     # A setting's value is whatever follows its name, also if it starts with "-": only "--name" starts a new option.
-    known, rest, changes = settings(Config()), [], {}
+    known, rest, changes = list_settings(Config()), [], {}
     words = iter(argv)
     for word in words:
         name, equals, value = word.removeprefix("--").partition("=")
@@ -177,9 +178,9 @@ def parse(argv, description, options, config_file=None):
         near = _nearest(strange[0].partition("=")[0].lstrip("-"), [*known, *own])
         raise UserError(f"there is no option {strange[0]!r}; the nearest is '--{near}', and --help lists them all")
     if args.help:
-        print(parser.format_help() + _settings_help(load(args.config) if config_file else Config()))
+        print(parser.format_help() + _settings_help(load_config(args.config) if config_file else Config()))
         raise SystemExit(0)
-    config = override(load(args.config), changes) if config_file else None
+    config = override(load_config(args.config), changes) if config_file else None
     if not config_file:
         for name, value in changes.items():
             _typed(name, value, known[name][1])
@@ -189,7 +190,7 @@ def parse(argv, description, options, config_file=None):
 def _settings_help(config):
     """The settings with their values and documentation, one line or two each."""
     lines = ["\nsettings:"]
-    for name, (value, kind, doc) in settings(config).items():
+    for name, (value, kind, doc) in list_settings(config).items():
         choice = typing.get_args(kind)
         label = "|".join(choice) if choice else kind.__name__
         lines.append(f"  --{name} {label} [{value}]\n        {doc}")

@@ -18,14 +18,14 @@ def rank():
     return dist.get_rank() if dist.is_initialized() else 0
 
 
-def ranks():
+def world_size():
     """How many processes train together."""
     return dist.get_world_size() if dist.is_initialized() else 1
 
 
 @contextmanager
-def joined():
-    """Join the other processes for the length of a script; inside `utils.errors.reported`.
+def process_group():
+    """Join the other processes for the length of a script; inside `utils.errors.exit_on_user_error`.
 
     What is wrong is said once, whether one of them finds it or all. A process whose partner is gone ends, so that none
     waits for ever.
@@ -89,30 +89,30 @@ def _partner_gone(error):
 # ------------------------------------------------------------------------------------------------- between the hosts
 
 
-def exchange(*numbers):
+def all_gather_numbers(*numbers):
     """Everybody's numbers: K floats -> list of ranks() lists of K floats. Waits for the other hosts, for no device."""
     own = torch.tensor(numbers, dtype=torch.float64)
-    if ranks() == 1:
+    if world_size() == 1:
         return [own.tolist()]
-    rows = [torch.empty_like(own) for _ in range(ranks())]
+    rows = [torch.empty_like(own) for _ in range(world_size())]
     dist.all_gather(rows, own)
     return torch.stack(rows).tolist()
 
 
-def from_first(value):
+def broadcast_object(value):
     """Process 0's value, in all of them: anything that can be pickled, tensors on the CPU."""
-    if ranks() == 1:
+    if world_size() == 1:
         return value
     values = [value]
     dist.broadcast_object_list(values, 0)
     return values[0]
 
 
-def from_all(value):
+def all_gather_object(value):
     """The values of all processes, in all of them: a list. Anything that can be pickled, tensors on the CPU."""
-    if ranks() == 1:
+    if world_size() == 1:
         return [value]
-    values = [None] * ranks()
+    values = [None] * world_size()
     dist.all_gather_object(values, value)
     return values
 
@@ -120,18 +120,18 @@ def from_all(value):
 # ----------------------------------------------------------------------------------------------- between the devices
 
 
-def mean(values):
+def mean_over_ranks(values):
     """The means over all processes of a dict of scalar tensors, on their device."""
-    if ranks() == 1 or not values:
+    if world_size() == 1 or not values:
         return values
     stacked = torch.stack(list(values.values()))
     dist.all_reduce(stacked)
-    return dict(zip(values, (stacked / ranks()).unbind(), strict=True))
+    return dict(zip(values, (stacked / world_size()).unbind(), strict=True))
 
 
-def share_buffers(model):
+def broadcast_buffers(model):
     """Give every process what process 0's net has counted, batch norm's statistics: each has seen its own clips."""
-    for buffer in model.buffers() if ranks() > 1 else ():
+    for buffer in model.buffers() if world_size() > 1 else ():
         dist.broadcast(buffer, 0)
 
 
@@ -154,7 +154,7 @@ class _Gather(torch.autograd.Function):
         return total.split(ctx.sizes)[rank()], None
 
 
-def gatherer(whose, sizes):
+def make_gather(whose, sizes):
     """How a step finds the sounds that its frames are compared with.
 
     The gradients flow back to the process that embedded a sound: the mean over the processes of the gradients of their
@@ -167,6 +167,6 @@ def gatherer(whose, sizes):
         (gather, first): gather maps (B, ...) of this process to (M, ...): the same with "rank", with "all" everybody's
         in the order of the processes; its own begin at row `first`.
     """
-    if whose == "rank" or ranks() == 1:
+    if whose == "rank" or world_size() == 1:
         return (lambda values: values), 0
     return (lambda values: _Gather.apply(values, sizes)), sum(sizes[: rank()])

@@ -14,8 +14,8 @@ from torch.nn.parallel import DistributedDataParallel
 from utils import checkpoint, distributed
 from utils.config import to_dict
 from utils.errors import UserError
-from utils.optimizers import average_into, build_optimizers, learning_rate
-from utils.progress import Bar
+from utils.optimizers import build_optimizers, learning_rate, update_ema
+from utils.progress import ProgressBar
 
 
 def pick_device():
@@ -54,7 +54,7 @@ def fit(model, run, *, groups, batches, steps_per_epoch, step, evaluate, best, d
 
     Args:
         model: on its device, started. A run that is resumed gets the checkpoint's weights.
-        run: a `utils.log.Run`; its config says how to train.
+        run: a `utils.run.Run`; its config says how to train.
         groups: optimizer groups, dicts with "params" and "lr_scale" (how many times train.lr it learns at).
         batches: callable (start) -> iterable of collated batches, beginning with batch number `start`, without end.
         steps_per_epoch: updates in an epoch.
@@ -100,9 +100,9 @@ class _Fit:
         self.step_fn, self.evaluate, self.best_name, self.diagnose = _Step(model, step), evaluate, best, diagnose
         self.steps_per_epoch = steps_per_epoch
         self.device = next(model.parameters()).device
-        self.ranks = distributed.ranks()
+        self.ranks = distributed.world_size()
         if self.ranks > 1:  # sends process 0's weights to all, so that no difference in rounding is left at the start
-            parts = self.train.matches_first > 0  # of the net learn at first: their gradients aren't waited for
+            parts = self.train.avc_warmup > 0  # of the net learn at first: their gradients aren't waited for
             self.step_fn = DistributedDataParallel(self.step_fn, find_unused_parameters=parts)
         self.optimizers = build_optimizers(run.config, groups, self.device)
         self.average = copy.deepcopy(model).requires_grad_(False) if self.train.ema else None
@@ -142,10 +142,10 @@ class _Fit:
             setattr(self, name, content[name])
         self.sums, summed = {name: value.to(self.device) for name, value in content["sums"].items()}, content["summed"]
         self.summed = Counter(summed if isinstance(summed, dict) else dict.fromkeys(self.sums, summed))  # once a number
-        self.run.say(f"resuming {self.run.folder} at step {self.step}, after {self.seconds / 60:.1f} minutes")
+        self.run.log_message(f"resuming {self.run.folder} at step {self.step}, after {self.seconds / 60:.1f} minutes")
 
     def _check_finite(self):
-        self.sums = distributed.mean(self.sums)  # all processes find the same
+        self.sums = distributed.mean_over_ranks(self.sums)  # all processes find the same
         learned = [self.sums["loss"]] if self.sums else []
         learned += [parameter.detach() for parameter in self.model.parameters()]
         if not torch.stack([torch.isfinite(values).all() for values in learned]).all():  # one wait for the device
@@ -172,7 +172,7 @@ class _Fit:
         if self.ranks == 1:
             return [clips]
         sizes, stops, clocks = zip(
-            *distributed.exchange(clips, self.stop_signal is not None, self._elapsed()), strict=True
+            *distributed.all_gather_numbers(clips, self.stop_signal is not None, self._elapsed()), strict=True
         )
         self.stopping, self.clock = any(stops), clocks[0]
         return [int(size) for size in sizes]
@@ -198,7 +198,7 @@ class _Fit:
         except torch.OutOfMemoryError:
             raise UserError(
                 f"a batch doesn't fit into the GPU's memory: lower --train.batch_size ({self.train.batch_size}) and, "
-                "for as many clips an update, raise --train.accumulate by the same factor"
+                "for as many clips an update, raise --train.grad_accum_steps by the same factor"
             ) from None
         finally:
             for number, handler in handlers.items():
@@ -213,16 +213,16 @@ class _Fit:
 
     def _loop(self):
         if self.progress() >= 1 and self.metrics.get("step") == self.step:
-            self.run.say(f"{self.run.folder} is complete at step {self.step}; nothing is left to train")
+            self.run.log_message(f"{self.run.folder} is complete at step {self.step}; nothing is left to train")
             return
         if self.ranks > 1:
             clips = self.train.batch_size
-            self.run.say(
-                f"{self.ranks} processes: {clips * self.train.accumulate} clips an update, in batches of {clips}, "
+            self.run.log_message(
+                f"{self.ranks} processes: {clips * self.train.grad_accum_steps} clips an update, in batches of {clips}, "
                 f"{clips // self.ranks} of them a process"
             )
-        source = iter(self.batches(self.step * self.train.accumulate))
-        bar = Bar(self.train, self.steps_per_epoch, self._now())
+        source = iter(self.batches(self.step * self.train.grad_accum_steps))
+        bar = ProgressBar(self.train, self.steps_per_epoch, self._now())
         while self.progress() < 1:
             count = self._update(source)
             bar.move(self._now(), count)
@@ -235,9 +235,11 @@ class _Fit:
                 self.save()
             if self._stopping():
                 self.save()
-                distributed.from_all(None)  # none ends before the file is whole: torchrun would end the writer too
+                distributed.all_gather_object(
+                    None
+                )  # none ends before the file is whole: torchrun would end the writer too
                 bar.close()
-                self.run.say(
+                self.run.log_message(
                     f"stopped at step {self.step}; {self.run.last} is written: go on by the same command with --resume"
                 )
                 raise SystemExit(130)
@@ -246,7 +248,7 @@ class _Fit:
         bar.close()
 
     def _update(self, source):
-        """One update of the weights from `accumulate` batches; returns the number of clips, of all processes."""
+        """One update of the weights from `grad_accum_steps` batches; returns the number of clips, of all processes."""
         progress = self.progress()
         rate = learning_rate(self.train, progress)
         for optimizer in self.optimizers:
@@ -254,7 +256,7 @@ class _Fit:
                 group["lr"] = rate * group["lr_scale"]
         self.model.train()
         clips = 0
-        for k in range(self.train.accumulate):
+        for k in range(self.train.grad_accum_steps):
             batch = next(source)
             sizes = self._agree(len(batch["indices"]))
             batch = {**to_device(batch, self.device), "progress": progress, "sizes": sizes}
@@ -264,12 +266,12 @@ class _Fit:
             # Whatever draws from the global generator (dropout) depends on (seed, batch) alone: nothing to store.
             # Only now, with the batch at hand: a loader that has just started drew from it as well.
             # And on the process, or the same would be dropped of different clips.
-            number = self.train.seed * 1_000_003 + self.step * self.train.accumulate + k
+            number = self.train.seed * 1_000_003 + self.step * self.train.grad_accum_steps + k
             torch.manual_seed(number + distributed.rank() * 2**53)
-            with self._averaged(k == self.train.accumulate - 1):
+            with self._averaged(k == self.train.grad_accum_steps - 1):
                 with autocast(self.device, self.train.precision):
                     loss, metrics = self.step_fn(batch)
-                (loss * weight / self.train.accumulate).backward()
+                (loss * weight / self.train.grad_accum_steps).backward()
             for name, value in {"loss": loss.detach(), **metrics}.items():
                 self.sums[name] = self.sums.get(name, 0) + value.detach().float() * weight
                 self.summed[name] += 1
@@ -278,7 +280,7 @@ class _Fit:
             optimizer.zero_grad(set_to_none=True)
         self.step += 1
         if self.average:  # short runs' averages shall not be held back by the first weights
-            average_into(self.average, self.model, min(self.train.ema, (1 + self.step) / (10 + self.step)))
+            update_ema(self.average, self.model, min(self.train.ema, (1 + self.step) / (10 + self.step)))
         return clips
 
     def _averaged(self, last):
@@ -287,7 +289,7 @@ class _Fit:
 
     def _log(self, bar):
         self._check_finite()
-        self.run.share_skipped()
+        self.run.sync_skipped()
         means = {name: value.item() / self.summed[name] for name, value in self.sums.items()}
         self.sums, self.summed = {}, Counter()
         rate = self.optimizers[0].param_groups[0]["lr"]
@@ -304,24 +306,24 @@ class _Fit:
         cause = "".join(c for c in problem or "" if not c.isdigit())  # its numbers change from line to line
         if problem and cause not in self.said:  # say it once, not at each line
             self.said.add(cause)
-            self.run.say(f"warning: {problem}")
+            self.run.log_message(f"warning: {problem}")
             self.run.write("warning", self.step, message=problem)
 
     def _validate(self, bar):
         begin = time.monotonic()
         evaluated = self.average or self.model
         evaluated.eval()
-        distributed.share_buffers(evaluated)
+        distributed.broadcast_buffers(evaluated)
         with torch.no_grad():
             metrics = {**self.evaluate(evaluated), "step": self.step}
-        self.metrics, self.last_validation = distributed.from_first((metrics, time.monotonic() - begin))
-        self.run.share_skipped()
+        self.metrics, self.last_validation = distributed.broadcast_object((metrics, time.monotonic() - begin))
+        self.run.sync_skipped()
         values = {name: value for name, value in self.metrics.items() if name != "step"}
         self.run.write(
             "val", self.step, epoch=self.step / self.steps_per_epoch, seconds=round(self._elapsed(), 2), **values
         )
         shown = "  ".join(f"{name} {value:.3f}" for name, value in values.items() if isinstance(value, float))
-        self.run.say(f"step {self.step}, epoch {self.step / self.steps_per_epoch:.1f}, validation: {shown}")
+        self.run.log_message(f"step {self.step}, epoch {self.step / self.steps_per_epoch:.1f}, validation: {shown}")
         value = self.metrics[self.best_name]
         self.highest = max(self.highest, value)
         if value >= self.highest - self.metrics.get(f"{self.best_name}_error", 0.0):

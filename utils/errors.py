@@ -17,7 +17,7 @@ class UserError(ValueError):
 
 
 @contextmanager
-def reported():
+def exit_on_user_error():
     """Turn a `UserError` into its sentence on stderr and exit code 2, and Ctrl-C into exit code 130.
 
     Where the reader of our output has gone (`| head`), stop without a word.

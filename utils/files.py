@@ -7,7 +7,7 @@ from pathlib import Path
 
 
 @contextmanager
-def replacing(path):
+def atomic_write(path):
     """`with replacing(path) as file:` writes a binary file in one step: a reader, or a kill, finds the old file or the
     new one, never a part.
     """
@@ -24,7 +24,7 @@ def replacing(path):
 
 def write_text(path, text):
     """Write a text file in one step, as `replacing` does."""
-    with replacing(path) as file:
+    with atomic_write(path) as file:
         file.write(text.encode())
 
 

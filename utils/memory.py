@@ -6,7 +6,7 @@ TRIM_THRESHOLD, MMAP_THRESHOLD, MMAP_MAX = -1, -3, -4  # of glibc's malloc.h
 MB = 2**20
 
 
-def keep_freed_memory(keep=True):
+def disable_malloc_trim(keep=True):
     """Let the process keep what it frees, where the C library is glibc; elsewhere nothing happens.
 
     By default glibc returns every array above 32 MB to the system, so that each operation of a step on a CPU gets its

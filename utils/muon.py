@@ -11,7 +11,7 @@ COEFFICIENTS = (3.4445, -4.7750, 2.0315)  # of the quintic iteration, chosen by 
 STEPS = 5
 
 
-def orthogonalise(matrix):
+def orthogonalize(matrix):
     """Move all singular values of a matrix close to 1 (0.7 to 1.2), keeping its singular vectors.
 
     X <- a X + b (X X') X + c (X X')^2 X five times, from X / |X|. Every step is a polynomial of the Gram matrix
@@ -65,4 +65,4 @@ class Muon(torch.optim.Optimizer):
                 update = weight.grad.lerp(mean, group["momentum"]).flatten(1)
                 # The mean of gradients has any scale; the update has none but its shape's.
                 scale = max(1, update.shape[0] / update.shape[1]) ** 0.5
-                weight.add_(orthogonalise(update).view(weight.shape), alpha=-group["lr"] * scale)
+                weight.add_(orthogonalize(update).view(weight.shape), alpha=-group["lr"] * scale)

@@ -10,14 +10,14 @@ from utils.muon import Muon
 def learning_rate(train, progress):
     """The learning rate at a share `progress` (0..1) of the run.
 
-    step: x0.94 every 16 epochs (OtS sec. 3.3). tenths: x0.1 at 40% and at 80% of the run (SoP: at epochs 40 and 80 of
+    step: x0.94 every 16 epochs (OtS sec. 3.3). multistep: x0.1 at 40% and at 80% of the run (SoP: at epochs 40 and 80 of
     100). cosine: half a cosine to 0. All after a linear warm-up.
     """
     if progress < train.warmup:
         return train.lr * max(progress / train.warmup, 1e-3)
     if train.schedule == "cosine":
         return train.lr * (1 + math.cos(math.pi * min((progress - train.warmup) / (1 - train.warmup), 1))) / 2
-    if train.schedule == "tenths":
+    if train.schedule == "multistep":
         return train.lr * 0.1 ** sum(progress >= share for share in (0.4, 0.8))
     return train.lr * 0.94 ** int(progress * train.epochs / 16)
 
@@ -51,7 +51,7 @@ def build_optimizers(config, groups, device):
     return [adam, Muon(convolutions)] if convolutions else [adam]
 
 
-def average_into(average, model, decay):
+def update_ema(average, model, decay):
     """Move the running average of all weights and statistics a step of 1 - decay towards the model's."""
     for kept, new in zip(average.state_dict().values(), model.state_dict().values(), strict=True):
         if kept.is_floating_point():

@@ -8,7 +8,7 @@ from tqdm import tqdm
 from utils import distributed
 
 
-class Bar:
+class ProgressBar:
     """Of process 0, and only in a terminal.
 
     Args:

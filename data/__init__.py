@@ -1,0 +1,1 @@
+"""Commands that make a dataset: run them as `python data/NAME.py`."""

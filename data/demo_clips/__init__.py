@@ -1,0 +1,1 @@
+"""What make_demo_data.py draws and synthesizes with: classes, shapes, instrument sounds."""

@@ -1,0 +1,1 @@
+"""What download_video_audio.py downloads with: failures, yt-dlp, state on disk, workers."""

@@ -1,0 +1,1 @@
+"""Load batches: their order, worker processes, shared memory, the cache of decoded clips."""

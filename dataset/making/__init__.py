@@ -1,0 +1,1 @@
+"""What the commands in data/ share: cut, check and list clips, write shards."""

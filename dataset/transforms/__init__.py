@@ -1,0 +1,1 @@
+"""Batches to network inputs, on the device: frames, spectrograms, mixtures, augmentation."""

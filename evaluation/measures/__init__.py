@@ -1,0 +1,1 @@
+"""Arrays to numbers: the measures, pure functions without nets or files."""

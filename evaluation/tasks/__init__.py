@@ -1,0 +1,1 @@
+"""What eval.py does with a checkpoint: one file for each task."""
