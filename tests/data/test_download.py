@@ -39,7 +39,7 @@ from dataset.making.segments import (
 from dataset.reading.clips import Clips
 from utils.errors import UserError
 
-REPOSITORY = Path(__file__).parent.parent
+REPOSITORY = Path(__file__).parents[2]
 MID = "/m/04rlf"
 
 

@@ -14,7 +14,7 @@ from data import download_metadata
 from data.download_metadata import LISTS, download, get_all
 from utils.errors import UserError
 
-ROOT = Path(__file__).parent.parent
+ROOT = Path(__file__).parents[2]
 AUDIOSET = ROOT.parent / "shared" / "audioset"
 
 SEGMENTS = b"# YTID, start_seconds, end_seconds, positive_labels\n" + b"".join(

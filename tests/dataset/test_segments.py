@@ -16,7 +16,7 @@ from dataset.making.segments import (
 )
 from utils.errors import UserError
 
-AUDIOSET = Path(__file__).parent.parent.parent / "shared" / "audioset"
+AUDIOSET = Path(__file__).parents[3] / "shared" / "audioset"
 needs_lists = pytest.mark.skipif(not AUDIOSET.is_dir(), reason="AudioSet's lists are not here")
 GOOD = '--4gqARaEJE, 0.000, 10.000, "/m/068hy,/m/07q6cd_"\n'
 SEGMENT = Segment("--4gqARaEJE", 0.0, 10.0, ("/m/068hy", "/m/07q6cd_"))

@@ -130,7 +130,9 @@ def _imports_once():
     """Processes of one thread that start with everything imported."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("OMP_NUM_THREADS", "1")
-        patch.setenv("PYTHONPATH", f"{REPOSITORY}{os.pathsep}{REPOSITORY / 'tests'}")
+        patch.setenv(
+            "PYTHONPATH", f"{REPOSITORY}{os.pathsep}{REPOSITORY / 'tests'}{os.pathsep}{REPOSITORY / 'tests/utils'}"
+        )
         forkserver.ensure_running()
 
 

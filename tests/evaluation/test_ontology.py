@@ -12,7 +12,7 @@ import pytest
 from evaluation.measures import ontology
 from utils.errors import UserError
 
-ROOT = Path(__file__).parent.parent
+ROOT = Path(__file__).parents[2]
 # AudioSet's own file, where it was downloaded: beside the repository, or where the data scripts put it.
 PLACES = (ROOT.parent / "shared/audioset/ontology.json", ROOT / "data/data_infos/ontology.json")
 REAL = next((path for path in PLACES if path.exists()), None)

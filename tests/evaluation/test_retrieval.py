@@ -12,7 +12,7 @@ from sklearn.metrics import average_precision_score, ndcg_score
 from evaluation.measures import ontology, retrieval
 from evaluation.measures.retrieval import retrieve
 
-ROOT = Path(__file__).parent.parent
+ROOT = Path(__file__).parents[2]
 AUDIOSET = ROOT.parent / "shared/audioset"  # its own files, where they were downloaded beside the repository
 # a -> (a1, a2, b1), root -> (a, b), b -> b1, and x -> y on its own.
 CHILDREN = {"root": "a b", "a": "a1 a2 b1", "b": "b1", "x": "y", "a1": "", "a2": "", "b1": "", "y": ""}

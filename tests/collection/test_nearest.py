@@ -72,7 +72,7 @@ def test_a_part_of_the_queries_measures_what_all_measure_within_the_error_of_the
 
 MEMORY = """
 import resource
-from test_neighbours import MIDS, unit
+from test_nearest import MIDS, unit
 from collection.nearest import nearest_vectors
 from evaluation.measures.ontology import load_ontology
 from evaluation.measures.retrieval import four_directions
@@ -88,7 +88,9 @@ print(before, near, most())
 
 def test_memory_beyond_the_vectors_is_bounded():
     count = 100_000
-    environment = one_thread() | {"PYTHONPATH": f"{REPOSITORY}:{REPOSITORY / 'tests'}"}
+    environment = one_thread() | {
+        "PYTHONPATH": f"{REPOSITORY}:{REPOSITORY / 'tests'}:{REPOSITORY / 'tests/collection'}"
+    }
     words = [sys.executable, "-c", MEMORY.replace("COUNT", str(count))]
     done = subprocess.run(words, env=environment, capture_output=True, text=True, timeout=300)
     assert done.returncode == 0, done.stderr

@@ -12,7 +12,7 @@ from configs.schema import Config, Data, Train
 from utils.config import from_dict, list_settings, load_config, override, parse_command_line, to_dict
 from utils.errors import UserError
 
-ROOT = Path(__file__).parent.parent
+ROOT = Path(__file__).parents[2]
 SHIPPED = sorted([*ROOT.glob("configs/config_*.py"), *ROOT.glob("configs/demo_*.py")])
 DEMO = str(ROOT / "configs/demo_AVENet.py")
 

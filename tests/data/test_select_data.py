@@ -16,7 +16,7 @@ from dataset.making.segments import read_segments
 from dataset.reading.clips import Clips
 from utils.errors import UserError
 
-ROOT = Path(__file__).parent.parent
+ROOT = Path(__file__).parents[2]
 SCRIPT = ROOT / "data" / "select_data_by_genre.py"
 SHIPPED = ROOT / "data" / "data_infos" / "genre_select.txt"
 AUDIOSET = ROOT.parent / "shared" / "audioset"
