@@ -1,0 +1,77 @@
+"""What the rest of the repository asks of a net: a net that embeds, one that localizes, one that separates.
+
+Tasks and scripts check `isinstance(net, LocalizingNet)` instead of looking for a method. A new net needs no base class:
+it has these methods, or it does not take part in what needs them.
+"""
+
+from collections.abc import Callable
+from typing import Protocol, runtime_checkable
+
+import torch
+from torch import Tensor
+
+Gather = Callable[[Tensor], Tensor]  # (B, ...) of this process -> (M, ...) of all processes
+
+
+@runtime_checkable
+class EmbeddingNet(Protocol):
+    """A net that embeds frames and sounds and scores pairs of them (AVE-Net, AVOL-Net, L3-Net and their variants)."""
+
+    def embed_frames(self, frames: Tensor) -> Tensor:
+        """(B, 3, H, W) float32, normalized -> (B, ...) float32."""
+        ...
+
+    def embed_with_flip(self, frames: Tensor) -> Tensor:
+        """As `embed_frames`, averaged over each frame and its mirror image."""
+        ...
+
+    def embed_sounds(self, spectrograms: Tensor) -> Tensor:
+        """(B, 1, F, T) float32, normalized log spectrograms -> (B, ...) float32."""
+        ...
+
+    def pair_logits(self, v: Tensor, a: Tensor) -> Tensor:
+        """Embedded frames (N, ...) and sounds (M, ...) -> (N, M) log-odds that they correspond."""
+        ...
+
+    def frame_vectors(self, v: Tensor) -> Tensor:
+        """Embedded frames (B, ...) -> (B, D) unit vectors for retrieval."""
+        ...
+
+    def sound_vectors(self, a: Tensor) -> Tensor:
+        """Embedded sounds (B, ...) -> (B, D) unit vectors for retrieval."""
+        ...
+
+
+@runtime_checkable
+class LocalizingNet(EmbeddingNet, Protocol):
+    """An embedding net that also says where in the frame a sound comes from (AVOL-Net)."""
+
+    def location_logits(self, v: Tensor, a: Tensor) -> Tensor:
+        """Embedded frames (N, D, h, w) and sounds (N, D) of N pairs -> (N, h, w) logits, one for each location."""
+        ...
+
+
+@runtime_checkable
+class SeparatingNet(Protocol):
+    """A net that separates the sound of a mixture by the frames of its sources (PixelPlayer)."""
+
+    def frame_features(self, frames: Tensor) -> Tensor:
+        """(B, T, 3, H, W) frames of B clips -> (B, K) features in 0..1, pooled over locations and frames."""
+        ...
+
+    def pixel_features(self, frames: Tensor) -> Tensor:
+        """(B, 3, H, W) frames -> (B, K, h, w) features in 0..1, one vector for each location."""
+        ...
+
+    def sound_maps(self, spectrograms: Tensor) -> Tensor:
+        """(B, 1, F, T) log magnitudes of mixtures -> (B, K, F, T)."""
+        ...
+
+    def mask_logits(self, features: Tensor, maps: Tensor) -> Tensor:
+        """Features (B, N, K) of N sources and the maps (B, K, F, T) of their mixture -> (B, N, F, T) mask logits."""
+        ...
+
+
+def device_of(net: torch.nn.Module) -> torch.device:
+    """The device of a net's weights."""
+    return next(net.parameters()).device
