@@ -52,7 +52,7 @@ def main(argv=None):
 
     torch.manual_seed(train.seed)
     model = build_net(config.model)
-    if train.pooled:
+    if train.avc_loss_weight:
         model.add_avc_branch(config.model.width, config.model.dim)
     model.to(device)
     taken = []
@@ -64,13 +64,13 @@ def main(argv=None):
     if train.data_dependent_init and "frames.head.weight" not in taken and not run.resumed:
         plain, batch = MixtureTransform(config, train=False), to_device(data.init_batch(skipped, START), device)
         frames, waves = plain(batch)
-        sounds = plain.matching(batch) if train.pooled and "match.fc3.weight" not in taken else None
+        sounds = plain.matching(batch) if train.avc_loss_weight and "match.fc3.weight" not in taken else None
         model.data_dependent_init(frames, spectra.net_input(spectra.stft(waves)), sounds)
 
     def step(model, batch):
         frames, waves = see(batch)  # (B, T, 3, S, S), (B, samples)
         seen, found = model.frames.backbone_features(frames), {}  # (B, C, T, h, w)
-        if train.pooled:
+        if train.avc_loss_weight:
             match, found["avc_accuracy"] = avc_loss(model.match(seen, see.matching(batch))[2])  # of (B, B) pairs
             found["loss_match"] = match
         if batch["progress"] < train.avc_warmup:
@@ -84,9 +84,9 @@ def main(argv=None):
         targets, weights = spectra.targets(sources, mixture), spectra.weights(mixture)
         loss = mask_loss(logits, targets, weights, mix.mask)
         found |= mask_metrics(logits, targets, weights)
-        if train.pooled:
+        if train.avc_loss_weight:
             found["loss_masks"] = loss
-            loss = (1 - train.pooled) * loss + train.pooled * match
+            loss = (1 - train.avc_loss_weight) * loss + train.avc_loss_weight * match
         return loss, found
 
     def evaluate(model):

@@ -60,7 +60,7 @@ def main(argv=None):
         second, third = (losses.avc_loss(answer, train.negatives, first)[0] for answer in pooled)
         # AVE-Net's weights have learned already what the third, its own answer, teaches.
         second = second if config.model.init_from else (second + third) / 2
-        loss = (1 - train.pooled) * loss + train.pooled * second
+        loss = (1 - train.aux_loss_weight) * loss + train.aux_loss_weight * second
         own = slice(first, first + len(v))
         return loss, {
             "accuracy": accuracy,

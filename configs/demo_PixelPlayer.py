@@ -4,8 +4,8 @@
 
 - The frame net has AVE-Net's eight convolutions, which learn sooner from scratch than a ResNet-18.
 - Half of the loss is that of an AVE-Net with the same convolutions for pictures, which learns what unmixed sounds go
-  with them (train.pooled), for the first third of the run alone (train.avc_warmup): without it the masks take no
-  notice of the pictures for ten epochs and more, and on harder clips not at all.
+  with them (train.avc_loss_weight), for the first third of the run alone (train.avc_warmup): without it the masks
+  take no notice of the pictures for ten epochs and more, and on harder clips not at all.
 - The sound net's last level sees the spectrogram itself: its rows lie as close as the partials of a tone.
 - What is loud counts more (mix.weights), and sounds are made by the masks as they are, not cut at a half (mix.mask).
 """
@@ -21,9 +21,9 @@ config = replace(
     augment=replace(base.augment, blend=0.0),  # it would blend in the other picture of a mixture
     mix=Mix(samples=14847, n_fft=510, hop=232, freq_bins=128, mask="soft", weights="linear", frames=1),
     model=Model(
-        name="PixelPlayer", vision="plain", width=32, num_channels=32, sound_width=24, unet_depth=6, detail=True
+        name="PixelPlayer", vision="convnet", width=32, num_channels=32, sound_width=24, unet_depth=6, detail=True
     ),
     train=replace(
-        base.train, run_dir="runs/demo_PixelPlayer", epochs=60, pooled=0.5, avc_warmup=0.35, validate_every=6
+        base.train, run_dir="runs/demo_PixelPlayer", epochs=60, avc_loss_weight=0.5, avc_warmup=0.35, validate_every=6
     ),
 )

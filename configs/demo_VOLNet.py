@@ -11,5 +11,7 @@ base = demo_AVENet.config
 config = replace(
     base,
     model=replace(base.model, name="AVOLNet"),
-    train=replace(base.train, run_dir="runs/demo_VOLNet", optimizer="auto", last_layer_lr_mult=5.0, pooled=0.5),
+    train=replace(
+        base.train, run_dir="runs/demo_VOLNet", optimizer="auto", last_layer_lr_mult=5.0, aux_loss_weight=0.5
+    ),
 )

@@ -74,9 +74,10 @@ def config_errors(config):
           for name in ("lr", "last_layer_lr_mult", "lr_vision", "lr_muon")),
         (0 <= train.momentum < 1, "train.momentum must lie in 0..1"),
         (train.weight_decay >= 0, "train.weight_decay must not be negative"),
-        (0 <= train.pooled <= 1, "train.pooled must lie in 0..1"),
+        (0 <= train.aux_loss_weight <= 1, "train.aux_loss_weight must lie in 0..1"),
+        (0 <= train.avc_loss_weight <= 1, "train.avc_loss_weight must lie in 0..1"),
         (0 <= train.avc_warmup < 1, "train.avc_warmup must be at least 0 and below 1"),
-        (not train.avc_warmup or train.pooled > 0, "train.avc_warmup needs train.pooled above 0"),
+        (not train.avc_warmup or train.avc_loss_weight > 0, "train.avc_warmup needs train.avc_loss_weight above 0"),
         (0 <= train.warmup < 1, "train.warmup must lie in 0..1"),
         (0 <= train.ema < 1, "train.ema must lie in 0..1"),
         (0 <= train.seed < 2**32, "train.seed must lie in 0..2^32 - 1"),
@@ -108,7 +109,7 @@ def _mixture_rules(mix, model):
         (mix.repeats >= 1, "mix.repeats must be at least 1"),
         (
             model.vision == "resnet18" or not model.vision_weights,
-            "model.vision_weights must be empty with model.vision plain: there are weights for resnet18 alone",
+            "model.vision_weights must be empty with model.vision convnet: there are weights for resnet18 alone",
         ),
         (model.unet_depth >= 2, "model.unet_depth must be at least 2"),
         (

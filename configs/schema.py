@@ -103,8 +103,8 @@ class Model:
     detail: bool = setting(
         False, "PixelPlayer: the sound net's last level sees the spectrogram itself too, and has one more layer"
     )
-    vision: Literal["resnet18", "plain"] = setting(
-        "resnet18", "PixelPlayer: dilated ResNet-18 (SoP); plain: the eight convolutions of AVE-Net's vision, which "
+    vision: Literal["resnet18", "convnet"] = setting(
+        "resnet18", "PixelPlayer: dilated ResNet-18 (SoP); convnet: the eight convolutions of AVE-Net's vision, which "
         "learn sooner from scratch",
     )  # fmt: skip
     vision_weights: str = setting(
@@ -183,12 +183,15 @@ class Train:
         "mismatched pairs of a batch: all, weighted to count half; one for each match (OtS sec. 3.3); off_grid: one, "
         "its sound cut at any time, the shortcut that the paper warns of, to show it",
     )
-    pooled: float = setting(
-        0.0,
-        "AVOL-Net: share of the loss of further answers, of features pooled before they are compared; PixelPlayer: of "
-        "an AVE-Net that learns with it which sound, unmixed, goes with which picture; 0: the papers'",
-    )
-    avc_warmup: float = setting(0.0, "PixelPlayer: share of the run, its start, in which that AVE-Net learns alone")
+    aux_loss_weight: float = setting(
+        0.0, "weight of the loss of the two auxiliary heads, which pool the frame's features before they compare them; "
+        "the main head's is 1 minus it (0 as in OtS)",
+    )  # fmt: skip
+    avc_loss_weight: float = setting(
+        0.0, "weight of the loss of the AVC branch, an AVE-Net that shares the convolutions of the frames; that of the "
+        "masks is 1 minus it (0 as in SoP)",
+    )  # fmt: skip
+    avc_warmup: float = setting(0.0, "fraction of the run, from its start, in which the AVC branch trains alone")
     data_dependent_init: bool = setting(True, "scale and shift the last layers on 128 clips before the first step")
     precision: Literal["auto", "bf16", "fp32"] = setting("auto", "auto: bf16 autocast where the hardware has it")
     seed: int = setting(0, "seed of the weights, the order, the crops: everything random")

@@ -19,7 +19,7 @@ class PixelPlayer(nn.Module):
     Args:
         maps: K. width: channels of the frame net's first convolution; 64 is a ResNet-18.
         sound_width: maps after the sound net's first level. levels: how often it halves rows and columns.
-        vision: "resnet18", the paper's; "plain": the convolutions of AVE-Net's vision.
+        vision: "resnet18", the paper's; "convnet": the convolutions of AVE-Net's vision.
         detail: whether the sound net's last level sees the spectrogram itself, see `UNet`.
 
     Attributes:

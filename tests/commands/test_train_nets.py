@@ -145,7 +145,7 @@ def test_ave_nets_own_answer_teaches_from_scratch_only(vol, data, tmp_path, monk
         return *others, third * float("nan")
 
     monkeypatch.setattr(AVOLNet, "forward_with_aux", without_the_third)
-    few = SETTINGS | {"train.epochs": 1, "train.pooled": 0.5}
+    few = SETTINGS | {"train.epochs": 1, "train.aux_loss_weight": 0.5}
     with pytest.raises(UserError, match="not finite"):
         train_VOLNet.main(train_command(data, tmp_path / "scratch", few, **VOL)[2:])
     train_VOLNet.main(train_command(data, tmp_path / "from", few | {"model.init_from": vol[0] / "best.pt"}, **VOL)[2:])

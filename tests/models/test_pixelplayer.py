@@ -186,7 +186,7 @@ def test_a_start_from_data_makes_pictures_differ_and_changes_no_other_layer(deta
 
 
 def test_the_plain_frame_net_starts_from_ave_nets_pictures(tmp_path):
-    ave, net = AVENet(4, 16, 0.0), PixelPlayer(4, 4, 2, 2, "plain")
+    ave, net = AVENet(4, 16, 0.0), PixelPlayer(4, 4, 2, 2, "convnet")
     checkpoint.save(tmp_path / "best.pt", {"model": ave.state_dict(), "ema": None})
     taken = checkpoint.init_from(net, tmp_path / "best.pt")
     assert set(taken) == {f"frames.body.{name}" for name in net.frames.body.state_dict()}
@@ -284,7 +284,7 @@ def test_sgd_with_the_papers_rates_for_each_part():
 
 def test_matches_are_learned_by_the_frame_net_too_and_have_no_part_in_masks():
     torch.manual_seed(0)
-    net = PixelPlayer(4, 2, 2, 3, "plain")
+    net = PixelPlayer(4, 2, 2, 3, "convnet")
     net.add_avc_branch(width=2, dim=8)
     frames, sounds = torch.randn(5, 2, 3, 32, 32), torch.randn(5, 1, 32, 20)
     seen = net.frames.backbone_features(frames)
@@ -304,7 +304,7 @@ def test_matches_are_learned_by_the_frame_net_too_and_have_no_part_in_masks():
 
 
 def test_a_net_that_learned_matches_parts_sounds_without_them(tmp_path):
-    net, other = PixelPlayer(4, 2, 2, 2, "plain"), PixelPlayer(4, 2, 2, 2, "plain")
+    net, other = PixelPlayer(4, 2, 2, 2, "convnet"), PixelPlayer(4, 2, 2, 2, "convnet")
     net.add_avc_branch(width=2, dim=8)
     checkpoint.load_weights(other, net.state_dict(), "best.pt")
     assert torch.equal(other.frames.head.weight, net.frames.head.weight) and other.match is None
@@ -324,10 +324,10 @@ def test_a_net_that_learned_matches_parts_sounds_without_them(tmp_path):
         ({"mix.n_fft": 1023}, "mix.n_fft"),
         ({"mix.volume": 1.0}, "mix.volume"),
         ({"mix.frames": 0}, "mix.frames"),
-        ({"model.vision": "plain"}, "model.vision_weights"),
+        ({"model.vision": "convnet"}, "model.vision_weights"),
         ({"train.momentum": 1.0}, "train.momentum"),
         ({"train.lr_vision": 0}, "train.lr_vision"),
-        ({"train.avc_warmup": 0.2}, "train.avc_warmup needs train.pooled"),
+        ({"train.avc_warmup": 0.2}, "train.avc_warmup needs train.avc_loss_weight"),
     ],
 )
 def test_settings_that_do_not_go_together_are_refused(changes, said):
