@@ -2,10 +2,24 @@
 
 import sys
 import time
+from typing import Any
 
 from tqdm import tqdm
 
-from utils import distributed
+
+def progress_bar(total: int, unit: str = "clip", log_interval: float = 20.0, **options: Any) -> tqdm:
+    """Create a tqdm progress bar that suits a terminal as well as a log file.
+
+    Args:
+        total: number of items.
+        unit: what an item is called.
+        log_interval: seconds between updates where stderr is not a terminal: there each update is another line.
+        options: further arguments of tqdm.
+
+    Returns:
+        The bar, a context manager; call its `update()` after each item.
+    """
+    return tqdm(total=total, unit=unit, mininterval=0.1 if sys.stderr.isatty() else log_interval, **options)
 
 
 class ProgressBar:
@@ -18,6 +32,8 @@ class ProgressBar:
     """
 
     def __init__(self, train, steps_per_epoch, now):
+        from utils import distributed  # imports torch, which commands that only need `progress_bar` don't load
+
         by_clock = bool(train.max_minutes)
         total = train.max_minutes * 60 if by_clock else train.epochs * steps_per_epoch
         self._recent = []  # (time, clips) of the last updates
