@@ -4,18 +4,30 @@ Tasks and scripts check `isinstance(net, LocalizingNet)` instead of looking for 
 it has these methods, or it does not take part in what needs them.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Protocol, runtime_checkable
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 Gather = Callable[[Tensor], Tensor]  # (B, ...) of this process -> (M, ...) of all processes
 
 
+class Net(Protocol):
+    """What `torch.nn.Module` gives every net."""
+
+    def parameters(self) -> Iterator[nn.Parameter]:
+        """The weights."""
+        ...
+
+    def eval(self) -> nn.Module:
+        """Switch to evaluation mode."""
+        ...
+
+
 @runtime_checkable
-class EmbeddingNet(Protocol):
-    """A net that embeds frames and sounds and scores pairs of them (AVE-Net, AVOL-Net, L3-Net and their variants)."""
+class FrameSoundEncoder(Net, Protocol):
+    """Encoders of frames and sounds whose embeddings need not be comparable (a VGG16 beside a net's sounds)."""
 
     def embed_frames(self, frames: Tensor) -> Tensor:
         """(B, 3, H, W) float32, normalized -> (B, ...) float32."""
@@ -29,16 +41,21 @@ class EmbeddingNet(Protocol):
         """(B, 1, F, T) float32, normalized log spectrograms -> (B, ...) float32."""
         ...
 
-    def pair_logits(self, v: Tensor, a: Tensor) -> Tensor:
-        """Embedded frames (N, ...) and sounds (M, ...) -> (N, M) log-odds that they correspond."""
-        ...
-
     def frame_vectors(self, v: Tensor) -> Tensor:
         """Embedded frames (B, ...) -> (B, D) unit vectors for retrieval."""
         ...
 
     def sound_vectors(self, a: Tensor) -> Tensor:
         """Embedded sounds (B, ...) -> (B, D) unit vectors for retrieval."""
+        ...
+
+
+@runtime_checkable
+class EmbeddingNet(FrameSoundEncoder, Protocol):
+    """A net that embeds frames and sounds and scores pairs of them (AVE-Net, AVOL-Net, L3-Net and their variants)."""
+
+    def pair_logits(self, v: Tensor, a: Tensor) -> Tensor:
+        """Embedded frames (N, ...) and sounds (M, ...) -> (N, M) log-odds that they correspond."""
         ...
 
 
@@ -52,7 +69,7 @@ class LocalizingNet(EmbeddingNet, Protocol):
 
 
 @runtime_checkable
-class SeparatingNet(Protocol):
+class SeparatingNet(Net, Protocol):
     """A net that separates the sound of a mixture by the frames of its sources (PixelPlayer)."""
 
     def frame_features(self, frames: Tensor) -> Tensor:
@@ -71,7 +88,17 @@ class SeparatingNet(Protocol):
         """Features (B, N, K) of N sources and the maps (B, K, F, T) of their mixture -> (B, N, F, T) mask logits."""
         ...
 
+    def masks_at_pixels(self, features: Tensor, maps: Tensor, rows: int = 4) -> Iterator[Tensor]:
+        """Yield the masks (up to `rows`, w, F, T) of every location of a frame, `rows` rows of locations at a time.
 
-def device_of(net: torch.nn.Module) -> torch.device:
+        Args:
+            features: (K, h, w), of `pixel_features`.
+            maps: (K, F, T), of `sound_maps`.
+            rows: rows of locations in memory at a time.
+        """
+        ...
+
+
+def device_of(net: Net) -> torch.device:
     """The device of a net's weights."""
     return next(net.parameters()).device
