@@ -2,7 +2,7 @@
 PYTHON ?= $(shell command -v python3.11 || command -v python3)
 RUN := .venv/bin/python
 
-.PHONY: demo test slow lint
+.PHONY: demo test slow processors lint
 .DEFAULT_GOAL := demo
 
 .venv/ready: requirements.txt
@@ -27,6 +27,12 @@ test: .venv/ready
 # What takes minutes more: the long form of killing and resuming.
 slow: .venv/ready
 	$(RUN) -m pytest -m slow
+
+# The nets' tests as older processors run them, on one thread and on two.
+processors: .venv/ready
+	for isa in AVX2 AVX512_CORE; do for threads in 1 2; do \
+		ONEDNN_MAX_CPU_ISA=$$isa OMP_NUM_THREADS=$$threads $(RUN) -m pytest tests/models tests/utils \
+			tests/dataset/test_transforms.py tests/dataset/test_mixes.py || exit 1; done; done
 
 lint: .venv/ready
 	$(RUN) -m ruff check .
