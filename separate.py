@@ -19,7 +19,7 @@ import soundfile
 from dataset.making.cut import cut_clip
 from dataset.reading.audio import write_wav
 from dataset.reading.clip_reader import ClipReader
-from dataset.reading.errors import CutError, error_reason
+from dataset.reading.errors import MediaError, error_reason
 from evaluation.measures import clustering
 from evaluation.pixel_separator import FRAMES_PER_SECOND, PixelSeparator
 from evaluation.report import source_figures
@@ -127,7 +127,7 @@ def open_video(args, folder):
     mp4, wav = folder / "clip.mp4", folder / "clip.wav"
     try:
         cut_clip(args.video, args.sound or args.video, 0.0, float("inf"), mp4, wav, HEIGHT, fps=0)
-    except CutError as error:
+    except MediaError as error:
         hint = ": name a file with its sound by --sound" if error.kind == "no sound" and not args.sound else ""
         raise UserError(f"{error}{hint}") from None
     if not soundfile.read(wav, dtype="int16")[0].any():

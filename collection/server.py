@@ -1,7 +1,7 @@
-"""The search page: a few routes for one person on the same machine. What it shows comes from callables.
+"""The search page: a Flask app for one person on the same machine.
 
-Nothing is found by a name: rows and queries are numbers. A page of another site can neither read an answer (no CORS,
-and a Host that is a name is refused, so no name can be made to point here) nor send a file (Origin is checked).
+Rows and queries are addressed by numbers, never by file names. Another site can neither read an answer (no CORS, and a
+Host that is a name is refused, so that no DNS name can be pointed at this server) nor send a file (Origin is checked).
 """
 
 import io
@@ -9,131 +9,148 @@ import ipaddress
 import secrets
 import socket
 import tempfile
-import wave
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 from urllib.parse import urlsplit
 
 import flask
+from PIL import Image
 from werkzeug.exceptions import HTTPException
-from werkzeug.serving import WSGIRequestHandler, make_server
+from werkzeug.serving import BaseWSGIServer, WSGIRequestHandler, make_server
+
+from collection.query import Query, RefusedUpload
+from collection.search_index import SearchIndex
+from dataset.reading.audio import wav_bytes
+from dataset.reading.errors import MediaError
+from utils.errors import UserError
 
 TEMPLATES = Path(__file__).parent / "templates"
-MAX_UPLOAD = 32 * 2**20  # of an upload, bytes
-IDLE_TIMEOUT = 30  # a connection that sends nothing for so long is closed, seconds
+MAX_UPLOAD = 32 * 2**20  # bytes
+IDLE_TIMEOUT = 30  # seconds after which a silent connection is closed
+JPEG_QUALITY = 85
+
+Reply = tuple[dict[str, Any], int]  # JSON and HTTP status
 
 
-def make_app(search, read, title, largest=MAX_UPLOAD):
-    """The page as a Flask application.
+def make_app(
+    index: SearchIndex, read_upload: Callable[[Path], Query], title: str, max_upload: int = MAX_UPLOAD
+) -> flask.Flask:
+    """Create the Flask app.
 
     Args:
-        search: has `ask(query)` -> dict; `picture(row)`, `map(query)` and `map(query, side, row)` -> JPEG bytes;
-            `sound(row)` -> (samples,) int16 at 48 kHz; they raise LookupError where there is nothing.
-        read: callable (path of an upload) -> the query for `search.ask`, or an error with `status` and a sentence.
-        title: what is searched. largest: bytes of an upload.
+        index: to search.
+        read_upload: decodes an uploaded file, or raises RefusedUpload.
+        title: what is searched, for the page's header.
+        max_upload: largest upload, bytes.
     """
     app = flask.Flask(__name__, template_folder=str(TEMPLATES), static_folder=None)
-    app.config.update(MAX_CONTENT_LENGTH=largest, MAX_FORM_PARTS=4, MAX_FORM_MEMORY_SIZE=2**16)
-    app.before_request(refuse_strangers)
-    app.after_request(_harden)
+    app.config.update(MAX_CONTENT_LENGTH=max_upload, MAX_FORM_PARTS=4, MAX_FORM_MEMORY_SIZE=2**16)
+    app.before_request(refuse_other_sites)
+    app.after_request(_set_security_headers)
 
     @app.get("/")
-    def page():
+    def page() -> str:
         flask.g.nonce = secrets.token_urlsafe(16)
-        return flask.render_template("search.html", title=title, nonce=flask.g.nonce, largest=largest)
+        return flask.render_template("search.html", title=title, nonce=flask.g.nonce, max_upload=max_upload)
 
     @app.post("/search")
-    def ask():
+    def search() -> dict[str, Any]:
         upload = flask.request.files.get("file")
         if upload is None:
-            flask.abort(400, "no file came: send one as the form's field `file`")
+            flask.abort(400, "no file was sent: send one in the form field `file`")
         with tempfile.TemporaryDirectory() as folder:
-            path = Path(folder) / "upload"  # our name, never the sender's
+            path = Path(folder) / "upload"  # never the sender's name
             upload.save(path)
             if not path.stat().st_size:
                 flask.abort(400, "the file is empty")
-            return search.ask(read(path))
+            return index.search(read_upload(path))
 
-    @app.get("/picture/<int:row>.jpg")
-    def picture(row):
-        return _kept(search.picture(row), "image/jpeg")
+    @app.get("/image/<int:row>.jpg")
+    def image(row: int) -> flask.Response:
+        return _jpeg(index.media.image(row))
 
     @app.get("/sound/<int:row>.wav")
-    def sound(row):
-        return _kept(wav(search.sound(row)), "audio/wav")
+    def sound(row: int) -> flask.Response:
+        return _cached(wav_bytes(index.media.sound(row)), "audio/wav")
 
-    @app.get("/map/<int:query>.jpg")
-    @app.get("/map/<int:query>/<any(picture, sound):side>/<int:row>.jpg")
-    def drawn(query, **where):
-        return _kept(search.map(query, **where), "image/jpeg")
+    @app.get("/map/<int:query_id>.jpg")
+    @app.get("/map/<int:query_id>/<any(image, sound):side>/<int:row>.jpg")
+    def localization_map(query_id: int, **options: Any) -> flask.Response:
+        return _jpeg(index.draw_map(query_id, **options))
 
-    app.register_error_handler(HTTPException, lambda error: ({"error": _sentence(error, largest)}, error.code))
-    app.register_error_handler(LookupError, lambda _: ({"error": "there is no such picture or sound"}, 404))
-    app.register_error_handler(ValueError, _told)
+    app.register_error_handler(HTTPException, lambda error: _http_error(error, max_upload))
+    app.register_error_handler(LookupError, lambda _: ({"error": "there is no such image or sound"}, 404))
+    app.register_error_handler(UserError, _user_error)
     return app
 
 
-def _told(error):
-    """A mistake of the sender, or a file of the collection that can't be read any more."""
-    return {"error": str(error)}, getattr(error, "status", 404)
+def _user_error(error: UserError) -> Reply:
+    """A refused upload, or a file of the collection that can't be read any more."""
+    if isinstance(error, RefusedUpload):
+        return {"error": str(error)}, error.status
+    message = f"the file {error.reason}" if isinstance(error, MediaError) else str(error)  # without its path
+    return {"error": message}, 404
 
 
-def _sentence(error, largest):
+def _http_error(error: HTTPException, max_upload: int) -> Reply:
     if error.code == 413:
-        return f"the file is too large: at most {largest // 2**20} MB are taken"
-    return error.description
+        return {"error": f"the file is too large: the limit is {max_upload // 2**20} MB"}, 413
+    return {"error": error.description}, error.code or 500
 
 
-def refuse_strangers():
-    """A request whose Host is a name other than localhost, or that another site's page sends, gets a 403."""
+def refuse_other_sites() -> None:
+    """Abort a request with 403 if its Host is a name other than localhost, or if a page of another site sends it."""
     host = urlsplit(f"//{flask.request.host}").hostname or ""
     try:
         ipaddress.ip_address(host)
     except ValueError:
         if host != "localhost":
-            flask.abort(403, "this page answers under an address or as localhost only")
+            flask.abort(403, "this page answers requests to localhost or to an IP address only")
     origin = flask.request.headers.get("Origin")
     if origin is not None and urlsplit(origin).netloc != flask.request.host:
-        flask.abort(403, "this page takes no requests from other sites")
+        flask.abort(403, "this page answers no requests from other sites")
 
 
-def _harden(response):
+def _set_security_headers(response: flask.Response) -> flask.Response:
     nonce = flask.g.get("nonce", "")
     response.headers["Content-Security-Policy"] = (
         f"default-src 'none'; script-src 'nonce-{nonce}'; style-src 'nonce-{nonce}'; img-src 'self' blob: data:; "
         "media-src 'self' blob:; connect-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
     )
-    response.headers |= {"X-Content-Type-Options": "nosniff", "Referrer-Policy": "no-referrer"}
-    response.headers |= {"Cross-Origin-Resource-Policy": "same-origin"}
+    response.headers["X-Content-Type-Options"] = "nosniff"
+    response.headers["Referrer-Policy"] = "no-referrer"
+    response.headers["Cross-Origin-Resource-Policy"] = "same-origin"
     response.headers.setdefault("Cache-Control", "no-store")
     return response
 
 
-def _kept(content, kind):
-    return flask.Response(content, mimetype=kind, headers={"Cache-Control": "private, max-age=3600"})
+def _jpeg(image: Image.Image) -> flask.Response:
+    image.save(content := io.BytesIO(), "JPEG", quality=JPEG_QUALITY)
+    return _cached(content.getvalue(), "image/jpeg")
 
 
-def wav(sound, rate=48000):
-    """(samples,) int16 mono as the bytes of a wav file."""
-    with wave.open(out := io.BytesIO(), "wb") as file:
-        file.setnchannels(1)
-        file.setsampwidth(2)
-        file.setframerate(rate)
-        file.writeframes(sound.astype("<i2").tobytes())
-    return out.getvalue()
+def _cached(content: bytes, mimetype: str) -> flask.Response:
+    return flask.Response(content, mimetype=mimetype, headers={"Cache-Control": "private, max-age=3600"})
 
 
 class _Handler(WSGIRequestHandler):
     timeout = IDLE_TIMEOUT
 
-    def log_request(self, *_):
-        """Nothing: what someone searches for is no one's business."""
+    def log_request(self, *_: Any) -> None:
+        """Log nothing: searches are private."""
 
 
-def server(app, host, port):
-    """A threaded server of the page; `serve_forever()` and `shutdown()`; `port` is its port, also of port 0.
+def create_server(app: flask.Flask, host: str, port: int) -> BaseWSGIServer:
+    """Create a threaded HTTP server; call its `serve_forever()`.
+
+    Args:
+        app: to serve.
+        host: address to listen on.
+        port: 0 picks a free one; the server's `port` says which.
 
     Raises:
-        OSError: host or port can't be taken.
+        OSError: the address is not available.
     """
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     with socket.create_server((host, port), family=family) as listener:

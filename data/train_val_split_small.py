@@ -32,7 +32,7 @@ from dataset.making.processes import map_in_processes
 from dataset.making.segments import clip_ids, read_segments, youtube_id
 from dataset.reading.annotations import is_valid_id, load_json, read_boxes, read_genres
 from dataset.reading.audio import write_wav
-from dataset.reading.errors import CutError
+from dataset.reading.errors import MediaError
 from dataset.reading.media import read_audio
 from utils.arguments import at_least
 from utils.errors import UserError, exit_on_user_error
@@ -137,8 +137,8 @@ def place_clip(clip, video, wav, folder, by):
         for path, to, draft in ((wav, wav_to, wav_draft), (mp4, mp4_to, mp4_draft)):
             if path != to:
                 _link_or_copy(path, to, draft, by)
-    except CutError as error:
-        return str(error).removeprefix(f"{video} ")
+    except MediaError as error:
+        return error.reason if error.path == video else str(error)
     except OSError as error:
         return f"can't be read or written ({error.strerror})"
     finally:

@@ -27,9 +27,11 @@ class MixtureDataset(PairDataset):
 
     Returns of an item, a dict:
         frame: (T, S, S, 3) uint8 RGB, (S, S, 3) if mix.frames is 1; as far apart as mix.frame_stride says, moved
-            inside the clip where that is shorter. sound: (mix.samples,) int16. draws, index, time, or the error of a
+            inside the clip where that is shorter. sound: (mix.samples,) int16. seed, index, time, or the error of a
             clip that can't be read or is too short: as of `Pairs`.
     """
+
+    draw_names = ("mixture_start", "frame_time")
 
     def __init__(self, clips, data, mix, seed=0, cache_gb=0.0, middle=False):
         super().__init__(
@@ -38,8 +40,8 @@ class MixtureDataset(PairDataset):
         self.samples, self.stride, self.middle = mix.samples, mix.frame_stride, middle
 
     def _read(self, index, draws):
-        """(time, {"frame"}, sound) for each of `draws`, whose first two numbers choose the sound and its frames."""
-        asked = [(0.5, 0.5) if self.middle else (float(d[0]), float(d[1])) for d in draws]
+        """(time, {"frame"}, sound) for each of `draws`, which choose the sound and its frames."""
+        asked = [(0.5, 0.5) if self.middle else (d["mixture_start"], d["frame_time"]) for d in draws]
         kept = self.cache.get(index) if self.cache else None
         if kept is None:
             with self.clips.open(index) as clip:
@@ -80,11 +82,11 @@ class MixtureDataset(PairDataset):
 
     def _too_short(self, clip, available):
         has, needs = available / self.rate, self.samples / self.rate
-        return ClipError(
-            clip.clip,
-            f"the sound of clip {clip.clip} lasts {has:.2f} s, shorter than a mixture of {needs:.2f} s: lower "
-            f"--mix.samples ({self.samples} at {self.rate} Hz), remove the clip, or pass --data.on_error skip",
+        hint = (
+            f"lower --mix.samples ({self.samples} at {self.rate} Hz), remove clip {clip.clip}, or pass --data.on_error skip"
         )
+        reason = f"has sound of {has:.2f} s, shorter than a mixture of {needs:.2f} s"
+        return ClipError(clip.clip, "short", clip.audio_file, reason, hint)
 
 
 def fixed_mixtures(clips, mix):

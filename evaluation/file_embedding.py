@@ -5,6 +5,7 @@ import torch
 
 from collection.storage import Collection
 from dataset.loading.prefetch import prefetch
+from dataset.reading.errors import MediaError
 from dataset.reading.media_folder import iter_moments
 from dataset.transforms.frames import prepare_frames
 from dataset.transforms.sounds import prepare_sounds
@@ -86,8 +87,8 @@ def embed_files(net, items, hop, threads, done):
     for number, found in prefetch(streams, threads):
         if found is None:
             done()
-        elif isinstance(found, UserError):
-            skipped[items[number].name] = str(found)
+        elif isinstance(found, MediaError):
+            skipped[items[number].name] = found.reason
         elif isinstance(found, Exception):  # decoders fail in many ways, and one file of thousands stops nothing
             skipped[items[number].name] = f"can't be read ({type(found).__name__}: {found})"
         else:

@@ -7,6 +7,7 @@ import shutil
 import threading
 import time
 from datetime import UTC, datetime
+from pathlib import Path
 
 import av
 import soundfile
@@ -16,7 +17,7 @@ from data.download.fetch import downloader, fetch
 from data.download.state import claimed, files_of, is_there
 from dataset.making.cut import cut_clip
 from dataset.reading.clip_reader import is_truncated
-from dataset.reading.errors import CutError
+from dataset.reading.errors import MediaError
 
 IN_A_ROW = 50  # so many clips one after the other that can't be had, but might be: then it is not the clips
 # So much more than the section is asked for, seconds: the picture that is shown at its start comes before it. It may
@@ -131,11 +132,11 @@ class Workers:
                 # ffmpeg may take a connection that breaks off for the end of the video.
                 raise Failure("network", f"only {seconds:.1f} s of {whole:.1f} s came")
             self._place(clip, mp4, wav)
-        except CutError as error:
+        except MediaError as error:
             # A file that lacks its end may seem to lack a stream: that is no verdict on the video.
             broken = any(is_truncated(file) for file in (picture, sound))
             kind = "damaged" if broken else {"no sound": "no audio"}.get(error.kind, error.kind)
-            return Failure(kind, str(error).replace(f"{work}/", ""))
+            return Failure(kind, f"{Path(error.path).name} {error.reason}")
         except (Failure, OSError, av.FFmpegError, soundfile.LibsndfileError) as error:
             return failure_of(error)
         return None

@@ -22,15 +22,6 @@ from dataset.reading.shards import is_shards
 from utils.errors import UserError
 
 CHECK_KINDS = ("ok", "missing", "damaged", "no picture", "short", "silent", "black", "out of step")
-ERROR_PATTERNS = {  # what `dataset.reading.clips` says: its kind; all else is damage
-    "is cut short": "damaged",
-    "is missing": "missing",
-    "has no video stream": "no picture",
-    "holds no picture": "no picture",
-    "shorter than one second": "short",
-    "too short for a second": "short",
-    "is silent": "silent",
-}
 MP4, WAV = "the mp4", "the wav"  # in messages
 COMPARE_RATE = 16000  # at which sounds are compared, Hz
 MAX_OFFSET = 1.5  # how far a sound is looked for, seconds
@@ -76,7 +67,7 @@ def check_clip(clip, mp4, wav):
         with reading:
             kind, message = reading.everything()
     except ClipError as error:
-        kind, message = _kind_of(error, mp4, wav)
+        kind, message = error.kind, f"{MP4 if error.path == mp4 else WAV} {error.reason}"
     except (av.FFmpegError, OSError, ValueError, MemoryError) as error:
         kind, message = "damaged", f"{MP4} can't be read ({error_reason(error)})"
     thumbnail = None if kind == "ok" or reading.picture is None else _jpeg(reading.picture)
@@ -128,7 +119,7 @@ class _FullRead(ClipReader):
                     continue
                 for frame in packet.decode():
                     if frame.is_corrupt or frame.time is None:  # the decoder patched it up with what it had
-                        raise self._error(self.video_file, f"is damaged at {frame.time or 0:.2f} s")
+                        raise self._error("damaged", self.video_file, f"is damaged at {frame.time or 0:.2f} s")
                     first, last = frame.time if first is None else first, frame
                     if frame.time >= len(light) * BRIGHTNESS_INTERVAL:
                         grey = frame.reformat(64, 64, "gray", interpolation="AREA", threads=1).to_ndarray() / 255
@@ -137,14 +128,16 @@ class _FullRead(ClipReader):
                         if self.picture is None or frame.time < self.shown_until / 2:
                             self.picture = frame
         except (av.FFmpegError, OSError) as error:
-            raise self._error(self.video_file, f"is damaged ({error_reason(error)})") from error
+            raise self._error("damaged", self.video_file, f"is damaged ({error_reason(error)})") from error
         finally:
             self.brightness = float(np.mean(light)) if light else None
         if last is None:
-            raise self._error(self.video_file, "holds no picture")
+            raise self._error("no picture", self.video_file, "holds no picture")
         ends = last.time + max(2.0 * float(last.duration or 0) * float(last.time_base), 0.1)
         if self.last > ends:  # as `OpenClip.frames`
-            raise self._error(self.video_file, f"breaks off at {last.time:.2f} s, before its end at {self.last:.2f} s")
+            raise self._error(
+                "damaged", self.video_file, f"is truncated at {last.time:.2f} s, before its end at {self.last:.2f} s"
+            )
         return first, black, track.samples()
 
 
@@ -201,14 +194,6 @@ def offset_between(sound, track):
         return None
     lag = lags[np.argmax(likeness)] if best > at_home + MIN_CORRELATION_GAIN else lags[near][np.argmax(likeness[near])]
     return float(lag) / COMPARE_RATE
-
-
-def _kind_of(error, mp4, wav):
-    """(kind, message) of what training would say."""
-    text = str(error)
-    path, half = (mp4, MP4) if text.startswith(str(mp4)) else (wav, WAV)
-    text = text.removeprefix(str(path)).partition(f": mend or remove clip {error.clip}, or")[0].strip()
-    return next((kind for said, kind in ERROR_PATTERNS.items() if said in text), "damaged"), f"{half} {text}"
 
 
 def _jpeg(frame):

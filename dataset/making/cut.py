@@ -15,7 +15,7 @@ from av.video.frame import PictureType
 
 from dataset.reading.audio import SAMPLE_RATE, SOUND_SECONDS, write_wav
 from dataset.reading.clip_reader import TIME_TOLERANCE, to_upright_rgb
-from dataset.reading.errors import CutError
+from dataset.reading.errors import MediaError
 from dataset.reading.media import _best_stream, open_media, read_audio, stream_frames
 
 VIDEO_TIME_BASE = 90_000  # ticks a second of the pictures' time stamps
@@ -39,7 +39,7 @@ def cut_clip(picture, sound, start, end, mp4, wav, height=360, fps=25):
         float, seconds of the clip: of the shorter of the two streams.
 
     Raises:
-        CutError: damaged or broken off, without picture or sound, or less than a second of them in start..end.
+        MediaError: damaged or broken off, without picture or sound, or less than a second of them in start..end.
         OSError: the result can't be written.
     """
     try:
@@ -139,7 +139,7 @@ def _output_size(path, height, turns):
         stream = _best_stream(container, "video", path)
         wide, high, ratio = stream.width, stream.height, float(stream.sample_aspect_ratio or 1)
     if not wide or not high:
-        raise CutError("damaged", f"{path} doesn't say how large its pictures are")
+        raise MediaError("damaged", path, "doesn't say how large its pictures are")
     wide, high = (high, wide * ratio) if turns % 2 else (wide * ratio, high)
     share = min(height / high, 1)
     return max(round(wide * share / 2) * 2, 2), max(int(high * share) // 2 * 2, 2)
@@ -147,4 +147,4 @@ def _output_size(path, height, turns):
 
 def _refuse_short(path, what, seconds, start):
     if seconds < SOUND_SECONDS:
-        raise CutError("short", f"{path} holds {max(seconds, 0):.2f} s of {what} from {start:.2f} s on, less than 1 s")
+        raise MediaError("short", path, f"holds {max(seconds, 0):.2f} s of {what} from {start:.2f} s on, less than 1 s")

@@ -39,7 +39,7 @@ def build_shard(source, target, job, settings, on_error):
                     members, stamps, row = read_clip(source, clip, labels, times, f"{number:07d}", settings)
                 except ClipError as error:
                     if on_error == "stop":
-                        return str(error).replace("--data.on_error", "--on_error")  # what it is called here
+                        return f"{error.path} {error.reason}: fix or remove clip {clip}, or pass --on_error skip"
                     skipped[clip] = str(error)
                     continue
                 ids.append(clip)
@@ -79,13 +79,13 @@ def read_clip(source, clip, labels, times, key, settings):
         with ClipReader(clip, mp4, wav) as opened:
             sound = opened.full_waveform(settings["rate"])
             if len(sound) < settings["rate"]:
-                raise ClipError(clip, f"{wav} is shorter than one second: remove clip {clip}, or pass --on_error skip")
+                raise ClipError(clip, "short", wav, "is shorter than one second")
             pictures, stamps = kept_pictures(opened, times, settings)
             row = len(sound), opened.last, opened.shown_until
     except (av.FFmpegError, OSError, ValueError, MemoryError) as error:
         if isinstance(error, ClipError):
             raise
-        raise ClipError(clip, f"{mp4} can't be read ({error_reason(error)}): remove clip {clip}") from error
+        raise ClipError(clip, "damaged", mp4, f"can't be read ({error_reason(error)})") from error
     about = {"id": clip, "labels": labels, "times": stamps, "shown_until": row[2]}
     members = [(f"{key}.json", json.dumps(about).encode()), (f"{key}.wav", wav_bytes(sound, settings["rate"]))]
     return members + [(f"{key}.{k:03d}.jpg", jpeg) for k, jpeg in enumerate(pictures)], stamps, row

@@ -45,22 +45,24 @@ class AudioReader:
 
     def _check(self, path):
         if not path.is_file():
-            raise self._error(path, "is missing")
+            raise self._error("missing", path, "is missing")
         if path.stat().st_size == 0:
-            raise self._error(path, "is empty (0 bytes)")
+            raise self._error("damaged", path, "is empty (0 bytes)")
 
-    def _error(self, path, reason):
-        return ClipError(self.clip, f"{path} {reason}: mend or remove clip {self.clip}, or pass --data.on_error skip")
+    def _error(self, kind, path, reason):
+        return ClipError(self.clip, kind, path, reason)
 
     def _open_sound(self):
         try:
             self._wav = soundfile.SoundFile(self.audio_file)
         except soundfile.LibsndfileError as error:
-            raise self._error(self.audio_file, f"can't be read as a wav ({error.error_string.strip('.')})") from error
+            raise self._error(
+                "damaged", self.audio_file, f"can't be read as a wav ({error.error_string.strip('.')})"
+            ) from error
         self.native_rate, self.native_samples = self._wav.samplerate, self._wav.frames
         self.sound_seconds = self.native_samples / self.native_rate
         if self.sound_seconds < SOUND_SECONDS:
-            raise self._error(self.audio_file, f"lasts {self.sound_seconds:.2f} s, shorter than one second")
+            raise self._error("short", self.audio_file, f"lasts {self.sound_seconds:.2f} s, shorter than one second")
 
     def sound(self, time, rate):
         """The second of sound whose mid-point is `time`: (rate,) int16 mono; other rates are resampled.
@@ -105,12 +107,12 @@ class AudioReader:
                 max(min(count - lead, self._wav.frames - start - lead), 0), "float32", always_2d=True
             )
         except soundfile.LibsndfileError as error:
-            raise self._error(self.audio_file, f"is damaged ({error.error_string.strip('.')})") from error
+            raise self._error("damaged", self.audio_file, f"is damaged ({error.error_string.strip('.')})") from error
         expected = min(count - lead, self._wav.frames - start - lead)
         if len(found) < expected:
-            raise self._error(self.audio_file, "breaks off before its end")
+            raise self._error("damaged", self.audio_file, "is truncated: it ends before its header says")
         if not np.isfinite(found).all():
-            raise self._error(self.audio_file, "holds samples that are not numbers (NaN or infinite)")
+            raise self._error("damaged", self.audio_file, "holds samples that are not numbers (NaN or infinite)")
         out = np.zeros(count, np.float32)
         out[lead : lead + len(found)] = found.mean(1) if found.shape[1] > 1 else found[:, 0]
         return out
@@ -118,7 +120,7 @@ class AudioReader:
     def _refuse_silence(self):
         # As the net would hear it: channels that cancel out, or a murmur below 16 bits, are silence too.
         if not self._as_it_is(0, self.native_samples).any():
-            raise self._error(self.audio_file, "is silent from start to end")
+            raise self._error("silent", self.audio_file, "is silent from start to end")
 
 
 def resample(read, start, count, native_rate, rate):

@@ -41,16 +41,18 @@ class ClipReader(AudioReader):
 
     def _open_video(self):
         if is_truncated(self.video_file):
-            raise self._error(self.video_file, "is cut short: a part that its header announces is missing")
+            raise self._error("damaged", self.video_file, "is truncated: a part that its header announces is missing")
         try:
             self._container = av.open(str(self.video_file), metadata_errors="replace")
         except (av.FFmpegError, OSError) as error:
-            raise self._error(self.video_file, f"can't be opened as a video ({error_reason(error)})") from error
+            raise self._error(
+                "damaged", self.video_file, f"can't be opened as a video ({error_reason(error)})"
+            ) from error
         if not self._container.streams.video:
-            raise self._error(self.video_file, "has no video stream")
+            raise self._error("no picture", self.video_file, "has no video stream")
         self._stream = self._container.streams.video[0]
         if self._stream.codec_context is None:
-            raise self._error(self.video_file, "has a video stream of an unknown kind")
+            raise self._error("damaged", self.video_file, "has a video stream of an unknown kind")
         self._stream.codec_context.thread_count = 1  # loader processes share the cores, not decoder threads
         if self._stream.duration is not None:
             end = float((self._stream.duration + (self._stream.start_time or 0)) * self._stream.time_base)
@@ -59,7 +61,9 @@ class ClipReader(AudioReader):
         self.shown_until = end - 1e-3
         self.first, self.last = SOUND_SECONDS / 2, min(self.sound_seconds - SOUND_SECONDS / 2, self.shown_until)
         if self.last < self.first:
-            raise self._error(self.video_file, f"lasts {end:.2f} s, too short for a second of sound around a frame")
+            raise self._error(
+                "short", self.video_file, f"lasts {end:.2f} s, too short for a second of sound around a frame"
+            )
 
     def frame(self, time, size):
         """The frame shown at `time`: (size, size, 3) uint8 RGB. The whole frame is resized, whatever its shape.
@@ -84,7 +88,7 @@ class ClipReader(AudioReader):
         try:
             for frame in decode_at(self._container, self._stream, times):
                 if frame.is_corrupt:  # the decoder patched it up with what it had
-                    raise self._error(self.video_file, f"is damaged at {frame.time:.2f} s")
+                    raise self._error("damaged", self.video_file, f"is damaged at {frame.time:.2f} s")
                 while done < len(times) and frame.time > times[done] + TIME_TOLERANCE:
                     # Before the first picture of a stream that starts late there is nothing but that picture.
                     yield shown or frame
@@ -93,12 +97,14 @@ class ClipReader(AudioReader):
                     return
                 shown = frame
         except (av.FFmpegError, OSError) as error:
-            raise self._error(self.video_file, f"is damaged ({error_reason(error)})") from error
+            raise self._error("damaged", self.video_file, f"is damaged ({error_reason(error)})") from error
         if shown is None:
-            raise self._error(self.video_file, f"holds no picture at {times[0]:.2f} s")
+            raise self._error("no picture", self.video_file, f"holds no picture at {times[0]:.2f} s")
         ends = shown.time + max(2.0 * float(shown.duration or 0) * float(shown.time_base), 0.1)
         if times[-1] > ends:
-            raise self._error(self.video_file, f"breaks off at {shown.time:.2f} s, before its end at {self.last:.2f} s")
+            raise self._error(
+                "damaged", self.video_file, f"is truncated at {shown.time:.2f} s, before its end at {self.last:.2f} s"
+            )
         for _ in times[done:]:
             yield shown
 
@@ -109,7 +115,7 @@ class ClipReader(AudioReader):
         """
         length = (count - 1) * FRAME_INTERVAL
         if self.shown_until < length:
-            raise self._error(self.video_file, f"is shorter than {count} frames ({length:.2f} s)")
+            raise self._error("short", self.video_file, f"is shorter than {count} frames ({length:.2f} s)")
         start = min(max(time - count // 2 * FRAME_INTERVAL, 0.0), self.shown_until - length)
         return self.frames([start + k * FRAME_INTERVAL for k in range(count)], size)
 

@@ -47,10 +47,10 @@ class Clips:
         for clip in sorted(genres):
             missing = [kind for kind in ("video", "audio") if clip not in on_disk[kind]]
             if missing:
-                self._refuse(clip, f"clip {clip} has no {' and no '.join(missing)} file in {self.folder}", on_error)
+                self._refuse(clip, f"has no {' and no '.join(missing)} file of clip {clip}", on_error)
         for kind, other in (("video", "audio"), ("audio", "video")):
             for clip in sorted(on_disk[kind] - on_disk[other] - set(genres)):
-                self._refuse(clip, f"clip {clip} has no {other} file in {self.folder}", on_error)
+                self._refuse(clip, f"has no {other} file of clip {clip}", on_error)
         self._take(genres, "vid2genre.json lists no clip that has both its files")
 
     def _read_tables(self, root, split):
@@ -73,10 +73,11 @@ class Clips:
         if not self.ids:
             raise UserError(f"split {self.folder} is empty: {otherwise}")
 
-    def _refuse(self, clip, message, on_error):
+    def _refuse(self, clip, reason, on_error):
         if on_error == "stop":
-            raise ClipError(clip, f"{message}: add it, remove the clip, or pass --data.on_error skip")
-        self.skipped[clip] = message
+            hint = "add it, remove the clip, or pass --data.on_error skip"
+            raise ClipError(clip, "missing", self.folder, reason, hint)
+        self.skipped[clip] = f"{self.folder} {reason}"
 
     def __len__(self):
         return len(self.ids)

@@ -1,28 +1,64 @@
-"""Errors of media files and clips, each with the kind of the fault."""
+"""Errors of media files and clips, each with the kind of the fault.
+
+Code decides by `error.kind`, never by the text: the text is for people and may be reworded.
+"""
+
+from pathlib import Path
+from typing import Literal
 
 from utils.errors import UserError
 
-
-class ClipError(UserError):
-    """A clip that can't be read. `clip` is its id."""
-
-    def __init__(self, clip, message):
-        super().__init__(message)
-        self.clip = clip
-
-
-def error_reason(error):
-    """What a decoder's or the system's error says, without a full stop."""
-    return (getattr(error, "strerror", None) or str(error)).strip(".")
-
-
-class CutError(UserError):
-    """A clip that can't be cut. `kind`: "damaged", "no picture", "no sound" or "short"."""
-
-    def __init__(self, kind, message):
-        super().__init__(message)
-        self.kind = kind
+MediaErrorKind = Literal[
+    "missing",  # there is no such file, or it isn't in the dataset
+    "damaged",  # it can't be decoded, or only in part
+    "no picture",
+    "no sound",
+    "short",  # less than a second of sound, or too few frames
+    "silent",  # digitally silent from start to end
+    "too large",  # more pixels than are read
+    "storage",  # the disk or the server doesn't give it, or doesn't take it
+]
 
 
 class MediaError(UserError):
-    """A file that can't be read. The message is what is wrong with it, without its name: "is cut short"."""
+    """A media file that can't be used.
+
+    Args:
+        kind: what is wrong, for code.
+        path: the file, or the folder or URL.
+        reason: what is wrong, for people, without the file's name: "is truncated".
+        hint: what to do about it; may be empty.
+    """
+
+    def __init__(self, kind: MediaErrorKind, path: Path | str, reason: str, hint: str = "") -> None:
+        super().__init__(kind, path, reason, hint)  # all of them: an exception is pickled by its arguments
+        self.kind: MediaErrorKind = kind
+        self.path, self.reason, self.hint = path, reason, hint
+
+    def __str__(self) -> str:
+        return f"{self.path} {self.reason}" + (f": {self.hint}" if self.hint else "")
+
+
+class ClipError(MediaError):
+    """A clip that can't be read.
+
+    Args:
+        clip: its id.
+        kind, path, reason: see `MediaError`.
+        hint: what to do; by default to fix, remove or skip the clip.
+    """
+
+    def __init__(self, clip: str, kind: MediaErrorKind, path: Path | str, reason: str, hint: str = "") -> None:
+        super().__init__(kind, path, reason, hint or f"fix or remove clip {clip}, or pass --data.on_error skip")
+        self.args = (clip, kind, path, reason, self.hint)
+        self.clip = clip
+
+
+def error_reason(error: BaseException) -> str:
+    """Describe a decoder's or the system's error, without the file's name and without a full stop."""
+    return (getattr(error, "strerror", None) or str(error)).strip(".")
+
+
+def image_error_reason(error: BaseException) -> str:
+    """Describe an error of Pillow, whose texts end with the file's name in quotes."""
+    return getattr(error, "strerror", None) or str(error).partition("'")[0].strip()

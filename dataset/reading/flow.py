@@ -16,7 +16,7 @@ from pathlib import Path
 import numpy as np
 
 from dataset.reading.clip_reader import FRAME_INTERVAL
-from dataset.reading.errors import ClipError
+from dataset.reading.errors import ClipError, MediaError
 from utils.errors import UserError
 
 MAX_FLOW = 20.0  # pixels; 127 steps
@@ -69,7 +69,8 @@ class FlowCache:
     def __call__(self, clip, time):
         count = int(clip.shown_until / FRAME_INTERVAL + 1e-6)  # fields of the whole clip
         if count < self.fields:
-            raise ClipError(clip.clip, f"{clip.video_file} is shorter than the {self.fields + 1} frames of its flow")
+            reason = f"is shorter than the {self.fields + 1} frames of its flow"
+            raise ClipError(clip.clip, "short", clip.video_file, reason)
         start = min(max(round(time / FRAME_INTERVAL) - self.fields // 2, 0), count - self.fields)
         wanted = range(start, start + self.fields)
         path = self.folder / f"{clip.clip}.npz"
@@ -79,8 +80,8 @@ class FlowCache:
             everything = self._computed(clip, count)
             try:
                 self._keep(path, about, everything)
-            except UserError as error:  # reaches the training process as the clip's own errors do
-                raise ClipError(clip.clip, str(error)) from None
+            except MediaError as error:  # reaches the training process as the clip's own errors do
+                raise ClipError(clip.clip, error.kind, error.path, error.reason, error.hint) from None
             fields = [everything[k] for k in wanted]
         return np.concatenate(fields, axis=2)
 
@@ -110,9 +111,8 @@ class FlowCache:
                 np.savez_compressed(file, about=about, **{str(k): field for k, field in enumerate(fields)})
             os.replace(temporary, path)
         except OSError as error:
-            raise UserError(
-                f"flow can't be kept in {self.folder} ({error.strerror}): make room, or name another --data.flow_dir"
-            ) from None
+            reason, hint = f"can't be written ({error.strerror})", "free some space, or set another --data.flow_dir"
+            raise MediaError("storage", self.folder, reason, hint) from None
         finally:
             if temporary.parent.is_dir():
                 temporary.unlink(missing_ok=True)

@@ -9,7 +9,7 @@ import numpy as np
 
 from dataset.reading.audio import SAMPLE_RATE, to_mono
 from dataset.reading.clip_reader import decode_from, is_truncated
-from dataset.reading.errors import CutError, error_reason
+from dataset.reading.errors import MediaError, error_reason
 
 PREROLL = 1.0  # decoding begins this much before the first sample that is wanted: codecs need what came before, seconds
 MAX_TIMESTAMP_JUMP = (
@@ -30,12 +30,12 @@ def read_audio(path, start=0.0, end=inf):
     Where a stream starts late or has a gap there are zeros, as there is no sound; channels are averaged.
 
     Raises:
-        CutError: damaged or broken off, or without sound.
+        MediaError: damaged or broken off, or without sound.
     """
     pieces, rate = [], None  # of (place from `start` on, native samples), one for each unbroken stretch
     for time, frame in stream_frames(path, "audio", start - PREROLL, end):
         if rate not in (None, frame.sample_rate):
-            raise CutError("damaged", f"{path} changes its sample rate from {rate} to {frame.sample_rate} Hz")
+            raise MediaError("damaged", path, f"changes its sample rate from {rate} to {frame.sample_rate} Hz")
         rate = frame.sample_rate
         # Time stamps say where a stretch begins. Within it samples are counted: stamps are rounded, and every sample
         # left out or set twice is a click.
@@ -51,7 +51,7 @@ def read_audio(path, start=0.0, end=inf):
         values = np.concatenate(values)[max(-place, 0) : max(total - place, 0)]
         out[max(place, 0) : max(place, 0) + len(values)] = values
     if not np.isfinite(out).all():
-        raise CutError("damaged", f"{path} holds samples that are not numbers (NaN or infinite)")
+        raise MediaError("damaged", path, "holds samples that are not numbers (NaN or infinite)")
     if rate != SAMPLE_RATE and total:
         from scipy.signal import resample_poly  # half a second to import
 
@@ -64,13 +64,13 @@ def open_media(path):
     """Open a video or sound file for decoding: a PyAV container; only what is of FORMATS, and nothing but this file.
 
     Raises:
-        CutError: it can't be opened, or is none.
+        MediaError: it can't be opened, or is none.
     """
     limits = {"format_whitelist": FORMATS, "protocol_whitelist": "file"}
     try:
         container = av.open(f"file:{path}", options=limits, metadata_errors="replace")
     except (av.FFmpegError, OSError, ValueError) as error:
-        raise CutError("damaged", f"{path} can't be opened as a video ({error_reason(error)})") from error
+        raise MediaError("damaged", path, f"can't be opened as a video ({error_reason(error)})") from error
     with container:
         yield container
 
@@ -80,7 +80,7 @@ def stream_frames(path, kind, start, end):
     first at `end` or later; time in seconds on the file's own clock.
 
     Raises:
-        CutError: damaged or broken off, or without such a stream.
+        MediaError: damaged or broken off, or without such a stream.
     """
     with open_media(path) as container:
         stream = _best_stream(container, kind, path)
@@ -91,27 +91,27 @@ def stream_frames(path, kind, start, end):
             start = start + origin
             for frame in decode_from(container, stream, start) if start > begin else container.decode(stream):
                 if frame.is_corrupt:  # the decoder patched it up with what it had
-                    raise CutError("damaged", f"{path} is damaged at {due - origin:.2f} s")
+                    raise MediaError("damaged", path, f"is damaged at {due - origin:.2f} s")
                 time = due if frame.time is None else frame.time
                 yield time - origin, frame
                 if time - origin >= end:
                     return
                 due = time + _frame_duration(frame, stream)
         except (av.FFmpegError, OSError) as error:
-            raise CutError("damaged", f"{path} is damaged ({error_reason(error)})") from error
+            raise MediaError("damaged", path, f"is damaged ({error_reason(error)})") from error
     if due - origin < end and (
         is_truncated(Path(path)) or (due < begin + seconds - MAX_MISSING_END and _is_cut_off(path))
     ):
-        raise CutError("damaged", f"{path} breaks off at {due - origin:.2f} s, before its end")
+        raise MediaError("damaged", path, f"is truncated at {due - origin:.2f} s, before its end")
 
 
 def _best_stream(container, kind, path):
     """The stream to read, ready for decoding."""
     stream = container.streams.best(kind)
     if stream is None:
-        raise CutError(f"no {'picture' if kind == 'video' else 'sound'}", f"{path} has no {kind} stream")
+        raise MediaError("no picture" if kind == "video" else "no sound", path, f"has no {kind} stream")
     if stream.codec_context is None:
-        raise CutError("damaged", f"{path} has {kind} of an unknown kind")
+        raise MediaError("damaged", path, f"has {kind} of an unknown kind")
     stream.codec_context.thread_count = 1  # several clips are cut at once: processes share the cores
     return stream
 

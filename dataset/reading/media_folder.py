@@ -18,7 +18,7 @@ from PIL import Image, ImageOps
 from dataset.reading.annotations import is_printable_text
 from dataset.reading.audio import SOUND_SECONDS, filter_margin, resample, to_mono
 from dataset.reading.clip_reader import TIME_TOLERANCE, to_upright_rgb
-from dataset.reading.errors import CutError, MediaError
+from dataset.reading.errors import MediaError, image_error_reason
 from dataset.reading.media import MAX_TIMESTAMP_JUMP, open_media, read_audio, stream_frames
 from utils.errors import UserError
 
@@ -38,6 +38,7 @@ IMAGE_FORMATS = (
 )  # what may be opened: Pillow knows formats that run programs
 MAX_PIXELS = 50_000_000  # of a picture or a frame at most: more takes memory that nobody meant to give
 FIRST_TIME = SOUND_SECONDS / 2  # the first instant, seconds
+ABSENT = ("no picture", "no sound", "short")  # kinds of error that leave out a stream; others refuse the file
 MAX_GAP = 600  # sound whose time stamps leap by more is damaged, seconds
 
 
@@ -130,37 +131,37 @@ def iter_moments(item, size, rate, hop=SOUND_SECONDS):
         yield Moment(0.0, resize_square(open_image(item.path), size), None)
         return
     reasons, any_found = [], False
-    frames = _or_reason(iter_frames(item.path, size, hop), item.path, reasons) if item.kind == "video" else ()
-    sounds = _or_reason(iter_sound_seconds(item.sound, rate, hop), item.sound, reasons)
+    frames = _or_reason(iter_frames(item.path, size, hop), reasons) if item.kind == "video" else ()
+    sounds = _or_reason(iter_sound_seconds(item.sound, rate, hop), reasons)
     for k, (frame, sound) in enumerate(zip_longest(frames, sounds)):
         sound = sound if sound is not None and sound.any() else None
         if frame is not None or sound is not None:
             any_found = True
             yield Moment(FIRST_TIME + k * hop, frame, sound)
     if not any_found:
-        raise MediaError("; ".join(reasons) or "is silent from start to end")
+        kind = reasons[0].kind if reasons else "silent"
+        raise MediaError(kind, item.path, "; ".join(e.reason for e in reasons) or "is silent from start to end")
 
 
-def _or_reason(stream, path, reasons):
+def _or_reason(stream, reasons):
     """What a stream gives; one that isn't there, or is too short, gives nothing and its reason. Damage is an error."""
     try:
         yield from stream
-    except CutError as error:
-        reason = str(error).removeprefix(f"{path} ")
-        if error.kind == "damaged":
-            raise MediaError(reason) from None
-        reasons.append(reason)
+    except MediaError as error:
+        if error.kind not in ABSENT:
+            raise
+        reasons.append(error)
 
 
 def iter_frames(path, size, hop=SOUND_SECONDS):
     """Yield the frames of a video that are shown at its instants: (size, size, 3) uint8 RGB each.
 
     Raises:
-        CutError: as of `dataset.reading.media.stream_frames`; or less than half a second of pictures.
+        MediaError: as of `dataset.reading.media.stream_frames`; or less than half a second of pictures.
     """
     shown, end, k = None, 0.0, 0
     for time, frame in stream_frames(path, "video", -1.0, inf):
-        _refuse_huge(frame.width, frame.height)
+        _refuse_huge(path, frame.width, frame.height)
         while FIRST_TIME + k * hop < time - TIME_TOLERANCE:
             yield to_upright_rgb(shown or frame, size, size)
             k += 1
@@ -169,14 +170,14 @@ def iter_frames(path, size, hop=SOUND_SECONDS):
         yield to_upright_rgb(shown, size, size)
         k += 1
     if k == 0:
-        raise CutError("short", f"{path} shows pictures for {end:.2f} s, less than {FIRST_TIME} s")
+        raise MediaError("short", path, f"shows pictures for {end:.2f} s, less than {FIRST_TIME} s")
 
 
 def iter_sound_seconds(path, rate, hop=SOUND_SECONDS):
     """Yield the second of sound around each instant: (rate,) int16 mono; of a long sound little is in memory.
 
     Raises:
-        CutError: as of `dataset.reading.media.stream_frames`; or less than a second of sound.
+        MediaError: as of `dataset.reading.media.stream_frames`; or less than a second of sound.
     """
     held, first, native, k = [np.zeros(0, np.float32)], 0, None, 0  # the first sample held is number `first`
     end, due = 0, inf  # native samples so far; how many the next instant needs
@@ -189,16 +190,16 @@ def iter_sound_seconds(path, rate, hop=SOUND_SECONDS):
 
     for time, frame in stream_frames(path, "audio", -1.0, inf):
         if native not in (None, frame.sample_rate):
-            raise CutError("damaged", f"{path} changes its sample rate from {native} to {frame.sample_rate} Hz")
+            raise MediaError("damaged", path, f"changes its sample rate from {native} to {frame.sample_rate} Hz")
         if native is None:
             native = frame.sample_rate
             reach = filter_margin(native, rate) + 2 * native  # kept before an instant, needed after it, samples
             due = FIRST_TIME * native + reach
         values, gap = to_mono(frame), round(time * native) - end
         if not np.isfinite(values).all():
-            raise CutError("damaged", f"{path} holds samples that are not numbers (NaN or infinite)")
+            raise MediaError("damaged", path, "holds samples that are not numbers (NaN or infinite)")
         if abs(gap) > MAX_GAP * native:
-            raise CutError("damaged", f"{path} leaps from {end / native:.2f} s to {time:.2f} s")
+            raise MediaError("damaged", path, f"leaps from {end / native:.2f} s to {time:.2f} s")
         if abs(gap) > MAX_TIMESTAMP_JUMP * native or end == 0:  # a pause, or what was told already
             values = np.concatenate([np.zeros(max(gap, 0), np.float32), values[max(-gap, 0) :]])
         held.append(values)
@@ -210,7 +211,7 @@ def iter_sound_seconds(path, rate, hop=SOUND_SECONDS):
             past = min(max(round((FIRST_TIME + k * hop) * native) - reach - first, 0), len(held[0]))
             held[0], first, due = held[0][past:], first + past, (FIRST_TIME + k * hop) * native + reach
     if native is None or end < SOUND_SECONDS * native:
-        raise CutError("short", f"{path} holds {end / (native or 1):.2f} s of sound, less than 1 s")
+        raise MediaError("short", path, f"holds {end / (native or 1):.2f} s of sound, less than 1 s")
     held[:] = [np.concatenate(held)]
     while FIRST_TIME + k * hop < end / native - TIME_TOLERANCE:
         start = min(round((FIRST_TIME + k * hop - SOUND_SECONDS / 2) * rate), end * rate // native - rate)
@@ -226,14 +227,13 @@ def open_image(path):
     """
     try:
         with Image.open(path, formats=IMAGE_FORMATS) as image:
-            _refuse_huge(*image.size)
+            _refuse_huge(path, *image.size)
             ImageOps.exif_transpose(image, in_place=True)
             return image.convert("RGB")
     except (OSError, ValueError, SyntaxError, EOFError, Image.DecompressionBombError) as error:  # all that PIL raises
         if isinstance(error, UserError):
             raise
-        reason = getattr(error, "strerror", None) or str(error).partition("'")[0].strip()  # without the path
-        raise MediaError(f"can't be read as a picture ({reason})") from None
+        raise MediaError("damaged", path, f"can't be read as a picture ({image_error_reason(error)})") from None
 
 
 def resize_square(image, size):
@@ -241,9 +241,11 @@ def resize_square(image, size):
     return np.array(image.resize((size, size), Image.Resampling.BICUBIC, reducing_gap=3.0))  # large ones in two steps
 
 
-def _refuse_huge(width, height):
+def _refuse_huge(path, width, height):
     if width * height > MAX_PIXELS:
-        raise MediaError(f"is {width} x {height} pixels large: at most {MAX_PIXELS // 10**6} million are read")
+        raise MediaError(
+            "too large", path, f"is {width} x {height} pixels large: at most {MAX_PIXELS // 10**6} million are read"
+        )
 
 
 def detect_kind(path):
@@ -254,29 +256,26 @@ def detect_kind(path):
     """
     try:
         with Image.open(path, formats=IMAGE_FORMATS) as image:
-            _refuse_huge(*image.size)
+            _refuse_huge(path, *image.size)
             return "image"
     except MediaError:
         raise
     except Image.DecompressionBombError:
-        raise MediaError(f"has more pixels than {MAX_PIXELS // 10**6} million") from None
+        raise MediaError("too large", path, f"has more pixels than {MAX_PIXELS // 10**6} million") from None
     except (OSError, ValueError, SyntaxError, EOFError):
         pass
-    try:
-        with open_media(path) as container:
-            moving = [s for s in container.streams.video if not s.disposition & av.stream.Disposition.attached_pic]
-            if not moving and not container.streams.audio:
-                raise MediaError("holds neither picture nor sound")
-            return "video" if moving else "sound"
-    except CutError as error:
-        raise MediaError(str(error).removeprefix(f"{path} ")) from None
+    with open_media(path) as container:
+        moving = [s for s in container.streams.video if not s.disposition & av.stream.Disposition.attached_pic]
+        if not moving and not container.streams.audio:
+            raise MediaError("no picture", path, "holds neither picture nor sound")
+        return "video" if moving else "sound"
 
 
 def frame_image(item, time, largest=320):
     """The frame shown at `time`, or the picture, in its own shape: an RGB `PIL.Image`, `largest` pixels at most.
 
     Raises:
-        MediaError, CutError: it can't be read.
+        MediaError: it can't be read.
     """
     if item.kind == "image":
         image = open_image(item.path)
@@ -287,7 +286,7 @@ def frame_image(item, time, largest=320):
                 break
             shown = frame
         if shown is None:
-            raise MediaError(f"shows no picture at {time:.2f} s")
+            raise MediaError("no picture", item.path, f"shows no picture at {time:.2f} s")
         image = shown.to_image().rotate(shown.rotation, expand=True)
     image.thumbnail((largest, largest))
     return image
@@ -297,7 +296,7 @@ def sound_around(item, time):
     """The second of sound around `time`, moved inside the file at its ends: (samples,) int16 mono at 48 kHz.
 
     Raises:
-        CutError: it can't be read.
+        MediaError: it can't be read.
     """
     start = max(time - SOUND_SECONDS / 2, 0.0)
     return read_audio(item.sound, start, start + SOUND_SECONDS)

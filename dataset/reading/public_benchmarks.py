@@ -22,7 +22,7 @@ from torch.utils.data import Dataset
 from dataset.loading.loader import make_sample
 from dataset.reading.annotations import is_valid_id, load_json
 from dataset.reading.audio import AudioReader
-from dataset.reading.errors import ClipError
+from dataset.reading.errors import ClipError, image_error_reason
 from utils.errors import UserError
 
 FLICKR_SIZE = 256  # Flickr-SoundNet's boxes are in pixels of a frame resized to this square
@@ -55,7 +55,8 @@ class Benchmark:
             needed = (self._frame(clip), self._wav(clip), self._annotation(clip))
             missing = " and ".join(str(path) for path in needed if not path.is_file())
             if missing and on_error == "stop":
-                raise ClipError(clip, f"clip {clip} lacks {missing}: add it, or pass --data.on_error skip")
+                hint = "add it, or pass --data.on_error skip"
+                raise ClipError(clip, "missing", root, f"lacks {missing} of clip {clip}", hint)
             if missing:
                 self.skipped[clip] = f"clip {clip} lacks {missing}"
                 continue
@@ -88,8 +89,8 @@ class Benchmark:
             with Image.open(path) as image:
                 return np.array(image.convert("RGB").resize((size, size), Image.Resampling.BICUBIC))
         except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:  # all that PIL raises
-            reason = getattr(error, "strerror", None) or str(error).partition("'")[0].strip()  # without the path
-            raise self._error(index, path, f"can't be read as a picture ({reason})") from None
+            reason = f"can't be read as a picture ({image_error_reason(error)})"
+            raise ClipError(self.ids[index], "damaged", path, reason) from None
 
     def sound(self, index, rate):
         """The second in the middle of the wav: (rate,) int16 mono.
@@ -99,12 +100,8 @@ class Benchmark:
         clip, path = self.ids[index], self._wav(self.ids[index])
         with AudioReader(clip, path) as wav:
             if _is_cut_short(path):
-                raise self._error(index, path, "is cut short: it ends before its header says")
+                raise ClipError(clip, "damaged", path, "is truncated: it ends before its header says")
             return wav.sound(wav.sound_seconds / 2, rate)
-
-    def _error(self, index, path, reason):
-        clip = self.ids[index]
-        return ClipError(clip, f"{path} {reason}: mend or remove clip {clip}, or pass --data.on_error skip")
 
     def _sum(self, index, size):
         """How many boxes cover each pixel: (size, size) float32.

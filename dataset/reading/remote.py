@@ -10,6 +10,7 @@ from pathlib import Path
 import fsspec
 from upath import UPath
 
+from dataset.reading.errors import MediaError
 from utils.errors import UserError
 
 PARALLEL_READS = 16  # clips that a loader process asks for at the same time: an answer takes tens of milliseconds
@@ -61,7 +62,7 @@ class RemoteBytes:
         url: of the file.
 
     Raises:
-        UserError: from an access, if the bytes could not be had.
+        MediaError: from an access, if the bytes could not be had.
     """
 
     def __init__(self, url):
@@ -84,11 +85,11 @@ class RemoteBytes:
             except Exception as error:  # each storage has its own, from OSError to those of its client
                 reason = f"{type(error).__name__}: {error}"
                 if _is_permanent(error):
-                    raise UserError(f"{self.url} can't be read ({reason})") from None
+                    raise MediaError("storage", self.url, f"can't be read ({reason})") from None
             if left:
                 time.sleep(pause)
                 pause *= 2
-        raise UserError(f"{self.url} can't be read, tried {MAX_TRIES} times ({reason})")
+        raise MediaError("storage", self.url, f"can't be read, tried {MAX_TRIES} times ({reason})")
 
 
 def _is_permanent(error):

@@ -28,7 +28,7 @@ from dataset.reading.annotations import load_json
 from dataset.reading.audio import SOUND_SECONDS, AudioReader
 from dataset.reading.clip_reader import TIME_TOLERANCE
 from dataset.reading.clips import Clips
-from dataset.reading.errors import ClipError
+from dataset.reading.errors import ClipError, MediaError
 from dataset.reading.remote import PARALLEL_READS, RemoteBytes, as_path, is_url, read_bytes
 from utils.errors import UserError
 
@@ -97,7 +97,8 @@ class ShardedClips(Clips):
         left_out |= {clip: "they hold no such clip" for clip in genres if clip not in places and clip not in left_out}
         for clip, why in sorted(left_out.items()):
             if on_error == "stop":
-                raise ClipError(clip, f"the shards {self.folder} lack clip {clip} ({why}): pass --data.on_error skip")
+                reason = f"lacks clip {clip} ({why})"
+                raise ClipError(clip, "missing", self.folder, reason, "pass --data.on_error skip")
             self.skipped[clip] = why
         self._take(genres, "vid2genre.json lists no clip that the shards hold")
         self._places = np.array([places[clip] for clip in self.ids])  # (N, 2): shard and row
@@ -129,8 +130,8 @@ class ShardedClips(Clips):
             yield ShardClipReader(clip, self._mapped(shard), row, self.settings["rate"])
         except ClipError:
             raise
-        except UserError as error:
-            raise ClipError(clip, str(error)) from error  # as a clip's own errors reach the training process
+        except MediaError as error:  # as a clip's own errors reach the training process
+            raise ClipError(clip, error.kind, error.path, error.reason, error.hint) from error
 
 
 class _MappedShard:
@@ -146,7 +147,7 @@ class _MappedShard:
             with open(self.path, "rb") as file:
                 self.bytes = memoryview(mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ))
         except OSError as error:
-            raise UserError(f"{self.path} can't be read ({error.strerror}): {REBUILD_HINT}") from None
+            raise MediaError("storage", self.path, f"can't be read ({error.strerror})", REBUILD_HINT) from None
 
 
 class ShardClipReader(AudioReader):
@@ -165,8 +166,8 @@ class ShardClipReader(AudioReader):
         self._rows, self._bytes = shard.frames[first : first + count], shard.bytes
         self.times = self._rows["time"]
 
-    def _error(self, path, reason):
-        return ClipError(self.clip, f"{path} {reason} at clip {self.clip}: {REBUILD_HINT}")
+    def _error(self, kind, path, reason):
+        return ClipError(self.clip, kind, path, f"{reason} at clip {self.clip}", REBUILD_HINT)
 
     def frame(self, time, size):
         """The kept frame shown at `time`: (size, size, 3) uint8 RGB. The whole frame is resized."""
@@ -176,7 +177,7 @@ class ShardClipReader(AudioReader):
             # The decoder itself shrinks by eighths, as far as the frame stays larger than asked for.
             frame = simplejpeg.decode_jpeg(self._bytes[offset : offset + count], "RGB", min_height=size, min_width=size)
         except ValueError as error:
-            raise self._error(self.audio_file, f"is damaged ({error})") from error
+            raise self._error("damaged", self.audio_file, f"is damaged ({error})") from error
         if frame.shape[:2] == (size, size):
             return frame
         # One thread, and nothing kept: threads of a resizer don't survive the fork of a loader process.
@@ -189,7 +190,7 @@ class ShardClipReader(AudioReader):
 
     def frame_stack(self, time, count, size):
         """Refused: frames 0.04 s apart are not kept."""
-        raise self._error(self.audio_file, f"keeps too few frames a second for {count} in a row")
+        raise self._error("short", self.audio_file, f"keeps too few frames a second for {count} in a row")
 
     def _as_it_is(self, start, count):
         begin = self._sound + 2 * start
@@ -251,9 +252,9 @@ def read_index(path, sha256):
     try:
         content = read_bytes(path)
     except OSError as error:
-        raise UserError(f"{path} can't be read ({error.strerror or error}): {REBUILD_HINT}") from None
+        raise MediaError("storage", path, f"can't be read ({error.strerror or error})", REBUILD_HINT) from None
     if hashlib.sha256(content).hexdigest() != sha256:
-        raise UserError(f"{path} is damaged (its sha256 is another): {REBUILD_HINT}")
+        raise MediaError("damaged", path, "is damaged (its sha256 is another)", REBUILD_HINT)
     clips, frames = np.frombuffer(content, "<i8", 2).tolist()
     rows = np.frombuffer(content, CLIP_DTYPE, clips, 16)
     return rows, np.frombuffer(content, FRAME_DTYPE, frames, 16 + rows.nbytes)

@@ -114,7 +114,7 @@ def test_a_file_that_was_damaged_or_removed_is_made_again(source, tmp_path, make
 
 def test_an_unreadable_clip_stops_it_by_name_and_once_it_is_gone_it_goes_on(spoilt, tmp_path, make_shards):
     target = tmp_path / "shards"
-    with pytest.raises(UserError, match=r"video/d.mp4 .*mend or remove clip d, or pass --on_error skip"):
+    with pytest.raises(UserError, match=r"video/d.mp4 .*fix or remove clip d, or pass --on_error skip"):
         make_shards(spoilt, target)
     assert not (target / "shards.json").exists() and not list(target.glob("*/.*"))
     before = changes(target)
@@ -144,7 +144,7 @@ def test_with_skip_it_is_left_out_and_listed_and_later_told(spoilt, tmp_path, ma
     make_shards(spoilt, target, "skip")
     about = read_manifest(target)
     assert list(about["splits"]["train"][1]["skipped"]) == ["d"] and list(about["missing"]["train"]) == ["e"]
-    with pytest.raises(UserError, match=r"lack clip d .*d.mp4 .*--data.on_error skip"):
+    with pytest.raises(UserError, match=r"lacks clip d .*d.mp4 .*--data.on_error skip"):
         open_clips(target, "train")
     clips = open_clips(target, "train", "skip")
     assert clips.ids == list("abcf") and list(clips.skipped) == ["d", "e"]

@@ -268,13 +268,13 @@ BAD_VIDEOS = {
     "zero bytes": (holding(b""), "is empty"),
     "garbage": (holding(random.Random(0).randbytes(20000)), "can't be opened as a video"),
     "a web page": (holding(b"<html><body>429 Too Many Requests</body></html>"), "can't be opened as a video"),
-    "index at the end, cut in the middle": (cut(0.6), "is cut short"),
-    "index at the end, last bytes gone": (cut(0.99), "is cut short"),
-    "index in front, cut in the middle": (in_turn(muxed(movflags="faststart"), cut(0.6)), "is cut short"),
-    "index in front, last bytes gone": (in_turn(muxed(movflags="faststart"), cut(0.99)), "is cut short"),
-    "sizes of 64 bits, cut": (in_turn(with_a_size_of_64_bits, cut(0.9)), "is cut short"),
-    "another container, cut": (in_turn(muxed(container="matroska"), cut(0.7)), "breaks off at|is damaged"),
-    "fragments, cut": (in_turn(muxed(movflags="frag_keyframe+empty_moov"), cut(0.6)), "is cut short"),
+    "index at the end, cut in the middle": (cut(0.6), "is truncated"),
+    "index at the end, last bytes gone": (cut(0.99), "is truncated"),
+    "index in front, cut in the middle": (in_turn(muxed(movflags="faststart"), cut(0.6)), "is truncated"),
+    "index in front, last bytes gone": (in_turn(muxed(movflags="faststart"), cut(0.99)), "is truncated"),
+    "sizes of 64 bits, cut": (in_turn(with_a_size_of_64_bits, cut(0.9)), "is truncated"),
+    "another container, cut": (in_turn(muxed(container="matroska"), cut(0.7)), "is truncated at|is damaged"),
+    "fragments, cut": (in_turn(muxed(movflags="frag_keyframe+empty_moov"), cut(0.6)), "is truncated"),
     "sound only": (without_pictures, "has no video stream"),
     "unknown codec": (of_unknown_codec, "has a video stream of an unknown kind"),
     "damaged in the middle": (with_a_hole, "is damaged"),
@@ -426,7 +426,7 @@ def test_a_clip_without_one_of_its_files_stops_or_is_left_out(folder, missing, l
     files[missing].unlink()
     write_genres(folder, {"good": ["/m/1"], **({"half": ["/m/1"]} if listed else {})})
     with pytest.raises(
-        ClipError, match=f"clip half has no {missing} file in .*remove the clip.*on_error skip"
+        ClipError, match=f"has no {missing} file of clip half: .*remove the clip.*on_error skip"
     ) as caught:
         Clips(folder.parent, "train")
     assert caught.value.clip == "half"
@@ -439,7 +439,7 @@ def test_a_clip_without_one_of_its_files_stops_or_is_left_out(folder, missing, l
 def test_a_listed_clip_without_any_file_stops_or_is_left_out(folder):
     make_clip(folder, "good")
     write_genres(folder, {"good": [], "ghost": []})
-    with pytest.raises(ClipError, match="clip ghost has no video and no audio file"):
+    with pytest.raises(ClipError, match="has no video and no audio file of clip ghost"):
         Clips(folder.parent, "train")
     assert list(Clips(folder.parent, "train", on_error="skip").skipped) == ["ghost"]
 

@@ -11,7 +11,7 @@ from helpers import numbered, read_number, tone, write_video
 from dataset.making.cut import cut_clip
 from dataset.reading.audio import SAMPLE_RATE
 from dataset.reading.clip_reader import ClipReader
-from dataset.reading.errors import CutError
+from dataset.reading.errors import MediaError
 from dataset.reading.media import read_audio
 
 EVERY_40_MS = [k / 25 for k in range(150)]
@@ -252,7 +252,7 @@ def test_a_file_that_breaks_off_is_damaged_and_leaves_nothing(tmp_path, how):
     path = make_source(tmp_path / "a", size=(320, 240), **how)
     first_part(path, 0.6)
     for end in (6.0, np.inf):
-        with pytest.raises(CutError, match=r"breaks off|can't be opened|damaged") as caught:
+        with pytest.raises(MediaError, match=r"is truncated|can't be opened|damaged") as caught:
             cut_clip(path, path, 1.0, end, tmp_path / "a.mp4", tmp_path / "a.wav")
         assert caught.value.kind == "damaged" and str(path) in str(caught.value)
         assert [p.name for p in tmp_path.iterdir()] == ["a"]
@@ -306,7 +306,7 @@ def test_what_cannot_be_cut_is_named_and_leaves_nothing(tmp_path, make, kind, me
     make_source(tmp_path / "b.ts", "mpegts")
     make(tmp_path / "bad")
     mp4, wav = tmp_path / "a.mp4", tmp_path / "a.wav"
-    with pytest.raises(CutError, match=message) as caught:
+    with pytest.raises(MediaError, match=message) as caught:
         cut_clip(tmp_path / "bad", tmp_path / "bad", 1.5, 4.0, mp4, wav)
     assert caught.value.kind == kind and str(tmp_path / "bad") in str(caught.value) and "\n" not in str(caught.value)
     assert not mp4.exists() and not wav.exists()

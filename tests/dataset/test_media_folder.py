@@ -121,7 +121,7 @@ def test_what_cannot_be_read_says_why_without_its_path(tmp_path, name, content, 
     (tmp_path / name).write_bytes(content)
     with pytest.raises(errors.MediaError, match=reason) as refused:
         seen(tmp_path / name)
-    assert str(tmp_path) not in str(refused.value)
+    assert str(tmp_path) not in refused.value.reason and refused.value.kind == "damaged"
 
 
 def test_pictures_and_frames_of_absurd_size_are_refused_before_they_are_decoded(tmp_path):

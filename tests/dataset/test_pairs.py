@@ -10,9 +10,9 @@ import pytest
 import torch
 from helpers import make_clip, make_dataset, numbered, read_number, write_genres
 
-from dataset.loading.loader import NUM_RANDOM, collate, drop_unreadable, make_loader
+from dataset.loading.loader import collate, drop_unreadable, make_loader
 from dataset.loading.order import EpochBatchSampler, sequential_batches
-from dataset.pairs import PairDataset, sample_times
+from dataset.pairs import PairDataset, RandomStream, sample_seed, sample_times
 from dataset.reading.clip_reader import ClipReader
 from dataset.reading.clips import Clips
 from dataset.reading.errors import ClipError
@@ -74,8 +74,7 @@ def test_frame_and_sound_are_of_one_instant_up_to_the_misalignment(clips, misali
         sample = pairs[epoch, index]
         assert sample["frame"].shape == (32, 32, 3) and sample["frame"].dtype == np.uint8
         assert sample["sound"].shape == (RATE,) and sample["sound"].dtype == np.int16
-        assert sample["draws"].shape == (NUM_RANDOM,) and sample["draws"].dtype == np.float32
-        assert sample["draws"].min() >= 0 and sample["draws"].max() < 1
+        assert sample["seed"] == sample_seed(3, epoch, clips.ids[index])
         clip, picture = divmod(read_number(sample["frame"]), 64)
         clip_heard, start = where(sample["sound"])
         assert clip == clip_heard == sample["index"] == index
@@ -106,8 +105,8 @@ def test_a_sample_depends_on_seed_epoch_and_index_alone(clips):
     ours = [first[key] for key in keys(3)]
     for key, sample in reversed(list(zip(keys(3), ours, strict=True))):  # another order of visits
         assert same(collate([again[key]]), collate([sample]))
-    draws = [sample["draws"].tobytes() for sample in ours] + [other[key]["draws"].tobytes() for key in keys(3)]
-    assert len(set(draws)) == len(draws)  # every seed, epoch and index has its own
+    seeds = [sample["seed"] for sample in ours] + [other[key]["seed"] for key in keys(3)]
+    assert len(set(seeds)) == len(seeds)  # every seed, epoch and clip has its own
 
 
 def test_labels_and_boxes_are_never_looked_at(clips):
@@ -163,7 +162,7 @@ def test_the_number_of_workers_and_a_restart_change_no_batch(clips, cache_gb, vi
         return list(islice(make_loader(pairs, order.starting_at(start), workers), count - start))
 
     whole = batches(0, 0)
-    assert len({batch["draws"].numpy().tobytes() for batch in whole}) == count
+    assert len({batch["seeds"].numpy().tobytes() for batch in whole}) == count
     for workers, start in ((1, 0), (2, 0), (4, 0), (0, 4), (2, 5), (1, count - 3), (0, count - 1)):
         part = batches(workers, start)
         assert len(part) == count - start
@@ -273,7 +272,7 @@ def test_an_unreadable_clip_is_left_out_and_nothing_takes_its_place(damaged, cac
     )
     assert [batch["indices"].tolist() for batch in batches] == [[0, 1, 2], [4, 6, 7]]
     for batch in batches:
-        assert len(batch["frames"]) == len(batch["sounds"]) == len(batch["draws"]) == len(batch["times"]) == 3
+        assert len(batch["frames"]) == len(batch["sounds"]) == len(batch["seeds"]) == len(batch["times"]) == 3
         for frame, sound, index in zip(batch["frames"], batch["sounds"], batch["indices"].tolist(), strict=True):
             good = pairs[0, index]
             assert np.array_equal(frame, good["frame"]) and np.array_equal(sound, good["sound"])
@@ -283,11 +282,11 @@ def test_an_unreadable_clip_is_left_out_and_nothing_takes_its_place(damaged, cac
 
 @pytest.mark.parametrize("workers", [0, 2])
 def test_a_clip_that_is_damaged_at_one_instant_is_left_out_of_all_batches_of_the_visit(clips, monkeypatch, workers):
-    frames = ClipReader.frames
+    frames, said = ClipReader.frames, "video/02.mp4 is damaged at 1.04 s"
 
     def damaged_after_one_second(clip, times, size):
         if clip.clip == "02" and max(times) > 1.0:
-            raise ClipError("02", "video/02.mp4 is damaged at 1.04 s")
+            raise ClipError("02", "damaged", "video/02.mp4", "is damaged at 1.04 s")
         return frames(clip, times, size)
 
     monkeypatch.setattr(ClipReader, "frames", damaged_after_one_second)
@@ -299,7 +298,7 @@ def test_a_clip_that_is_damaged_at_one_instant_is_left_out_of_all_batches_of_the
     )
     for batch in batches:
         assert sorted(batch["indices"].tolist()) == [0, 1, *range(3, CLIPS)]
-        assert batch["errors"] == [("02", "video/02.mp4 is damaged at 1.04 s")]
+        assert batch["errors"] == [("02", f"{said}: fix or remove clip 02, or pass --data.on_error skip")]
         assert len(batch["frames"]) == len(batch["sounds"]) == CLIPS - 1
 
 

@@ -171,7 +171,7 @@ def cut(path):
 BAD_SOUNDS = {
     "short": (dict(sound=tone(0.9, 8000)), None, "lasts 0.90 s, shorter than one second"),
     "silent": (dict(sound=0 * tone(3, 8000)), None, "is silent from start to end"),
-    "cut short, so that its middle is elsewhere": ({}, cut, "is cut short"),
+    "cut short, so that its middle is elsewhere": ({}, cut, "is truncated"),
     "empty": ({}, lambda path: path.write_bytes(b""), "is empty"),
     "no wav": ({}, lambda path: path.write_bytes(b"<html></html>" * 99), "can't be read as a wav"),
     "gone": ({}, lambda path: path.unlink(), "is missing"),
@@ -224,7 +224,7 @@ def test_an_annotation_without_its_files_stops_or_is_left_out(tmp_path, which, k
     )
     path = next((root / kind).glob("half.*"))
     path.unlink()
-    with pytest.raises(ClipError, match=r"clip half lacks .*on_error skip") as caught:
+    with pytest.raises(ClipError, match=r"lacks .* of clip half: .*on_error skip") as caught:
         which(root)
     assert str(path) in str(caught.value)
     data = which(root, on_error="skip")

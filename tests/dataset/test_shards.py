@@ -143,7 +143,7 @@ def test_samples_batches_and_the_cache_are_the_folders(source, shards):
     batches = [[(epoch, index) for index in range(4)] for epoch in range(2)]
     alone = [collate([ours[key] for key in batch]) for batch in batches]
     for one, other in zip(alone, make_loader(ours, batches, 1), strict=True):  # a process of its own
-        assert all(torch.equal(one[name], other[name]) for name in ("frames", "sounds", "draws", "times"))
+        assert all(torch.equal(one[name], other[name]) for name in ("frames", "sounds", "seeds", "times"))
 
 
 # ----------------------------------------------------------------------------------------------------- for others
@@ -240,7 +240,7 @@ def test_damage_of_the_same_size_is_named_when_it_is_met(shards):
 
 def test_a_clip_that_is_listed_and_not_in_the_shards_is_missed(shards):
     changed(shards / "train/vid2genre.json", lambda genres: (genres.update(new=[]), genres.pop("-dash")))
-    with pytest.raises(ClipError, match=r"lack clip new .*--data.on_error skip"):
+    with pytest.raises(ClipError, match=r"lacks clip new .*--data.on_error skip"):
         open_clips(shards, "train")
     clips = open_clips(shards, "train", "skip")
     assert list(clips.skipped) == ["new"] and clips.ids == sorted(set(CLIPS) - {"-dash"})
