@@ -1,8 +1,8 @@
-"""AVOL-Net: find the object that sounds, asking only whether frame and sound belong together (OtS sec. 5.1, fig. 6)."""
+"""AVOL-Net: localize the object that sounds, learning from audio-visual correspondence alone (OtS sec. 5.1, fig. 6)."""
 
 import torch
 import torch.nn.functional as F
-from torch import nn
+from torch import Tensor, nn
 
 from models.avenet import (
     LOGIT_SCALE,
@@ -13,24 +13,27 @@ from models.avenet import (
     pairwise_distances,
     standardize_outputs,
 )
+from models.interfaces import Gather
+
+INIT_STD = 0.3  # standard deviation of each embedding dimension after data-dependent initialization
 
 
 class AVOLNet(AVCNet):
-    """A vector for every place of the frame's feature map, and the best place's likeness to the sound's vector.
+    """One vector for each location of the frame, one for the sound; the most similar location decides (OtS fig. 6).
 
-    Vision: `Encoder`, then fc1 and fc2 as 1 x 1 convolutions conv5 (8 * width -> dim, ReLU) and conv6 (dim -> dim).
-    Audio: as in AVE-Net. No L2 norm, so that background can answer low. The scalar product at every place goes through
-    conv7, one scale and one bias, and a sigmoid; the largest is the answer: corresponding is 1.
+    Vision: `ConvEncoder`, then fc1 and fc2 as 1 x 1 convolutions conv5 (8 * width -> dim, ReLU) and conv6 (dim -> dim).
+    Audio: as in AVE-Net. No L2 norm, so that background can score low. The dot product at each location goes through
+    conv7, one scale and one bias; the sigmoid of its maximum is the probability of a match.
 
     Args:
-        width: channels of the first convolution; 64 is the paper's.
-        dim: dimensions of the vectors; 128 is the paper's.
-        dropout: share of the pooled audio features dropped in training; the paper uses none.
+        width: channels of the first convolution; the paper has 64.
+        dim: dimensions of the vectors; the paper has 128.
+        dropout: fraction of the pooled audio features dropped in training; the paper uses none.
     """
 
     logit_layer = "conv7"
 
-    def __init__(self, width=64, dim=128, dropout=0.0):
+    def __init__(self, width: int = 64, dim: int = 128, dropout: float = 0.0) -> None:
         super().__init__()
         self.vision = ConvEncoder(3, width)
         self.conv5 = nn.Conv2d(self.vision.channels, dim, 1)
@@ -40,104 +43,133 @@ class AVOLNet(AVCNet):
         self.audio_fc2 = nn.Linear(dim, dim)
         self.dropout = nn.Dropout(dropout)
         self.conv7 = nn.Conv2d(1, 1, 1)
-        # PyTorch's random sign would, half of the time, make the max pool pick the place that fits the sound least.
-        nn.init.ones_(self.conv7.weight)
-        nn.init.zeros_(self.conv7.bias)
+        # With a random sign, the max pool would pick the least similar location in half of the runs.
+        self._set_conv7(1.0, 0.0)
 
-    def embed_frames(self, frames):
-        """(B, 3, H, W) normalised frames -> (B, dim, H / 16, W / 16), a vector for every place, float32."""
-        return self._at_locations(self.vision(frames))
+    def embed_frames(self, frames: Tensor) -> Tensor:
+        """Embed normalized `frames`, (B, 3, H, W) -> (B, dim, H / 16, W / 16), one vector per location, float32."""
+        return self._project(self.vision(frames))
 
-    def _at_locations(self, features):
-        with torch.autocast(features.device.type, enabled=False):
-            return self.conv6(F.relu(self.conv5(features.float())))
-
-    def forward_with_aux(self, frames, spectrograms, gather=None):
-        """As `forward`, and two more answers, from the frame's features pooled first and compared afterwards.
-
-        Each feature's largest value, wherever it is, goes through conv5 and conv6 to one vector. The second answer is
-        conv7 of its product with the sound's. A place sees nearly the whole frame, so with the first answer alone the
-        best place may lie anywhere around the object; the second wants features that are large on what they stand for,
-        and the maps follow. The third is AVE-Net's on the same weights: the distance of the two as unit vectors,
-        through fc3 as that starts. It learns where the others stay at chance. See docs/localising.md; ours, not the
-        paper's.
-
-        Returns:
-            v (B, dim, h, w), a (B, dim), and three logits (B, B); with `gather` as in `forward`.
-        """
-        features, a = self.vision(frames), self.embed_sounds(spectrograms)
-        a = gather(a) if gather else a
-        v, pooled = self._at_locations(features), self._pool_then_embed(features)
-        with torch.autocast(a.device.type, enabled=False):
-            second = self._to_logits(pooled @ a.T)
-        third = LOGIT_SCALE * (NEUTRAL_DISTANCE - pairwise_distances(F.normalize(pooled, dim=1), F.normalize(a, dim=1)))
-        return v, a, self.pair_logits(v, a), second, third
-
-    def _pool_then_embed(self, features):
-        return self._at_locations(features.amax((2, 3), keepdim=True)).flatten(1)  # (B, dim)
-
-    def embed_with_flip(self, frames):
-        """The mean at each place of the frame: (B, dim, H / 16, W / 16); the mirror image's map is turned back."""
+    def embed_with_flip(self, frames: Tensor) -> Tensor:
+        """Average the embeddings of `frames` and of their mirror images at each location: (B, dim, H / 16, W / 16)."""
         return (self.embed_frames(frames) + self.embed_frames(self.flip_frames(frames)).flip(-1)) / 2
 
-    def embed_sounds(self, spectrograms):
-        """(B, 1, F, T) normalised log spectrograms -> (B, dim), float32."""
-        pooled = global_max_pool(self.audio(spectrograms))
+    def embed_sounds(self, spectrograms: Tensor) -> Tensor:
+        """Embed normalized log `spectrograms`, (B, 1, F, T) -> (B, dim), float32."""
+        pooled = global_max_pool(self.audio(spectrograms))  # (B, 8 * width)
         with torch.autocast(pooled.device.type, enabled=False):
             return self.audio_fc2(F.relu(self.audio_fc1(self.dropout(pooled))))
 
-    def pair_logits(self, v, a):
-        """(N, dim, h, w), (M, dim) -> (N, M): conv7 of each frame's best scalar product with each sound.
+    def _project(self, features: Tensor) -> Tensor:
+        """Apply conv5 and conv6: (B, 8 * width, h, w) -> (B, dim, h, w), float32."""
+        with torch.autocast(features.device.type, enabled=False):
+            return self.conv6(F.relu(self.conv5(features.float())))
 
-        One product of matrices over all N * h * w places. A sigmoid, which is monotonic, commutes with the maximum.
+    def _project_pooled(self, features: Tensor) -> Tensor:
+        """Max-pool over locations before conv5 and conv6: (B, 8 * width, h, w) -> (B, dim), float32."""
+        return self._project(features.amax((2, 3), keepdim=True)).flatten(1)
+
+    def forward_with_aux(
+        self, frames: Tensor, spectrograms: Tensor, gather: Gather | None = None
+    ) -> tuple[Tensor, ...]:
+        """Score all B x B pairs with the main head and two auxiliary heads, which pool the frame before comparing.
+
+        Both max-pool the frame's features over locations, project them by conv5 and conv6 to one vector, and compare it
+        with the sound's. The first is conv7 of their dot product. A location's receptive field covers nearly the whole
+        frame, so the main head alone may put its peak anywhere around the object; this head asks for features that are
+        largest on the object, and the map's peak follows. The second is AVE-Net's head on the same weights: the
+        distance of unit vectors, through fc3 as initialized. It learns where the others stay at chance. Ours, not the
+        paper's: docs/localization.md.
+
+        Args:
+            frames, spectrograms, gather: as of `forward`.
+
+        Returns:
+            v (B, dim, h, w), a (B, dim) and three logits (B, B): main, pooled, distance.
+        """
+        features, a = self.vision(frames), self.embed_sounds(spectrograms)  # (B, 8 * width, h, w), (B, dim)
+        a = gather(a) if gather else a
+        v, pooled = self._project(features), self._project_pooled(features)  # (B, dim, h, w), (B, dim)
+        with torch.autocast(a.device.type, enabled=False):
+            pooled_logits = self._to_logits(pooled @ a.T)
+        distances = pairwise_distances(F.normalize(pooled, dim=1), F.normalize(a, dim=1))
+        return v, a, self.pair_logits(v, a), pooled_logits, LOGIT_SCALE * (NEUTRAL_DISTANCE - distances)
+
+    def pair_logits(self, v: Tensor, a: Tensor) -> Tensor:
+        """Score all pairs by the frame's most similar location: `v` (N, dim, h, w), `a` (M, dim) -> (N, M) logits.
+
+        One matrix product over all N * h * w locations. The sigmoid is monotonic: the maximum can be taken before it.
         """
         with torch.autocast(v.device.type, enabled=False):
-            places = v.flatten(2).transpose(1, 2)  # (N, h * w, dim)
-            return self._to_logits(places @ a.T).amax(1)
+            locations = v.flatten(2).transpose(1, 2)  # (N, h * w, dim)
+            return self._to_logits(locations @ a.T).amax(1)
 
-    def location_logits(self, v, a):
-        """Where the sound comes from: (N, dim, h, w), (N, dim) of N pairs -> (N, h, w) logits before the max pool."""
+    def location_logits(self, v: Tensor, a: Tensor) -> Tensor:
+        """Score each location of N frames with N sounds: `v` (N, dim, h, w), `a` (N, dim) -> (N, h, w) logits."""
         with torch.autocast(v.device.type, enabled=False):
             return self._to_logits(torch.einsum("ndhw,nd->nhw", v, a))
 
-    def _to_logits(self, products):
+    def _to_logits(self, products: Tensor) -> Tensor:
+        assert self.conv7.bias is not None
         return self.conv7.weight.view(()) * products + self.conv7.bias
 
-    def logit_scale(self):
-        """conv7's scale, a scalar tensor: below 0 the pool would pick the place that fits the sound least."""
+    def logit_scale(self) -> Tensor:
+        """Get conv7's scale, a scalar tensor; below 0 the max pool picks the least similar location."""
         return self.conv7.weight.view(())
 
-    def frame_vectors(self, v):
-        """The mean over all places, L2-normalised: (B, dim). Ours: the paper has none."""
+    def frame_vectors(self, v: Tensor) -> Tensor:
+        """Average embedded frames `v` over locations and normalize: (B, dim, h, w) -> (B, dim). Ours: OtS has none."""
         return F.normalize(v.mean((2, 3)), dim=1)
 
-    def sound_vectors(self, a):
-        """The sound's vector, L2-normalised: (B, dim)."""
+    def sound_vectors(self, a: Tensor) -> Tensor:
+        """Normalize embedded sounds `a`: (B, dim) -> (B, dim)."""
         return F.normalize(a, dim=1)
 
     @torch.no_grad()
-    def data_dependent_init(self, frames, spectrograms):
-        """Spread both embeddings, and set conv7 so that the logits of all pairs of these clips have mean 0 and
-        deviation 1.
+    def data_dependent_init(self, frames: Tensor, spectrograms: Tensor) -> None:
+        """Standardize both embeddings, and set conv7 so that all pairs' logits have mean 0 and standard deviation 1.
 
-        conv6 and fc2 are scaled and shifted to mean 0 and deviation 0.3 in every dimension, conv6 for features that
-        are pooled first: these are compared by their directions. From PyTorch's own start all vectors point the same
-        way, the logits of all pairs are equal, and only conv7's bias learns.
+        conv6 (for pooled features, which are compared by direction) and fc2 are scaled and shifted to mean 0 and
+        standard deviation 0.3 in each dimension. With PyTorch's initialization all vectors point the same way, the
+        logits of all pairs are equal, and only conv7's bias learns.
 
         Args:
-            frames, spectrograms: about 100 clips or more, as in `forward`.
+            frames: (B, 3, H, W), as of `forward`, of about 100 clips or more.
+            spectrograms: (B, 1, F, T) of the same clips.
         """
         self.train()
-        standardize_outputs(self.conv6, self._pool_then_embed(self.vision(frames)), deviation=0.3)
-        standardize_outputs(self.audio_fc2, self.embed_sounds(spectrograms), deviation=0.3)
-        nn.init.ones_(self.conv7.weight)
-        nn.init.zeros_(self.conv7.bias)
-        logits = self(frames, spectrograms)[2]
-        self.conv7.weight.div_(logits.std().clamp(min=1e-6))
-        self.conv7.bias.copy_(-self(frames, spectrograms)[2].mean())
+        standardize_outputs(self.conv6, self._project_pooled(self.vision(frames)), std=INIT_STD)
+        standardize_outputs(self.audio_fc2, self.embed_sounds(spectrograms), std=INIT_STD)
+        self._set_conv7(1.0, 0.0)
+        scale = 1 / self(frames, spectrograms)[2].std().clamp(min=1e-6)
+        self._set_conv7(scale, 0.0)
+        self._set_conv7(scale, -self(frames, spectrograms)[2].mean())
 
-    def remap_state_dict(self, weights):
-        """AVE-Net's weights for this net: its fc1 and fc2 of the frame are conv5 and conv6; fc3 has no place here."""
+    @torch.no_grad()
+    def calibrate_logits(self, frames: Tensor, spectrograms: Tensor, gap: float = 4.0) -> None:
+        """Set conv7 for trained embeddings: mean logit +gap / 2 for positive pairs, -gap / 2 for negative pairs.
+
+        Args:
+            frames: (B, 3, H, W), as of `forward`, of about 100 clips or more.
+            spectrograms: (B, 1, F, T) of the same clips.
+            gap: difference between the two means.
+        """
+        self.eval()
+        self._set_conv7(1.0, 0.0)
+        logits = self(frames, spectrograms)[2]
+        diagonal = torch.eye(len(logits), dtype=torch.bool, device=logits.device)
+        positive, negative = logits[diagonal].mean(), logits[~diagonal].mean()
+        scale = gap / (positive - negative).clamp(min=1e-3)
+        self._set_conv7(scale, -scale * (positive + negative) / 2)
+
+    @torch.no_grad()
+    def _set_conv7(self, scale: float | Tensor, bias: float | Tensor) -> None:
+        assert self.conv7.bias is not None
+        self.conv7.weight.copy_(torch.as_tensor(scale).view(1, 1, 1, 1))
+        self.conv7.bias.copy_(torch.as_tensor(bias))
+
+    def remap_state_dict(self, weights: dict[str, Tensor]) -> dict[str, Tensor]:
+        """Convert AVE-Net's `weights`: the frame's fc1 and fc2 become conv5 and conv6; fc3 has no counterpart here."""
         names = {"vision_fc1": "conv5", "vision_fc2": "conv6"}
         out = {}
         for name, value in weights.items():
@@ -146,20 +178,3 @@ class AVOLNet(AVCNet):
                 name, value = f"{names[layer]}.{kind}", value[..., None, None] if kind == "weight" else value
             out[name] = value
         return out
-
-    @torch.no_grad()
-    def calibrate_logits(self, frames, spectrograms, gap=4.0):
-        """Set conv7 for embeddings that are trained already: mean logits +gap / 2 for matches, -gap / 2 for mismatches.
-
-        Args:
-            frames, spectrograms: about 100 clips or more, as in `forward`.
-        """
-        self.eval()
-        nn.init.ones_(self.conv7.weight)
-        nn.init.zeros_(self.conv7.bias)
-        logits = self(frames, spectrograms)[2]
-        on = torch.eye(len(logits), dtype=torch.bool, device=logits.device)
-        match, mismatch = logits[on].mean(), logits[~on].mean()
-        scale = gap / (match - mismatch).clamp(min=1e-3)
-        self.conv7.weight.copy_(scale.view(1, 1, 1, 1))
-        self.conv7.bias.copy_(-scale * (match + mismatch) / 2)

@@ -4,13 +4,39 @@ Tasks and scripts check `isinstance(net, LocalizingNet)` instead of looking for 
 it has these methods, or it does not take part in what needs them.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from typing import Protocol, runtime_checkable
 
 import torch
 from torch import Tensor, nn
 
-Gather = Callable[[Tensor], Tensor]  # (B, ...) of this process -> (M, ...) of all processes
+
+class Gather(Protocol):
+    """Collects the rows of all processes that train together, with gradients (`utils.distributed.Gather`).
+
+    Attributes:
+        first: the row of the result at which this process's own rows begin.
+    """
+
+    first: int
+
+    def __call__(self, values: Tensor) -> Tensor:
+        """(B, ...) of this process -> (M, ...) of all processes."""
+        ...
+
+
+class Encoder(Protocol):
+    """A module that turns its inputs into a feature map.
+
+    Attributes:
+        channels: of the feature map.
+    """
+
+    channels: int
+
+    def __call__(self, inputs: Tensor) -> Tensor:
+        """(B, ...) float32 -> (B, channels, h, w), or (B, channels, t, h, w) for several frames."""
+        ...
 
 
 class Net(Protocol):
@@ -100,5 +126,5 @@ class SeparatingNet(Net, Protocol):
 
 
 def device_of(net: Net) -> torch.device:
-    """The device of a net's weights."""
+    """Get the device of the weights of `net`."""
     return next(net.parameters()).device
