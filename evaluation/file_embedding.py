@@ -1,114 +1,133 @@
-"""Frames and seconds of sound of any files through a net."""
+"""Embed any files (videos, images, sounds) with a trained net: a frame and a second of sound at each moment."""
+
+from collections.abc import Callable, Sequence
+from typing import NamedTuple
 
 import numpy as np
 import torch
+from torch import Tensor
 
 from collection.storage import Collection
 from dataset.loading.prefetch import prefetch
 from dataset.reading.errors import MediaError
-from dataset.reading.media_folder import iter_moments
-from dataset.transforms.frames import prepare_frames
-from dataset.transforms.sounds import prepare_sounds
-from utils.engine import autocast
+from dataset.reading.media_folder import MediaItem, Moment, iter_moments
+from evaluation.trained_net import TrainedNet
+from models.interfaces import FrameSoundEncoder
 from utils.errors import UserError
 
 
-def refuse_multiframe(net):
-    """Raises a `UserError` for a net that sees more than one frame: files are looked at one frame a second."""
+class MomentVectors(NamedTuple):
+    """Unit vectors of a moment's frame and of its sound, (D,) float32 each; None where the file has none."""
+
+    frame: np.ndarray | None
+    sound: np.ndarray | None
+
+
+class _Row(NamedTuple):
+    file: int  # index into the list of files
+    time: float  # seconds
+    vectors: MomentVectors
+
+
+def refuse_multiframe(net: TrainedNet) -> None:
+    """Raise a `UserError` if `net` needs more than one frame: files are embedded one frame per second."""
     data = net.config.data
-    if not hasattr(net.model, "frame_vectors") or data.frames > 1 or data.flow != "none":
+    if not isinstance(net.model, FrameSoundEncoder) or data.frames > 1 or data.flow != "none":
         raise UserError(
-            f"{net.path} is a {net.config.model.name}, which has no vector of a single frame: take a checkpoint of "
+            f"{net.path} is a {net.config.model.name}, which has no vector of a single frame: use a checkpoint of "
             "AVENet, AVOLNet or L3Net"
         )
 
 
 @torch.no_grad()
-def embed_frames(net, frames):
-    """What the net makes of B frames: (B, S, S, 3) uint8 -> (B, ...) float32 on the CPU, as eval.py has it."""
-    config = net.config
-    pixels = prepare_frames(torch.from_numpy(frames).to(net.device), config.data.frame_size)
-    embed = net.model.embed_with_flip if config.eval.flip_tta else net.model.embed_frames
-    with autocast(net.device, config.train.precision):
-        return embed(pixels).float().cpu()
-
-
-@torch.no_grad()
-def embed_sounds(net, sounds):
-    """Of B seconds of sound: (B, rate) int16 -> (B, ...) float32 on the CPU."""
-    config = net.config
-    heard = prepare_sounds(torch.from_numpy(sounds).to(net.device), config.data.sample_rate, config.spectrogram)
-    with autocast(net.device, config.train.precision):
-        return net.model.embed_sounds(heard).float().cpu()
-
-
-def vectors_of(net, seen):
-    """Unit vectors of moments, each (D,) float32 or None where there is no frame, or no sound.
+def embed_moments(net: TrainedNet, moments: Sequence[Moment]) -> list[MomentVectors]:
+    """Embed the frames and sounds of moments, all in one batch.
 
     Args:
-        net: a `Net`. seen: list of `dataset.reading.media_folder.Moment`.
+        net: a net of one frame, see `refuse_multiframe`.
+        moments: frames (S, S, 3) uint8 and sounds (rate,) int16, either may be None.
 
     Returns:
-        list of (frame's vector, sound's vector).
+        The vectors of each moment.
     """
-    found = [[None, None] for _ in seen]
-    for side, embed, vectors in (
-        (0, embed_frames, net.model.frame_vectors),
-        (1, embed_sounds, net.model.sound_vectors),
-    ):
-        there = [k for k, moment in enumerate(seen) if moment[side + 1] is not None]
-        if there:
-            rows = vectors(embed(net, np.stack([seen[k][side + 1] for k in there]))).numpy()
-            for k, row in zip(there, rows, strict=True):
-                found[k][side] = row
-    return found
+    model = net.encoder
+
+    def vectors(embed: Callable[[np.ndarray], Tensor], to_vectors: Callable[[Tensor], Tensor], inputs: list) -> list:
+        return list(to_vectors(embed(np.stack(inputs))).numpy()) if inputs else []
+
+    frames = vectors(net.embed_frames, model.frame_vectors, [m.frame for m in moments if m.frame is not None])
+    sounds = vectors(net.embed_sounds, model.sound_vectors, [m.sound for m in moments if m.sound is not None])
+    left_frames, left_sounds = iter(frames), iter(sounds)
+    return [
+        MomentVectors(
+            None if moment.frame is None else next(left_frames), None if moment.sound is None else next(left_sounds)
+        )
+        for moment in moments
+    ]
 
 
-def embed_files(net, items, hop, threads, done):
-    """Embed files, decoding ahead, in batches of eval.batch_size moments. A file is embedded whole or not at all.
+def embed_files(
+    net: TrainedNet, items: Sequence[MediaItem], hop: float, threads: int, done: Callable[[], object]
+) -> Collection:
+    """Embed files in batches of eval.batch_size moments, while the next files are being decoded.
+
+    A file that can't be read to its end has no rows at all.
 
     Args:
-        net: a `Net`. items: list of `dataset.reading.media_folder.MediaItem`. hop: of `dataset.reading.media_folder.iter_moments`, seconds.
-        threads: that decode. done: callable, called once for each file.
+        net: a net of one frame, see `refuse_multiframe`.
+        items: the files, of `dataset.reading.media_folder.find_media`.
+        hop: time between the moments of a file, seconds.
+        threads: decoding threads.
+        done: called once for each file, when it is embedded or skipped.
 
     Returns:
-        `Collection` of the files that can be read; {name: reason} of the others is its about["skipped"].
+        The rows of the files that can be read; about["skipped"] is {name: reason} of the others.
     """
-    data, size = net.config.data, net.config.eval.batch_size
+    data, batch_size = net.config.data, net.config.eval.batch_size
+    rows: list[_Row] = []
+    pending: list[tuple[int, Moment]] = []
+    skipped: dict[str, str] = {}
+
+    def embed_pending() -> None:
+        vectors = embed_moments(net, [moment for _, moment in pending])
+        rows.extend(_Row(file, moment.time, pair) for (file, moment), pair in zip(pending, vectors, strict=True))
+        pending.clear()
+
     streams = [iter_moments(item, data.resize_size, data.sample_rate, hop) for item in items]
-    rows, waiting, skipped = [], [], {}  # rows: (number of the file, time, frame's vector, sound's vector)
-
-    def through_net():
-        if waiting:
-            found = vectors_of(net, [moment for _, moment in waiting])
-            rows.extend((number, moment.time, *two) for (number, moment), two in zip(waiting, found, strict=True))
-            waiting.clear()
-
-    for number, found in prefetch(streams, threads):
-        if found is None:
+    for file, element in prefetch(streams, threads):
+        if element is None:
             done()
-        elif isinstance(found, MediaError):
-            skipped[items[number].name] = found.reason
-        elif isinstance(found, Exception):  # decoders fail in many ways, and one file of thousands stops nothing
-            skipped[items[number].name] = f"can't be read ({type(found).__name__}: {found})"
+        elif isinstance(element, MediaError):
+            skipped[items[file].name] = element.reason
+        elif isinstance(element, Exception):  # decoders fail in many ways: one file must not stop thousands
+            skipped[items[file].name] = f"can't be read ({type(element).__name__}: {element})"
         else:
-            waiting.append((number, found))
-            if len(waiting) == size:
-                through_net()
-    through_net()
-    return _collected(net, [row for row in rows if items[row[0]].name not in skipped], items, skipped)
+            pending.append((file, element))
+            if len(pending) == batch_size:
+                embed_pending()
+    embed_pending()
+    return _to_collection([row for row in rows if items[row.file].name not in skipped], items, skipped)
 
 
-def _collected(net, rows, items, skipped):
-    """The `Collection` of (number of the item, time, frame's vector, sound's vector)."""
-    arrays, width = {}, next((len(side) for row in rows for side in row[2:] if side is not None), 0)
-    for side, name in ((2, "frame"), (3, "sound")):
-        there = np.array([row[side] is not None for row in rows], bool)
-        vectors = np.zeros((len(rows), width), np.float32)
-        if there.any():
-            vectors[there] = np.stack([row[side] for row in rows if row[side] is not None])
-        arrays |= {f"{name}s": vectors, f"has_{name}": there}
-    arrays["times"] = np.array([row[1] for row in rows], np.float64)
-    arrays["files"] = np.array([row[0] for row in rows], np.int32)
-    files = [[item.name, item.kind, item.sound_name] for item in items]
-    return Collection(**arrays, about={"files": files, "skipped": skipped})
+def _to_collection(rows: list[_Row], items: Sequence[MediaItem], skipped: dict[str, str]) -> Collection:
+    dim = next((len(vector) for row in rows for vector in row.vectors if vector is not None), 0)
+    frames, has_frame = _stack([row.vectors.frame for row in rows], dim)
+    sounds, has_sound = _stack([row.vectors.sound for row in rows], dim)
+    return Collection(
+        frames=frames,
+        sounds=sounds,
+        has_frame=has_frame,
+        has_sound=has_sound,
+        times=np.array([row.time for row in rows], np.float64),
+        files=np.array([row.file for row in rows], np.int32),
+        about={"files": [[item.name, item.kind, item.sound_name] for item in items], "skipped": skipped},
+    )
+
+
+def _stack(vectors: list[np.ndarray | None], dim: int) -> tuple[np.ndarray, np.ndarray]:
+    """Stack N vectors: (N, dim) float32, zeros in the rows of None, and (N,) bool, whether a row has a vector."""
+    stacked, present = np.zeros((len(vectors), dim), np.float32), np.zeros(len(vectors), bool)
+    for row, vector in enumerate(vectors):
+        if vector is not None:
+            stacked[row], present[row] = vector, True
+    return stacked, present

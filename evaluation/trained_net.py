@@ -1,42 +1,163 @@
-"""A trained net out of its checkpoint, ready to be used."""
+"""A trained net from its checkpoint: embed frames and sounds, score pairs, locate a sound in a frame."""
 
 from dataclasses import dataclass
+from os import PathLike
+from typing import Any
 
+import numpy as np
 import torch
+from torch import Tensor, nn
 
+from dataset.transforms.frames import prepare_frames
+from dataset.transforms.sounds import prepare_sounds
 from models import build_net
+from models.interfaces import EmbeddingNet, FrameSoundEncoder, LocalizingNet, SeparatingNet, device_of
 from utils import checkpoint
-from utils.config import from_dict, override
-from utils.engine import channels_last, pick_device
+from utils.config import Config, from_dict, override
+from utils.engine import autocast, channels_last, pick_device
+from utils.errors import UserError
 
 
 @dataclass(frozen=True)
 class TrainedNet:
-    """A trained net: the `model` in eval mode on its `device`, the `config` of its run, its checkpoint's `content`."""
+    """A trained net in eval mode, on the GPU if there is one.
 
-    model: torch.nn.Module
-    config: object
-    content: dict
+        net = load_trained_net("runs/demo_AVENet/best.pt")
+        with Clips("data/demo", "test").open(0) as clip:  # dataset.reading.clips.Clips
+            frame, sound = clip.frame(1.0, 256), clip.sound(1.0, net.config.data.sample_rate)
+        v, a = net.embed_frames(frame[None]), net.embed_sounds(sound[None])
+        print(net.correspondence(v, a))  # (1, 1): the probability that frame and sound belong to the same clip
+
+    Attributes:
+        model: the net.
+        config: the settings of its run.
+        content: its checkpoint.
+        path: the checkpoint's file.
+    """
+
+    model: nn.Module
+    config: Config
+    content: dict[str, Any]
     path: str
 
     @property
-    def device(self):
-        """Where the model's weights are."""
-        return next(self.model.parameters()).device
+    def device(self) -> torch.device:
+        """The device of the weights."""
+        return device_of(self.model)
+
+    @property
+    def encoder(self) -> FrameSoundEncoder:
+        """The model, as a net that embeds frames and sounds; a `UserError` if it doesn't."""
+        if not isinstance(self.model, FrameSoundEncoder):
+            raise self._unsuitable("embeds no frames and sounds", "AVENet, AVOLNet or L3Net")
+        return self.model
+
+    @property
+    def embedding_net(self) -> EmbeddingNet:
+        """The model, as a net that embeds frames and sounds and scores pairs; a `UserError` if it doesn't."""
+        if not isinstance(self.model, EmbeddingNet):
+            raise self._unsuitable("scores no pairs of frames and sounds", "AVENet, AVOLNet or L3Net")
+        return self.model
+
+    @property
+    def localizing_net(self) -> LocalizingNet:
+        """The model, as a net with localization maps; a `UserError` if it has none."""
+        if not isinstance(self.model, LocalizingNet):
+            raise self._unsuitable("has no localization maps", "AVOLNet")
+        return self.model
+
+    @property
+    def separating_net(self) -> SeparatingNet:
+        """The model, as a net that separates mixtures; a `UserError` if it doesn't."""
+        if not isinstance(self.model, SeparatingNet):
+            raise self._unsuitable("can't separate sounds", "PixelPlayer")
+        return self.model
+
+    def _unsuitable(self, problem: str, names: str) -> UserError:
+        return UserError(f"{self.path} is a {self.config.model.name}, which {problem}: use a checkpoint of {names}")
+
+    @torch.no_grad()
+    def embed_frames(self, frames: np.ndarray) -> Tensor:
+        """Embed B frames as eval.py does.
+
+        Args:
+            frames: (B, S, S, 3) uint8 RGB, the whole frame squeezed into a square of any side S; (B, T, S, S, 3) for a
+                net of T frames. They are resized to data.frame_size; nets were trained on sides of data.resize_size.
+
+        Returns:
+            (B, ...) float32 on the CPU: (B, 128) unit vectors of an AVE-Net, (B, 128, h, w) of an AVOL-Net.
+
+        Raises:
+            UserError: the net embeds no frames and sounds, or also needs optical flow.
+        """
+        model = self.encoder
+        if self.config.data.flow != "none":
+            raise self._unsuitable("needs optical flow beside each frame", "AVENet, AVOLNet or L3Net")
+        pixels = prepare_frames(torch.from_numpy(frames).to(self.device), self.config.data.frame_size)
+        embed = model.embed_with_flip if self.config.eval.flip_tta else model.embed_frames
+        with autocast(self.device, self.config.train.precision):
+            return embed(pixels).float().cpu()
+
+    @torch.no_grad()
+    def embed_sounds(self, sounds: np.ndarray) -> Tensor:
+        """Embed B seconds of sound as eval.py does.
+
+        Args:
+            sounds: (B, rate) int16 mono, one second each at data.sample_rate.
+
+        Returns:
+            (B, ...) float32 on the CPU: (B, 128) of an AVE-Net or AVOL-Net.
+
+        Raises:
+            UserError: the net embeds no frames and sounds.
+        """
+        model, rate = self.encoder, self.config.data.sample_rate
+        spectrograms = prepare_sounds(torch.from_numpy(sounds).to(self.device), rate, self.config.spectrogram)
+        with autocast(self.device, self.config.train.precision):
+            return model.embed_sounds(spectrograms).float().cpu()
+
+    @torch.no_grad()
+    def correspondence(self, v: Tensor, a: Tensor) -> Tensor:
+        """Compute the probability that each frame and each sound belong to the same clip.
+
+        Args:
+            v: (N, ...) embedded frames.
+            a: (M, ...) embedded sounds.
+
+        Returns:
+            (N, M) float32 in 0..1, on the CPU.
+
+        Raises:
+            UserError: the net scores no pairs.
+        """
+        return torch.sigmoid(self.embedding_net.pair_logits(v.to(self.device), a.to(self.device))).cpu()
+
+    @torch.no_grad()
+    def localize(self, v: Tensor, a: Tensor) -> Tensor:
+        """Compute where in each frame its sound comes from (OtS sec. 5).
+
+        Args:
+            v: (N, D, h, w) embedded frames.
+            a: (N, D) embedded sounds, one for each frame.
+
+        Returns:
+            (N, h, w) float32 in 0..1, on the CPU: the probability of each location.
+
+        Raises:
+            UserError: the net has no localization maps.
+        """
+        return torch.sigmoid(self.localizing_net.location_logits(v.to(self.device), a.to(self.device))).cpu()
 
 
-def load_trained_net(path, changes=None):
-    """Rebuild the net of a checkpoint from the settings that lie in it, with the weights that are evaluated.
+def load_trained_net(path: str | PathLike[str], changes: dict[str, Any] | None = None) -> TrainedNet:
+    """Load a trained net from a checkpoint: its settings, and the weights that are evaluated.
 
     Args:
         path: best.pt or last.pt of a run.
-        changes: {dotted name of a setting: value} that override the run's, as `utils.config.parse_command_line` gives them.
-
-    Returns:
-        a `Net`, on the GPU if there is one.
+        changes: {dotted name of a setting: value} that override the run's settings, e.g. {"data.root": "data/demo"}.
 
     Raises:
-        UserError: no such checkpoint, a damaged one, or settings that don't fit its weights.
+        UserError: the checkpoint is missing or damaged, or its weights don't fit the settings.
     """
     content = checkpoint.load(path)
     config = override(from_dict(content.get("config")), changes or {})
