@@ -236,7 +236,7 @@ def loader_processes(batches=50, rounds=3):
     class Samples(torch.utils.data.Dataset):
         def __getitem__(self, key):
             sample = pairs[key]
-            return {name: np.require(sample[name], requirements="W") for name in ("frame", "sound", "draws")}
+            return {name: np.require(sample[name], requirements="W") for name in ("frame", "sound")} | {"seed": sample["seed"]}
 
     def plain():
         return read(torch.utils.data.DataLoader(Samples(), batch_sampler=order, num_workers=1), "frame")

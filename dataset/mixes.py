@@ -82,9 +82,7 @@ class MixtureDataset(PairDataset):
 
     def _too_short(self, clip, available):
         has, needs = available / self.rate, self.samples / self.rate
-        hint = (
-            f"lower --mix.samples ({self.samples} at {self.rate} Hz), remove clip {clip.clip}, or pass --data.on_error skip"
-        )
+        hint = f"lower --mix.samples ({self.samples} at {self.rate} Hz), remove clip {clip.clip}, or pass --data.on_error skip"
         reason = f"has sound of {has:.2f} s, shorter than a mixture of {needs:.2f} s"
         return ClipError(clip.clip, "short", clip.audio_file, reason, hint)
 

@@ -1,21 +1,80 @@
 """Audio-visual correspondence batches: a frame and its second of sound per clip; mismatches come from the batch.
 
-Everything random about a sample is drawn from (seed, epoch, index) alone, so neither the number of loader processes
+Everything random about a sample is drawn from (seed, epoch, clip id, name of the change) alone, so neither the number of loader processes
 nor a restart changes a batch. Every second of sound of a batch serves in its match and, with equal weight, in
 mismatches: how it was cut can't give the answer away, which closes the shortcut that OtS sec. 3.3 warns of.
 """
 
+import hashlib
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import nullcontext
 
 import numpy as np
 import torch
+from torch import Tensor
 from torch.utils.data import Dataset
 
 from dataset.loading.cache import ClipCache
-from dataset.loading.loader import NUM_RANDOM, BatchBuilder, make_sample
+from dataset.loading.loader import BatchBuilder, make_sample
 from dataset.reading.audio import SOUND_SECONDS
 from dataset.reading.errors import ClipError
+
+
+class RandomStream:
+    """Random numbers of a batch of samples, drawn by name.
+
+    A number depends on the seed of its sample and on its name alone. Neither the order of the draws nor the other
+    samples of the batch nor the device changes it, and a new name leaves all other numbers as they were.
+
+    Args:
+        seeds: (B,) int64, of `sample_seed`.
+    """
+
+    def __init__(self, seeds: Tensor) -> None:
+        self.seeds = seeds
+
+    def uniform(self, name: str, low: float = 0.0, high: float = 1.0, count: int | None = None) -> Tensor:
+        """Draw uniformly distributed numbers in low..high.
+
+        Args:
+            name: of the augmentation, or what else the number is for.
+            low, high: bounds.
+            count: how many independent numbers for each sample; None for one.
+
+        Returns:
+            (B,) float32 on the seeds' device, (B, count) with `count`.
+        """
+        values = self.seeds ^ hash64(name)
+        if count is not None:
+            values = values[:, None] + GOLDEN_GAMMA * torch.arange(count, device=values.device)
+        return low + (high - low) * hash_to_fraction(values)
+
+
+# Constants of SplitMix64 (Steele et al., Fast Splittable Pseudorandom Number Generators, OOPSLA 2014), as signed numbers.
+GOLDEN_GAMMA = 0x9E3779B97F4A7C15 - 2**64
+MULTIPLIER_1, MULTIPLIER_2 = 0xBF58476D1CE4E5B9 - 2**64, 0x94D049BB133111EB - 2**64
+
+
+def hash_to_fraction(values: Tensor) -> Tensor:
+    """Scramble 64-bit integers to fractions: (...) int64 -> (...) float32, multiples of 2^-24 in [0, 1).
+
+    These are the highest 24 bits of SplitMix64's output; its last step changes lower bits only and is left out.
+    Integers wrap around alike on every device. The masks make a shift that fills up with the sign one that fills up
+    with zeros.
+    """
+    values = (values ^ ((values >> 30) & (2**34 - 1))) * MULTIPLIER_1
+    values = (values ^ ((values >> 27) & (2**37 - 1))) * MULTIPLIER_2
+    return ((values >> 40) & (2**24 - 1)).float() * 2.0**-24
+
+
+def hash64(text: str) -> int:
+    """Hash a text to a signed 64-bit integer, the same on every machine."""
+    return int.from_bytes(hashlib.blake2b(text.encode(), digest_size=8).digest(), "little", signed=True)
+
+
+def sample_seed(seed: int, epoch: int, clip: str) -> int:
+    """Derive a sample's seed, a signed 64-bit integer, from the run's seed, the epoch and the id of the clip."""
+    return hash64(f"{seed} {epoch} {clip}")
 
 
 class PairDataset(Dataset):
@@ -34,11 +93,13 @@ class PairDataset(Dataset):
         frames: frames around the instant; flow: a `dataset.reading.flow.FlowCache`, or None. Several or flow: not with a cache.
 
     Returns of an item, a dict:
-        frame: (resize_size, resize_size, 3) uint8 RGB. sound: (sample_rate,) int16. draws: (DRAWS,) float32 in 0..1.
+        frame: (resize_size, resize_size, 3) uint8 RGB. sound: (sample_rate,) int16. seed: of `sample_seed`.
         index: int. time: of the frame, seconds. A clip that can't be read gives {"index", "clip", "error"} instead.
         With several frames, frame is (frames, resize_size, resize_size, 3); with flow, there is also
         flow: (resize_size, resize_size, 2 * fields) int8, see `dataset.reading.flow`.
     """
+
+    draw_names = ("time", "misalignment", "off_grid_time")
 
     def __init__(
         self, clips, resize_size, sample_rate, frame_step, misalignment=0.0, seed=0, cache_gb=0.0, annotated=False,
@@ -55,7 +116,7 @@ class PairDataset(Dataset):
 
     def __getitem__(self, key):
         epoch, index = key
-        return self._visit(index, [epoch])[0]
+        return self._visit(index, self._draw([(epoch, index)]))[0]
 
     def __getitems__(self, keys, ring=None):
         """Whole batches, one for each epoch among the keys.
@@ -71,16 +132,17 @@ class PairDataset(Dataset):
             of the ring are `InRing`: the dict itself for the process that gets it.
         """
         visits, rows = {}, {}
-        for epoch, index in keys:
-            visits.setdefault(index, []).append(epoch)
+        for (epoch, index), draws in zip(keys, self._draw(keys), strict=True):
+            visits.setdefault(index, []).append((epoch, draws))
             rows[epoch] = rows.get(epoch, 0) + 1
         batches = {epoch: BatchBuilder(self.layout(count), ring) for epoch, count in rows.items()}
         at_once = getattr(self.clips, "reads_at_once", 1)
         with ThreadPoolExecutor(at_once) if at_once > 1 else nullcontext() as pool:
-            visited = (pool.map if pool else map)(self._visit, visits, visits.values())
-            for epochs, found in zip(visits.values(), visited, strict=True):
-                for epoch, sample_found in zip(epochs, found, strict=True):
-                    batches[epoch].add(sample_found)
+            asked = [[draws for _, draws in visit] for visit in visits.values()]
+            visited = (pool.map if pool else map)(self._visit, visits, asked)
+            for visit, samples in zip(visits.values(), visited, strict=True):
+                for (epoch, _), sample in zip(visit, samples, strict=True):
+                    batches[epoch].add(sample)
         return [batch.build() for batch in batches.values()]
 
     def layout(self, count):
@@ -97,29 +159,30 @@ class PairDataset(Dataset):
             parts.append(("flow", "flows", (count, *square, 2 * self.flow.fields), torch.int8))
         return parts
 
-    def _visit(self, index, epochs):
-        """The clip's sample of each epoch, or for each that it can't be read; a list of dicts."""
-        randoms = [np.random.default_rng((self.seed, epoch, index)) for epoch in epochs]
-        draws = [random.random(NUM_RANDOM, np.float32) for random in randoms]
-        others = [random.random() if self.off_grid else None for random in randoms]
+    def _draw(self, keys):
+        """What is random about reading samples: for each (epoch, index) its seed and its numbers in 0..1 by name."""
+        seeds = [sample_seed(self.seed, epoch, self.clips.ids[index]) for epoch, index in keys]
+        random = RandomStream(torch.tensor(seeds, dtype=torch.int64))
+        columns = [random.uniform(name).tolist() for name in self.draw_names]
+        return [{"seed": seed} | dict(zip(self.draw_names, row, strict=True)) for seed, *row in zip(seeds, *columns)]
+
+    def _visit(self, index, draws):
+        """The clip's sample for each of `draws`, or for each that it can't be read; a list of dicts."""
         try:
             found = [
-                make_sample(sound=sound, index=index, time=time, draws=drawn, **sight)
+                make_sample(sound=sound, index=index, time=time, seed=drawn["seed"], **sight)
                 for drawn, (time, sight, sound) in zip(draws, self._read(index, draws), strict=True)
             ]
-            for one, other in zip(found, others, strict=True):
-                if other is not None:
-                    one["other"] = self._sound_anywhere(index, other)
+            if self.off_grid:
+                for one, drawn in zip(found, draws, strict=True):
+                    one["other"] = self._sound_anywhere(index, drawn["off_grid_time"])
         except ClipError as error:
-            return [{"index": index, "clip": error.clip, "error": str(error)} for _ in epochs]
+            return [{"index": index, "clip": error.clip, "error": str(error)} for _ in draws]
         return found
 
     def _read(self, index, draws):
-        """(time, {"frame"} and more, sound) for each of `draws`, from the cache or from disk; both give the same.
-
-        The first two numbers choose the instant among all, and how far its sound is moved.
-        """
-        asked = [(float(d[0]), (2 * float(d[1]) - 1) * self.misalignment) for d in draws]
+        """(time, {"frame"} and more, sound) for each of `draws`, from the cache or from disk; both give the same."""
+        asked = [(d["time"], (2 * d["misalignment"] - 1) * self.misalignment) for d in draws]
         kept = self.cache.get(index) if self.cache else None
         if kept is None:
             with self.clips.open(index) as clip:

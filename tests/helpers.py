@@ -10,6 +10,7 @@ from fractions import Fraction
 import av
 import numpy as np
 import soundfile
+import torch
 
 # Classes of `make_dataset`: each has its own colour and its own pitch. All are in the demo's ontology.
 MIDS = ("/m/07y_7", "/m/07gql", "/m/05r5c", "/m/026t6", "/m/0l14j_", "/m/018j2")
@@ -182,6 +183,22 @@ def make_dataset(
             if boxes:
                 write_json(root / split / "boxes.json", places)
     return root
+
+
+class FixedDraws:
+    """In the place of a RandomStream: every number lies at the same fraction of the way between its bounds.
+
+    Args:
+        fraction: 0 for the lower bound, 1 for the upper one. size: of the batch.
+        by_name: other fractions for the numbers of a name: float, or a tensor of as many as are drawn.
+    """
+
+    def __init__(self, fraction, size, **by_name):
+        self.fraction, self.size, self.by_name = fraction, size, by_name
+
+    def uniform(self, name, low=0.0, high=1.0, count=None):
+        shape = (self.size,) if count is None else (self.size, count)
+        return low + (high - low) * torch.as_tensor(self.by_name.get(name, self.fraction)).expand(shape)
 
 
 def small_checkpoint(path, seed=0, **settings):

@@ -18,20 +18,17 @@ from torch.utils.data import DataLoader, Dataset
 
 from utils.errors import UserError
 
-NUM_RANDOM = 44  # random numbers of a sample: two choose the instant, transforms.py uses the others
 
-
-def make_sample(frame, sound, index=0, time=0.0, draws=None, **flow):
-    """An item of `Pairs` from a frame (S, S, 3) uint8 and its second of sound (R,) int16, for `collate`."""
-    draws = np.zeros(NUM_RANDOM, np.float32) if draws is None else draws
-    return {"index": index, "time": time, "frame": frame, "sound": sound, "draws": draws, **flow}
+def make_sample(frame, sound, index=0, time=0.0, seed=0, **flow):
+    """An item of `PairDataset` from a frame (S, S, 3) uint8 and its second of sound (R,) int16, for `collate`."""
+    return {"index": index, "time": time, "frame": frame, "sound": sound, "seed": seed, **flow}
 
 
 def collate(samples):
     """Stack samples into one batch.
 
     Returns:
-        dict: frames (B, S, S, 3) uint8, sounds (B, R) int16, draws (B, DRAWS) float32, indices (B,) int64,
+        dict: frames (B, S, S, 3) uint8, sounds (B, R) int16, seeds (B,) int64, indices (B,) int64,
         times (B,) float64, and `errors`: list of (clip id, message) of those that could not be read. Where the samples
         have another second of sound, sounds are (2 B, R): those of the frames, then the others. Several frames are
         (B, T, S, S, 3); flows (B, S, S, 2 * fields) int8 are there if the samples have them.
@@ -49,9 +46,9 @@ def collate(samples):
 
 
 def _small_parts(good):
-    """The draws, indices and times of readable samples, for a batch."""
+    """The seeds, indices and times of readable samples, for a batch."""
     return {
-        "draws": torch.from_numpy(np.stack([s["draws"] for s in good])) if good else torch.empty(0),
+        "seeds": torch.tensor([s["seed"] for s in good], dtype=torch.int64),
         "indices": torch.tensor([s["index"] for s in good], dtype=torch.int64),
         "times": torch.tensor([s["time"] for s in good], dtype=torch.float64),
     }

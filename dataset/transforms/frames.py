@@ -1,7 +1,7 @@
 """Batched, on the device: normalisation and augmentation of frames; of sounds in `spectrograms.py`.
 
-A random change takes its numbers from `draws` of the sample, (B, DRAWS) float32 in 0..1, never from a global
-generator: a batch looks the same wherever and whenever it is made. Only `blend` and `mix` look at other samples of it.
+Random numbers are drawn from each sample's seed by name (`RandomStream`), never from a global generator: a batch looks
+the same wherever and whenever it is made. Only `blend` and `mix` look at other samples of it.
 """
 
 import dataclasses
@@ -10,6 +10,7 @@ import math
 import torch
 import torch.nn.functional as F
 
+from dataset.pairs import RandomStream
 from dataset.transforms.sounds import apply_in_chunks, fill_masked, prepare_sounds
 
 LUMA_WEIGHTS = (0.299, 0.587, 0.114)  # luma weights of ITU-R BT.601
@@ -35,14 +36,16 @@ class PairTransform:
 
         Several frames come as (B, 3, T, S, S); flow as further channels of the frame, (B, 3 + 2 * fields, S, S).
         """
-        draws = RandomStream(batch["draws"][:, 2:])  # the first two chose the instant
         augment = self.augment and scale_strength(self.augment, batch.get("progress", 1.0))
+        random = RandomStream(batch["seeds"]) if augment else None
         # Half precision would round colours visibly and be off by more than a unit of log power.
         with torch.autocast(batch["sounds"].device.type, enabled=False):
-            frames = prepare_frames(batch["frames"], self.data.frame_size, augment, draws, batch.get("flows"))
-            if len(batch["sounds"]) > len(frames):  # each clip's other second of sound gets the same changes
-                draws.draws = draws.draws.repeat(2, 1)
-            return frames, prepare_sounds(batch["sounds"], self.data.sample_rate, self.spec, augment, draws)
+            frames = prepare_frames(batch["frames"], self.data.frame_size, augment, random, batch.get("flows"))
+            if augment and len(batch["sounds"]) > len(
+                frames
+            ):  # each clip's other second of sound gets the same changes
+                random = RandomStream(batch["seeds"].repeat(2))
+            return frames, prepare_sounds(batch["sounds"], self.data.sample_rate, self.spec, augment, random)
 
 
 def scale_strength(augment, progress):
@@ -58,29 +61,17 @@ def scale_strength(augment, progress):
     return dataclasses.replace(augment, **scaled, **crops)
 
 
-class RandomStream:
-    """Hands out one column of random numbers after the other."""
-
-    def __init__(self, draws):
-        self.draws, self.used = draws, 0
-
-    def __call__(self, low=-1.0, high=1.0):
-        """(B,) uniform in low..high."""
-        self.used += 1
-        return low + (high - low) * self.draws[:, self.used - 1]
-
-
 # ---------------------------------------------------------------------------------------------------------- frames
 
 
-def prepare_frames(frames, size, augment=None, draws=None, flows=None):
+def prepare_frames(frames, size, augment=None, random=None, flows=None):
     """Crop, jitter and normalise. All frames and the flow of a sample are changed alike.
 
     Args:
         frames: (B, S, S, 3) uint8 RGB, or (B, T, S, S, 3).
         size: side of the result, pixels.
         augment: an `Augment`, or None for the whole frame as it is.
-        draws: a callable (low, high) -> (B,) of random numbers; only with `augment`.
+        random: a `RandomStream` of the samples; only with `augment`.
         flows: (B, S, S, 2 * fields) int8 beside one frame, see `dataset.reading.flow`, or None.
 
     Returns:
@@ -89,11 +80,11 @@ def prepare_frames(frames, size, augment=None, draws=None, flows=None):
     """
     changes = [None] * 4
     if augment is not None:
-        changes = random_affine(augment, draws), *random_color_matrix(augment, draws), random_erasing(augment, draws)
+        changes = random_affine(augment, random), *random_color_matrix(augment, random), random_erasing(augment, random)
     pixels = apply_in_chunks(lambda *few: _transform_frames(*few, size), frames, flows, *changes)
     if augment and augment.blend:
         own = pixels[:, :3]  # without flow
-        own.lerp_(own.roll(1, 0), draws(0, augment.blend).view(-1, *[1] * (own.ndim - 1)))
+        own.lerp_(own.roll(1, 0), random.uniform("blend", 0, augment.blend).view(-1, *[1] * (own.ndim - 1)))
     return pixels
 
 
@@ -140,14 +131,14 @@ def prepare_flows(flows, size, theta=None):
     return torch.einsum("bij,bfjhw->bfihw", torch.linalg.inv_ex(theta[:, :, :2])[0], vectors).flatten(1, 2)
 
 
-def random_affine(augment, draws):
+def random_affine(augment, random):
     """Random crop, flip, rotation and stretch: (B, 2, 3), from places of the result to places of the frame, -1..1."""
-    side = draws(augment.crop_min, augment.crop_max)
-    flip = torch.where(draws() < 0, -1.0, 1.0) if augment.flip else torch.ones_like(side)
-    angle = draws() * math.radians(augment.rotation)
-    stretch = (1 + augment.stretch) ** (draws() / 2)
+    side = random.uniform("crop_size", augment.crop_min, augment.crop_max)
+    flip = torch.where(random.uniform("flip") < 0.5, -1.0, 1.0) if augment.flip else torch.ones_like(side)
+    angle = math.radians(augment.rotation) * random.uniform("rotation", -1, 1)
+    stretch = (1 + augment.stretch) ** random.uniform("stretch", -0.5, 0.5)
     room = (1 - side).abs()  # how far the crop's centre can move, in half frames
-    x, y = draws() * room, draws() * room
+    x, y = room * random.uniform("crop_x", -1, 1), room * random.uniform("crop_y", -1, 1)
     cos, sin = torch.cos(angle) * side, torch.sin(angle) * side
     across = torch.stack([cos * stretch * flip, -sin * stretch, x], 1)
     down = torch.stack([sin * flip / stretch, cos / stretch, y], 1)
@@ -182,19 +173,19 @@ def hue_rotation(share):
     return torch.linalg.inv(to_yiq) @ turn @ to_yiq
 
 
-def random_color_matrix(augment, draws):
+def random_color_matrix(augment, random):
     """Random brightness, saturation, channel gains and hue as one matrix, (B, 3, 3), RGB to RGB; and contrast, (B,)."""
-    saturation = 1 + draws() * augment.saturation
-    saturation = torch.where(draws(0, 1) < augment.grey, torch.zeros_like(saturation), saturation)
+    saturation = 1 + augment.saturation * random.uniform("saturation", -1, 1)
+    saturation = torch.where(random.uniform("grey") < augment.grey, torch.zeros_like(saturation), saturation)
     grey = saturation.new_tensor(LUMA_WEIGHTS)
     eye = torch.eye(3, device=grey.device)
     mix = saturation[:, None, None] * eye + (1 - saturation)[:, None, None] * grey  # rows: new channel from old ones
-    gains = torch.stack([1 + draws() * augment.channel_gain for _ in range(3)], 1)  # (B, 3)
-    gains = gains * (1 + draws() * augment.brightness)[:, None]
-    contrast = 1 + draws() * augment.contrast
+    gains = 1 + augment.channel_gain * random.uniform("channel_gain", -1, 1, count=3)  # (B, 3)
+    gains = gains * (1 + augment.brightness * random.uniform("brightness", -1, 1, count=1))
+    contrast = 1 + augment.contrast * random.uniform("contrast", -1, 1)
     matrix = gains[:, :, None] * mix
     if augment.hue:
-        matrix = matrix @ hue_rotation(draws() * augment.hue)
+        matrix = matrix @ hue_rotation(augment.hue * random.uniform("hue", -1, 1))
     return matrix, contrast
 
 
@@ -206,9 +197,12 @@ def color_jitter(pixels, matrix, contrast):
     return out.clamp_(0, 1).view_as(pixels)
 
 
-def random_erasing(augment, draws):
+def random_erasing(augment, random):
     """A random square: (B, 3), half of its side, x and y, as shares of half a frame; None if there is none."""
-    return torch.stack([draws(0, augment.erase), draws(), draws()], 1) if augment.erase else None
+    if not augment.erase:
+        return None
+    half = random.uniform("erase_size", 0, augment.erase)
+    return torch.stack([half, random.uniform("erase_x", -1, 1), random.uniform("erase_y", -1, 1)], 1)
 
 
 def erased_pixels(square, size, count=1):

@@ -3,10 +3,9 @@
 import torch
 import torch.nn.functional as F
 
-from dataset.transforms.frames import RandomStream, prepare_frames, scale_strength
+from dataset.pairs import RandomStream
+from dataset.transforms.frames import prepare_frames, scale_strength
 from dataset.transforms.sounds import prepare_sounds
-
-FRAMES_DRAW = 24  # fewer random numbers are taken by a clip's frames
 
 
 class MixtureTransform:
@@ -23,20 +22,25 @@ class MixtureTransform:
 
     def __call__(self, batch):
         """batch, on any device -> frames (B, T, 3, S, S), waves (B, samples) in -1..1 times the volume; float32."""
-        draws = RandomStream(batch["draws"][:, 2:])  # the first two chose the instant
+        augment, random = self._augment(batch)
         with torch.autocast(batch["sounds"].device.type, enabled=False):  # half precision would round colours visibly
-            waves = batch["sounds"].float() / 32768 * (1 + draws() * self.volume)[:, None]
-            frames = prepare_frames(batch["frames"], self.size, self._augment(batch), draws)
+            waves = batch["sounds"].float() / 32768
+            if random:
+                waves = waves * (1 + self.volume * random.uniform("volume", -1, 1, count=1))
+            frames = prepare_frames(batch["frames"], self.size, augment, random)
         return frames[:, None] if frames.ndim == 4 else frames.transpose(1, 2), waves
 
     def matching(self, batch):
         """What AVE-Net sees of these sounds, where it learns with this net: batch -> (B, 1, F, T) float32."""
-        draws = RandomStream(batch["draws"][:, FRAMES_DRAW:])
+        augment, random = self._augment(batch)
         with torch.autocast(batch["sounds"].device.type, enabled=False):
-            return prepare_sounds(batch["sounds"], self.rate, self.spec, self._augment(batch), draws)
+            return prepare_sounds(batch["sounds"], self.rate, self.spec, augment, random)
 
     def _augment(self, batch):
-        return self.augment and scale_strength(self.augment, batch.get("progress", 1.0))
+        """The augmentation at this point of the run and the batch's random numbers; (None, None) in evaluation."""
+        if self.augment is None:
+            return None, None
+        return scale_strength(self.augment, batch.get("progress", 1.0)), RandomStream(batch["seeds"])
 
 
 MAGNITUDE_FLOOR = 1e-4  # magnitude under which nothing is told apart: what 16 bits leave of silence

@@ -59,13 +59,13 @@ LOG_FLOOR = 1e-8  # power under which nothing is told apart: -74 dB below a full
 TARGET_RMS = 0.1
 
 
-def prepare_sounds(sounds, rate, spec, augment=None, draws=None):
+def prepare_sounds(sounds, rate, spec, augment=None, random=None):
     """Log spectrograms of one second each, normalised.
 
     Args:
         sounds: (B, rate) int16.
         rate: Hz.
-        spec: a `Spectrogram` config. augment, draws: as in `prepare_frames`.
+        spec: a `Spectrogram` config. augment, random: as in `prepare_frames`.
 
     Returns:
         (B, 1, F, T) float32, roughly of mean 0 and deviation 1; F = n_fft / 2 + 1 or n_mels, T = 1 / hop:
@@ -73,21 +73,20 @@ def prepare_sounds(sounds, rate, spec, augment=None, draws=None):
     """
     waves = sounds.float().div_(32768)
     if augment is not None:
-        waves.mul_((1 + draws() * augment.gain)[:, None])
+        waves.mul_((1 + random.uniform("gain", -augment.gain, augment.gain))[:, None])
         if augment.mix:
             level = waves.square().mean(1, keepdim=True).sqrt()
-            other = waves * (draws(0, augment.mix)[:, None] / level.clamp(min=1e-4))
+            other = waves * (random.uniform("mix", 0, augment.mix)[:, None] / level.clamp(min=1e-4))
             waves = waves + level * other.roll(3, 0)  # not the clip whose frame was blended in
     changes = [None] * 5
     if augment is not None:
         rows, columns = spec.n_mels or spec.n_fft // 2 + 1, waves.shape[1] // round(spec.hop * rate)
-        pitch = (1 + augment.pitch) ** draws() if augment.pitch else None
-        floor = draws(0, 1) ** 2 * augment.noise if augment.noise else None
-        curve = spectral_tilt(rows, augment.tilt, draws) if augment.tilt else None
-        masks = (
-            random_band_mask(n, share, draws) for n, share in ((rows, augment.freq_mask), (columns, augment.time_mask))
-        )
-        changes = pitch, floor, curve, *masks
+        pitch = (1 + augment.pitch) ** random.uniform("pitch", -1, 1) if augment.pitch else None
+        floor = random.uniform("noise") ** 2 * augment.noise if augment.noise else None
+        curve = spectral_tilt(rows, augment.tilt, random) if augment.tilt else None
+        freq_mask = random_band_mask("freq_mask", rows, augment.freq_mask, random)
+        time_mask = random_band_mask("time_mask", columns, augment.time_mask, random)
+        changes = pitch, floor, curve, freq_mask, time_mask
     filters = mel_filterbank(spec.n_mels, spec.n_fft, rate).to(waves) if spec.n_mels else None
     return apply_in_chunks(lambda *few: _transform_sounds(*few, filters, rate, spec), waves, *changes)[:, None]
 
@@ -163,29 +162,26 @@ def scale_frequencies(power, factor):
     return power.gather(1, index) * (1 - share) + power.gather(1, index + 1) * share
 
 
-def spectral_tilt(rows, most, draws):
+def spectral_tilt(rows, most, random):
     """Curves that tilt and bend the spectrum as another room and microphone would: (B, rows), natural log power.
 
     Args:
         rows: of the spectrogram. most: dB at its ends.
     """
-    strengths = [draws()[:, None] for _ in range(3)]
+    strengths = random.uniform("tilt", -1, 1, count=3)[:, :, None].unbind(1)  # 3 of (B, 1)
     x = torch.linspace(-1, 1, rows, device=strengths[0].device)
     shapes = x, 2 * x**2 - 1, 4 * x**3 - 3 * x
     return sum(a * b for a, b in zip(strengths, shapes, strict=True)) * (most * math.log(10) / 10 / 3)
 
 
-def random_band_mask(places, largest, draws):
-    """Two random bands of up to a share `largest` of the places: (B, places) bool, True inside; None without them."""
-    if not largest:
+def random_band_mask(name, size, max_fraction, random):
+    """Two random bands of up to `max_fraction` of `size` positions: (B, size) bool, True inside; None without them."""
+    if not max_fraction:
         return None
-    hidden = False
-    for _ in range(2):
-        width = draws(0, largest)[:, None]
-        start = draws(0, 1)[:, None] * (1 - width)
-        at = torch.linspace(0, 1, places, device=width.device)
-        hidden = hidden | (at >= start) & (at < start + width)
-    return hidden
+    width = random.uniform(f"{name}_width", 0, max_fraction, count=2)[:, :, None]  # (B, 2, 1)
+    start = random.uniform(f"{name}_start", count=2)[:, :, None] * (1 - width)
+    position = torch.linspace(0, 1, size, device=width.device)
+    return ((position >= start) & (position < start + width)).any(1)
 
 
 def mask_spectrogram(log, rows, columns):

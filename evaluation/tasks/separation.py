@@ -194,7 +194,7 @@ def _write(folder, found, frames, net):
 def _energies(net, found, frame):
     """The energy that each place of a picture is given of the mixture: (h, w) float32 (SoP fig. 5)."""
     spectrogram = torch.from_numpy(found["spectrogram"])[None].to(net.device)
-    sample = {"frames": torch.from_numpy(frame)[None], "sounds": torch.zeros(1, 1), "draws": torch.zeros(1, 4)}
+    sample = {"frames": torch.from_numpy(frame)[None], "sounds": torch.zeros(1, 1)}
     frames, _ = MixtureTransform(net.config, train=False)(to_device(sample, net.device))  # (1, T, 3, S, S)
     with autocast(net.device, net.config.train.precision):
         maps = net.model.sound_maps(spectrogram)[0]

@@ -6,11 +6,11 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
-from helpers import make_clip, numbered, read_number, write_genres
+from helpers import FixedDraws, make_clip, numbered, read_number, write_genres
 
 from configs.schema import Augment, Data
 from dataset.loading.loader import collate
-from dataset.pairs import PairDataset
+from dataset.pairs import PairDataset, RandomStream
 from dataset.reading import flow as F
 from dataset.reading.clips import Clips
 from dataset.reading.errors import ClipError
@@ -43,7 +43,7 @@ def coloured(grey):
 
 def always(share):
     """Draws of one sample that all fall at the same place between their bounds: 0 the lowest, 1 the highest."""
-    return lambda low=-1.0, high=1.0: torch.full((1,), low + (high - low) * share)
+    return FixedDraws(share, 1)
 
 
 def make_split(root, clips=3, seconds=1.6):
@@ -350,15 +350,11 @@ def test_all_frames_of_a_sample_are_changed_alike():
         saturation=0.5, channel_gain=0.3, grey=0.3, erase=0.5, blend=0.3,
     )  # fmt: skip
     pictures = torch.randint(0, 256, (6, 40, 40, 3), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
-    columns = torch.rand(40, 6, generator=torch.Generator().manual_seed(1))
-
-    def draws():
-        left = iter(columns)
-        return lambda low=-1.0, high=1.0: low + (high - low) * next(left)
+    draws = RandomStream(torch.arange(6))
 
     for augment in (None, everything):
-        alone = T.prepare_frames(pictures, 32, augment, draws())  # (6, 3, 32, 32)
-        several = T.prepare_frames(pictures[:, None].repeat(1, 8, 1, 1, 1), 32, augment, draws())
+        alone = T.prepare_frames(pictures, 32, augment, draws)  # (6, 3, 32, 32)
+        several = T.prepare_frames(pictures[:, None].repeat(1, 8, 1, 1, 1), 32, augment, draws)
         assert several.shape == (6, 3, 8, 32, 32)
         assert torch.allclose(several, alone[:, :, None].expand_as(several), atol=1e-4)
 

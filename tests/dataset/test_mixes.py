@@ -102,7 +102,7 @@ def test_all_randomness_comes_from_seed_epoch_and_index(data):
     batches["cache"] = [next(iter(make_loader(again, [keys], 0))) for keys, _ in order]
     for kind in (2, "cache"):
         for one, other in zip(batches[0], batches[kind], strict=True):
-            assert all(torch.equal(one[name], other[name]) for name in ("frames", "sounds", "draws", "indices"))
+            assert all(torch.equal(one[name], other[name]) for name in ("frames", "sounds", "seeds", "indices"))
 
 
 def test_shards_give_mixtures_of_the_same_clips(data, tmp_path, make_shards):
