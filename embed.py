@@ -1,89 +1,81 @@
-"""Embed any folder of videos, pictures and sounds with a trained net: two unit vectors for every second.
+"""Embed any folder of videos, images and sounds with a trained net: two unit vectors for every second.
 
     python embed.py --checkpoint runs/demo_AVENet/best.pt --input FOLDER --out emb
 
-writes emb.npz (vectors; collection/storage.py says what is in it), emb.csv (file, kind, time) and emb_skipped.json (what
-could not be read, and why). A row's time is the mid-point of its second of sound and the instant of its frame: 0.5,
-1.5, ... (openl3's default times are mid-points too, but begin at 0 with half a second of silence put before the file.)
+writes emb.npz (vectors; collection/storage.py lists its arrays), emb.csv (file, kind, time) and emb_skipped.json (files
+that can't be read, with the reason). A row's time is the midpoint of its second of sound and the time of its frame:
+0.5, 1.5, ... (openl3's default times are midpoints too, but start at 0, with half a second of silence before the file.)
 A rest of half a second or more at the end has a row, whose second of sound is the file's last; a shorter one has none.
-Stopped half-way, even by SIGKILL, the same command goes on, and ends with the same files.
+If it is interrupted, even by SIGKILL, the same command resumes and writes the same files.
 """
 
+import argparse
 import os
 import sys
 from pathlib import Path
 
 import numpy as np
-from tqdm import tqdm
 
-from collection import storage
-from dataset.reading import media_folder
+from collection.parts import embed_in_parts, files_digest, finish_collection, open_parts, split_into_parts
+from collection.storage import Collection, file_digest, join_collections, output_paths
+from dataset.reading.media_folder import find_media
 from evaluation.file_embedding import embed_files, refuse_multiframe
 from evaluation.trained_net import load_trained_net
 from utils.arguments import at_least
 from utils.config import parse_command_line
 from utils.errors import UserError, exit_on_user_error
 from utils.memory import disable_malloc_trim
+from utils.progress import progress_bar
 
-LEAST_HOP = 0.04  # a frame at 25 a second, seconds
+MIN_HOP = 0.04  # one frame at 25 fps, seconds
+DEFAULT_THREADS = min(os.cpu_count() or 1, 8)
 
 
-def options(parser):
+def add_options(parser: argparse.ArgumentParser) -> None:
+    """Add the options of embed.py to `parser`."""
+    hop = at_least(MIN_HOP, float)
     parser.add_argument("--checkpoint", metavar="FILE", help="best.pt or last.pt of a run")
-    parser.add_argument("--input", metavar="DIR_OR_FILE", help="what to embed; folders below it too")
+    parser.add_argument("--input", metavar="DIR_OR_FILE", help="what to embed, including subfolders")
     parser.add_argument("--out", metavar="NAME", help="writes NAME.npz, NAME.csv and NAME_skipped.json")
+    parser.add_argument("--hop", type=hop, default=1.0, metavar="S", help="time between rows, seconds [1]")
     parser.add_argument(
-        "--hop", type=at_least(LEAST_HOP, float), default=1.0, metavar="S", help="from a row to the next, seconds [1]"
-    )
-    parser.add_argument(
-        "--threads", type=at_least(1), default=min(os.cpu_count() or 1, 8), metavar="N", help="that decode [all cores]"
+        "--threads", type=at_least(1), default=DEFAULT_THREADS, metavar="N", help="decoding threads [all cores, max. 8]"
     )
 
 
-def main(argv=None):
-    """Read the command line, embed what isn't yet, put the parts together; returns the `Collection`."""
-    args, _, changes = parse_command_line(argv if argv is not None else sys.argv[1:], __doc__, options)
+def main(argv: list[str] | None = None) -> Collection:
+    """Embed the files that are not embedded yet, join the parts and write the collection."""
+    args, _, changes = parse_command_line(argv if argv is not None else sys.argv[1:], __doc__, add_options)
     for name in ("checkpoint", "input", "out"):
         if not getattr(args, name):
             raise UserError(f"--{name} is missing: python embed.py --checkpoint FILE --input DIR_OR_FILE --out NAME")
-    npz, table, left_out, folder = storage.output_paths(args.out)
-    if npz.exists():
-        raise UserError(f"{npz} is there already: name another --out, or remove it to embed anew")
+    paths = output_paths(args.out)
+    if paths.npz.exists():
+        raise UserError(f"{paths.npz} already exists: choose another --out, or remove it to embed again")
     net = load_trained_net(args.checkpoint, changes)
     refuse_multiframe(net)
     disable_malloc_trim()
-    items, skipped = media_folder.find_media(Path(args.input))
+    items, skipped = find_media(Path(args.input))
     stats = [item.path.stat() for item in items]
-    about = {"input": str(Path(args.input).resolve()), "hop": args.hop, "model": net.config.model.name}
-    about |= {"checkpoint": str(Path(args.checkpoint).resolve()), "digest": storage.file_digest(args.checkpoint)}
-    about |= {"changes": changes}
-    files = [[item.name, stat.st_size, stat.st_mtime_ns] for item, stat in zip(items, stats, strict=True)]
-    same = {
-        "checkpoint": about["digest"],
-        "hop": args.hop,
-        "settings": changes,
-        "input": storage.settings_digest(files),
-    }
-    storage.open_parts(folder, same)
+    digest, files = file_digest(args.checkpoint), files_digest(items, stats)
+    open_parts(paths.parts, {"checkpoint": digest, "hop": args.hop, "settings": changes, "input": files})
 
-    pause = 0.1 if sys.stderr.isatty() else 20  # seconds; in a file every change would be another line
-    with tqdm(total=len(items), unit="file", mininterval=pause) as bar:
-        paths = []
-        for number, some in enumerate(storage.split_into_parts(items, [stat.st_size for stat in stats])):
-            paths.append(folder / f"{number:06d}.npz")
-            if paths[-1].exists():
-                bar.update(len(some))
-            else:
-                storage.save_collection(paths[-1], embed_files(net, some, args.hop, args.threads, bar.update))
-    parts = [storage.load_collection(path) for path in paths]
-    for part in parts:
-        skipped |= part.about["skipped"]
-    whole = storage.join_collections(parts, about)
-    storage.finish_collection(args.out, whole, skipped)
-    print(f"{len(whole.times)} rows of {len(np.unique(whole.files))} files: {npz}, {table}")
+    with progress_bar(len(items), unit="file") as bar:
+        parts = embed_in_parts(
+            split_into_parts(items, stats),
+            paths.parts,
+            lambda part: embed_files(net, part, args.hop, args.threads, bar.update),
+            bar.update,
+        )
+    about = {"input": str(Path(args.input).resolve()), "hop": args.hop, "model": net.config.model.name}
+    about |= {"checkpoint": str(Path(args.checkpoint).resolve()), "digest": digest, "changes": changes}
+    skipped |= {name: reason for part in parts for name, reason in part.about["skipped"].items()}
+    collection = join_collections(parts, about)
+    finish_collection(args.out, collection, skipped)
+    print(f"{len(collection.times)} rows of {len(np.unique(collection.files))} files: {paths.npz}, {paths.csv}")
     if skipped:
-        print(f"{len(skipped)} files could not be read: {left_out} says why of each", file=sys.stderr)
-    return whole
+        print(f"{len(skipped)} files could not be read: {paths.skipped} gives the reasons", file=sys.stderr)
+    return collection
 
 
 if __name__ == "__main__":

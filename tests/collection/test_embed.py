@@ -14,7 +14,7 @@ from kill_and_resume import REPOSITORY, command, one_thread
 from PIL import Image
 
 import embed
-from collection import storage
+from collection import parts, storage
 from dataset.loading.loader import collate, make_sample
 from dataset.reading.clip_reader import ClipReader
 from dataset.transforms.frames import PairTransform
@@ -96,7 +96,7 @@ def test_the_vectors_are_those_that_eval_makes_of_the_same_clip_and_instant(net,
 
 @pytest.fixture
 def in_small_parts(monkeypatch):
-    monkeypatch.setattr(storage, "PART_FILES", 2)
+    monkeypatch.setattr(parts, "PART_FILES", 2)
 
 
 def content(out):
@@ -139,14 +139,14 @@ def test_parts_of_another_checkpoint_hop_setting_or_folder_are_refused(net, fold
     if "input" in change:
         change = {"input": shutil.copytree(folder, tmp_path / "copy")}
         write_sound(tmp_path / "copy" / "new.wav", tone(1, 8000), 8000)
-    with pytest.raises(UserError, match=r"another (checkpoint|hop|settings|input): name another --out"):
+    with pytest.raises(UserError, match=r"another (checkpoint|hop|settings|input): choose another --out"):
         embed.main(words(net, folder, tmp_path / "emb") + words(net, folder, tmp_path / "emb", **change))
 
 
 def test_a_finished_embedding_is_not_overwritten(net, folder, whole):
     out, _ = whole
     before = content(out)
-    with pytest.raises(UserError, match="is there already"):
+    with pytest.raises(UserError, match="already exists"):
         embed.main(words(net, folder, out))
     assert content(out) == before
 
@@ -166,7 +166,7 @@ def test_a_net_of_many_frames_is_refused(folder, tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("content", "said"), [(None, "can't be read"), (b"no npz", "damaged or none"), ("npy", "damaged or none")]
+    ("content", "said"), [(None, "can't be read"), (b"no npz", "damaged or not a collection"), ("npy", "damaged or not a collection")]
 )
 def test_a_collection_that_is_none_is_refused_in_a_sentence(tmp_path, content, said):
     if content == "npy":
@@ -186,7 +186,7 @@ def test_the_script_says_what_is_missing_without_a_traceback(script):
 def test_killed_at_random_moments_it_ends_as_if_it_never_was(net, tmp_path):
     for k in range(60):
         write_video(tmp_path / "in" / f"{k}.mp4", [numbered(k)] * 600, 10, sound=tone(60, 8000, 200 + 9 * k), rate=8000)
-    small = "import sys, collection.storage as c; c.PART_FILES = 3; import embed; embed.main(sys.argv[1:])"
+    small = "import sys, collection.parts as c; c.PART_FILES = 3; import embed; embed.main(sys.argv[1:])"
 
     def run(out, seconds):
         arguments = ["python", "-c", small, *words(net, tmp_path / "in", out)]

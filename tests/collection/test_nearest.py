@@ -20,21 +20,21 @@ def unit(count, dims, seed):
     return vectors / np.linalg.norm(vectors, axis=1, keepdims=True)
 
 
-@pytest.mark.parametrize("block", [10**3, 10**5, 2**23])
-def test_they_are_those_of_the_whole_product_whatever_the_chunks(monkeypatch, block):
-    monkeypatch.setattr(module, "BLOCK_SIZE", block)
+@pytest.mark.parametrize("chunk", [10**3, 10**5, 2**23])
+def test_they_are_those_of_the_whole_product_whatever_the_chunks(monkeypatch, chunk):
+    monkeypatch.setattr(module, "CHUNK_SIMILARITIES", chunk)
     queries, collection = unit(40, 32, 0), unit(10_000, 32, 1)
-    products, places = nearest_vectors(queries, collection, 30)
+    similarities, indices = nearest_vectors(queries, collection, 30)
     exact = queries.astype(np.float64) @ collection.astype(np.float64).T
     expected = np.argsort(-exact, axis=1, kind="stable")[:, :30]
-    assert np.array_equal(places, expected)
-    assert np.allclose(products, np.take_along_axis(exact, expected, 1), atol=1e-12)
+    assert np.array_equal(indices, expected)
+    assert np.allclose(similarities, np.take_along_axis(exact, expected, 1), atol=1e-12)
 
 
 def test_of_equal_ones_the_first_comes_first_and_a_small_collection_gives_all():
     collection = np.repeat(unit(3, 8, 0), 4, axis=0)
-    products, places = nearest_vectors(collection[4:5], collection, 50)
-    assert places[0].shape == (12,) and places[0, :4].tolist() == [4, 5, 6, 7] and products[0, 0] == pytest.approx(1)
+    similarities, indices = nearest_vectors(collection[4:5], collection, 50)
+    assert indices[0].shape == (12,) and indices[0, :4].tolist() == [4, 5, 6, 7] and similarities[0, 0] == pytest.approx(1)
     assert nearest_vectors(unit(0, 8, 0), collection, 5)[1].shape == (0, 5)
 
 

@@ -19,12 +19,13 @@ from PIL import Image
 
 import embed
 from collection import storage
-from collection.sandbox import RefusedUpload, Sandbox
+from collection.query import RefusedUpload
+from collection.sandbox import Sandbox
 from collection.search_index import open_search_index
-from collection.server import make_app, server
+from collection.server import create_server, make_app
 from utils.errors import UserError
 
-LARGEST = 300_000
+MAX_UPLOAD = 300_000
 
 
 @pytest.fixture(scope="module")
@@ -46,9 +47,9 @@ def folder(tmp_path_factory):
 @pytest.fixture(scope="module")
 def page(folder):
     """The address of a running page."""
-    search, sandbox = open_search_index(storage.load_collection(folder.parent / "emb.npz")), Sandbox()
-    app = make_app(search, lambda path: sandbox.read(path, search.size, search.rate, 10), "8 files", LARGEST)
-    running = server(app, "127.0.0.1", 0)
+    index, sandbox = open_search_index(storage.load_collection(folder.parent / "emb.npz")), Sandbox()
+    app = make_app(index, lambda path: sandbox.read(path, index.size, index.rate, 10), "8 files", MAX_UPLOAD)
+    running = create_server(app, "127.0.0.1", 0)
     threading.Thread(target=running.serve_forever, daemon=True).start()
     yield f"http://127.0.0.1:{running.port}"
     running.shutdown()
@@ -67,19 +68,19 @@ def get(address, **headers):
 def test_a_picture_of_the_collection_finds_itself_and_its_neighbours(page, folder):
     picture = next(folder.glob("*.png"))
     status, answer = post(page, "x", picture.read_bytes())
-    assert status == 200 and (answer["kind"], list(answer["by"])) == ("image", ["picture"])
-    found = answer["by"]["picture"]
-    first = found["pictures"][0]
+    assert status == 200 and (answer["kind"], list(answer["by"])) == ("image", ["image"])
+    found = answer["by"]["image"]
+    first = found["images"][0]
     assert first["name"] == picture.name and first["cosine"] == pytest.approx(1, abs=1e-3)
-    assert len(found["pictures"]) == 7 and len(found["sounds"]) == 7  # each file once
+    assert len(found["images"]) == 7 and len(found["sounds"]) == 7  # each file once
     cosines = [one["cosine"] for one in found["sounds"]]
     assert cosines == sorted(cosines, reverse=True)
 
 
 def test_a_video_is_looked_up_by_its_pictures_and_by_its_sound(page, folder):
     _, answer = post(page, "x", (folder / "video" / "clip4.mp4").read_bytes())
-    assert answer["kind"] == "video" and list(answer["by"]) == ["picture", "sound"]
-    assert answer["by"]["picture"]["pictures"][0]["name"] == "video/clip4.mp4"
+    assert answer["kind"] == "video" and list(answer["by"]) == ["image", "sound"]
+    assert answer["by"]["image"]["images"][0]["name"] == "video/clip4.mp4"
     # Its own sound track is compressed, so it is near to the wav's, not the same.
     assert "video/clip4.mp4" in [one["name"] for one in answer["by"]["sound"]["sounds"][:3]]
     status, own, _ = get(f"{page}/map/{answer['query']}.jpg")
@@ -97,16 +98,16 @@ def test_a_sound_finds_itself_whatever_its_container(page, folder):
 
 def test_what_is_found_can_be_seen_heard_and_located(page, folder):
     _, answer = post(page, "x", (folder / "audio" / "clip2.wav").read_bytes())
-    row = next(one["row"] for one in answer["by"]["sound"]["pictures"] if one["name"] == "video/clip2.mp4")
-    status, content, headers = get(f"{page}/picture/{row}.jpg")
+    row = next(one["row"] for one in answer["by"]["sound"]["images"] if one["name"] == "video/clip2.mp4")
+    status, content, headers = get(f"{page}/image/{row}.jpg")
     assert (status, headers["Content-Type"]) == (200, "image/jpeg") and Image.open(io.BytesIO(content)).size == (64, 48)
     status, content, headers = get(f"{page}/sound/{row}.wav")
     heard, rate = soundfile.read(io.BytesIO(content))
     assert (status, rate, len(heard)) == (200, 48000, 48000)
     spectrum = np.abs(np.fft.rfft(heard))
     assert spectrum.argmax() == pytest.approx(150 * 1.5**2, abs=2)  # Hz: a second has a bin for each
-    status, drawn, _ = get(f"{page}/map/{answer['query']}/picture/{row}.jpg")
-    assert status == 200 and drawn != get(f"{page}/picture/{row}.jpg")[1]
+    status, drawn, _ = get(f"{page}/map/{answer['query']}/image/{row}.jpg")
+    assert status == 200 and drawn != get(f"{page}/image/{row}.jpg")[1]
     assert Image.open(io.BytesIO(drawn)).size == (64, 48)
     assert get(f"{page}/map/{answer['query']}.jpg")[0] == 404  # a sound has no frame of its own
     _, answer = post(page, "x", next(folder.glob("*.png")).read_bytes())
@@ -114,8 +115,8 @@ def test_what_is_found_can_be_seen_heard_and_located(page, folder):
 
 
 @pytest.mark.parametrize("path", [
-    "/picture/9999.jpg", "/picture/-1.jpg", "/sound/9999.wav", "/map/9999.jpg", "/picture/..%2f..%2fetc%2fpasswd",
-    "/picture/../../../../etc/passwd", "/files/song.wav", "/static/../search.py", "/song.wav", "/search",
+    "/image/9999.jpg", "/image/-1.jpg", "/sound/9999.wav", "/map/9999.jpg", "/image/..%2f..%2fetc%2fpasswd",
+    "/image/../../../../etc/passwd", "/files/song.wav", "/static/../search.py", "/song.wav", "/search",
 ])  # fmt: skip
 def test_nothing_is_served_but_rows_by_their_number(page, path):
     status, content, _ = get(page + path)
@@ -128,20 +129,20 @@ def test_a_collection_from_elsewhere_leads_to_nothing_outside_of_its_folder(fold
     Image.fromarray(numbered(1)).save(secret)
     found = storage.load_collection(folder.parent / "emb.npz")
     found.about["files"] = [[name, "image", name] for _ in found.about["files"]]
-    search = open_search_index(found)
+    index = open_search_index(found)
     row = int(np.flatnonzero(found.has_frame)[0])
-    for ask in (search.picture, search.sound):
+    for read in (index.media.image, index.media.frame, index.media.sound):
         with pytest.raises(LookupError):
-            ask(row)
+            read(row)
 
 
 def test_too_large_wrong_and_damaged_files_each_get_their_status_and_a_sentence(page, folder):
     whole = (folder / "video" / "clip0.mp4").read_bytes()
     cases = [
-        (413, bytes(LARGEST + 1), "at most"),
+        (413, bytes(MAX_UPLOAD + 1), "too large: the limit is"),
         (413, png(60000, 60000), "pixels"),
-        (415, b"some text", "no picture, sound or video"),
-        (400, next(folder.glob("*.png")).read_bytes()[:90], "picture"),
+        (415, b"some text", "not an image, audio or video file"),
+        (400, next(folder.glob("*.png")).read_bytes()[:90], "image"),
         (400, b"", "empty"),
     ]
     for expected, content, said in cases:
@@ -183,7 +184,7 @@ def make_sandbox():
 
 
 def test_a_file_that_never_ends_is_refused_in_time_and_the_next_one_is_read(make_sandbox, folder, tmp_path):
-    sandbox = make_sandbox(time=1)
+    sandbox = make_sandbox(max_seconds=1)
     os.mkfifo(tmp_path / "endless")  # whoever reads it waits
     begin = time.monotonic()
     with pytest.raises(RefusedUpload, match="more than 1 s") as refused:
@@ -194,9 +195,9 @@ def test_a_file_that_never_ends_is_refused_in_time_and_the_next_one_is_read(make
 
 def test_a_file_that_takes_too_much_memory_is_refused_and_the_next_one_is_read(make_sandbox, folder, tmp_path):
     Image.new("RGB", (6500, 6500)).save(tmp_path / "x.png")  # 127 MB once it is decoded
-    sandbox = make_sandbox(memory=900 * 2**20)
+    sandbox = make_sandbox(max_memory=900 * 2**20)
     assert sandbox.read(tmp_path / "x.png", 32, 8000, 10).kind == "image"
-    sandbox = make_sandbox(memory=300 * 2**20)
+    sandbox = make_sandbox(max_memory=300 * 2**20)
     with pytest.raises(RefusedUpload) as refused:
         sandbox.read(tmp_path / "x.png", 32, 8000, 10)
     assert refused.value.status in (400, 413)
@@ -204,7 +205,7 @@ def test_a_file_that_takes_too_much_memory_is_refused_and_the_next_one_is_read(m
 
 def test_where_the_system_ends_the_sandbox_it_comes_back(make_sandbox, folder):
     sandbox = make_sandbox()
-    sandbox._parent.kill()
+    sandbox._process.kill()
     with pytest.raises(RefusedUpload):
         sandbox.read(folder / "song.wav", 32, 8000, 10)
     assert len(sandbox.read(folder / "song.wav", 32, 8000, 10).moments) == 2
@@ -215,7 +216,7 @@ def test_another_checkpoint_and_files_that_are_gone_are_told_in_a_sentence(folde
     other = small_checkpoint(tmp_path / "other.pt", seed=1, **{"model.name": "AVOLNet"})
     with pytest.raises(UserError, match="another checkpoint"):
         open_search_index(found, other)
-    with pytest.raises(UserError, match="name their folder by --files"):
+    with pytest.raises(UserError, match="give their folder by --files"):
         open_search_index(found, folder=tmp_path / "nowhere")
 
 
@@ -245,9 +246,9 @@ def test_in_a_browser_a_picture_a_sound_and_the_microphone_are_looked_up(page, f
     tab.goto(page)
     picture = next(folder.glob("*.png"))
     tab.set_input_files("#file", picture)
-    tab.wait_for_selector("#pictures li")
-    assert tab.locator("#pictures li").first.inner_text().startswith(picture.name)  # as text, not as an element
-    assert tab.locator("#pictures li").count() == 7
+    tab.wait_for_selector("#images li")
+    assert tab.locator("#images li").first.inner_text().startswith(picture.name)  # as text, not as an element
+    assert tab.locator("#images li").count() == 7
     tab.set_input_files("#file", folder / "audio" / "clip2.wav")
     tab.wait_for_selector("#about:text('Your sound')")
     until(lambda: tab.evaluate("[...document.images].some(i => i.complete && i.naturalWidth)"))
@@ -255,7 +256,7 @@ def test_in_a_browser_a_picture_a_sound_and_the_microphone_are_looked_up(page, f
     until(lambda: tab.locator("#sounds audio").first.evaluate("one => one.currentTime") > 0.05)
     assert tab.evaluate("document.documentElement.scrollWidth") <= 390
     assert errors == []
-    tab.set_input_files("#file", {"name": "x.jpg", "mimeType": "image/jpeg", "buffer": bytes(LARGEST + 1)})
+    tab.set_input_files("#file", {"name": "x.jpg", "mimeType": "image/jpeg", "buffer": bytes(MAX_UPLOAD + 1)})
     tab.wait_for_selector("#status.wrong:text('too large')")
     tab.focus("#record")
     tab.keyboard.press("Enter")
