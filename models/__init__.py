@@ -1,28 +1,33 @@
-"""The nets: pure `nn.Module`s with explicit arguments. They import torch only (and the error for a name
-that isn't there).
+"""The nets: plain `nn.Module`s with explicit arguments. They import torch, and the error for users' mistakes.
 
-Every net but PixelPlayer answers the calls of `models.avenet.AVCNet`: one training step and one evaluation serve them all.
+`models.interfaces` says what the rest of the repository asks of a net. Every net but PixelPlayer is an
+`models.avenet.AVCNet`: one training step and one evaluation serve them all.
 """
 
-from models.avenet import AVENet
+from typing import Any
+
+from models.avenet import AVCNet, AVENet
 from models.avolnet import AVOLNet
 from models.l3net import L3Net
 from models.multiframe import AVENetMF, AVENetOF
 from models.pixelplayer import PixelPlayer
 from utils.errors import UserError
 
-MODELS = {
+AVC_NETS: dict[str, type[AVENet] | type[AVOLNet] | type[L3Net]] = {
     "AVENet": AVENet, "AVENet_MF": AVENetMF, "AVENet_OF": AVENetOF, "AVOLNet": AVOLNet, "L3Net": L3Net,
-    "PixelPlayer": PixelPlayer,
+}  # fmt: skip
+MODELS = {**AVC_NETS, "PixelPlayer": PixelPlayer}
+TRAIN_SCRIPTS = {
+    **dict.fromkeys(MODELS, "train_AVENet.py"), "AVOLNet": "train_VOLNet.py", "PixelPlayer": "train_PixelPlayer.py",
 }  # fmt: skip
 
 
-def build_net(config, flow_fields=10):
-    """The net that a `configs.schema.Model` describes, with fresh weights.
+def build_net(config: Any, flow_fields: int = 10) -> AVCNet | PixelPlayer:
+    """Build the net that a config describes, with random weights.
 
     Args:
-        config: a `Model`.
-        flow_fields: of a sample, data.flow_fields; only a net that sees flow asks for it.
+        config: a `configs.schema.Model`.
+        flow_fields: data.flow_fields, for AVENet_OF.
 
     Raises:
         UserError: there is no net of that name.
@@ -32,5 +37,22 @@ def build_net(config, flow_fields=10):
     if config.name == "PixelPlayer":
         sizes = (config.num_channels, config.width, config.sound_width, config.unet_depth)
         return PixelPlayer(*sizes, config.vision, config.detail)
-    more = {"flow_fields": flow_fields} if config.name == "AVENet_OF" else {}
-    return MODELS[config.name](config.width, config.dim, config.dropout, **more)
+    if config.name == "AVENet_OF":
+        return AVENetOF(config.width, config.dim, config.dropout, flow_fields)
+    return AVC_NETS[config.name](config.width, config.dim, config.dropout)
+
+
+def check_train_script(name: str, script: str) -> None:
+    """Refuse a net that another script trains.
+
+    Args:
+        name: of the net, model.name; an unknown one is left to `build_net`.
+        script: the running script, such as "train_AVENet.py".
+
+    Raises:
+        UserError: another script trains it.
+    """
+    right = TRAIN_SCRIPTS.get(name, script)
+    if right != script:
+        own = next(net for net, trained_by in TRAIN_SCRIPTS.items() if trained_by == script)
+        raise UserError(f"{name} is trained by {right}: run that script, or set --model.name {own}")

@@ -1,18 +1,21 @@
-"""ImageNet's weights of torchvision's nets: from a file, or downloaded to torch's hub folder."""
+"""torchvision's ImageNet weights: read from a file, or downloaded to torch's hub folder."""
 
 import torch
+from torch import Tensor
 
+from models.resnet import DilatedResNet18
 from utils.errors import UserError
 
-RESNET18 = "https://download.pytorch.org/models/resnet18-f37072fd.pth"  # 45 MB; the digits begin its SHA-256
+RESNET18 = "https://download.pytorch.org/models/resnet18-f37072fd.pth"  # 45 MB; the name ends with its SHA-256's start
 
 
-def read_weights(net, url, weights):
-    """The weights of a net by their names.
+def read_weights(net: str, url: str, weights: str) -> tuple[str, dict[str, Tensor]]:
+    """Read the weights of one of torchvision's nets.
 
     Args:
-        net: its name, for messages. url: of torchvision's file.
-        weights: a file of them, or "imagenet": the file in torch's hub folder, downloaded to it if it isn't there.
+        net: its name, for messages.
+        url: of torchvision's file.
+        weights: path of such a file, or "imagenet": torch's hub folder, where the file is downloaded if missing.
 
     Returns:
         (path of the file, {name: tensor} on the CPU).
@@ -23,7 +26,7 @@ def read_weights(net, url, weights):
     in_hub, file = weights == "imagenet", url.rpartition("/")[2]
     path = f"{torch.hub.get_dir()}/checkpoints/{file}" if in_hub else weights
     try:
-        with open(path, "rb"):  # apart from loading it, in which damage may be an OSError too
+        with open(path, "rb"):  # before loading, in which damage can raise OSError too
             pass
     except OSError as error:
         if in_hub and isinstance(error, FileNotFoundError):
@@ -31,21 +34,22 @@ def read_weights(net, url, weights):
         raise UserError(f"{net}'s weights can't be read from {path} ({_reason(error)}): give the file {file}") from None
     try:
         return path, torch.load(path, map_location="cpu", weights_only=True)
-    except Exception as error:  # damage shows in many ways
+    except Exception as error:  # damage raises many types
         raise UserError(
-            f"{net}'s weights in {path} are damaged, or not weights alone ({type(error).__name__}): put torchvision's "
-            f"file {file} in its place"
+            f"{net}'s weights in {path} are damaged, or hold more than weights ({type(error).__name__}): replace it by "
+            f"torchvision's file {file}"
         ) from None
 
 
-def load_imagenet_resnet18(body, weights):
-    """Give a `models.resnet.DilatedResNet18` ImageNet's weights (SoP sec. 3.1).
+def load_imagenet_resnet18(body: DilatedResNet18, weights: str) -> None:
+    """Load ImageNet's weights into a dilated ResNet-18 (SoP sec. 3.1).
 
     Args:
-        body: the net, of width 64. weights: as of `read`.
+        body: the net, of width 64.
+        weights: path of a file, or "imagenet", see `read_weights`.
 
     Raises:
-        UserError: as of `read`; the file holds another net's weights, or the net has another width.
+        UserError: as `read_weights`; the file holds another net's weights, or the net has another width.
     """
     if body.conv1.out_channels != 64:
         raise UserError('model.width must be 64 for ImageNet\'s weights: set it, or --model.vision_weights ""')
@@ -57,16 +61,16 @@ def load_imagenet_resnet18(body, weights):
     body.load_state_dict({name: values[name] for name in own})
 
 
-def _download(net, url, path):
+def _download(net: str, url: str, path: str) -> dict[str, Tensor]:
     file = url.rpartition("/")[2]
     try:
         return torch.hub.load_state_dict_from_url(url, map_location="cpu", check_hash=True, weights_only=True)
-    except Exception as error:  # no network, no room on the disk, or not what was sent
+    except Exception as error:  # no network, a full disk, or a wrong hash
         raise UserError(
             f"{net}'s ImageNet weights could not be downloaded from {url} ({_reason(error)}): put the file {file} into "
-            f"{str(path).removesuffix('/' + file)}, or give its path"
+            f"{path.removesuffix('/' + file)}, or give its path"
         ) from None
 
 
-def _reason(error):
+def _reason(error: Exception) -> str:
     return str(getattr(error, "reason", None) or getattr(error, "strerror", None) or error).strip(".")

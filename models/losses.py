@@ -1,54 +1,102 @@
-"""The training losses: audio-visual correspondence (OtS sec. 3.1) and separation masks (SoP sec. 3.2)."""
+"""Training losses: audio-visual correspondence (OtS sec. 3.1) and separation masks (SoP sec. 3.2)."""
+
+from collections.abc import Callable
+from typing import Any
 
 import torch
 import torch.nn.functional as F
+from torch import Tensor
+
+from models.avenet import AVCNet
+from utils.health import health_metrics
+
+AVCStep = Callable[[AVCNet, dict[str, Any]], tuple[Tensor, dict[str, Tensor]]]
 
 
-def avc_loss(logits, negatives="all", first=0):
-    """Cross-entropy of "do these two belong together?", matches and mismatches weighted half each.
+def avc_loss(logits: Tensor, negatives: str = "all", first: int = 0) -> tuple[Tensor, Tensor]:
+    """Compute the cross-entropy of "do frame and sound correspond?", positives and negatives weighted half each.
 
-    The paper's loss (OtS sec. 3.1: two-way softmax and cross-entropy, as many mismatches as matches), written for the
+    The paper's loss (OtS sec. 3.1: two-way softmax and cross-entropy, as many negatives as positives), written for the
     difference of the two outputs and for a batch that was embedded once.
 
     Args:
-        logits: (B, B) float; [i, j] is the log-odds that frame i and sound j belong together; matches on the diagonal.
-            With "off_grid" (B, 2 B): to the right those of each clip's other second of sound.
-            Or (B, M): the rows of B of the frames that M sounds belong to.
-        negatives: "all": every frame with every other clip's sound; "one": frame i with the sound of clip i + 1,
-            a derangement of a batch whose order is random: the paper's one mismatch per match. "off_grid": the same
-            with that clip's other second, which was cut at any time, not around a frame. How a sound was cut then
-            gives the answer away: the shortcut that OtS sec. 3.3 warns of, here to be shown, not to be used.
-        first: which sound belongs to frame 0; the next one belongs to frame 1.
+        logits: (B, B) float; [i, j] is the log-odds that frame i and sound j correspond; positives on the diagonal.
+            With "off_grid" (B, 2 B): the right half belongs to each clip's other second of sound.
+            Of several processes (B, M): the rows of B of the frames that M sounds belong to.
+        negatives: "all": every frame with every other clip's sound. "one": frame i with the sound of clip i + 1, the
+            paper's one negative for each positive (the batch's order is random). "off_grid": the same with that clip's
+            other second, which was cut at any time, not around a frame. How a sound was cut then gives the answer away:
+            the shortcut that OtS sec. 3.3 warns of, for demonstration only.
+        first: column of frame 0's sound; the next column belongs to frame 1.
 
     Returns:
-        (loss, accuracy): scalars; accuracy is the mean of the share of matches with a logit above 0 and the share of
-        mismatches without, so 0.5 is chance also where all logits are equal.
+        (loss, accuracy): scalars; accuracy is the mean of the fraction of positives with a logit above 0 and the
+        fraction of negatives without, so chance is 0.5 even where all logits are equal.
     """
-    matches = logits.diagonal(first)
+    positive = logits.diagonal(first)  # (B,)
     if negatives == "off_grid":
-        mismatches = logits[:, -len(logits) :].roll(-1, dims=1).diagonal()
+        negative = logits[:, -len(logits) :].roll(-1, dims=1).diagonal()  # (B,)
     elif negatives == "one":
-        mismatches = logits.roll(-1, dims=1).diagonal(first)
+        negative = logits.roll(-1, dims=1).diagonal(first)  # (B,)
     else:
-        # Row i without column first + i. By numbers, not by a mask, which would wait for the device.
+        # Row i without column first + i, (B, M - 1). By indices: a mask would wait for the device.
         others = torch.arange(logits.shape[1] - 1, device=logits.device).expand(len(logits), -1)
         own = torch.arange(first, first + len(logits), device=logits.device)[:, None]
-        mismatches = logits.gather(1, others + (others >= own))
-    loss = (F.softplus(-matches).mean() + F.softplus(mismatches).mean()) / 2
-    accuracy = ((matches > 0).float().mean() + (mismatches <= 0).float().mean()) / 2
+        negative = logits.gather(1, others + (others >= own))
+    loss = (F.softplus(-positive).mean() + F.softplus(negative).mean()) / 2
+    accuracy = ((positive > 0).float().mean() + (negative <= 0).float().mean()) / 2
     return loss, accuracy
 
 
-def mask_loss(logits, targets, weights, kind):
-    """The loss of masks (SoP sec. 3.2): per place, then the mean.
+def make_avc_step(
+    transform: Callable[[dict[str, Any]], tuple[Tensor, Tensor]],
+    negatives: str = "all",
+    aux_loss_weight: float = 0.0,
+    aux_heads: int = 2,
+) -> AVCStep:
+    """Make the training step of a net of audio-visual correspondence, for `utils.engine.fit`.
 
     Args:
-        logits: (B, N, F, T). targets: the same shape, 0 or 1, or ratios of 0 and more.
-        weights: (B, 1, F, T): how much a place counts.
-        kind: mix.mask; "ratio": absolute difference; else cross-entropy.
+        transform: maps a batch to normalized frames (B, 3, S, S) and spectrograms (B, 1, F, T).
+        negatives: as of `avc_loss`.
+        aux_loss_weight: weight in 0..1 of the mean loss of the auxiliary heads; the main head has the rest. 0 leaves
+            them out.
+        aux_heads: how many of the net's auxiliary heads are trained, the first ones.
 
     Returns:
-        scalar tensor.
+        step(model, batch) -> (loss, metrics): metrics are accuracy and those of `utils.health.health_metrics`. The
+        batch has "gather", a `models.interfaces.Gather` or None.
+    """
+
+    def step(model: AVCNet, batch: dict[str, Any]) -> tuple[Tensor, dict[str, Tensor]]:
+        gather = batch["gather"]
+        first = gather.first if gather else 0
+        frames, spectrograms = transform(batch)
+        forward = model.forward_with_aux if aux_loss_weight else model
+        v, a, logits, *aux_logits = forward(frames, spectrograms, gather)  # (B, ...), (M, ...), (B, M)
+        loss, accuracy = avc_loss(logits, negatives, first)
+        if aux_loss_weight:
+            aux_losses = [avc_loss(aux, negatives, first)[0] for aux in aux_logits[:aux_heads]]
+            aux_loss = torch.stack(aux_losses).mean()
+            loss = (1 - aux_loss_weight) * loss + aux_loss_weight * aux_loss
+        own = slice(first, first + len(v))
+        v, a, logits = model.frame_vectors(v), model.sound_vectors(a[own]), logits[:, own]
+        return loss, {"accuracy": accuracy, **health_metrics(v, a, logits, model.logit_scale())}
+
+    return step
+
+
+def mask_loss(logits: Tensor, targets: Tensor, weights: Tensor, kind: str) -> Tensor:
+    """Compute the loss of masks: cross-entropy, or L1 for ratio masks, weighted and averaged (SoP sec. 3.2).
+
+    Args:
+        logits: (B, N, F, T).
+        targets: (B, N, F, T), 0 or 1; ratios are 0 or more.
+        weights: (B, 1, F, T), of each frequency and time.
+        kind: mix.mask: "binary", "soft" or "ratio".
+
+    Returns:
+        scalar.
     """
     weights = weights.expand_as(logits)
     if kind != "ratio":

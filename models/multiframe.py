@@ -1,78 +1,89 @@
-"""AVE-Net that sees motion: several frames (AVE+MF), or one frame and optical flow (AVE+OF); OtS sec. 3.1, table 1.
+"""AVE-Net with motion: several frames (AVE+MF), or one frame and optical flow (AVE+OF); OtS sec. 3.1, table 1.
 
-Only the vision encoder is another: pooling, fc1, fc2, the sound's branch and the decision are AVE-Net's own.
+Only the vision encoder differs: pooling, fc1, fc2, the audio branch and fc3 are AVE-Net's own.
 """
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from models.avenet import AVENet, ConvEncoder
 
 
 class Encoder3d(ConvEncoder):
-    """`Encoder` over frames, height and width: (B, 3, T, H, W) -> (B, 8 * width, T / 8, H / 16, W / 16)."""
+    """`ConvEncoder` over time, height and width: (B, 3, T, H, W) -> (B, 8 * width, T / 8, H / 16, W / 16).
 
-    def __init__(self, width=64):
+    Args:
+        width: channels of the first level.
+    """
+
+    def __init__(self, width: int = 64) -> None:
         super().__init__(3, width, dims=3)
 
-    def forward(self, frames):
+    def forward(self, frames: Tensor) -> Tensor:
+        """Encode normalized `frames`, (B, 3, T, H, W) float32; in float32 on a CPU."""
         if frames.device.type != "cpu":
             return super().forward(frames)
-        # In bf16 on a CPU, torch's gradient of the weights of a 3-D convolution over 2 frames is whatever lay in memory
-        # (seen with torch 2.14).
+        # In bf16 on a CPU, torch 2.14 returns uninitialized memory as the weight gradient of a 3-D convolution over
+        # 2 frames.
         with torch.autocast("cpu", enabled=False):
             return super().forward(frames.float())
 
 
 class AVENetMF(AVENet):
-    """AVE+MF: 25 frames go in, the 2-D convolutions become 3-D.
+    """AVE+MF: 25 frames and 3-D convolutions (OtS sec. 3.1).
 
-    That much is the paper's. Ours is what it means in time: kernels of 3 with padding 1 and pools of 2, as across the
-    picture, but conv1_1's stride of 2 across the picture only, so that 25 frames become 25, 12, 6, 3 and the last pair
-    still sees a sequence. At least 8 frames are needed. The global max pool goes over time too.
+    The paper doesn't say how the encoder treats time. Ours: kernels of 3 with padding 1 and pools of 2, as over height
+    and width, but conv1_1 keeps every frame, so that 25 frames become 25, 12, 6, 3 and the last level still has a
+    sequence. It needs at least 8 frames. The global max pool includes time.
 
-    Args: as `AVENet`'s; its `frames` are (B, 3, T, H, W).
+    Args:
+        width, dim, dropout: as of `AVENet`. The frames are (B, 3, T, H, W).
     """
 
-    def __init__(self, width=64, dim=128, dropout=0.0):
+    def __init__(self, width: int = 64, dim: int = 128, dropout: float = 0.0) -> None:
         super().__init__(width, dim, dropout, vision=Encoder3d(width))
 
 
 class TwoStreamEncoder(nn.Module):
-    """A frame and optical flow, each through three conv-conv-pool blocks; concatenated, conv4_1 and conv4_2.
+    """Encode a frame and its optical flow by three levels each; conv4_1 and conv4_2 on their concatenation.
 
     Args:
-        fields: flow fields, of two channels each.
-        width: as `Encoder`'s; each stream has it.
+        flow_fields: of two channels each.
+        width: channels of each stream's first level.
+
+    Attributes:
+        channels: of the output.
 
     Shapes:
-        (B, 3 + 2 * fields, H, W) float, the frame's channels first -> (B, 8 * width, H / 16, W / 16).
+        (B, 3 + 2 * flow_fields, H, W) float, the frame's channels first -> (B, 8 * width, H / 16, W / 16).
     """
 
-    def __init__(self, fields, width=64):
+    def __init__(self, flow_fields: int, width: int = 64) -> None:
         super().__init__()
         self.frame = ConvEncoder(3, width, levels=(1, 2, 3))
-        self.flow = ConvEncoder(2 * fields, width, levels=(1, 2, 3))
+        self.flow = ConvEncoder(2 * flow_fields, width, levels=(1, 2, 3))
         self.both = ConvEncoder(self.frame.channels + self.flow.channels, width, levels=(4,))
         self.channels = self.both.channels
 
-    def forward(self, inputs):
+    def forward(self, inputs: Tensor) -> Tensor:
+        """Encode `inputs`, (B, 3 + 2 * flow_fields, H, W) -> (B, 8 * width, H / 16, W / 16)."""
         frame, flow = self.frame(inputs[:, :3]), self.flow(inputs[:, 3:])  # (B, 4 * width, H / 16, W / 16) each
         return self.both(torch.cat([frame, flow], 1))
 
 
 class AVENetOF(AVENet):
-    """AVE+OF: one frame and 10 fields of optical flow, in two streams that join before conv4_1.
+    """AVE+OF: one frame and 10 fields of optical flow, in two streams that join before conv4_1 (OtS sec. 3.1).
 
-    Args: as `AVENet`'s, and
-        flow_fields: 10 is the paper's. Its `frames` are (B, 3 + 2 * flow_fields, H, W).
+    Args:
+        width, dim, dropout: as of `AVENet`.
+        flow_fields: F; the paper has 10. The frames are (B, 3 + 2 * F, H, W).
     """
 
-    def __init__(self, width=64, dim=128, dropout=0.0, flow_fields=10):
+    def __init__(self, width: int = 64, dim: int = 128, dropout: float = 0.0, flow_fields: int = 10) -> None:
         super().__init__(width, dim, dropout, vision=TwoStreamEncoder(flow_fields, width))
 
-    def flip_frames(self, frames):
-        """Left and right exchanged: what moved to the right moves to the left."""
-        sign = torch.ones(frames.shape[1], device=frames.device)
-        sign[3::2] = -1  # u, the horizontal part, of each field
+    def flip_frames(self, frames: Tensor) -> Tensor:
+        """Mirror `frames` and their flow, (B, 3 + 2 * F, H, W), left to right: horizontal motion changes its sign."""
+        sign = torch.ones(frames.shape[1], device=frames.device)  # (3 + 2 * F,)
+        sign[3::2] = -1  # horizontal components
         return super().flip_frames(frames) * sign[:, None, None]

@@ -1,134 +1,149 @@
-"""The Sound of Pixels (SoP, arXiv 1804.03160): which part of a mixture each picture, and each of its pixels, plays."""
+"""PixelPlayer, the net of The Sound of Pixels (SoP, arXiv 1804.03160): the sound of each source, and of each pixel."""
+
+from collections.abc import Iterator
+from typing import Any
 
 import torch
 import torch.nn.functional as F
-from torch import nn
+from torch import Tensor, nn
 
 from models.avenet import AVENet, ConvEncoder, standardize_outputs
 from models.resnet import DilatedResNet18
 
-FEATURE_STD = 2.0  # of the features before their sigmoid, at the start from data
+FEATURE_STD = 2.0  # standard deviation of the features before their sigmoid, after data-dependent initialization
 
 
 class PixelPlayer(nn.Module):
-    """A frame net, a sound net and a synthesizer that joins them to masks (SoP sec. 3).
+    """A frame net, a sound net and a synthesizer that combines them to masks (SoP sec. 3).
 
-    The mask of a picture is sigmoid(sum_k frame_k scale_k sound_k + bias), with the K features of the picture and the K
-    maps of the mixture. The same with the features of a single pixel gives the part that this pixel plays.
+    The mask of a source is sigmoid(sum_k feature_k scale_k map_k + bias), with the K features of the source's frames
+    and the K maps of the mixture. With the features of a single pixel it is the mask of that pixel's sound.
 
     Args:
-        maps: K. width: channels of the frame net's first convolution; 64 is a ResNet-18.
-        sound_width: maps after the sound net's first level. levels: how often it halves rows and columns.
-        vision: "resnet18", the paper's; "convnet": the convolutions of AVE-Net's vision.
+        num_channels: K.
+        width: channels of the frame net's first convolution; ResNet-18 has 64.
+        sound_width: channels of the sound net's first level.
+        unet_depth: levels of the sound net; each halves both sides of the spectrogram.
+        vision: "resnet18" (SoP); "convnet": the encoder of AVE-Net.
         detail: whether the sound net's last level sees the spectrogram itself, see `UNet`.
 
     Attributes:
-        match: None, or in training an AVE-Net, see `add_avc_branch`.
+        match: None, or an AVE-Net that learns with this net, see `add_avc_branch`.
+        training_only_prefix: of the weights in a checkpoint that separation doesn't need.
     """
 
-    training_only_prefix = "match."  # weights of a checkpoint that parting sounds doesn't need
+    training_only_prefix = "match."
 
-    def __init__(self, maps=32, width=64, sound_width=64, levels=7, vision="resnet18", detail=False):
+    def __init__(
+        self, num_channels: int = 32, width: int = 64, sound_width: int = 64, unet_depth: int = 7,
+        vision: str = "resnet18", detail: bool = False,
+    ) -> None:  # fmt: skip
         super().__init__()
-        self.frames = FrameNet(maps, width, vision)
-        self.sounds = UNet(maps, sound_width, levels, detail)
-        self.synthesizer = Synthesizer(maps)
-        self.match = None
+        self.frames = FrameNet(num_channels, width, vision)
+        self.sounds = UNet(num_channels, sound_width, unet_depth, detail)
+        self.synthesizer = Synthesizer(num_channels)
+        self.match: AVENet | None = None
 
-    def add_avc_branch(self, width, dim):
-        """Add an AVE-Net whose pictures are the frame net's features: not the paper's, for a start from scratch.
+    def add_avc_branch(self, width: int, dim: int) -> None:
+        """Add an AVE-Net on the frame net's features, to train from scratch; the paper has none.
 
-        The masks of randomly drawn nets are the better for being alike, so it takes long until the first of them
-        follows its picture. Which whole sound goes with which picture is learned in minutes, and masks follow from
-        there (docs/starting_well.md).
+        Masks of untrained nets are best when they are equal for all sources, so it takes long until one depends on its
+        frames. Which sound, unmixed, belongs to which frame is learned in minutes, and the masks follow
+        (docs/starting_well.md).
 
         Args:
-            width: of its convolutions for sounds. dim: of its embedding.
+            width: channels of its audio encoder's first convolution.
+            dim: dimensions of its embedding.
         """
-        given = nn.Identity()
-        given.channels = self.frames.channels
-        self.match = AVENet(width, dim, vision=given)
+        self.match = AVENet(width, dim, vision=FrameNetFeatures(self.frames.channels))
 
-    def forward(self, frames, spectrograms):
-        """Logits of the masks of N pictures for each mixture, which may be the pictures of any clips.
+    def forward(self, frames: Tensor, spectrograms: Tensor) -> Tensor:
+        """Compute the mask logits of N clips' frames for each mixture; the frames may be of any clips.
 
         Args:
-            frames: (B, N, T, 3, H, W) float32, T frames of each of N clips, normalised.
-            spectrograms: (B, 1, rows, columns) float32, log magnitudes of the mixtures.
+            frames: (B, N, T, 3, H, W) float32, T normalized frames of each of N clips.
+            spectrograms: (B, 1, F, T) float32, log magnitudes of the mixtures.
 
         Returns:
-            (B, N, rows, columns) float32 logits.
+            (B, N, F, T) float32 logits.
         """
-        features = self.frame_features(frames.flatten(0, 1)).unflatten(0, frames.shape[:2])
+        features = self.frame_features(frames.flatten(0, 1)).unflatten(0, frames.shape[:2])  # (B, N, K)
         return self.mask_logits(features, self.sound_maps(spectrograms))
 
-    def frame_features(self, frames):
-        """The features of clips: (B, T, 3, H, W) -> (B, K) in 0..1, pooled over all places and frames."""
+    def frame_features(self, frames: Tensor) -> Tensor:
+        """Compute the features of clips from `frames`, (B, T, 3, H, W) -> (B, K) in 0..1."""
         return self.pooled_features(self.frames.backbone_features(frames))
 
-    def pooled_features(self, seen):
-        """The same, from what the frame net's convolutions made of the frames: (B, C, T, h, w) -> (B, K)."""
-        return torch.sigmoid(self.frames.pooled(seen))
+    def pooled_features(self, features: Tensor) -> Tensor:
+        """Compute the features of clips from backbone `features`, (B, C, T, h, w) -> (B, K) in 0..1."""
+        return torch.sigmoid(self.frames.pooled(features))
 
-    def pixel_features(self, frames):
-        """The features of each place of one moment: (B, 3, H, W) -> (B, K, H / 16, W / 16) in 0..1."""
-        return torch.sigmoid(self.frames.maps(frames).float())
+    def pixel_features(self, frames: Tensor) -> Tensor:
+        """Compute the features of each location of `frames`, (B, 3, H, W) -> (B, K, H / 16, W / 16) in 0..1."""
+        return torch.sigmoid(self.frames(frames).float())
 
-    def sound_maps(self, spectrograms):
-        """(B, 1, rows, columns) log magnitudes -> (B, K, rows, columns); both multiples of 2^levels."""
+    def sound_maps(self, spectrograms: Tensor) -> Tensor:
+        """Compute the K maps of `spectrograms`, (B, 1, F, T) log magnitudes -> (B, K, F, T).
+
+        F and T must be multiples of 2^depth.
+        """
         return self.sounds(spectrograms).float()
 
-    def mask_logits(self, features, maps):
-        """(B, N, K) features of N pictures or pixels, (B, K, F, T) maps of their mixture -> (B, N, F, T) logits."""
+    def mask_logits(self, features: Tensor, maps: Tensor) -> Tensor:
+        """Combine `features` (B, N, K) of N sources or pixels with `maps` (B, K, F, T) to logits (B, N, F, T)."""
         return self.synthesizer(features, maps)
 
     @torch.no_grad()
-    def masks_at_pixels(self, features, maps, rows=4):
-        """The masks of every place of one picture, some rows of places at a time: they are h w times the spectrogram.
+    def masks_at_pixels(self, features: Tensor, maps: Tensor, rows: int = 4) -> Iterator[Tensor]:
+        """Yield the masks of every location of one frame in parts: together they are h * w times the spectrogram.
 
         Args:
             features: (K, h, w), of `pixel_features`; of several frames, their maximum.
             maps: (K, F, T), of `sound_maps`.
-            rows: of places that are in memory at a time.
+            rows: rows of locations in memory at a time.
 
         Yields:
-            (up to `rows`, w, F, T) masks in 0..1, from the top row to the last one.
+            (up to `rows`, w, F, T) masks in 0..1, from top to bottom.
         """
         for part in features.split(rows, dim=1):  # (K, rows, w)
-            flat = part.flatten(1).T  # (rows w, K)
-            logits = self.mask_logits(flat[None], maps[None])[0]
+            flat = part.flatten(1).T  # (rows * w, K)
+            logits = self.mask_logits(flat[None], maps[None])[0]  # (rows * w, F, T)
             yield torch.sigmoid(logits).unflatten(0, part.shape[1:])
 
     @torch.no_grad()
-    def data_dependent_init(self, frames, spectrograms, sounds=None):
-        """Scale and shift the last layers so that pictures differ in their features from the first step on.
+    def data_dependent_init(self, frames: Tensor, spectrograms: Tensor, sounds: Tensor | None = None) -> None:
+        """Scale and shift the last layers so that features differ between clips from the first step on.
 
-        The features of randomly drawn weights are nearly the same for all pictures; which of two sounds belongs to
-        which is then learned late or never (docs/starting_well.md). In training mode, before the first step.
+        With random weights all clips have nearly the same features; which of two sounds belongs to which clip is then
+        learned late or never (docs/starting_well.md). Call in training mode before the first step.
 
         Args:
-            frames: (B, T, 3, H, W), spectrograms: (B, 1, rows, columns), of some dozen clips or more.
-            sounds: (B, 1, F, T), what `match` sees of them; None to leave it as it is.
+            frames: (B, T, 3, H, W) of some dozen clips or more.
+            spectrograms: (B, 1, F, T) of the same clips, log magnitudes.
+            sounds: (B, 1, F', T'), the inputs of `match` for the same clips; None to leave it unchanged.
         """
-        seen = self.frames.backbone_features(frames)
-        standardize_outputs(self.frames.head, self.frames.pooled(seen), FEATURE_STD)
-        maps = self.sounds(spectrograms).float().transpose(0, 1).flatten(1)  # (K, places)
-        standardize_outputs(self.sounds.up[-1][-1], maps.T)
-        if sounds is not None:
-            self.match.data_dependent_init(seen, sounds)
+        features = self.frames.backbone_features(frames)  # (B, C, T, h, w)
+        standardize_outputs(self.frames.head, self.frames.pooled(features), FEATURE_STD)
+        maps = self.sounds(spectrograms).float().transpose(0, 1).flatten(1)  # (K, B * F * T)
+        standardize_outputs(self.sounds.last_layer, maps.T)
+        if sounds is not None and self.match is not None:
+            self.match.data_dependent_init(features, sounds)
 
-    def parameter_groups(self, lr_vision, last_layer_lr_mult):
-        """Optimizer groups: the frame net learns `lr_vision` times as fast as the rest, match's last layer
-        `last_layer_lr_mult` times.
+    def parameter_groups(self, lr_vision: float, last_layer_lr_mult: float) -> list[dict[str, Any]]:
+        """Group the parameters for the optimizer.
+
+        Args:
+            lr_vision: learning-rate multiplier of the frame net.
+            last_layer_lr_mult: learning-rate multiplier of the last layer of `match`.
         """
-        groups = [
+        groups: list[dict[str, Any]] = [
             {"params": [*self.sounds.parameters(), *self.synthesizer.parameters()], "lr_scale": 1.0},
             {"params": list(self.frames.parameters()), "lr_scale": lr_vision},
         ]
         return groups + (self.match.parameter_groups(last_layer_lr_mult) if self.match else [])
 
-    def remap_state_dict(self, weights):
-        """AVE-Net's weights for this net: the plain frame net has its convolutions for pictures, match all the rest."""
+    def remap_state_dict(self, weights: dict[str, Tensor]) -> dict[str, Tensor]:
+        """Convert AVE-Net's `weights`: its vision encoder becomes the "convnet" frame net, all others go to `match`."""
         if not any(name.startswith("vision.") for name in weights):
             return weights
         return {f"frames.body.{name.removeprefix('vision.')}" if name.startswith("vision.") else f"match.{name}": value
@@ -136,92 +151,125 @@ class PixelPlayer(nn.Module):
 
 
 class FrameNet(nn.Module):
-    """A dilated ResNet-18 and a 3 x 3 convolution to K maps, max-pooled over space and time (SoP sec. 3.1)."""
+    """A dilated ResNet-18 and a 3 x 3 convolution to K maps, max-pooled over space and time (SoP sec. 3.1).
 
-    def __init__(self, maps, width, vision):
+    Args:
+        num_channels: K.
+        width: channels of the first convolution.
+        vision: "resnet18" or "convnet".
+    """
+
+    def __init__(self, num_channels: int, width: int, vision: str) -> None:
         super().__init__()
-        self.channels = 8 * width
         self.body = DilatedResNet18(width) if vision == "resnet18" else ConvEncoder(3, width)
-        self.head = nn.Conv2d(self.channels, maps, 3, padding=1)
+        self.channels = self.body.channels
+        self.head = nn.Conv2d(self.channels, num_channels, 3, padding=1)
 
-    def maps(self, frames):
-        """(B, 3, H, W) -> (B, K, H / 16, W / 16)."""
+    def forward(self, frames: Tensor) -> Tensor:
+        """Compute K maps of `frames`, (B, 3, H, W) -> (B, K, H / 16, W / 16)."""
         return self.head(self.body(frames))
 
-    def backbone_features(self, frames):
-        """What the convolutions make of T frames: (B, T, 3, H, W) -> (B, C, T, H / 16, W / 16)."""
+    def backbone_features(self, frames: Tensor) -> Tensor:
+        """Encode T `frames` of each clip, (B, T, 3, H, W) -> (B, C, T, H / 16, W / 16)."""
         return self.body(frames.flatten(0, 1)).unflatten(0, frames.shape[:2]).transpose(1, 2)
 
-    def pooled(self, seen):
-        """(B, C, T, h, w) of `seen` -> (B, K): the maximum of the maps over all frames and places, float32."""
-        count = seen.shape[2]
-        maps = self.head(seen.transpose(1, 2).flatten(0, 1)).unflatten(0, (-1, count))  # (B, T, K, h, w)
+    def pooled(self, features: Tensor) -> Tensor:
+        """Max-pool the K maps of backbone `features` over frames and locations: (B, C, T, h, w) -> (B, K), float32."""
+        count = features.shape[2]
+        maps = self.head(features.transpose(1, 2).flatten(0, 1)).unflatten(0, (-1, count))  # (B, T, K, h, w)
         return maps.amax((1, 3, 4)).float()
 
 
-class UNet(nn.Module):
-    """The sound net: `levels` halvings and as many doublings, each fed with what the halving saw (SoP sec. 3.1).
-
-    Down: 4 x 4 convolutions of stride 2, leaky ReLU. Up: bilinear to twice the size, 3 x 3 convolution. Batch norm
-    after each but the first, the deepest and the last; and of the spectrogram itself. As the paper's public code has
-    it; the paper says no more than "U-Net".
+class FrameNetFeatures(nn.Identity):
+    """The encoder of an AVE-Net whose frames are the frame net's features already.
 
     Args:
-        maps: K. width: maps after the first level, doubled until 8 times as many. levels: 2 or more.
-        detail: the last level sees the spectrogram itself too, and has another layer: not the paper's, for spectrograms
-            so small that neighbouring rows are different partials, which half their size doesn't show.
+        channels: of these features.
     """
 
-    def __init__(self, maps, width, levels, detail=False):
+    def __init__(self, channels: int) -> None:
         super().__init__()
-        widths = [width * min(2**k, 8) for k in range(levels)]
+        self.channels: int = channels
+
+
+class UNet(nn.Module):
+    """The sound net: `depth` halvings and as many doublings with skip connections between them (SoP sec. 3.1).
+
+    Down: 4 x 4 convolutions of stride 2, leaky ReLU. Up: bilinear upsampling by 2, 3 x 3 convolution. Batch norm of
+    the spectrogram, and after each convolution but the first, the deepest and the last. As in the paper's public code;
+    the paper says only "U-Net".
+
+    Args:
+        num_channels: K, of the output.
+        width: channels of the first level; they double up to 8 times as many.
+        depth: levels, 2 or more.
+        detail: the last level also sees the spectrogram itself, and has another layer. Not the paper's: for small
+            spectrograms, whose neighbouring rows are different partials, which half the resolution doesn't resolve.
+    """
+
+    def __init__(self, num_channels: int, width: int, depth: int, detail: bool = False) -> None:
+        super().__init__()
+        widths = [width * min(2**k, 8) for k in range(depth)]
         self.norm = nn.BatchNorm2d(1)
         self.down = nn.ModuleList()
         for k, (before, after) in enumerate(zip([1, *widths[:-1]], widths, strict=True)):
-            normed = 0 < k < levels - 1
-            layers = [nn.Conv2d(before, after, 4, 2, 1, bias=not normed)]
-            self.down.append(nn.Sequential(*layers, *([nn.BatchNorm2d(after)] if normed else [])))
+            normed = 0 < k < depth - 1
+            conv = nn.Conv2d(before, after, 4, 2, 1, bias=not normed)
+            self.down.append(nn.Sequential(conv, nn.BatchNorm2d(after)) if normed else nn.Sequential(conv))
         self.up = nn.ModuleList()
-        for k in reversed(range(levels)):
-            into = widths[k] * (1 if k == levels - 1 else 2)  # but for the deepest, beside what the halving saw
-            out = widths[k - 1] if k else maps
-            if k == 0 and detail:
-                layers = [nn.Conv2d(into + 1, width, 3, padding=1, bias=False), nn.BatchNorm2d(width), nn.ReLU()]
-                layers += [nn.Conv2d(width, maps, 1)]
+        for k in reversed(range(depth)):
+            before = widths[k] * (1 if k == depth - 1 else 2)  # all but the deepest also get the skip connection
+            if k:
+                conv = nn.Conv2d(before, widths[k - 1], 3, padding=1, bias=False)
+                self.up.append(nn.Sequential(conv, nn.BatchNorm2d(widths[k - 1])))
+            elif detail:
+                conv = nn.Conv2d(before + 1, width, 3, padding=1, bias=False)
+                last = nn.Conv2d(width, num_channels, 1)
+                self.up.append(nn.Sequential(conv, nn.BatchNorm2d(width), nn.ReLU(), last))
             else:
-                layers = [nn.Conv2d(into, out, 3, padding=1, bias=k == 0)] + ([nn.BatchNorm2d(out)] if k else [])
-            self.up.append(nn.Sequential(*layers))
+                self.up.append(nn.Sequential(nn.Conv2d(before, num_channels, 3, padding=1)))
         self.detail = detail
 
-    def encode(self, spectrograms):
-        """(B, 1, F, T) -> list: that, normed; what each level makes of it, (B, width, F / 2, T / 2) and so on."""
-        seen = [self.norm(spectrograms)]
-        for k, layer in enumerate(self.down):
-            seen.append(layer(F.leaky_relu(seen[-1], 0.2) if k else seen[-1]))
-        return seen
+    @property
+    def last_layer(self) -> nn.Conv2d:
+        """The convolution that gives the K maps."""
+        (*_, layer) = self.up[-1].children()
+        assert isinstance(layer, nn.Conv2d)
+        return layer
 
-    def forward(self, spectrograms):
-        """(B, 1, F, T) -> (B, K, F, T)."""
-        seen = self.encode(spectrograms)
-        x = seen.pop()
+    def encode(self, spectrograms: Tensor) -> list[Tensor]:
+        """Apply the halvings to `spectrograms`, (B, 1, F, T) -> [normalized input, (B, width, F / 2, T / 2), ...]."""
+        levels = [self.norm(spectrograms)]
+        for k, layer in enumerate(self.down):
+            levels.append(layer(F.leaky_relu(levels[-1], 0.2) if k else levels[-1]))
+        return levels
+
+    def forward(self, spectrograms: Tensor) -> Tensor:
+        """Compute the maps of `spectrograms`, (B, 1, F, T) log magnitudes -> (B, K, F, T)."""
+        levels = self.encode(spectrograms)
+        x = levels.pop()
         for k, layer in enumerate(self.up):
-            x = x if k == 0 else torch.cat([x, seen.pop()], 1)
+            x = x if k == 0 else torch.cat([x, levels.pop()], 1)
             x = F.interpolate(F.relu(x), scale_factor=2, mode="bilinear", align_corners=True)
             if self.detail and k == len(self.up) - 1:
-                x = torch.cat([x, seen.pop()], 1)
+                x = torch.cat([x, levels.pop()], 1)
             x = layer(x)
         return x
 
 
 class Synthesizer(nn.Module):
-    """sum_k feature_k scale_k map_k + bias: K + 1 numbers (SoP sec. 3.1)."""
+    """sum_k feature_k scale_k map_k + bias: K + 1 parameters (SoP sec. 3.1).
 
-    def __init__(self, maps):
+    Args:
+        num_channels: K.
+    """
+
+    def __init__(self, num_channels: int) -> None:
         super().__init__()
-        self.scale = nn.Parameter(torch.ones(maps))
+        self.scale = nn.Parameter(torch.ones(num_channels))
         self.bias = nn.Parameter(torch.zeros(()))
 
-    def forward(self, features, maps):
-        """(B, N, K), (B, K, F, T) -> (B, N, F, T) logits, in float32."""
-        with torch.autocast(maps.device.type, enabled=False):  # logits of many summands
+    def forward(self, features: Tensor, maps: Tensor) -> Tensor:
+        """Combine `features` (B, N, K) with `maps` (B, K, F, T) to logits (B, N, F, T), in float32."""
+        with torch.autocast(maps.device.type, enabled=False):  # sums of many terms
             return ((features * self.scale) @ maps.flatten(2)).unflatten(2, maps.shape[2:]) + self.bias

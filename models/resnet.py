@@ -1,18 +1,22 @@
-"""The frame net's ResNet-18, dilated (SoP sec. 3.1); its weights have torchvision's names, so that ImageNet's fit."""
+"""ResNet-18 with a dilated last stage (SoP sec. 3.1); weights have torchvision's names, so that ImageNet's load."""
 
 import torch.nn.functional as F
-from torch import nn
+from torch import Tensor, nn
 
 
 class DilatedResNet18(nn.Module):
-    """ResNet-18 (He et al. 2016) without its last pool and layer, its last stage dilated by 2 in the place of a stride.
+    """ResNet-18 (He et al. 2016) without its pool and classifier, its last stage dilated by 2 instead of strided.
 
     Args:
-        width: channels of the first convolution; 64 is a ResNet-18.
+        width: channels of the first convolution; ResNet-18 has 64.
+
+    Attributes:
+        channels: of the output, 8 * width.
     """
 
-    def __init__(self, width=64):
+    def __init__(self, width: int = 64) -> None:
         super().__init__()
+        self.channels = 8 * width
         self.conv1 = nn.Conv2d(3, width, 7, 2, 3, bias=False)
         self.bn1 = nn.BatchNorm2d(width)
         self.layer1 = nn.Sequential(BasicBlock(width, width), BasicBlock(width, width))
@@ -25,26 +29,33 @@ class DilatedResNet18(nn.Module):
             if isinstance(layer, nn.Conv2d):
                 nn.init.kaiming_normal_(layer.weight, mode="fan_out", nonlinearity="relu")
 
-    def forward(self, frames):
-        """(B, 3, H, W) -> (B, 8 width, H / 16, W / 16), rounded up."""
-        x = F.max_pool2d(F.relu(self.bn1(self.conv1(frames))), 3, 2, 1)
+    def forward(self, frames: Tensor) -> Tensor:
+        """Encode `frames`, (B, 3, H, W) -> (B, 8 * width, H / 16, W / 16), rounded up."""
+        x = F.max_pool2d(F.relu(self.bn1(self.conv1(frames))), 3, 2, 1)  # (B, width, H / 4, W / 4)
         return self.layer4(self.layer3(self.layer2(self.layer1(x))))
 
 
 class BasicBlock(nn.Module):
-    """Two 3 x 3 convolutions beside a way around them, which is a 1 x 1 convolution where the shape changes."""
+    """Two 3 x 3 convolutions with a residual connection, a 1 x 1 convolution where the shape changes.
 
-    def __init__(self, before, after, stride=1, dilation=1):
+    Args:
+        in_channels, out_channels: of the block.
+        stride: of the first convolution.
+        dilation: of both convolutions.
+    """
+
+    def __init__(self, in_channels: int, out_channels: int, stride: int = 1, dilation: int = 1) -> None:
         super().__init__()
-        self.conv1 = nn.Conv2d(before, after, 3, stride, dilation, dilation, bias=False)
-        self.bn1 = nn.BatchNorm2d(after)
-        self.conv2 = nn.Conv2d(after, after, 3, 1, dilation, dilation, bias=False)
-        self.bn2 = nn.BatchNorm2d(after)
-        self.downsample = None
-        if stride != 1 or before != after:
-            self.downsample = nn.Sequential(nn.Conv2d(before, after, 1, stride, bias=False), nn.BatchNorm2d(after))
+        self.conv1 = nn.Conv2d(in_channels, out_channels, 3, stride, dilation, dilation, bias=False)
+        self.bn1 = nn.BatchNorm2d(out_channels)
+        self.conv2 = nn.Conv2d(out_channels, out_channels, 3, 1, dilation, dilation, bias=False)
+        self.bn2 = nn.BatchNorm2d(out_channels)
+        self.downsample: nn.Sequential | None = None
+        if stride != 1 or in_channels != out_channels:
+            shortcut = nn.Conv2d(in_channels, out_channels, 1, stride, bias=False)
+            self.downsample = nn.Sequential(shortcut, nn.BatchNorm2d(out_channels))
 
-    def forward(self, x):
-        """(B, before, H, W) -> (B, after, H / stride, W / stride)."""
+    def forward(self, x: Tensor) -> Tensor:
+        """Apply the block to `x`: (B, in_channels, H, W) -> (B, out_channels, H / stride, W / stride)."""
         out = self.bn2(self.conv2(F.relu(self.bn1(self.conv1(x)))))
         return F.relu(out + (self.downsample(x) if self.downsample else x))

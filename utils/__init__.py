@@ -1,1 +1,1 @@
-"""What serves every net: configuration, the training loop, checkpoints, measures, figures."""
+"""What runs a training, whatever the net: configuration, loop, optimizers, checkpoints, processes, health."""

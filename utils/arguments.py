@@ -1,28 +1,22 @@
-"""Argument types for argparse that several scripts share."""
+"""Argument types for argparse."""
 
 import argparse
 from collections.abc import Callable
-from math import inf
 
 
-def at_least(minimum: float, kind: type[int] | type[float] = int, maximum: float = inf) -> Callable[[str], float]:
-    """Make an argparse type that accepts finite numbers from `minimum` to `maximum`, both included.
+def at_least(least: float, kind: type[int] | type[float] = int) -> Callable[[str], int | float]:
+    """Make an argparse type that accepts finite numbers from `least` up.
 
     Args:
-        minimum: smallest number accepted.
-        kind: `int` or `float`, the type of the parsed number.
-        maximum: largest number accepted.
-
-    Returns:
-        Function for the `type` of `add_argument`, which parses the text of an option.
+        least: smallest number accepted.
+        kind: int or float.
     """
 
-    def parse(text: str) -> float:
+    def read(text: str) -> int | float:
         value = kind(text)
-        if not minimum <= value <= maximum or value == inf:
-            limits = f"at least {minimum}" if maximum == inf else f"from {minimum} to {maximum}"
-            raise argparse.ArgumentTypeError(f"{text} is out of range: must be {limits}")
+        if not least <= value < float("inf"):
+            raise argparse.ArgumentTypeError(f"{text} is out of range: at least {least}")
         return value
 
-    parse.__name__ = kind.__name__  # argparse names it in "invalid int value"
-    return parse
+    read.__name__ = kind.__name__
+    return read

@@ -1,64 +1,85 @@
-"""Checkpoints: plain dicts of tensors and numbers, written whole or not at all, loaded without running code."""
+"""Checkpoints: dicts of tensors and plain data, written atomically, loaded without running code.
+
+Both files of a run, last.pt (to resume) and best.pt (to use), hold:
+
+    format    FORMAT
+    model     state_dict of the net
+    ema       state_dict of the running average of the weights (train.ema), or None; if there is one, it is what is
+              evaluated: `evaluated_weights`
+    config    the run's settings, {section: {setting: value}}
+    step      updates of the weights so far
+    metrics   of the last validation, {name: number}, and its step; {} before the first one
+
+last.pt also holds what resuming needs:
+
+    optimizer        list of state_dicts, one for each optimizer
+    seconds          training time so far
+    best, highest    metrics of best.pt; the highest value so far of the measure that chooses it
+    sums, summed     of each training metric since the last line of the log: its sum, and the number of batches in it
+    last_validation  seconds that the last validation took
+"""
 
 import io
-import os
 import pickle
 import warnings
 from pathlib import Path
+from typing import Any
 
 import torch
+from torch import Tensor, nn
 
 from utils.errors import UserError
+from utils.files import atomic_write
 
 FORMAT = 1
 
 
-def save(path, content):
-    """Write a checkpoint: to a temporary file, flushed to disk, renamed. A reader never sees half of one.
+def save(path: str | Path, content: dict[str, Any]) -> None:
+    """Write a checkpoint atomically, flushed to disk.
 
     Args:
-        path: where it goes; an older one is replaced.
-        content: dict of tensors, numbers, strings and dicts or lists of them.
+        path: an older file is replaced.
+        content: dict of tensors, numbers, strings, and dicts or lists of them.
+
+    Raises:
+        UserError: the file can't be written.
     """
-    path = Path(path)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    packed = io.BytesIO()  # packed in memory first: on a full disk torch's own writer hides the system's error
+    packed = io.BytesIO()  # in memory first: on a full disk torch's own writer hides the system's error
     torch.save({"format": FORMAT, **content}, packed)
     try:
-        with open(temporary, "wb") as file:
+        with atomic_write(path, sync=True) as file:
             file.write(packed.getbuffer())
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(temporary, path)
     except OSError as error:
         raise UserError(f"checkpoint {path} can't be written ({error.strerror}): free some disk space") from error
-    finally:
-        temporary.unlink(missing_ok=True)
 
 
-def load(path, device="cpu"):
-    """Read a checkpoint of `save`. A pickle that holds anything but plain data is refused and not run.
+def load(path: str | Path, device: str | torch.device = "cpu") -> dict[str, Any]:
+    """Read a checkpoint of `save`; a pickle that holds more than plain data is refused, not run.
+
+    Args:
+        path: of the file.
+        device: of the tensors.
 
     Returns:
         the dict that was saved.
 
     Raises:
-        UserError: no such file, a damaged or foreign one, or one that holds code.
+        UserError: the file is missing, damaged, of another project, or holds code.
     """
     path = Path(path)
     if not path.is_file():
         raise UserError(f"there is no checkpoint {path}; training writes best.pt and last.pt into its run directory")
     try:
-        with warnings.catch_warnings():  # of a foreign pickle's protocol; what follows says enough
+        with warnings.catch_warnings():  # about a foreign pickle's protocol: the errors below say enough
             warnings.simplefilter("ignore")
             content = torch.load(path, map_location=device, weights_only=True)
     except pickle.UnpicklingError as error:
-        if "weights" in str(error).lower() and "GLOBAL" in str(error):
+        if "weights" in str(error).lower() and "GLOBAL" in str(error):  # torch has no other sign of it
             raise UserError(
                 f"checkpoint {path} holds code, not plain data, and was not loaded: use one that this project wrote"
             ) from None
         raise UserError(f"checkpoint {path} is damaged or no checkpoint: use another one") from None
-    except Exception as error:  # damage shows in many ways, down to IndexError
+    except Exception as error:  # damage raises many types, down to IndexError
         raise UserError(
             f"checkpoint {path} is damaged or no checkpoint ({type(error).__name__}): use another one"
         ) from None
@@ -67,34 +88,41 @@ def load(path, device="cpu"):
     return content
 
 
-def load_weights(model, weights, path):
-    """Load all of a net's weights, or say which don't fit. Those that only training needs may be too many.
+def load_weights(model: nn.Module, weights: dict[str, Tensor], path: str | Path) -> None:
+    """Load all weights of a net, strictly; those with the net's `training_only_prefix` may be surplus.
+
+    Args:
+        model: the net.
+        weights: {name: tensor}, of a checkpoint.
+        path: of the checkpoint, for messages.
 
     Raises:
-        UserError: the checkpoint is of another net or another width.
+        UserError: the weights are of another net or another width.
     """
-    own, aside = model.state_dict(), getattr(model, "training_only_prefix", ())
-    weights = {name: value for name, value in weights.items() if name in own or not name.startswith(aside)}
+    own, optional = model.state_dict(), getattr(model, "training_only_prefix", ())
+    weights = {name: value for name, value in weights.items() if name in own or not name.startswith(optional)}
     wrong = [name for name in own if name not in weights or weights[name].shape != own[name].shape]
     wrong += [name for name in weights if name not in own]
     if wrong:
         raise UserError(
             f"checkpoint {path} is of another net: {len(wrong)} weights don't fit {type(model).__name__}, the first is "
-            f"{wrong[0]}; set model.name and model.width as they were in its run"
+            f"{wrong[0]}; set model.name and model.width as in its run"
         )
     model.load_state_dict(weights)
 
 
-def init_from(model, path):
-    """Start from another net's weights where names and shapes match (`--model.init_from`).
+def init_from(model: Any, path: str | Path) -> list[str]:
+    """Initialize a net with another net's weights where names and shapes match (`--model.init_from`).
 
-    The net may know the weights under other names: `model.remap_state_dict`.
+    Args:
+        model: the net; its `remap_state_dict` translates the names of other nets.
+        path: of the checkpoint; its evaluated weights are taken.
 
     Returns:
-        list of the names that were taken.
+        the names of the weights that were taken, sorted.
 
     Raises:
-        UserError: nothing matches.
+        UserError: no weight fits.
     """
     own, other = model.state_dict(), model.remap_state_dict(evaluated_weights(load(path)))
     taken = {name: value for name, value in other.items() if name in own and own[name].shape == value.shape}
@@ -105,6 +133,6 @@ def init_from(model, path):
     return sorted(taken)
 
 
-def evaluated_weights(content):
-    """The weights that a checkpoint is evaluated with: the running average where there is one."""
+def evaluated_weights(content: dict[str, Any]) -> dict[str, Tensor]:
+    """Get the weights to evaluate from a checkpoint's `content`: the running average if there is one."""
     return content.get("ema") or content["model"]

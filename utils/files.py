@@ -1,4 +1,4 @@
-"""Write files atomically: a reader, or a process killed at any time, leaves the old file or the new one, no part."""
+"""Atomic writes: a reader finds the old file or the new one, never a part, also after a kill or a full disk."""
 
 import json
 import os
@@ -9,35 +9,36 @@ from typing import Any, BinaryIO
 
 
 @contextmanager
-def atomic_path(path: str | os.PathLike) -> Iterator[Path]:
-    """Yield the path of a temporary file that replaces `path` when the block ends without an error.
+def atomic_write(path: str | Path, sync: bool = False) -> Iterator[BinaryIO]:
+    """Open a binary file for writing that replaces `path` when the `with` block ends without an error.
 
     Args:
-        path: file to write. The temporary file lies beside it, is named `.NAME.PID.tmp`, and is removed after an error.
+        path: an older file is replaced.
+        sync: flush to disk first, so that the file survives a power cut.
+
+    Yields:
+        the open file.
     """
     path = Path(path)
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
-        yield temporary
+        with open(temporary, "wb") as file:
+            yield file
+            if sync:
+                file.flush()
+                os.fsync(file.fileno())
         os.replace(temporary, path)
     except BaseException:
-        temporary.unlink(missing_ok=True)  # on a full disk it would keep the space that others need
+        temporary.unlink(missing_ok=True)  # a full disk needs the space
         raise
 
 
-@contextmanager
-def atomic_write(path: str | os.PathLike) -> Iterator[BinaryIO]:
-    """Open a binary file whose content replaces `path` when the block ends without an error, as `atomic_path` does."""
-    with atomic_path(path) as temporary, open(temporary, "wb") as file:
-        yield file
-
-
-def write_text(path: str | os.PathLike, text: str) -> None:
-    """Write `text` to the file `path` in UTF-8, atomically."""
+def write_text(path: str | Path, text: str) -> None:
+    """Write `text` to `path` atomically, in UTF-8."""
     with atomic_write(path) as file:
         file.write(text.encode())
 
 
-def write_json(path: str | os.PathLike, value: Any) -> None:
-    """Write `value` as JSON to the file `path`, one entry a line, atomically."""
+def write_json(path: str | Path, value: Any) -> None:
+    """Write `value` as JSON to `path` atomically."""
     write_text(path, json.dumps(value, indent=0, ensure_ascii=False) + "\n")

@@ -1,96 +1,119 @@
-"""How well masks are told: the loss that the sound's and the picture's nets learn from, and what tells a stall."""
+"""Health metrics of a training: early signs of a net that doesn't learn, and the likely cause in one sentence."""
 
 import torch
 import torch.nn.functional as F
+from torch import Tensor
+
+STUCK_ACCURACY = 0.54  # in training; chance is 0.5
 
 
 @torch.no_grad()
-def health_metrics(vectors, logits, slope=None):
-    """What tells early whether training is stuck.
+def health_metrics(v: Tensor, a: Tensor, logits: Tensor, logit_scale: Tensor | None = None) -> dict[str, Tensor]:
+    """Compute metrics that show early whether training on audio-visual correspondence is stuck.
 
     Args:
-        vectors: (v, a), (B, D) each, of matching frames and sounds: what retrieval compares.
-        logits: (B, B) of all their pairs.
-        slope: scalar tensor, by how much the logit grows the more alike two vectors are; it should be positive. None
-            where the net doesn't compare the two vectors with each other.
+        v: (B, D), vectors of frames, as of `frame_vectors`.
+        a: (B, D), vectors of the matching sounds, as of `sound_vectors`.
+        logits: (B, B), of all their pairs.
+        logit_scale: scalar, how much the logit grows with similarity, which should be positive; None if the net doesn't
+            compare the two vectors with each other.
 
     Returns:
-        dict of scalar tensors: logit_std, the deviation of the logits; cosine_frames and cosine_sounds, the mean
-        cosine between different clips. With a slope also: distance_std, the deviation of the distances between all
-        frames and sounds; cosine_gap, the mean cosine of matches minus that of mismatches; slope.
+        dict of scalars: logit_std, the standard deviation of the logits; cosine_frames and cosine_sounds, the mean
+        cosine between different clips. With a logit scale also: distance_std, the standard deviation of the distances
+        between all frames and sounds; cosine_gap, the mean cosine of positive pairs minus that of negative pairs;
+        logit_scale.
     """
-    v, a = (F.normalize(side.float(), dim=1) for side in vectors)
+    v, a = (F.normalize(side.float(), dim=1) for side in (v, a))
     count = len(v)
-    off = 1 - torch.eye(count, device=v.device)
+    off_diagonal = 1 - torch.eye(count, device=v.device)
     pairs = count * (count - 1)
     with torch.autocast(v.device.type, enabled=False):
-        found = {
+        metrics = {
             "logit_std": logits.float().std(),
-            "cosine_frames": (v @ v.T * off).sum() / pairs,
-            "cosine_sounds": (a @ a.T * off).sum() / pairs,
+            "cosine_frames": (v @ v.T * off_diagonal).sum() / pairs,
+            "cosine_sounds": (a @ a.T * off_diagonal).sum() / pairs,
         }
-        if slope is not None:
-            across = v @ a.T
-            found |= {
-                "distance_std": (2 - 2 * across).clamp(min=0).sqrt().std(),
-                "cosine_gap": across.diagonal().mean() - (across * off).sum() / pairs,
-                "slope": slope.detach(),
+        if logit_scale is not None:
+            cosines = v @ a.T
+            metrics |= {
+                "distance_std": (2 - 2 * cosines).clamp(min=0).sqrt().std(),
+                "cosine_gap": cosines.diagonal().mean() - (cosines * off_diagonal).sum() / pairs,
+                "logit_scale": logit_scale.detach(),
             }
-    return found
+    return metrics
 
 
-def diagnose_avc(metrics):
-    """The likely cause if training is stuck at chance, in one sentence; None if it is not.
+def diagnose_avc(metrics: dict[str, float]) -> str | None:
+    """Find the likely cause if training is stuck at chance.
 
     Args:
-        metrics: dict of floats, recent means of a training step's `accuracy` and of `health`.
+        metrics: recent means of a training step's accuracy and of `health_metrics`.
+
+    Returns:
+        one sentence, or None if training is not stuck.
     """
-    if metrics.get("accuracy", 1.0) > 0.54 or "logit_std" not in metrics:
+    if metrics.get("accuracy", 1.0) > STUCK_ACCURACY or "logit_std" not in metrics:
         return None
     start = "training is stuck at chance"
-    if metrics.get("slope", 1.0) < 0:
-        return f"{start}: the last layer's slope is {metrics['slope']:+.2f}, so unlike means a match; start anew"
+    if metrics.get("logit_scale", 1.0) < 0:
+        return (
+            f"{start}: the last layer's logit scale is {metrics['logit_scale']:+.2f}, so dissimilar pairs count as "
+            "matches; restart with another --train.seed or a lower --train.lr"
+        )
     if max(metrics["cosine_frames"], metrics["cosine_sounds"]) > 0.8:
         which = "frames" if metrics["cosine_frames"] > metrics["cosine_sounds"] else "sounds"
         return (
-            f"{start}: all {which} are embedded alike (cosine {metrics[f'cosine_{which}']:.2f} between different "
-            "clips); start with --train.data_dependent_init true, or lower --train.lr"
+            f"{start}: all {which} have nearly the same embedding (cosine {metrics[f'cosine_{which}']:.2f} between "
+            "different clips); start with --train.data_dependent_init true, or lower --train.lr"
         )
     if metrics["logit_std"] < 0.1:
         return (
-            f"{start}: all logits are nearly equal (deviation {metrics['logit_std']:.3f}); start with "
+            f"{start}: all logits are nearly equal (standard deviation {metrics['logit_std']:.3f}); start with "
             "--train.data_dependent_init true, or raise --train.last_layer_lr_mult"
         )
-    return f"{start}: pictures and sounds tell nothing about each other yet; check that they belong together"
+    return f"{start}: frames don't predict their sounds yet; check that the frames and sounds of clips belong together"
 
 
-def mask_metrics(logits, targets, weights):
-    """Shares in 0..1 of the weight of all places, as scalar tensors in a dict.
-
-    accuracy: where the mask is on the right side of one half. contrast: by how much the masks of a mixture's first two
-    pictures differ; near 0 the net looks at the sound alone.
-    """
-    masks = torch.sigmoid(logits.detach())
-    right = ((masks > 0.5) == (targets > 0.5)).float()
-    share = weights / weights.sum().clamp(min=1e-8)
-    accuracy = (right.mean(1, keepdim=True) * share).sum()
-    return {"accuracy": accuracy, "mask_difference": ((masks[:, :1] - masks[:, 1:2]).abs() * share).sum()}
-
-
-def diagnose_masks(means):
-    """A sentence if training is stuck, from mean metrics of a training step; else None.
+def mask_metrics(logits: Tensor, targets: Tensor, weights: Tensor) -> dict[str, Tensor]:
+    """Compute how well predicted masks agree with the targets, and how much they depend on the frames.
 
     Args:
-        means: dict of floats; contrast of `told_apart`, once masks are learned; matched, that of `models.losses.avc_loss`.
+        logits: (B, N, F, T), of the masks of N sources.
+        targets: (B, N, F, T).
+        weights: (B, 1, F, T), of each frequency and time.
+
+    Returns:
+        dict of scalars in 0..1, weighted means over frequencies and times: accuracy, the fraction where the mask is on
+        the right side of one half; mask_difference, the difference between the masks of a mixture's first two sources.
+        Near 0 the net ignores the frames.
     """
-    if means.get("avc_accuracy", 1.0) < 0.54:
+    masks = torch.sigmoid(logits.detach())
+    correct = ((masks > 0.5) == (targets > 0.5)).float()
+    weights = weights / weights.sum().clamp(min=1e-8)
+    accuracy = (correct.mean(1, keepdim=True) * weights).sum()
+    return {"accuracy": accuracy, "mask_difference": ((masks[:, :1] - masks[:, 1:2]).abs() * weights).sum()}
+
+
+def diagnose_masks(metrics: dict[str, float]) -> str | None:
+    """Find the likely cause if training on mixtures is stuck.
+
+    Args:
+        metrics: recent means of a training step: mask_difference of `mask_metrics`, avc_accuracy of the AVC branch;
+            each may be absent.
+
+    Returns:
+        one sentence, or None if training is not stuck.
+    """
+    if metrics.get("avc_accuracy", 1.0) < STUCK_ACCURACY:
         return (
-            f"which sound goes with which picture is told no better than by chance (matched {means['avc_accuracy']:.3f}): "
-            "masks will not follow the pictures; check that pictures and sounds belong together"
+            f"which sound belongs to which frame is predicted no better than by chance (avc_accuracy "
+            f"{metrics['avc_accuracy']:.3f}), and masks can't follow the frames; check that the frames and sounds of "
+            "clips belong together"
         )
-    if means.get("mask_difference", 1.0) < 0.02:
+    if metrics.get("mask_difference", 1.0) < 0.02:
         return (
-            f"the masks of a mixture's two pictures are nearly the same (they differ by {means['mask_difference']:.3f}): the "
-            "net doesn't look at the pictures; train longer, or raise --train.lr_vision"
+            f"the masks of a mixture's two sources are nearly the same (mask_difference "
+            f"{metrics['mask_difference']:.3f}): the net ignores the frames; train longer, or raise --train.lr_vision"
         )
     return None

@@ -19,7 +19,7 @@ from utils.errors import UserError
 
 def retrieval_vectors(model, seen):
     """What retrieval compares: (N, D) float32 vectors of a `Seen`'s frames and of its sounds."""
-    return [side.numpy() for side in model.vectors(seen.v, seen.a)]
+    return [model.frame_vectors(seen.v).numpy(), model.sound_vectors(seen.a).numpy()]
 
 
 @dataclass(frozen=True)

@@ -61,7 +61,7 @@ def test_avol_net_learns_from_scratch_and_its_log_tells_where_it_looks(vol):
     val = lines(vol[0], "val")
     assert max(line["auc"] for line in val) > 0.7 and all(0 <= line["peak_accuracy"] <= 1 for line in val)
     train = lines(vol[0], "train")
-    assert train[-1]["loss"] < 0.6 and train[-1]["slope"] > 0
+    assert train[-1]["loss"] < 0.6 and train[-1]["logit_scale"] > 0
     assert f"eval.py --checkpoint {vol[0] / 'best.pt'}" in vol[1].stdout
 
 

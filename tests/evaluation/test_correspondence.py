@@ -209,8 +209,8 @@ def test_health_equals_a_plain_loop():
     generator = torch.Generator().manual_seed(0)
     v, a = (F.normalize(torch.randn(6, 5, generator=generator) + 0.5, dim=1) for _ in range(2))
     logits = torch.randn(6, 6, generator=generator)
-    found = {name: value.item() for name, value in health.health_metrics((v, a), logits, torch.tensor(3.0)).items()}
-    plain = {name: value.item() for name, value in health.health_metrics((v, a), logits).items()}
+    found = {name: value.item() for name, value in health.health_metrics(v, a, logits, torch.tensor(3.0)).items()}
+    plain = {name: value.item() for name, value in health.health_metrics(v, a, logits).items()}
     v, a = v.double().numpy(), a.double().numpy()
     others = [(i, j) for i in range(6) for j in range(6) if i != j]
     assert found == pytest.approx({
@@ -219,23 +219,23 @@ def test_health_equals_a_plain_loop():
         "cosine_frames": np.mean([v[i] @ v[j] for i, j in others]),
         "cosine_sounds": np.mean([a[i] @ a[j] for i, j in others]),
         "cosine_gap": np.mean([v[i] @ a[i] for i in range(6)]) - np.mean([v[i] @ a[j] for i, j in others]),
-        "slope": 3.0,
+        "logit_scale": 3.0,
     }, abs=1e-5)  # fmt: skip
     # A net that doesn't compare the two vectors has no distances between them to tell of.
     assert plain == {name: found[name] for name in ("logit_std", "cosine_frames", "cosine_sounds")}
 
 
-HEALTHY = {"accuracy": 0.8, "logit_std": 3.0, "cosine_frames": 0.1, "cosine_sounds": 0.1, "slope": 12.0}
+HEALTHY = {"accuracy": 0.8, "logit_std": 3.0, "cosine_frames": 0.1, "cosine_sounds": 0.1, "logit_scale": 12.0}
 
 
 @pytest.mark.parametrize(
     ("changes", "words"),
     [
-        ({"slope": -0.7}, r"slope is -0\.70, so unlike means a match"),
-        ({"cosine_frames": 0.95}, r"all frames are embedded alike \(cosine 0\.95.*data_dependent_init"),
-        ({"cosine_sounds": 0.95}, r"all sounds are embedded alike \(cosine 0\.95.*data_dependent_init"),
-        ({"logit_std": 0.03}, r"nearly equal \(deviation 0\.030\).*last_layer_lr_mult"),
-        ({}, "tell nothing about each other"),
+        ({"logit_scale": -0.7}, r"logit scale is -0\.70, so dissimilar pairs count as matches"),
+        ({"cosine_frames": 0.95}, r"all frames have nearly the same embedding \(cosine 0\.95.*data_dependent_init"),
+        ({"cosine_sounds": 0.95}, r"all sounds have nearly the same embedding \(cosine 0\.95.*data_dependent_init"),
+        ({"logit_std": 0.03}, r"nearly equal \(standard deviation 0\.030\).*last_layer_lr_mult"),
+        ({}, "don't predict their sounds"),
     ],
     ids=["sign", "frames alike", "sounds alike", "equal logits", "data"],
 )
@@ -272,7 +272,7 @@ def toy_run(steps, start=True, learnable=True):
         history.append(
             {
                 "accuracy": accuracy,
-                **health.health_metrics((v.detach(), a.detach()), logits.detach(), net.logit_scale()),
+                **health.health_metrics(v.detach(), a.detach(), logits.detach(), net.logit_scale()),
             }
         )
     return {name: float(np.mean([float(step[name]) for step in history[-20:]])) for name in history[0]}
@@ -281,7 +281,7 @@ def toy_run(steps, start=True, learnable=True):
 def test_diagnosis_of_real_training_is_silent_when_it_learns_and_right_when_it_does_not():
     learned = toy_run(150)
     assert learned["accuracy"] > 0.7 and health.diagnose_avc(learned) is None
-    assert "embedded alike" in health.diagnose_avc(toy_run(30, start=False))
+    assert "nearly the same embedding" in health.diagnose_avc(toy_run(30, start=False))
     assert "belong together" in health.diagnose_avc(toy_run(60, learnable=False))
 
 

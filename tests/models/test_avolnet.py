@@ -59,7 +59,7 @@ def test_no_place_is_normalised_so_background_can_answer_low():
     net.data_dependent_init(frames, sounds)
     v, a = net.embed_frames(frames), net.embed_sounds(sounds)
     assert v.norm(dim=1).std() > 0.05 and a.norm(dim=1).std() > 0.05
-    for side in net.vectors(v, a):  # what retrieval compares
+    for side in (net.frame_vectors(v), net.sound_vectors(a)):  # what retrieval compares
         torch.testing.assert_close(side.norm(dim=1), torch.ones(4))
 
 
@@ -107,7 +107,8 @@ def test_it_takes_over_ave_nets_weights(tmp_path):
     frames, sounds = inputs(5, side=16)
     v, a = net.embed_frames(frames), net.embed_sounds(sounds)
     assert v.shape == (5, 16, 1, 1)
-    for ours, theirs in zip(net.vectors(v, a), (ave.embed_frames(frames), ave.embed_sounds(sounds)), strict=True):
+    vectors = net.frame_vectors(v), net.sound_vectors(a)
+    for ours, theirs in zip(vectors, (ave.embed_frames(frames), ave.embed_sounds(sounds)), strict=True):
         torch.testing.assert_close(ours, theirs)
 
 

@@ -108,12 +108,12 @@ def test_a_start_from_data_health_and_groups_are_as_of_avenet(kind):
     def alike():
         with torch.no_grad():
             v, a, logits = net.train()(frames, sounds)
-        return health_metrics((v, a), logits, net.logit_scale())
+        return health_metrics(v, a, logits, net.logit_scale())
 
     before = alike()
     net.data_dependent_init(frames, sounds)
     after = alike()
-    assert before["cosine_frames"] > 0.6 and abs(after["cosine_frames"]) < 0.15 and after["slope"] == 12
+    assert before["cosine_frames"] > 0.6 and abs(after["cosine_frames"]) < 0.15 and after["logit_scale"] == 12
     body, decision = net.parameter_groups(20.0)
     grouped = [id(p) for group in (body, decision) for p in group["params"]]
     assert sorted(grouped) == sorted(id(p) for p in net.parameters())

@@ -251,7 +251,7 @@ def test_what_the_log_says_of_masks():
     assert found["accuracy"] == pytest.approx(1) and found["mask_difference"] == pytest.approx(1, abs=1e-3)
     found = mask_metrics(torch.ones(1, 2, 4, 4), targets, weights)
     assert found["accuracy"] == pytest.approx(0.5) and found["mask_difference"] == 0
-    assert "pictures" in diagnose_masks(found) and diagnose_masks({"mask_difference": 0.3}) is None
+    assert "frames" in diagnose_masks(found) and diagnose_masks({"mask_difference": 0.3}) is None
     assert "by chance" in diagnose_masks({"avc_accuracy": 0.51}) and diagnose_masks({"avc_accuracy": 0.8}) is None
 
 

@@ -11,7 +11,7 @@ import pytest
 import torch
 
 from models.avenet import AVENet
-from utils import checkpoint
+from utils import checkpoint, files
 from utils.errors import UserError
 
 
@@ -87,7 +87,7 @@ def test_a_crash_in_the_middle_of_saving_leaves_the_older_checkpoint_whole(tmp_p
     if moment == "half packed":
         monkeypatch.setattr(torch, "save", half_then_fail(error))
     else:
-        monkeypatch.setattr(checkpoint.os, "fsync" if "not flushed" in moment else "replace", fail(error))
+        monkeypatch.setattr(files.os, "fsync" if "not flushed" in moment else "replace", fail(error))
     with pytest.raises((UserError, type(error))):
         checkpoint.save(path, content(net(seed=1), step=8))
     monkeypatch.undo()
@@ -100,14 +100,14 @@ def test_a_crash_in_the_middle_of_saving_leaves_the_older_checkpoint_whole(tmp_p
 def test_the_new_file_is_on_disk_before_it_takes_the_place_of_the_old_one(tmp_path, monkeypatch):
     """After a power cut a file that was renamed before its content was flushed may be empty."""
     path, order = tmp_path / "last.pt", []
-    real = {name: getattr(checkpoint.os, name) for name in ("fsync", "replace")}
+    real = {name: getattr(files.os, name) for name in ("fsync", "replace")}
 
     def replace(source, target):
         order.append(("replace", checkpoint.load(source)["step"]))  # whole under its temporary name
         real["replace"](source, target)
 
-    monkeypatch.setattr(checkpoint.os, "fsync", lambda number: (order.append("fsync"), real["fsync"](number)))
-    monkeypatch.setattr(checkpoint.os, "replace", replace)
+    monkeypatch.setattr(files.os, "fsync", lambda number: (order.append("fsync"), real["fsync"](number)))
+    monkeypatch.setattr(files.os, "replace", replace)
     checkpoint.save(path, content(net(), step=3))
     assert order == ["fsync", ("replace", 3)]
 

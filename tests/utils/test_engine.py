@@ -535,12 +535,12 @@ def test_a_stall_is_told_once_with_its_cause(tmp_path, capsys):
     def diagnose(means):
         asked.append(means)
         alike = means | {"accuracy": 0.5, "logit_std": 0.001, "cosine_frames": 0.1, "cosine_sounds": 0.1}
-        return health.diagnose_avc(alike | {"slope": (-0.3 if len(asked) < 4 else 0.3) * len(asked)})
+        return health.diagnose_avc(alike | {"logit_scale": (-0.3 if len(asked) < 4 else 0.3) * len(asked)})
 
     train(config(tmp_path, epochs=2, log_every=10, save_every=1000), steps_per_epoch=75, diagnose=diagnose)
     warnings = lines(tmp_path, "warning")  # not before it had a chance to learn; a new cause is new
     assert [line["step"] for line in warnings] == [100, 130]
-    assert "slope is -0.30" in warnings[0]["message"] and "last_layer_lr_mult" in warnings[1]["message"]
+    assert "logit scale is -0.30" in warnings[0]["message"] and "last_layer_lr_mult" in warnings[1]["message"]
     assert capsys.readouterr().err.count("warning: training is stuck") == 2
     assert len(asked) == 6 and {"loss", "accuracy"} <= asked[0].keys()
 
