@@ -22,7 +22,7 @@ from dataset.reading.media_folder import find_media
 from evaluation.file_embedding import embed_files, refuse_multiframe
 from evaluation.trained_net import load_trained_net
 from utils.arguments import at_least
-from utils.config import parse_command_line
+from utils.command_line import parse_command_line
 from utils.errors import UserError, exit_on_user_error
 from utils.memory import disable_malloc_trim
 from utils.progress import progress_bar
@@ -45,7 +45,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
 
 def main(argv: list[str] | None = None) -> Collection:
     """Embed the files that are not embedded yet, join the parts and write the collection."""
-    args, _, changes = parse_command_line(argv if argv is not None else sys.argv[1:], __doc__, add_options)
+    args, changes = parse_command_line(argv, __doc__, add_options)
     for name in ("checkpoint", "input", "out"):
         if not getattr(args, name):
             raise UserError(f"--{name} is missing: python embed.py --checkpoint FILE --input DIR_OR_FILE --out NAME")

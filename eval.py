@@ -11,7 +11,6 @@ The net and its settings come from the checkpoint; any setting can be overridden
 """
 
 import json
-import sys
 from pathlib import Path
 
 import numpy as np
@@ -39,7 +38,7 @@ from evaluation.tasks.localization import (
 from evaluation.tasks.probe import probe_folder, probe_split
 from evaluation.tasks.separation import separate_split
 from evaluation.trained_net import load_trained_net
-from utils.config import parse_command_line
+from utils.command_line import parse_command_line
 from utils.errors import UserError, exit_on_user_error
 from utils.files import write_text
 from utils.memory import disable_malloc_trim
@@ -71,7 +70,7 @@ def options(parser):
 
 @torch.no_grad()
 def main(argv=None):
-    args, _, changes = parse_command_line(argv if argv is not None else sys.argv[1:], __doc__, options)
+    args, changes = parse_command_line(argv, __doc__, options)
     if args.compare:
         if args.checkpoint or changes:
             raise UserError(

@@ -6,8 +6,6 @@
 The paper: The Sound of Pixels, arXiv 1804.03160, section 3. `--help` lists every setting.
 """
 
-import sys
-
 import torch
 
 from dataset.data_module import MixtureDataModule
@@ -17,9 +15,9 @@ from evaluation.tasks.separation import validate_separation
 from models import build_net, imagenet
 from models.losses import avc_loss, mask_loss
 from utils import checkpoint, distributed
-from utils.config import parse_command_line
+from utils.command_line import parse_train_command
 from utils.engine import fit, pick_device, to_device
-from utils.errors import UserError, exit_on_user_error
+from utils.errors import exit_on_user_error
 from utils.files import write_json
 from utils.health import diagnose_masks, mask_metrics
 from utils.memory import disable_malloc_trim
@@ -29,15 +27,10 @@ START = 64  # clips that the last layers are scaled on
 
 
 def main(argv=None):
-    args, config, _ = parse_command_line(
-        argv if argv is not None else sys.argv[1:],
-        __doc__,
-        add_resume_option,
-        config_file="configs/config_PixelPlayer.py",
+    args, config = parse_train_command(
+        argv, __doc__, add_resume_option, config_file="configs/config_PixelPlayer.py", script="train_PixelPlayer.py"
     )
     train, mix, device = config.train, config.mix, pick_device()
-    if config.model.name != "PixelPlayer":
-        raise UserError(f"{config.model.name} doesn't part sounds: set --model.name PixelPlayer")
     disable_malloc_trim()
 
     # Batches of B clips, which become B mixtures; and the fixed mixtures of different classes that are measured.

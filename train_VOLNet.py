@@ -6,8 +6,6 @@
 The paper: Objects that Sound, arXiv 1712.06651, section 5. `--help` lists every setting.
 """
 
-import sys
-
 import torch
 
 from dataset.data_module import AVCDataModule
@@ -17,16 +15,16 @@ from evaluation.tasks import correspondence
 from evaluation.tasks.embeddings import embed_batches
 from models import build_net, losses
 from utils import checkpoint, distributed, health
-from utils.config import parse_command_line
+from utils.command_line import parse_train_command
 from utils.engine import fit, pick_device, to_device
-from utils.errors import UserError, exit_on_user_error
+from utils.errors import exit_on_user_error
 from utils.memory import disable_malloc_trim
 from utils.run import Run, add_resume_option
 
 
 def main(argv=None):
-    args, config, _ = parse_command_line(
-        argv if argv is not None else sys.argv[1:], __doc__, add_resume_option, config_file="configs/config_VOLNet.py"
+    args, config = parse_train_command(
+        argv, __doc__, add_resume_option, config_file="configs/config_VOLNet.py", script="train_VOLNet.py"
     )
     train, device = config.train, pick_device()
     disable_malloc_trim()
@@ -40,8 +38,6 @@ def main(argv=None):
     # The net: from AVE-Net's weights, or from a start at which it learns (docs/starting_well.md).
     torch.manual_seed(train.seed)
     model = build_net(config.model).to(device)
-    if not hasattr(model, "location_logits"):
-        raise UserError(f"{config.model.name} has no map of places to train: set --model.name AVOLNet")
     if not run.resumed:
         first = see_val(to_device(data.init_batch(skipped), device))
         if config.model.init_from:

@@ -21,6 +21,7 @@ from dataset.reading.media_folder import resize_square
 from evaluation.report.heatmaps import map_probabilities, overlay_heatmap
 from evaluation.trained_net import TrainedNet, load_trained_net
 from models.interfaces import LocalizingNet
+from utils.config import translate_stored
 from utils.errors import UserError
 
 MAX_RECENT = 32  # queries whose maps can still be requested
@@ -49,7 +50,7 @@ def open_search_index(collection: Collection, checkpoint: str = "", folder: str 
     """
     about = collection.about
     path = checkpoint or about["checkpoint"]
-    net = load_trained_net(path, about["changes"])
+    net = load_trained_net(path, translate_stored(about["changes"], about["model"]))
     if file_digest(path) != about["digest"]:
         raise UserError(f"the collection was embedded with another checkpoint than {path}: give it by --checkpoint")
     root = Path(folder or about["input"]).resolve()

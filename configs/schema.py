@@ -1,53 +1,66 @@
-"""Every setting, with its type, unit, default and source.
+"""Every setting, with its type, unit, default, source and the nets that read it.
 
-The defaults are those of *Objects that Sound* (OtS, arXiv 1712.06651) wherever the paper states one, and of *The Sound
-of Pixels* (SoP, arXiv 1804.03160) for what belongs to its net alone. A config file builds one `Config`; a variant
-changes fields with `dataclasses.replace`; the command line overrides any field by its dotted name (`--train.lr 1e-4`).
+The defaults are those of *Objects that Sound* (OtS, arXiv 1712.06651) where that paper states one, and of *The Sound of
+Pixels* (SoP, arXiv 1804.03160) for the settings of PixelPlayer. A config file builds one `Config`; a variant changes
+fields with `dataclasses.replace`; the command line overrides any field by its dotted name (`--train.lr 1e-4`).
 Standard library only.
 """
 
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import Literal, TypeVar, get_args
+
+NetName = Literal["AVENet", "AVENet_MF", "AVENet_OF", "AVOLNet", "L3Net", "PixelPlayer"]
+NETS: tuple[str, ...] = get_args(NetName)
+AVC_NETS = ("AVENet", "AVENet_MF", "AVENet_OF", "AVOLNet", "L3Net")  # trained on audio-visual correspondence alone
+AVENET_MF, AVENET_OF, AVOLNET, PIXELPLAYER = ("AVENet_MF",), ("AVENet_OF",), ("AVOLNet",), ("PixelPlayer",)
+TRAIN_SCRIPTS = dict.fromkeys(AVC_NETS, "train_AVENet.py") | {
+    "AVOLNet": "train_VOLNet.py",
+    "PixelPlayer": "train_PixelPlayer.py",
+}
+
+T = TypeVar("T")
 
 
-def setting(default, doc):
-    """A dataclass field with its documentation, which `--help` prints."""
-    return field(default=default, metadata={"doc": doc})
+def setting(default: T, doc: str, nets: tuple[str, ...] = NETS) -> T:
+    """Declare a setting: a dataclass field with its documentation and its nets.
+
+    Args:
+        default: value where a config gives none.
+        doc: what `--help` prints.
+        nets: names of the nets that read it; for other nets it is refused and not stored.
+    """
+    return field(default=default, metadata={"doc": doc, "nets": nets})
 
 
 @dataclass(frozen=True)
 class Data:
-    """Where the clips are and what one sample is."""
+    """The dataset, and what one sample holds."""
 
-    root: str = setting("data/AudioSet-Instruments", "dataset folder, holds train/, val/ and test/")
+    root: str = setting("data/AudioSet-Instruments", "dataset directory, with train/, val/ and test/")
     on_error: Literal["stop", "skip"] = setting(
-        "stop", "a clip that can't be read: stop with its name, or skip it, count it and list it in the log"
+        "stop", "if a clip can't be read: stop and name it, or skip it and list it in the log"
     )
-    frame_size: int = setting(224, "height and width of the picture that the net sees, pixels (OtS sec. 3)")
-    resize_size: int = setting(256, "the whole frame is resized to this square before augmentation, pixels")
+    frame_size: int = setting(224, "height and width of the frames that enter the net, pixels (OtS sec. 3)")
+    resize_size: int = setting(256, "height and width that frames are resized to before augmentation, pixels")
     frame_step: float = setting(
-        0.04, "frames are drawn from multiples of this time, seconds (0.04: every frame at 25/s)"
+        0.04, "frames are sampled at multiples of this time, seconds; 0.04 is every frame at 25 fps"
     )
-    sample_rate: int = setting(48000, "rate of the sound that the net hears, Hz (OtS sec. 3)")
+    sample_rate: int = setting(48000, "audio sample rate, Hz (OtS sec. 3)")
     misalignment: float = setting(
-        1.0, "the sound is moved from its frame by up to this much, seconds, in training (OtS sec. 3.3)"
+        1.0, "largest random time offset between a frame and its sound in training, seconds (OtS sec. 3.3)", AVC_NETS
     )
-    cache_gb: float = setting(
-        0.0,
-        "memory for decoded clips, GB, for each GPU: each is decoded once while it lasts; 0 decodes a clip at every "
-        "visit",
-    )
+    cache_gb: float = setting(0.0, "memory for a cache of decoded clips, GB per GPU; 0: decode a clip each time")
     samples_per_decode: int = setting(
         1,
-        "samples of a clip in one opening and one pass of decoding, for as many batches of the same clips in a row; "
-        "an epoch is then so many times longer",
+        "samples taken from a clip each time it is decoded, for as many consecutive batches of the same clips; an "
+        "epoch gets longer by this factor",
     )
-    frames: int = setting(1, "frames around the instant, 0.04 s apart, that the net sees (OtS: AVE+MF 25)")
+    frames: int = setting(1, "consecutive frames of a sample, 0.04 s apart (OtS: 25)", AVENET_MF)
     flow: Literal["none", "tvl1", "dis", "farneback"] = setting(
-        "none", "method of the optical flow that the net sees beside its frame (OtS: AVE+OF tvl1; dis is far faster)"
+        "none", "optical flow method (OtS: tvl1); dis is much faster", AVENET_OF
     )
-    flow_fields: int = setting(10, "flow fields around the instant, between frames 0.04 s apart (OtS: 10)")
-    flow_dir: str = setting("", "folder where flow is kept, DIR/SPLIT/flow_...; empty: in data.root")
+    flow_fields: int = setting(10, "flow fields of a sample, between frames 0.04 s apart (OtS: 10)", AVENET_OF)
+    flow_dir: str = setting("", "directory of the flow cache, DIR/SPLIT/flow_...; empty: data.root", AVENET_OF)
 
 
 @dataclass(frozen=True)
@@ -56,175 +69,212 @@ class Spectrogram:
 
     window: float = setting(0.01, "length of the Hann window, seconds")
     hop: float = setting(0.005, "step between windows, seconds")
-    n_fft: int = setting(512, "length of the Fourier transform; n_fft / 2 + 1 rows")
-    n_mels: int = setting(0, "rows after a mel filter bank; 0 keeps the linear frequency bins")
-    equal_loudness: bool = setting(False, "scale every second to the same root mean square first")
+    n_fft: int = setting(512, "FFT size, samples; gives n_fft / 2 + 1 frequency bins")
+    n_mels: int = setting(0, "mel bands; 0 keeps the linear frequency bins")
+    equal_loudness: bool = setting(False, "scale every second of sound to the same RMS first")
 
 
 @dataclass(frozen=True)
 class Augment:
-    """Random changes of a training sample; each is drawn anew per sample. 0 switches a change off."""
+    """Random augmentation, drawn anew for each training sample; 0 turns one off."""
 
-    crop_min: float = setting(0.875, "smallest side of the random crop, as a share of the frame's")
-    crop_max: float = setting(0.875, "largest side of the random crop; above 1 the frame is shrunk")
-    flip: bool = setting(True, "mirror half of the frames")
-    brightness: float = setting(0.2, "brightness is multiplied by 1 +- this much")
-    saturation: float = setting(0.2, "saturation is multiplied by 1 +- this much")
-    gain: float = setting(0.1, "amplitude of the sound is multiplied by 1 +- this much (L3: up to 10%)")
-    hue: float = setting(0.0, "the colour circle is turned by up to this share of half of it, either way")
-    rotation: float = setting(0.0, "the frame is turned by up to this much, degrees")
-    stretch: float = setting(0.0, "the frame's aspect ratio is changed by a factor of up to 1 + this much")
-    contrast: float = setting(0.0, "contrast is multiplied by 1 +- this much")
-    channel_gain: float = setting(0.0, "each colour channel is multiplied by 1 +- this much")
-    grey: float = setting(0.0, "share of the frames that lose their colour")
-    erase: float = setting(0.0, "largest side of an erased square, as a share of the frame's")
-    blend: float = setting(0.0, "another clip's frame is blended in with up to this weight")
-    mix: float = setting(0.0, "another clip's sound is mixed in at up to this amplitude, relative to the clip's own")
-    tilt: float = setting(0.0, "the spectrum is tilted and bent by up to this much, dB at its ends")
-    noise: float = setting(0.0, "a noise floor is added up to this level, as a share of the sound's mean power")
-    pitch: float = setting(0.0, "frequencies are scaled by a factor of up to 1 + this much")
-    freq_mask: float = setting(0.0, "largest share of the rows in each of two masks over the spectrogram")
-    time_mask: float = setting(0.0, "largest share of the columns in each of two masks over the spectrogram")
-    ramp: float = setting(0.0, "share of the run in which all of this grows from nothing to its full strength")
+    crop_min: float = setting(0.875, "smallest side of the random crop, as a fraction of the frame's side")
+    crop_max: float = setting(
+        0.875, "largest side of the random crop, as a fraction of the frame's side; above 1 the frame is shrunk"
+    )
+    flip: bool = setting(True, "flip half of the frames horizontally")
+    brightness: float = setting(0.2, "multiply brightness by 1 +- up to this")
+    saturation: float = setting(0.2, "multiply saturation by 1 +- up to this")
+    gain: float = setting(0.1, "multiply the sound's amplitude by 1 +- up to this (L3: 0.1)")
+    hue: float = setting(0.0, "rotate the hue either way by up to this fraction of 180 degrees")
+    rotation: float = setting(0.0, "rotate the frame either way by up to this, degrees")
+    stretch: float = setting(0.0, "change the aspect ratio by a factor of up to 1 + this")
+    contrast: float = setting(0.0, "multiply contrast by 1 +- up to this")
+    channel_gain: float = setting(0.0, "multiply each color channel by 1 +- up to this")
+    grey: float = setting(0.0, "fraction of the frames converted to greyscale")
+    erase: float = setting(0.0, "largest side of the erased square, as a fraction of the frame's side")
+    blend: float = setting(0.0, "blend in another clip's frame with a weight of up to this")
+    mix: float = setting(0.0, "mix in another clip's sound at up to this amplitude, relative to the clip's own")
+    tilt: float = setting(0.0, "tilt and bend the spectrum by up to this at its ends, dB")
+    noise: float = setting(0.0, "add noise of up to this power, as a fraction of the sound's mean power")
+    pitch: float = setting(0.0, "scale all frequencies by a factor of up to 1 + this")
+    freq_mask: float = setting(0.0, "largest height of each of two frequency masks, as a fraction of the spectrogram's")
+    time_mask: float = setting(0.0, "largest width of each of two time masks, as a fraction of the spectrogram's")
+    ramp: float = setting(0.0, "fraction of the run over which all augmentation grows from 0 to full strength")
 
 
 @dataclass(frozen=True)
 class Model:
-    """Which net."""
+    """The net."""
 
-    name: str = setting("AVENet", "class of the net, a key of models.MODELS")
-    width: int = setting(64, "channels of the first convolution; 64 is the paper's")
-    dim: int = setting(128, "dimensions of the embedding (OtS sec. 3.1)")
-    dropout: float = setting(0.0, "share of the pooled features dropped in training; the paper uses none")
-    init_from: str = setting("", "checkpoint whose weights are taken where names and shapes match")
-    num_channels: int = setting(32, "PixelPlayer: maps of the sound net, and features of a pixel, K (SoP: 32)")
-    sound_width: int = setting(64, "PixelPlayer: maps after the sound net's first level; 64 is the paper's code's")
-    unet_depth: int = setting(7, "PixelPlayer: times that the sound net halves rows and columns (SoP: 7)")
+    name: NetName = setting("AVENet", "net to build and train")  # noqa: RUF009 - ruff can't look into the alias
+    width: int = setting(64, "channels of the first convolution (OtS: 64)")
+    dim: int = setting(128, "dimensions of the embedding; L3Net: units of fc1 (OtS sec. 3.1: 128)")
+    dropout: float = setting(0.0, "dropout rate of the pooled features (OtS: none)", AVC_NETS)
+    init_from: str = setting("", "checkpoint to start from: weights are copied where names and shapes match")
+    num_channels: int = setting(
+        32, "K, the channels of the sound net's output and of a frame's feature vector (SoP: 32)", PIXELPLAYER
+    )
+    sound_width: int = setting(64, "channels after the first level of the sound net (SoP's code: 64)", PIXELPLAYER)
+    unet_depth: int = setting(7, "levels of the sound net, a U-Net; each halves rows and columns (SoP: 7)", PIXELPLAYER)
     detail: bool = setting(
-        False, "PixelPlayer: the sound net's last level sees the spectrogram itself too, and has one more layer"
+        False, "feed the spectrogram to the last level of the sound net too, and add a layer there", PIXELPLAYER
     )
     vision: Literal["resnet18", "convnet"] = setting(
-        "resnet18", "PixelPlayer: dilated ResNet-18 (SoP); convnet: the eight convolutions of AVE-Net's vision, which "
-        "learn sooner from scratch",
-    )  # fmt: skip
+        "resnet18",
+        "frame net: a dilated ResNet-18 (SoP), or the eight convolutions of AVE-Net's vision encoder, "
+        "which learn sooner from scratch",
+        PIXELPLAYER,
+    )
     vision_weights: str = setting(
-        "", "PixelPlayer: ImageNet's weights for the frame net: imagenet (downloaded, 45 MB) or a file; empty: from "
-        "scratch",
-    )  # fmt: skip
+        "",
+        "ImageNet weights of the frame net: imagenet (downloads 45 MB) or a file; empty: train from scratch",
+        PIXELPLAYER,
+    )
 
 
 @dataclass(frozen=True)
 class Mix:
-    """Mixtures of clips, and how the sound net sees them (SoP sec. 3 and 4.2). Their rate is data.sample_rate."""
+    """Mixtures of clips and their spectrograms, at data.sample_rate (SoP sec. 3 and 4.2)."""
 
-    sources: int = setting(2, "clips in a mixture, N; each is divided by N")
-    samples: int = setting(65535, "length of a mixture, samples (SoP: 65,535 at 11,025 Hz, 6 s)")
-    n_fft: int = setting(1022, "length of the Hann window and of the Fourier transform; n_fft / 2 + 1 bins (SoP: 1022)")
-    hop: int = setting(256, "step between windows, samples; samples // hop + 1 columns (SoP: 256)")
+    sources: int = setting(2, "N, the clips in a mixture; each sound is divided by N (SoP: 2)", PIXELPLAYER)
+    samples: int = setting(65535, "length of a mixture, samples (SoP: 65,535, 6 s at 11,025 Hz)", PIXELPLAYER)
+    n_fft: int = setting(
+        1022,
+        "length of the Hann window and FFT size, samples; gives n_fft / 2 + 1 frequency bins (SoP: 1022)",
+        PIXELPLAYER,
+    )
+    hop: int = setting(256, "step between windows, samples; gives samples // hop + 1 columns (SoP: 256)", PIXELPLAYER)
     freq_bins: int = setting(
-        256, "rows of the spectrogram, spaced by the logarithm of the frequency; 0: one a bin (SoP: 256)"
+        256,
+        "rows of the spectrogram, on a logarithmic frequency axis; 0 keeps the linear frequency bins (SoP: 256)",
+        PIXELPLAYER,
     )
     mask: Literal["binary", "soft", "ratio"] = setting(
         "binary",
-        "binary: whether a source has most of a place; soft: the same, but sounds are made by the probability itself, "
-        "not cut at 0.5; ratio: the source's share",
+        "binary: learn where a source has more than half of the mixture, and cut predicted masks at 0.5 "
+        "(SoP); soft: learn the same, but apply the predicted probabilities; ratio: learn the source's fraction of the "
+        "mixture",
+        PIXELPLAYER,
     )
     weights: Literal["log", "linear", "none"] = setting(
         "log",
-        "how much a place of the mask counts: log(1 + magnitude) of the mixture, 0.001 to 10 (SoP); its magnitude over "
-        "the mixture's mean, 0.001 to 10; or all alike",
+        "weight of a bin in the mask loss: log(1 + magnitude) of the mixture (SoP), or its magnitude divided by "
+        "the mean, both clamped to 0.001..10; none: 1",
+        PIXELPLAYER,
     )
-    frames: int = setting(3, "frames of a clip, whose features are pooled (SoP: 3)")
-    frame_stride: float = setting(3.0, "from one of them to the next, seconds (SoP: 24 frames at 8/s)")
-    volume: float = setting(0.5, "in training each clip's amplitude is multiplied by 1 +- this much")
-    repeats: int = setting(1, "passes over the training clips that count as one epoch (SoP: 100)")
+    frames: int = setting(3, "frames of a clip, whose features are max-pooled (SoP: 3)", PIXELPLAYER)
+    frame_stride: float = setting(
+        3.0, "time from one of these frames to the next, seconds (SoP: 24 frames at 8 fps)", PIXELPLAYER
+    )
+    volume: float = setting(0.5, "in training, multiply each clip's amplitude by 1 +- up to this", PIXELPLAYER)
+    repeats: int = setting(1, "passes over the training clips in an epoch (SoP: 100)", PIXELPLAYER)
     pairs: str = setting(
-        "", "JSON file with the clips of each validation or test mixture, [[id, id], ...]; empty: drawn by a fixed rule"
+        "",
+        "JSON file with the clips of each validation or test mixture, [[id, id], ...]; empty: chosen by a fixed rule",
+        PIXELPLAYER,
     )
 
 
 @dataclass(frozen=True)
 class Train:
-    """How it is trained."""
+    """The training."""
 
-    run_dir: str = setting("runs/AVENet", "everything that the run writes lies here")
-    epochs: int = setting(100, "passes over the training clips; the schedule follows it")
-    max_minutes: float = setting(0.0, "length of the run by the clock instead of epochs; 0 follows epochs")
+    run_dir: str = setting("runs/AVENet", "directory of the run: config, log, checkpoints")
+    epochs: int = setting(100, "passes over the training clips; the learning-rate schedule depends on it")
+    max_minutes: float = setting(0.0, "train for this time instead of train.epochs, minutes; 0: off")
     batch_size: int = setting(
-        128, "clips a batch, shared out evenly among the processes of torchrun (OtS: 2048, 128 on each of 16 GPUs)"
+        128, "clips in a batch, divided evenly among the processes of torchrun (OtS: 2048, 128 on each of 16 GPUs)"
     )
     grad_accum_steps: int = setting(1, "batches whose gradients are averaged for one update")
     gather: Literal["rank", "all"] = setting(
         "rank",
-        "whose sounds a frame is compared with, of several processes: its own process's share of the batch, as on each "
-        "of the paper's GPUs, or the whole batch, whatever the number of processes",
+        "with several processes, a frame is compared with the sounds of its own process (OtS), or with those "
+        "of all processes",
+        AVC_NETS,
     )
-    lr: float = setting(1e-4, "learning rate; the paper searched for it and doesn't state it")
+    lr: float = setting(1e-4, "learning rate (OtS searched for it and doesn't state it)")
     last_layer_lr_mult: float = setting(
-        20.0, "the last layer, which turns likeness into a logit, learns so much faster"
+        20.0, "learning-rate multiplier of the last layer (fc3, conv7), which maps similarity to a logit"
     )
-    lr_vision: float = setting(1.0, "PixelPlayer: the frame net learns this many times as fast as the rest (SoP: 0.1)")
+    lr_vision: float = setting(1.0, "learning-rate multiplier of the frame net (SoP: 0.1)", PIXELPLAYER)
     optimizer: Literal["adam", "muon", "auto", "sgd"] = setting(
         "adam",
-        "adam for all weights (OtS sec. 3.3); muon for the convolutions, adam for the rest (utils/muon.py); auto: muon "
-        "from scratch, adam from another net's weights (model.init_from), which Muon's steps would undo; sgd (SoP)",
+        "adam for all weights (OtS sec. 3.3); muon for the convolutions, adam for the rest; auto: muon from "
+        "scratch, adam from pretrained weights (model.init_from, model.vision_weights); sgd (SoP)",
     )
-    momentum: float = setting(0.9, "of sgd (SoP: 0.9)")
-    lr_muon: float = setting(10.0, "with muon: the convolutions learn this many times faster")
+    momentum: float = setting(0.9, "momentum of sgd (SoP: 0.9)")
+    lr_muon: float = setting(10.0, "learning-rate multiplier of the weights that muon updates")
     schedule: Literal["step", "multistep", "cosine"] = setting(
         "step",
-        "step: x0.94 every 16 epochs (OtS sec. 3.3); multistep: x0.1 at 40% and 80% of the run (SoP); cosine: to 0",
+        "learning rate: step, x0.94 every 16 epochs (OtS sec. 3.3); multistep, x0.1 at 40% and 80% of the run "
+        "(SoP); cosine, to 0",
     )
-    warmup: float = setting(0.0, "share of the run in which the learning rate rises from 0")
-    weight_decay: float = setting(1e-5, "L2 penalty added to the gradient by Adam (OtS sec. 3.3) and sgd")
-    ema: float = setting(0.0, "decay of the average of the weights that is evaluated and kept; 0 keeps none")
+    warmup: float = setting(0.0, "fraction of the run in which the learning rate rises from 0")
+    weight_decay: float = setting(1e-5, "L2 penalty, added to the gradient by adam (OtS sec. 3.3) and sgd")
+    ema: float = setting(0.0, "decay of the moving average of the weights, which is evaluated and saved; 0: off")
     negatives: Literal["all", "one", "off_grid"] = setting(
         "all",
-        "mismatched pairs of a batch: all, weighted to count half; one for each match (OtS sec. 3.3); off_grid: one, "
-        "its sound cut at any time, the shortcut that the paper warns of, to show it",
+        "negative pairs of a batch: all, weighted to count half of the loss; one for each positive (OtS sec. "
+        "3.3); off_grid: one, its sound cut at any time, to show the shortcut that OtS warns of",
+        AVC_NETS,
     )
     aux_loss_weight: float = setting(
-        0.0, "weight of the loss of the two auxiliary heads, which pool the frame's features before they compare them; "
-        "the main head's is 1 minus it (0 as in OtS)",
-    )  # fmt: skip
+        0.0,
+        "weight of the auxiliary heads' loss; the main head's has 1 minus this (OtS has no auxiliary heads)",
+        AVOLNET,
+    )
     avc_loss_weight: float = setting(
-        0.0, "weight of the loss of the AVC branch, an AVE-Net that shares the convolutions of the frames; that of the "
-        "masks is 1 minus it (0 as in SoP)",
-    )  # fmt: skip
-    avc_warmup: float = setting(0.0, "fraction of the run, from its start, in which the AVC branch trains alone")
-    data_dependent_init: bool = setting(True, "scale and shift the last layers on 128 clips before the first step")
+        0.0,
+        "weight of the AVC branch's loss, the correspondence of frames and unmixed sounds; the mask loss has 1 "
+        "minus this (SoP has no AVC branch)",
+        PIXELPLAYER,
+    )
+    avc_warmup: float = setting(
+        0.0, "fraction of the run, from its start, in which only the AVC branch is trained", PIXELPLAYER
+    )
+    data_dependent_init: bool = setting(True, "scale and shift the last layers on some clips before the first step")
     precision: Literal["auto", "bf16", "fp32"] = setting("auto", "auto: bf16 autocast where the hardware has it")
-    seed: int = setting(0, "seed of the weights, the order, the crops: everything random")
-    workers: int = setting(4, "processes that load clips, for each GPU; 0 loads in the training process")
+    seed: int = setting(0, "random seed of the weights, the order of clips and all augmentation")
+    workers: int = setting(4, "processes that load clips, for each GPU; 0: load in the training process")
     validate_every: int = setting(1, "epochs between validations")
-    save_every: int = setting(500, "steps between checkpoints; one is written at each validation too")
+    save_every: int = setting(500, "steps between checkpoints; each validation writes one too")
     log_every: int = setting(20, "steps between lines of the log")
 
 
 @dataclass(frozen=True)
 class Eval:
-    """How it is measured."""
+    """The evaluation."""
 
     ontology: str = setting(
-        "", "AudioSet's ontology.json; empty: data/data_infos/ontology.json, else the demo's classes"
+        "", "path of AudioSet's ontology.json; empty: data/data_infos/ontology.json, else the demo's classes"
     )
-    batch_size: int = setting(64, "clips a forward pass")
-    flip_tta: bool = setting(False, "embed a frame together with its mirror image and take the mean; the paper doesn't")
-    k: int = setting(30, "nDCG@k looks at the first k retrieved clips (OtS sec. 4.2)")
-    gain: Literal["exponential", "linear"] = setting("exponential", "relevance r counts 2^r - 1, or r")
+    batch_size: int = setting(64, "clips in a forward pass")
+    flip_tta: bool = setting(
+        False, "test-time augmentation: average over a frame and its horizontal flip (OtS and SoP: no)"
+    )
+    k: int = setting(30, "nDCG@k is computed on the first k retrieved clips (OtS sec. 4.2: 30)", AVC_NETS)
+    gain: Literal["exponential", "linear"] = setting(
+        "exponential", "gain of relevance r in nDCG: 2^r - 1, or r", AVC_NETS
+    )
     whole_ranking: bool = setting(
-        True, "rank the whole collection, for median rank and mAP; without, nDCG and recall in half of the time"
+        True,
+        "rank the whole collection, for median rank and mAP; false: nDCG and recall only, in half of the time",
+        AVC_NETS,
     )
     queries: int = setting(
-        0, "retrieval: only so many clips, drawn once and for all, are queries, for collections of a million; 0: every "
-        "clip (OtS)",
-    )  # fmt: skip
-    group: int = setting(256, "AVC accuracy is over all pairs within fixed random groups of this many clips, at most")
+        0,
+        "clips used as retrieval queries, a fixed random choice, for very large collections; 0: every clip (OtS)",
+        AVC_NETS,
+    )
+    group: int = setting(
+        256, "AVC is evaluated on all pairs within fixed random groups of at most this many clips", AVC_NETS
+    )
 
 
 @dataclass(frozen=True)
 class Config:
-    """One run."""
+    """All settings of a run."""
 
     data: Data = Data()
     spectrogram: Spectrogram = Spectrogram()

@@ -74,7 +74,7 @@ class TrainedNet:
         return self.model
 
     def _unsuitable(self, problem: str, names: str) -> UserError:
-        return UserError(f"{self.path} is a {self.config.model.name}, which {problem}: use a checkpoint of {names}")
+        return UserError(f"{self.path} holds {self.config.model.name}, which {problem}: use a checkpoint of {names}")
 
     @torch.no_grad()
     def embed_frames(self, frames: np.ndarray) -> Tensor:
@@ -160,7 +160,7 @@ def load_trained_net(path: str | PathLike[str], changes: dict[str, Any] | None =
         UserError: the checkpoint is missing or damaged, or its weights don't fit the settings.
     """
     content = checkpoint.load(path)
-    config = override(from_dict(content.get("config")), changes or {})
+    config = override(from_dict(content.get("config"), path, content.get("config_version", 1)), changes or {})
     model = build_net(config.model, config.data.flow_fields)
     checkpoint.load_weights(model, checkpoint.evaluated_weights(content), path)
     return TrainedNet(channels_last(model.to(pick_device())).eval(), config, content, str(path))

@@ -1,94 +1,175 @@
-"""Load a config file, apply command-line overrides, and turn a `Config` into plain data and back."""
+"""Load a config file, override settings by their dotted names, and turn a `Config` into plain data and back."""
 
-import argparse
 import dataclasses
 import difflib
 import importlib.util
 import math
 import typing
+from collections.abc import Collection, Iterable, Mapping
 from pathlib import Path
+from typing import Any, NamedTuple
 
+from configs.renames import CONFIG_VERSION, RENAMED_VALUES, new_names, rename_settings
 from configs.rules import config_errors
-from configs.schema import Config
+from configs.schema import NETS, Config
 from utils.errors import UserError
 
+Value = bool | int | float | str
 
-def list_settings(config):
-    """Every setting of a config as {dotted name: (value, type, documentation)}."""
-    found = {}
+
+class Setting(NamedTuple):
+    """A setting of a config."""
+
+    value: Value
+    kind: Any  # the declared type: bool, int, float, str or a Literal of strings
+    doc: str
+    nets: tuple[str, ...]  # that read it
+
+
+class ChangedSetting(NamedTuple):
+    """A setting that differs from its default."""
+
+    name: str
+    value: Value
+    default: Value
+    doc: str
+
+
+# -------------------------------------------------------------------------------------------------------- listing
+
+
+def all_settings(config: Config) -> dict[str, Setting]:
+    """List every setting of a `config` by its dotted name, also those that its net doesn't read."""
+    settings = {}
     for section in dataclasses.fields(config):
         values = getattr(config, section.name)
         for field in dataclasses.fields(values):
-            name = f"{section.name}.{field.name}"
-            found[name] = (getattr(values, field.name), field.type, field.metadata["doc"])
-    return found
+            setting = Setting(getattr(values, field.name), field.type, field.metadata["doc"], field.metadata["nets"])
+            settings[f"{section.name}.{field.name}"] = setting
+    return settings
 
 
-def changed_settings(config):
-    """The settings that differ from the defaults: list of (dotted name, value, default, documentation)."""
-    default, found = list_settings(Config()), list_settings(config)
-    return [(n, value, default[n][0], doc) for n, (value, _, doc) in found.items() if value != default[n][0]]
+def list_settings(config: Config) -> dict[str, Setting]:
+    """List the settings of a `config` that its net reads, by their dotted names."""
+    return {name: setting for name, setting in all_settings(config).items() if config.model.name in setting.nets}
 
 
-def to_dict(config):
-    """A `Config` as nested dicts of plain numbers and strings, as it is stored in a run and in a checkpoint."""
-    return dataclasses.asdict(config)
+def changed_settings(config: Config) -> list[ChangedSetting]:
+    """List the settings of a `config` that its net reads and that differ from their defaults."""
+    return [
+        ChangedSetting(name, setting.value, DEFAULTS[name].value, setting.doc)
+        for name, setting in list_settings(config).items()
+        if setting.value != DEFAULTS[name].value
+    ]
 
 
-def from_dict(plain):
-    """Build a validated `Config` from `to_dict`'s form; a missing setting takes its default.
+DEFAULTS = all_settings(Config())
 
-    Raises:
-        UserError: an unknown setting, a wrong type or a value out of its range.
-    """
-    if not isinstance(plain, dict) or not all(isinstance(section, dict) for section in plain.values()):
-        raise UserError("the stored config is not a table of sections; the file was not written by this project")
-    return override(
-        Config(), {f"{section}.{key}": value for section, keys in plain.items() for key, value in keys.items()}
-    )
+# ------------------------------------------------------------------------------------------------------- override
 
 
-def override(config, changes):
+def override(config: Config, changes: Mapping[str, Any]) -> Config:
     """Change settings by their dotted names.
 
     Args:
-        config: a `Config`.
+        config: the settings to start from.
         changes: {dotted name: value}; a value is of the setting's type, or text that is parsed as that type.
 
     Returns:
         A new, validated `Config`.
 
     Raises:
-        UserError: an unknown name (with the nearest right one), a wrong type or a value out of its range.
+        UserError: an unknown name, a value of the wrong type or out of its range, a setting that the net doesn't read.
     """
-    known = list_settings(config)
-    sections = {}
-    for name, value in changes.items():
-        if name not in known:
-            raise UserError(
-                f"there is no setting {name!r}; the nearest is {_nearest(name, known)!r}, and --help lists them all"
-            )
-        section, key = name.split(".")
-        sections.setdefault(section, {})[key] = _typed(name, value, known[name][1])
-    for section, values in sections.items():
-        config = dataclasses.replace(config, **{section: dataclasses.replace(getattr(config, section), **values)})
-    mistakes = config_errors(config)
-    if mistakes:
-        raise UserError("; ".join(mistakes))
+    config = _replace(config, parse_settings(changes))
+    _validate(config, changes)
     return config
 
 
-def _nearest(name, known):
-    """The known name that is most like `name`, which may lack its section."""
-    whole = {full.partition(".")[2] or full: full for full in reversed(list(known))} | {full: full for full in known}
-    return whole[difflib.get_close_matches(name, whole, n=1, cutoff=0)[0]]
+def parse_settings(changes: Mapping[str, Any]) -> dict[str, Value]:
+    """Check the names of settings, and check or parse their values as the declared types.
+
+    Args:
+        changes: {dotted name: value or its text}.
+
+    Returns:
+        {dotted name: value}.
+
+    Raises:
+        UserError: an unknown name (with the most similar one, or the new one), or a value of the wrong type.
+    """
+    for name in changes:
+        check_name(name)
+    return {name: _parse_value(name, value, DEFAULTS[name].kind) for name, value in changes.items()}
 
 
-def _typed(name, value, kind):
-    """`value`, checked or parsed as `kind` (bool, int, float, str or a Literal of strings)."""
+def check_name(name: str) -> None:
+    """Raise a `UserError` if no setting has this dotted `name`, with its new or the most similar name."""
+    new = new_names(name)
+    if len(new) == 1:
+        raise UserError(f"{name} was renamed to {new[0]}")
+    if new:
+        raise UserError(f"{name} was renamed to {' or '.join(f'{one} ({_join(DEFAULTS[one].nets)})' for one in new)}")
+    if name not in DEFAULTS:
+        raise UserError(
+            f"there is no setting {name!r}; the nearest is {nearest_name(name, DEFAULTS)!r}, and --help lists them all"
+        )
+
+
+def nearest_name(name: str, known: Iterable[str]) -> str:
+    """Find the most similar of the `known` dotted names to `name`, which may lack its section."""
+    names = list(known)
+    full = {one.partition(".")[2] or one: one for one in reversed(names)} | {one: one for one in names}
+    return full[difflib.get_close_matches(name, full, n=1, cutoff=0)[0]]
+
+
+def _replace(config: Config, values: Mapping[str, Value]) -> Config:
+    sections: dict[str, dict[str, Any]] = {}
+    for name, value in values.items():
+        section, key = name.split(".")
+        sections.setdefault(section, {})[key] = value
+    replaced: dict[str, Any] = {
+        section: dataclasses.replace(getattr(config, section), **keys) for section, keys in sections.items()
+    }
+    return dataclasses.replace(config, **replaced)
+
+
+def _validate(config: Config, given: Collection[str]) -> None:
+    """Raise a `UserError` with everything that is wrong: first of all, settings of other nets, `given` or changed."""
+    mistakes = _foreign_errors(config, given) or config_errors(config)
+    if mistakes:
+        raise UserError("; ".join(mistakes))
+
+
+def _foreign_errors(config: Config, given: Collection[str]) -> list[str]:
+    """List settings that the net doesn't read, if `given` or not the default; one sentence for each group of nets."""
+    net = config.model.name
+    foreign: dict[tuple[str, ...], list[str]] = {}
+    for name, setting in all_settings(config).items():
+        if net not in setting.nets and (name in given or setting.value != DEFAULTS[name].value):
+            foreign.setdefault(setting.nets, []).append(name)
+    errors = []
+    for nets, names in foreign.items():
+        are, them = ("is a setting", "it") if len(names) == 1 else ("are settings", "them")
+        other = nets[0] if len(nets) == 1 else "to another net"
+        errors.append(
+            f"{_join(names)} {are} of {_join(nets)}, not of {net}: remove {them}, or set --model.name {other}"
+        )
+    return errors
+
+
+def _join(names: Collection[str]) -> str:
+    *first, last = names
+    return f"{', '.join(first)} and {last}" if first else last
+
+
+def _parse_value(name: str, value: Any, kind: Any) -> Value:
+    """Check or parse a `value` as `kind`: bool, int, float, str or a Literal of strings."""
     if typing.get_origin(kind) is typing.Literal:
         if value not in typing.get_args(kind):
-            raise UserError(f"{name} is {value!r}, but must be one of {', '.join(typing.get_args(kind))}")
+            new = RENAMED_VALUES.get((name, str(value)))
+            hint = f"; {value!r} was renamed to {new!r}" if new else ""
+            raise UserError(f"{name} is {value!r}, but must be one of {', '.join(typing.get_args(kind))}{hint}")
         return value
     if kind is bool and isinstance(value, str) and value.lower() in ("true", "false", "1", "0", "yes", "no"):
         return value.lower() in ("true", "1", "yes")
@@ -105,93 +186,97 @@ def _typed(name, value, kind):
     raise UserError(f"{name} is {value!r}, but must be {wanted}")
 
 
-def load_config(path):
-    """The `Config` that a config file builds under the name `config`.
+# ---------------------------------------------------------------------------------------------------------- files
+
+
+def load_config(path: str | Path) -> Config:
+    """Load the `Config` that a config file builds under the name `config`.
+
+    Args:
+        path: a Python file.
 
     Raises:
-        UserError: no such file, an error in it, or no `config` in it.
+        UserError: no such file, an error in it, no `config` in it, or settings that are wrong.
     """
     path = Path(path)
     if not path.is_file():
         raise UserError(f"there is no config file {path}; the shipped ones are in configs/")
     spec = importlib.util.spec_from_file_location(f"config_file_{path.stem}", path)
-    if spec is None:
+    if spec is None or spec.loader is None:
         raise UserError(f"config file {path} must be a Python file, NAME.py")
     module = importlib.util.module_from_spec(spec)
     try:
         spec.loader.exec_module(module)
-    except Exception as error:  # whatever the user's own file raises is the user's to mend
+    except Exception as error:  # the file is the user's, and may raise anything
         raise UserError(f"config file {path} fails with {type(error).__name__}: {error}") from error
     config = getattr(module, "config", None)
     if not isinstance(config, Config):
         raise UserError(f"config file {path} must set `config` to a configs.schema.Config")
-    return from_dict(to_dict(config))
+    try:
+        config = _replace(
+            config, parse_settings({name: setting.value for name, setting in all_settings(config).items()})
+        )
+        _validate(config, given=())
+    except UserError as error:
+        raise UserError(f"config file {path}: {error}") from None
+    return config
 
 
-class _Parser(argparse.ArgumentParser):
-    def error(self, message):
-        raise UserError(f"{message}; --help lists the settings")
+# -------------------------------------------------------------------------------------------------------- storage
 
 
-def parse_command_line(argv, description, options, config_file=None):
-    """Read a script's command line: its own options, and overrides of settings by their dotted names.
+def to_dict(config: Config) -> dict[str, dict[str, Value]]:
+    """Convert a `config` to {section: {name: value}}, as a run and a checkpoint store it: only what its net reads."""
+    stored: dict[str, dict[str, Value]] = {}
+    for name, setting in list_settings(config).items():
+        section, key = name.split(".")
+        stored.setdefault(section, {})[key] = setting.value
+    return stored
+
+
+def from_dict(stored: Any, source: str | Path = "the stored config", version: int = CONFIG_VERSION) -> Config:
+    """Build a validated `Config` from what `to_dict` of this or an older version returned.
+
+    Renamed settings get their new names, missing ones their defaults. Settings that the net doesn't read, which version
+    1 stored too, are left out.
 
     Args:
-        argv: list of str, the words after the script's name.
-        description: first lines of `--help`.
-        options: callable that adds the script's own options to an argparse parser.
-        config_file: default of `--config`; None for a script that takes its config from a checkpoint.
-
-    Returns:
-        (namespace, config, changes): the script's own options; the `Config` of the file with the overrides
-        (None without a config file); the overrides as {dotted name: text}.
+        stored: {section: {name: value}}.
+        source: the file that holds it, for error messages.
+        version: `CONFIG_VERSION` of the code that wrote it.
 
     Raises:
-        UserError: an unknown option or setting, a value missing or of the wrong type.
+        UserError: an unknown setting, or a value of the wrong type or out of its range.
     """
-    parser = _Parser(
-        description=description, allow_abbrev=False, add_help=False, formatter_class=argparse.RawTextHelpFormatter
-    )
-    parser.add_argument("-h", "--help", action="store_true", help="show this and exit")
-    if config_file:
-        parser.add_argument("--config", default=config_file, metavar="FILE", help=f"Python config [{config_file}]")
-    options(parser)
-    # A setting's value is whatever follows its name, also if it starts with "-": only "--name" starts a new option.
-    known, rest, changes = list_settings(Config()), [], {}
-    words = iter(argv)
-    for word in words:
-        name, equals, value = word.removeprefix("--").partition("=")
-        if word.startswith("--") and "." in name:
-            if name not in known:
-                override(Config(), {name: ""})  # raises with the nearest right name
-            value = value if equals else next(words, None)
-            if value is None or (value.startswith("--") and not equals):
-                raise UserError(f"--{name} needs a value after it")
-            changes[name] = value
-        else:
-            rest.append(word)
-    args, strange = parser.parse_known_args(rest)
-    if strange and not strange[0].startswith("--"):
-        raise UserError(f"{strange[0]!r} belongs to no option before it; --help lists the settings")
-    if strange:
-        own = [text[2:] for action in parser._actions for text in action.option_strings if text.startswith("--")]
-        near = _nearest(strange[0].partition("=")[0].lstrip("-"), [*known, *own])
-        raise UserError(f"there is no option {strange[0]!r}; the nearest is '--{near}', and --help lists them all")
-    if args.help:
-        print(parser.format_help() + _settings_help(load_config(args.config) if config_file else Config()))
-        raise SystemExit(0)
-    config = override(load_config(args.config), changes) if config_file else None
-    if not config_file:
-        for name, value in changes.items():
-            _typed(name, value, known[name][1])
-    return args, config, changes
+    if not isinstance(stored, dict) or not all(isinstance(section, dict) for section in stored.values()):
+        raise UserError(f"{source} holds no stored config, a table of sections: use a file that this project wrote")
+    values = {f"{section}.{key}": value for section, keys in stored.items() for key, value in keys.items()}
+    values = translate_stored(values, values.get("model.name", Config().model.name))
+    unknown = [name for name in values if name not in DEFAULTS]
+    if unknown:
+        raise UserError(
+            f"{source} was written with config version {version}, and this code, of config version {CONFIG_VERSION}, "
+            f"has no setting {unknown[0]!r}: use the code that wrote the file, or add the new name of the setting to "
+            "configs/renames.py"
+        )
+    try:
+        return override(Config(), values)
+    except UserError as error:
+        raise UserError(f"{source}: {error}") from None
 
 
-def _settings_help(config):
-    """The settings with their values and documentation, one line or two each."""
-    lines = ["\nsettings:"]
-    for name, (value, kind, doc) in list_settings(config).items():
-        choice = typing.get_args(kind)
-        label = "|".join(choice) if choice else kind.__name__
-        lines.append(f"  --{name} {label} [{value}]\n        {doc}")
-    return "\n".join(lines)
+def translate_stored(values: Mapping[str, Any], net: str) -> dict[str, Any]:
+    """Translate stored settings, maybe of an older version: give their new names, drop those the net doesn't read.
+
+    Args:
+        values: {dotted name: value}.
+        net: name of the net.
+
+    Returns:
+        {dotted name: value}; names that nobody knows stay as they are.
+    """
+    return {
+        name: value
+        for name, value in rename_settings(values).items()
+        if name not in DEFAULTS or net in DEFAULTS[name].nets or net not in NETS
+    }

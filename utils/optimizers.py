@@ -4,6 +4,7 @@ import math
 
 import torch
 
+from configs.schema import Config
 from utils.muon import Muon
 
 
@@ -22,6 +23,15 @@ def learning_rate(train, progress):
     return train.lr * 0.94 ** int(progress * train.epochs / 16)
 
 
+def uses_muon(config: Config) -> bool:
+    """Decide whether Muon trains the convolutions of the net that a `config` describes.
+
+    With train.optimizer "auto" it does if they start from scratch; its large steps would undo pretrained weights.
+    """
+    pretrained = config.model.init_from or config.model.vision_weights
+    return config.train.optimizer == "muon" or (config.train.optimizer == "auto" and not pretrained)
+
+
 def build_optimizers(config, groups, device):
     """The optimizers of a run: Adam (OtS sec. 3.3), SGD (SoP), or Muon for the convolutions and Adam for the rest.
 
@@ -36,7 +46,7 @@ def build_optimizers(config, groups, device):
     fused = device.type in ("cuda", "cpu")
     if train.optimizer == "sgd":
         return [torch.optim.SGD(groups, train.lr, train.momentum, weight_decay=train.weight_decay, fused=fused)]
-    if train.optimizer == "muon" or (train.optimizer == "auto" and not config.model.init_from):
+    if uses_muon(config):
         convolutions = [
             {
                 **group,

@@ -5,7 +5,7 @@ import sys
 from pathlib import Path
 
 from utils import checkpoint, distributed
-from utils.config import to_dict
+from utils.config import from_dict, to_dict
 from utils.errors import UserError
 from utils.files import write_text
 
@@ -61,7 +61,8 @@ class Run:
                     f"{self.last} can't be resumed, it may be a copy of best.pt: start another run from it by "
                     "--model.init_from"
                 )
-            self._check_same(self.resumed["config"])
+            version = self.resumed.get("config_version", 1)
+            self._check_same(to_dict(from_dict(self.resumed["config"], self.last, version)))
         elif resume:
             self.log_message(f"{self.folder} holds no checkpoint yet: starting from the beginning")
         try:

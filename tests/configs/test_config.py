@@ -8,8 +8,9 @@ from pathlib import Path
 import pytest
 
 from configs.rules import config_errors
-from configs.schema import Config, Data, Train
-from utils.config import from_dict, list_settings, load_config, override, parse_command_line, to_dict
+from configs.schema import TRAIN_SCRIPTS, Config, Data, Model, Train
+from utils.command_line import parse_command_line, parse_train_command
+from utils.config import DEFAULTS, from_dict, list_settings, load_config, override, to_dict
 from utils.errors import UserError
 
 ROOT = Path(__file__).parents[2]
@@ -17,11 +18,26 @@ SHIPPED = sorted([*ROOT.glob("configs/config_*.py"), *ROOT.glob("configs/demo_*.
 DEMO = str(ROOT / "configs/demo_AVENet.py")
 
 
+def add_resume(parser):
+    parser.add_argument("--resume", action="store_true")
+
+
 def command_line(*words, config_file=DEMO):
-    """Parse a command line as train_AVENet.py does; returns (namespace, config, changes)."""
-    return parse_command_line(
-        list(words), "Train a net.", lambda p: p.add_argument("--resume", action="store_true"), config_file=config_file
-    )
+    """Parse a command line as the training script of a config file's net does; returns (namespace, config)."""
+    script = TRAIN_SCRIPTS[load_config(config_file).model.name]
+    return parse_train_command(words, "Train a net.", add_resume, config_file, script)
+
+
+def eval_command_line(*words):
+    """Parse a command line as eval.py does; returns (namespace, changes)."""
+    return parse_command_line(words, "Evaluate a net.", add_resume)
+
+
+def config_with(name):
+    """A valid config whose net reads the setting `name`."""
+    net = DEFAULTS[name].nets[0]
+    data = {"AVENet_MF": Data(frames=8), "AVENet_OF": Data(flow="dis")}.get(net, Data())
+    return Config(data=data, model=Model(name=net))
 
 
 # ----------------------------------------------------------------------------------------------------------- files
@@ -119,7 +135,7 @@ def test_override_changes_one_setting_and_keeps_the_others():
     stored = to_dict(before)
     after = override(before, {"train.lr": "1e-3", "data.root": "elsewhere"})
     assert to_dict(before) == stored  # the original is as it was
-    changed = {n for n, (value, *_) in list_settings(after).items() if value != list_settings(before)[n][0]}
+    changed = {n for n, (value, *_) in list_settings(after).items() if value != list_settings(before)[n].value}
     assert changed == {"train.lr", "data.root"}
     assert after.train.lr == 1e-3 and after.data == dataclasses.replace(before.data, root="elsewhere")
 
@@ -128,10 +144,12 @@ def test_override_changes_one_setting_and_keeps_the_others():
 
 
 def test_command_line_overrides_the_file_with_typed_values():
-    args, config, changes = command_line(
+    words = [
         "--train.lr", "1e-4", "--resume", "--train.epochs=7", "--data.root", "my data", "--augment.flip", "false",
         "--eval.gain", "linear", "--data.cache_gb", "3",
-    )  # fmt: skip
+    ]  # fmt: skip
+    args, config = command_line(*words)
+    changes = eval_command_line(*words)[1]
     assert args.resume
     assert (config.train.lr, config.train.epochs, config.data.root) == (1e-4, 7, "my data")
     assert config.augment.flip is False and config.eval.gain == "linear"
@@ -266,17 +284,18 @@ OUT_OF_RANGE = {
 @pytest.mark.parametrize(("name", "value"), [(n, v) for n, values in OUT_OF_RANGE.items() for v in values])
 def test_value_out_of_its_range_is_refused_by_its_name(name, value):
     with pytest.raises(UserError) as error:
-        override(Config(), {name: value})
+        override(config_with(name), {name: value})
     section, key = name.split(".")
     assert f"{section}." in str(error.value) and re.search(rf"\.{key}\b", str(error.value))
 
 
 def test_every_number_has_a_range():
     """A new setting without a rule would let -1 through to a traceback in the middle of a run."""
-    numbers = {name for name, (_, kind, _) in list_settings(Config()).items() if kind in (int, float)}
+    numbers = {name for name, setting in DEFAULTS.items() if setting.kind in (int, float)}
     for name in sorted(numbers - OUT_OF_RANGE.keys()):
-        with pytest.raises(UserError, match=re.escape(name.split(".")[1])):
-            override(Config(), {name: -1})
+        with pytest.raises(UserError, match=re.escape(name.split(".")[1])) as error:
+            override(config_with(name), {name: -1})
+        assert ", not of " not in str(error.value)  # it is refused for its range
 
 
 def test_all_mistakes_are_told_at_once():
@@ -291,24 +310,24 @@ def test_help_lists_every_setting_with_its_value_and_documentation(flag, capsys)
     assert stop.value.code == 0
     text = capsys.readouterr().out
     assert "Train a net." in text and "--resume" in text and "--config FILE" in text
-    for name, (value, _, doc) in list_settings(load_config(DEMO)).items():
+    for name, (value, _, doc, _) in list_settings(load_config(DEMO)).items():
         assert re.search(rf"--{re.escape(name)} \S+ \[{re.escape(str(value))}\]\n +{re.escape(doc)}\n", text + "\n")
     assert "--train.schedule step|multistep|cosine [cosine]" in text
 
 
 def test_every_setting_is_documented():
-    assert [name for name, (_, _, doc) in list_settings(Config()).items() if len(doc) < 10] == []
+    assert [name for name, setting in DEFAULTS.items() if len(setting.doc) < 10] == []
 
 
 # ------------------------------------------------------------------ a script that takes its config from a checkpoint
 
 
 def test_overrides_without_a_config_file_are_checked_and_handed_back():
-    args, config, changes = command_line("--data.root", "there", "--resume", config_file=None)
-    assert args.resume and config is None and changes == {"data.root": "there"}
+    args, changes = eval_command_line("--data.root", "there", "--resume")
+    assert args.resume and changes == {"data.root": "there"}
     with pytest.raises(UserError, match=r"eval\.k is 'many'"):
-        command_line("--eval.k", "many", config_file=None)
+        eval_command_line("--eval.k", "many")
     with pytest.raises(UserError, match=r"the nearest is 'data\.root'"):
-        command_line("--data.rot", "x", config_file=None)
+        eval_command_line("--data.rot", "x")
     with pytest.raises(UserError, match="no option '--config'"):
-        command_line("--config", DEMO, config_file=None)
+        eval_command_line("--config", DEMO)

@@ -1,0 +1,64 @@
+"""Settings that were renamed: what configs stored by older versions call them.
+
+A checkpoint keeps the names of the version that wrote it. A change of the names or values of settings raises
+`CONFIG_VERSION` and adds a line to a table below; stored configs are then read with their new names.
+"""
+
+from collections.abc import Mapping
+from typing import Any
+
+CONFIG_VERSION = 2  # stored in each checkpoint; one without a version is of version 1
+
+# (old name, new name). An old name may stand for several settings, each read by other nets.
+RENAMED = (
+    ("augment.mask_bands", "augment.freq_mask"),
+    ("augment.mask_times", "augment.time_mask"),
+    ("data.samples_per_visit", "data.samples_per_decode"),
+    ("data.stored_size", "data.resize_size"),
+    ("eval.mirror", "eval.flip_tta"),
+    ("mix.passes", "mix.repeats"),
+    ("mix.rows", "mix.freq_bins"),
+    ("model.frame_net", "model.vision"),
+    ("model.imagenet", "model.vision_weights"),
+    ("model.levels", "model.unet_depth"),
+    ("model.maps", "model.num_channels"),
+    ("spectrogram.mel_bands", "spectrogram.n_mels"),
+    ("train.accumulate", "train.grad_accum_steps"),
+    ("train.lr_decision", "train.last_layer_lr_mult"),
+    ("train.lr_frames", "train.lr_vision"),
+    ("train.matches_first", "train.avc_warmup"),
+    ("train.pooled", "train.aux_loss_weight"),
+    ("train.pooled", "train.avc_loss_weight"),
+    ("train.start_from_data", "train.data_dependent_init"),
+)
+
+# {(new name of the setting, old value): new value}
+RENAMED_VALUES = {
+    ("model.vision", "plain"): "convnet",
+    ("train.schedule", "tenths"): "multistep",
+}
+
+
+def new_names(name: str) -> list[str]:
+    """List the settings that an old name became: empty for a name that is not an old one.
+
+    Args:
+        name: dotted name of a setting.
+    """
+    return [new for old, new in RENAMED if old == name]
+
+
+def rename_settings(stored: Mapping[str, Any]) -> dict[str, Any]:
+    """Translate settings that an older version stored to today's names and values.
+
+    Args:
+        stored: {dotted name: value}; today's names and unknown ones stay as they are.
+
+    Returns:
+        {dotted name: value}.
+    """
+    renamed = {new: value for name, value in stored.items() for new in new_names(name) or [name]}
+    return {
+        name: RENAMED_VALUES.get((name, value), value) if isinstance(value, str) else value
+        for name, value in renamed.items()
+    }
