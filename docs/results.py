@@ -1,14 +1,16 @@
-"""Train the nets of the demo on equal terms and print the README's tables: mean and spread over the seeds.
+"""Train the demo's nets under equal conditions and print the tables of results.md: mean and half range over the seeds.
 
-    python -m docs.results                    # more than two hours on 2 cores; --seeds 0 for a third of it
+    python -m docs.results                    # more than two hours on 2 cores; --seeds 0 takes a third of it
 
-Every net of the first table sees the same clips, changes and number of steps. Stopped half-way, it goes on where it
-was.
+Every net of the first table sees the same clips, the same augmentation and the same number of steps. If it is
+interrupted, the same command resumes.
 """
 
 import argparse
 import json
+from collections.abc import Callable, Iterable
 from pathlib import Path
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -18,109 +20,145 @@ import train_PixelPlayer
 import train_VOLNet
 from evaluation.measures.retrieval import DIRECTIONS
 
-RUNS = {  # name: training script, config, epochs where they differ from the config's
-    "L3-Net": (train_AVENet, "configs/demo_L3Net.py", None),
-    "AVE-Net": (train_AVENet, "configs/demo_AVENet.py", None),
-    "AVOL-Net, from scratch": (train_VOLNet, "configs/demo_VOLNet.py", None),
-    "AVOL-Net, from AVE-Net": (train_VOLNet, "configs/demo_VOLNet.py", 10),
-    "PixelPlayer": (train_PixelPlayer, "configs/demo_PixelPlayer.py", None),
+Rows = dict[str, list[float]]  # {name of the row: its numbers}
+
+
+class Training(NamedTuple):
+    """A training of the tables: its script's `main`, its config, and epochs where they differ from the config's."""
+
+    main: Callable[[list[str]], Any]
+    config: str
+    epochs: int | None = None
+    init_from_ave: bool = False
+
+
+TRAININGS = {
+    "L3-Net": Training(train_AVENet.main, "configs/demo_L3Net.py"),
+    "AVE-Net": Training(train_AVENet.main, "configs/demo_AVENet.py"),
+    "AVOL-Net, from scratch": Training(train_VOLNet.main, "configs/demo_VOLNet.py"),
+    "AVOL-Net, from AVE-Net": Training(train_VOLNet.main, "configs/demo_VOLNet.py", epochs=10, init_from_ave=True),
+    "PixelPlayer": Training(train_PixelPlayer.main, "configs/demo_PixelPlayer.py"),
 }
-PLACES = ("peak_accuracy", "two_object_accuracy", "distractor_accuracy")
-CENTRE = ("centre_accuracy", "two_object_centre", "distractor_centre")
-HEADS = ["AVC", *DIRECTIONS, "peak on it", "two objects", "on the silent one"]
-PARTED = {  # head: measure
-    "NSDR": "nsdr", "SIR": "sir", "SAR": "sar", "of the ideal mask's NSDR": "nsdr_share_of_ideal",
-    "SIR above the mixture's": "sir_above_mixture", "falls when the pictures are exchanged": "swap_consistency",
-}  # fmt: skip
+PEAK_MEASURES = ("peak_accuracy", "two_object_accuracy", "distractor_accuracy")
+CENTER_BASELINES = ("centre_accuracy", "two_object_centre", "distractor_centre")
+AVC_COLUMNS = ["AVC", *DIRECTIONS, "peak on the object", "with two objects", "on the silent one"]
+SEPARATION_COLUMNS = {  # title: measure
+    "NSDR": "nsdr",
+    "SIR": "sir",
+    "SAR": "sar",
+    "fraction of the ideal mask's NSDR": "nsdr_share_of_ideal",
+    "SIR above the mixture's": "sir_above_mixture",
+    "worse with frames swapped": "swap_consistency",
+}
 
 
-def main():
+def main() -> None:
+    """Train and evaluate what is not finished, and print both tables."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
-    parser.add_argument("--data.root", dest="root", default="data/demo")
-    parser.add_argument("--out", default="runs/results", help="the runs go here")
+    parser.add_argument("--data.root", dest="root", default="data/demo", help="the dataset [data/demo]")
+    parser.add_argument("--out", default="runs/results", help="folder for the runs [runs/results]")
     parser.add_argument("--seeds", nargs="+", type=int, default=[0, 1, 2], help="of the trainings [0 1 2]")
     args = parser.parse_args()
-    found = {seed: measure(seed, Path(args.out) / str(seed), args.root) for seed in args.seeds}
-    parted = [measured.pop("PixelPlayer")["separation"] for measured in found.values()]
-    print("\n" + table([rows_of(measured) for measured in found.values()], HEADS))
-    print("\n" + table([parted_rows(one) for one in parted], PARTED))
+    seeds = [train_and_evaluate(seed, Path(args.out) / str(seed), args.root) for seed in args.seeds]
+    separation = [metrics.pop("PixelPlayer")["separation"] for metrics in seeds]
+    print("\n" + markdown_table([avc_rows(metrics) for metrics in seeds], AVC_COLUMNS))
+    print("\n" + markdown_table([separation_rows(metrics) for metrics in separation], SEPARATION_COLUMNS))
 
 
-def measure(seed, folder, root):
-    """Train and evaluate every net with one seed: {name: content of metrics.json}."""
-    measured = {}
-    for name, (script, config, epochs) in RUNS.items():
+def train_and_evaluate(seed: int, folder: Path, root: str) -> dict[str, dict[str, Any]]:
+    """Train and evaluate every net, except those that an earlier run has finished.
+
+    Args:
+        seed: of the trainings.
+        folder: for the runs.
+        root: of the dataset.
+
+    Returns:
+        {name: content of metrics.json}.
+    """
+    metrics = {}
+    for name, training in TRAININGS.items():
         run = folder / name.replace(", ", "_").replace(" ", "_")
-        words = [
-            "--config",
-            config,
-            "--resume",
-            "--data.root",
-            root,
-            "--train.seed",
-            str(seed),
-            "--train.run_dir",
-            str(run),
-        ]
-        words += ["--train.epochs", str(epochs)] if epochs else []
-        words += ["--model.init_from", str(folder / "AVE-Net" / "best.pt")] if name.endswith("from AVE-Net") else []
+        settings = {"data.root": root, "train.seed": str(seed), "train.run_dir": str(run)}
+        if training.epochs:
+            settings["train.epochs"] = str(training.epochs)
+        if training.init_from_ave:
+            settings["model.init_from"] = str(folder / "AVE-Net" / "best.pt")
         results = run / "eval_test" / "metrics.json"
         if not results.exists():
-            script.main(words)
-            evaluate.main(["--checkpoint", str(run / "best.pt"), *(["--baselines", "cca"] if name == "L3-Net" else [])])
-        measured[name] = json.loads(results.read_text())
-    return measured
+            words = [word for setting, value in settings.items() for word in (f"--{setting}", value)]
+            training.main(["--config", training.config, "--resume", *words])
+            baselines = ["--baselines", "cca"] if name == "L3-Net" else []
+            evaluate.main(["--checkpoint", str(run / "best.pt"), *baselines])
+        metrics[name] = json.loads(results.read_text())
+    return metrics
 
 
-def rows_of(measured):
-    """The table's rows of one seed: {name: (accuracy, four nDCG, three places)}, nan where there is no such figure."""
+def avc_rows(metrics: dict[str, dict[str, Any]]) -> Rows:
+    """Select the numbers of one seed for the table of AVC, retrieval and localization, nan where there is none.
 
-    def retrieved(found, prefix=""):
-        return [found[direction][f"{prefix}ndcg"] for direction in DIRECTIONS]
+    Args:
+        metrics: {name: content of metrics.json}.
 
-    any_one, l3 = measured["AVE-Net"], measured["L3-Net"]["retrieval"]["baselines"]["cca"]
-    places = measured["AVOL-Net, from scratch"]["localization"]
-    rows = {"random; centre": [0.5, *retrieved(any_one["retrieval"], "random_"), *(places[name] for name in CENTRE)]}
-    for name, metrics in measured.items():
-        where = metrics.get("localization", {})
-        rows[name] = [metrics["avc"]["accuracy"], *retrieved(metrics["retrieval"])]
-        rows[name] += [where.get(place, np.nan) for place in PLACES]
+    Returns:
+        {name: [AVC accuracy, four nDCG, three peak accuracies]}.
+    """
+
+    def ndcg(retrieval: dict[str, Any], prefix: str = "") -> list[float]:
+        return [retrieval[direction][f"{prefix}ndcg"] for direction in DIRECTIONS]
+
+    centers = metrics["AVOL-Net, from scratch"]["localization"]
+    random_ndcg = ndcg(metrics["AVE-Net"]["retrieval"], "random_")
+    rows = {"random; center": [0.5, *random_ndcg, *(centers[name] for name in CENTER_BASELINES)]}
+    for name, parts in metrics.items():
+        localization = parts.get("localization", {})
+        peaks = [localization.get(measure, np.nan) for measure in PEAK_MEASURES]
+        rows[name] = [parts["avc"]["accuracy"], *ndcg(parts["retrieval"]), *peaks]
         if name == "L3-Net":
-            rows["L3-Net + CCA"] = [np.nan, *retrieved(l3), *[np.nan] * 3]
+            rows["L3-Net + CCA"] = [np.nan, *ndcg(parts["retrieval"]["baselines"]["cca"]), *[np.nan] * 3]
     return rows
 
 
-def short(number):
-    return f"{number:.3f}".removeprefix("0")
+def separation_rows(metrics: dict[str, float]) -> Rows:
+    """Select the numbers of one seed for the table of separation, in dB and fractions.
 
-
-def parted_rows(found):
-    """The rows of one seed of the table of separation, in dB and shares; `found` is that part of metrics.json."""
-    nothing = [np.nan] * 5
+    Args:
+        metrics: the part "separation" of metrics.json.
+    """
+    no_other = [np.nan] * 5
     return {
-        "the mixture, as every source": [0.0, found["sir_mixture"], np.nan, 0.0, np.nan, np.nan],
-        "PixelPlayer": [found[name] for name in PARTED.values()],
-        "ideal binary mask": [found["nsdr_ideal_binary"], *nothing],
-        "ideal ratio mask": [found["nsdr_ideal_ratio"], *nothing],
+        "the mixture, for every source": [0.0, metrics["sir_mixture"], np.nan, 0.0, np.nan, np.nan],
+        "PixelPlayer": [metrics[name] for name in SEPARATION_COLUMNS.values()],
+        "ideal binary mask": [metrics["nsdr_ideal_binary"], *no_other],
+        "ideal ratio mask": [metrics["nsdr_ideal_ratio"], *no_other],
     }
 
 
-def table(seeds, heads):
-    """Markdown of the mean over seeds, +- half of the range between the lowest and the highest.
+def markdown_table(seeds: list[Rows], columns: Iterable[str]) -> str:
+    """Format the mean over seeds, +- half of the range between the lowest and the highest.
 
     Args:
-        seeds: list of {name of the row: list of numbers}. heads: of the columns.
+        seeds: rows of each seed.
+        columns: titles of the numbers.
     """
-    lines = ["| |" + "|".join(f" {head} " for head in heads) + "|", "|---|" + "---|" * len(heads)]
+    titles = list(columns)
+    lines = ["| |" + "|".join(f" {title} " for title in titles) + "|", "|---|" + "---|" * len(titles)]
     for name in seeds[0]:
         values = np.array([rows[name] for rows in seeds])
-        middle, spread = values.mean(0), (values.max(0) - values.min(0)) / 2
-        cells = [
-            "-" if np.isnan(m) else short(m) + (f" ±{short(s)}" if s > 5e-4 else "")
-            for m, s in zip(middle, spread, strict=True)
-        ]
+        half_range = (values.max(0) - values.min(0)) / 2
+        cells = [_cell(*pair) for pair in zip(values.mean(0), half_range, strict=True)]
         lines.append(f"| {name} | " + " | ".join(cells) + " |")
     return "\n".join(lines)
+
+
+def _cell(mean: float, half_range: float) -> str:
+    if np.isnan(mean):
+        return "-"
+    return _short(mean) + (f" ±{_short(half_range)}" if half_range > 5e-4 else "")
+
+
+def _short(number: float) -> str:
+    return f"{number:.3f}".removeprefix("0")
 
 
 if __name__ == "__main__":

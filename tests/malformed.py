@@ -1,9 +1,9 @@
-"""Uploads that no one should send: truncated, damaged, mislabelled, huge, bombs, paths in names.
+"""Malformed uploads: truncated, damaged, mislabeled or huge files, decompression bombs, paths as file names.
 
     python tests/malformed.py http://127.0.0.1:7860 --count 200
 
-sends them to a running search page. Exit code 0: each got a status that says what is wrong with it (or an answer, where
-what is left can still be read), within 30 s, and the page answers as before.
+sends them to a running search page. Exit code 0: within 30 s each got a status that says what is wrong (or an answer,
+where the rest of the file can be read), and the page still answers.
 """
 
 import argparse
@@ -44,7 +44,7 @@ TEXTS = (
 
 
 def good_files():
-    """[(what it is, bytes)] of small files that can be read."""
+    """Small valid files: [(format, bytes)]."""
     files = []
     image = Image.fromarray(numbered(1234, (160, 120)))
     for kind in ("JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF"):
@@ -62,7 +62,7 @@ def good_files():
 
 
 def png(width, height, rows=b""):
-    """A PNG that says it is so large, whatever it holds."""
+    """A PNG whose header declares this size, whatever its content."""
 
     def part(name, content):
         return struct.pack(">I", len(content)) + name + content + struct.pack(">I", zlib.crc32(name + content))
@@ -72,7 +72,7 @@ def png(width, height, rows=b""):
 
 
 def bombs():
-    """[bytes] small files that want to become large ones."""
+    """Small files that decode to large ones: [bytes]."""
     zeros = b"\x00" * 2**24
     with zipfile.ZipFile(packed := io.BytesIO(), "w", zipfile.ZIP_DEFLATED) as file:
         file.writestr("../../x", zeros)
@@ -94,7 +94,7 @@ def bombs():
 
 
 def malformed(count, seed=0):
-    """Yield `count` times (file name, bytes), the same for the same seed."""
+    """Yield `count` uploads (file name, bytes), the same for the same seed."""
     random = np.random.default_rng(seed)
     good, others = good_files(), [*TEXTS, *bombs()]
     for k in range(count):
@@ -105,13 +105,13 @@ def malformed(count, seed=0):
         elif k % 4:
             yield name, bytes(content[: random.integers(0, len(content))])
         else:
-            for place in random.integers(0, len(content), max(len(content) // 50, 4)):
-                content[place] = random.integers(256)
+            for index in random.integers(0, len(content), max(len(content) // 50, 4)):
+                content[index] = random.integers(256)
             yield name, bytes(content)
 
 
 def post(address, name, content, **headers):
-    """Send a file as the page does: (status, the answer's JSON)."""
+    """Upload a file as the page does: (status, JSON of the reply)."""
     name = name.encode("utf-8", "replace").replace(b'"', b"%22")
     head = b'--edge\r\nContent-Disposition: form-data; name="file"; filename="' + name + b'"\r\n\r\n'
     headers = {"Content-Type": "multipart/form-data; boundary=edge", **headers}
@@ -136,7 +136,7 @@ def main():
         if status not in (200, 400, 413, 415) or time.monotonic() - begin > 30 or "passwd" in json.dumps(answer):
             wrong.append((k, status, answer, time.monotonic() - begin))
     status, _ = post(args.address, "x", good_files()[0][1])
-    print(f"{args.count} sent: {statuses}; wrong: {wrong}; a good one afterwards: {status}")
+    print(f"{args.count} sent: {statuses}; wrong: {wrong}; a valid file afterwards: {status}")
     sys.exit(bool(wrong) or status != 200)
 
 

@@ -1,4 +1,4 @@
-"""embed.py: any folder becomes vectors, the same as eval.py's, whatever stops it on the way."""
+"""embed.py: vectors of any folder, equal to eval.py's, also after interruptions."""
 
 import csv
 import json
@@ -18,8 +18,8 @@ from collection import parts, storage
 from dataset.loading.loader import collate, make_sample
 from dataset.reading.clip_reader import ClipReader
 from dataset.transforms.frames import PairTransform
-from evaluation import file_embedding as through_net
-from evaluation.tasks.embeddings import embed_batches as embed_batches
+from evaluation import file_embedding
+from evaluation.tasks.embeddings import embed_batches
 from evaluation.trained_net import load_trained_net
 from utils.errors import UserError
 
@@ -31,7 +31,7 @@ def net(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory):
-    """Two clips of our format, a video with its own sound, a mute one, a sound, a picture, and two damaged files."""
+    """Two clips of the dataset format, a video with sound, one without, a sound, an image, and two damaged files."""
     root = tmp_path_factory.mktemp("media")
     for clip, pitch in (("one", 300), ("two", 700)):
         make_clip(root / "test", clip, seconds=2.0, fps=10, rate=8000, pitch=pitch)
@@ -55,7 +55,7 @@ def whole(net, folder, tmp_path_factory):
     return out, embed.main(words(net, folder, out))
 
 
-def test_there_is_a_row_a_second_of_each_file_with_what_it_has(whole):
+def test_each_second_of_a_file_has_a_row(whole):
     out, _ = whole
     rows = list(csv.DictReader((out.parent / "emb.csv").open()))
     found = [(row["file"], row["kind"], row["time"], row["frame"] + row["sound"]) for row in rows]
@@ -73,14 +73,14 @@ def test_there_is_a_row_a_second_of_each_file_with_what_it_has(whole):
         assert np.linalg.norm(vectors, axis=1) == pytest.approx(there.astype(float), abs=1e-5)
 
 
-def test_files_that_cannot_be_read_are_listed_with_the_reason_and_stop_nothing(whole):
+def test_unreadable_files_are_listed_with_the_reason(whole):
     out, _ = whole
     skipped = json.loads((out.parent / "emb_skipped.json").read_text())
     assert list(skipped) == ["bad.jpg", "bad.wav"]
     assert "picture" in skipped["bad.jpg"] and "opened" in skipped["bad.wav"]
 
 
-def test_the_vectors_are_those_that_eval_makes_of_the_same_clip_and_instant(net, folder, whole):
+def test_the_vectors_equal_those_of_eval_at_the_same_time(net, folder, whole):
     _, got = whole
     opened = load_trained_net(net)
     names = [got.about["files"][file][0] for file in got.files]
@@ -104,9 +104,9 @@ def content(out):
         return {name: arrays[name].tobytes() for name in arrays}, (out.parent / f"{out.name}.csv").read_text()
 
 
-def test_stopped_at_any_part_it_goes_on_and_ends_the_same(net, folder, tmp_path, monkeypatch, in_small_parts):
+def test_interrupted_at_any_part_it_resumes_with_the_same_result(net, folder, tmp_path, monkeypatch, in_small_parts):
     embed.main(words(net, folder, tmp_path / "whole"))
-    usual, calls = through_net.embed_files, []
+    usual, calls = file_embedding.embed_files, []
 
     def stops_at_every_second(*args):
         calls.append(len(args[1]))
@@ -151,7 +151,7 @@ def test_a_finished_embedding_is_not_overwritten(net, folder, whole):
     assert content(out) == before
 
 
-def test_a_folder_of_which_nothing_can_be_read_is_an_error_that_says_why(net, tmp_path):
+def test_a_folder_without_readable_files_is_an_error(net, tmp_path):
     (tmp_path / "in").mkdir()
     (tmp_path / "in" / "bad.wav").write_bytes(b"RIFF....")
     with pytest.raises(UserError, match="nothing could be embedded"):
@@ -166,9 +166,10 @@ def test_a_net_of_many_frames_is_refused(folder, tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("content", "said"), [(None, "can't be read"), (b"no npz", "damaged or not a collection"), ("npy", "damaged or not a collection")]
+    ("content", "said"),
+    [(None, "can't be read"), (b"no npz", "damaged or not a collection"), ("npy", "damaged or not a collection")],
 )
-def test_a_collection_that_is_none_is_refused_in_a_sentence(tmp_path, content, said):
+def test_a_file_that_is_no_collection_is_refused(tmp_path, content, said):
     if content == "npy":
         np.savez(tmp_path / "x.npz", frames=np.zeros(3))
     elif content:
@@ -183,7 +184,7 @@ def test_the_script_says_what_is_missing_without_a_traceback(script):
 
 
 @pytest.mark.slow
-def test_killed_at_random_moments_it_ends_as_if_it_never_was(net, tmp_path):
+def test_killed_at_random_moments_it_resumes_with_the_same_result(net, tmp_path):
     for k in range(60):
         write_video(tmp_path / "in" / f"{k}.mp4", [numbered(k)] * 600, 10, sound=tone(60, 8000, 200 + 9 * k), rate=8000)
     small = "import sys, collection.parts as c; c.PART_FILES = 3; import embed; embed.main(sys.argv[1:])"

@@ -1,4 +1,4 @@
-"""The nearest of many: exact, in chunks, in bounded memory; and retrieval with a part of the queries."""
+"""Exact nearest neighbors in chunks and bounded memory; retrieval with a subset of the queries."""
 
 import subprocess
 import sys
@@ -21,7 +21,7 @@ def unit(count, dims, seed):
 
 
 @pytest.mark.parametrize("chunk", [10**3, 10**5, 2**23])
-def test_they_are_those_of_the_whole_product_whatever_the_chunks(monkeypatch, chunk):
+def test_chunks_of_any_size_give_the_neighbors_of_the_full_product(monkeypatch, chunk):
     monkeypatch.setattr(module, "CHUNK_SIMILARITIES", chunk)
     queries, collection = unit(40, 32, 0), unit(10_000, 32, 1)
     similarities, indices = nearest_vectors(queries, collection, 30)
@@ -31,14 +31,16 @@ def test_they_are_those_of_the_whole_product_whatever_the_chunks(monkeypatch, ch
     assert np.allclose(similarities, np.take_along_axis(exact, expected, 1), atol=1e-12)
 
 
-def test_of_equal_ones_the_first_comes_first_and_a_small_collection_gives_all():
+def test_ties_are_in_order_and_a_small_collection_gives_all():
     collection = np.repeat(unit(3, 8, 0), 4, axis=0)
     similarities, indices = nearest_vectors(collection[4:5], collection, 50)
-    assert indices[0].shape == (12,) and indices[0, :4].tolist() == [4, 5, 6, 7] and similarities[0, 0] == pytest.approx(1)
+    assert (
+        indices[0].shape == (12,) and indices[0, :4].tolist() == [4, 5, 6, 7] and similarities[0, 0] == pytest.approx(1)
+    )
     assert nearest_vectors(unit(0, 8, 0), collection, 5)[1].shape == (0, 5)
 
 
-def test_a_collection_on_disk_is_read_in_pieces(tmp_path):
+def test_a_memory_mapped_collection_is_searched(tmp_path):
     collection = unit(5000, 16, 3)
     np.save(tmp_path / "x.npy", collection)
     found = nearest_vectors(collection[:3], np.load(tmp_path / "x.npy", mmap_mode="r"), 4)
@@ -46,7 +48,7 @@ def test_a_collection_on_disk_is_read_in_pieces(tmp_path):
 
 
 def clips(count, dims, seed=0):
-    """Frames and sounds (N, D) of clips of four classes that are told apart only roughly; their labels."""
+    """Frames and sounds (N, D) of clips of four overlapping classes, and their labels."""
     random = np.random.default_rng(seed)
     kind = random.integers(0, len(MIDS), count)
     centres = random.standard_normal((len(MIDS), dims))
@@ -55,19 +57,19 @@ def clips(count, dims, seed=0):
     return *sides, [[MIDS[k]] for k in kind]
 
 
-def test_a_part_of_the_queries_measures_what_all_measure_within_the_error_of_the_mean():
+def test_a_subset_of_the_queries_gives_the_same_within_the_standard_error():
     v, a, labels = clips(10_000, 16)
-    whole = four_directions(v, a, labels, load_ontology(), whole=False)
-    part = four_directions(v, a, labels, load_ontology(), whole=False, queries=500)
+    whole = four_directions(v, a, labels, load_ontology(), full_ranking=False)
+    part = four_directions(v, a, labels, load_ontology(), full_ranking=False, queries=500)
     assert part["queries"] == 500 and "queries" not in whole
     for direction in ("im-im", "im-aud", "aud-im", "aud-aud"):
         assert part[direction].keys() == whole[direction].keys()
         assert abs(part[direction]["ndcg"] - whole[direction]["ndcg"]) < 3 * 0.5 / np.sqrt(500)  # 0..1: at most 0.5
         assert part[direction]["ndcg"] != whole[direction]["ndcg"]
         assert part[direction]["random_ndcg"] == pytest.approx(whole[direction]["random_ndcg"], abs=0.02)
-    again = four_directions(v, a, labels, load_ontology(), whole=False, queries=500)
+    again = four_directions(v, a, labels, load_ontology(), full_ranking=False, queries=500)
     assert again == part
-    assert four_directions(v, a, labels, load_ontology(), whole=False, queries=10_000) == whole
+    assert four_directions(v, a, labels, load_ontology(), full_ranking=False, queries=10_000) == whole
 
 
 MEMORY = """
@@ -81,7 +83,7 @@ v, a = unit(COUNT, 128, 0), unit(COUNT, 128, 1)
 ontology, labels, before = load_ontology(), [[MIDS[k % 4]] for k in range(COUNT)], most()
 nearest_vectors(v[:50], a, 30)
 near = most()
-four_directions(v, a, labels, ontology, whole=False, queries=16)
+four_directions(v, a, labels, ontology, full_ranking=False, queries=16)
 print(before, near, most())
 """
 

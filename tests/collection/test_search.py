@@ -1,4 +1,4 @@
-"""The search page: what is found, what is refused, and that nothing outside of the collection is ever served."""
+"""The search page: its results, what it refuses, and that nothing outside of the collection is served."""
 
 import io
 import json
@@ -30,7 +30,7 @@ MAX_UPLOAD = 300_000
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory):
-    """An embedded collection of six clips of ours, a picture and a song: Path of the folder, the npz beside it."""
+    """The folder of an embedded collection (six clips, an image and a sound); emb.npz lies beside it."""
     root = tmp_path_factory.mktemp("search") / "files"
     for k in range(6):
         blocks = np.random.default_rng(k).integers(0, 255, (3, 4, 3), np.uint8)
@@ -46,7 +46,7 @@ def folder(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def page(folder):
-    """The address of a running page."""
+    """The URL of a running page."""
     index, sandbox = open_search_index(storage.load_collection(folder.parent / "emb.npz")), Sandbox()
     app = make_app(index, lambda path: sandbox.read(path, index.size, index.rate, 10), "8 files", MAX_UPLOAD)
     running = create_server(app, "127.0.0.1", 0)
@@ -65,7 +65,7 @@ def get(address, **headers):
         return error.code, error.read(), error.headers
 
 
-def test_a_picture_of_the_collection_finds_itself_and_its_neighbours(page, folder):
+def test_an_image_of_the_collection_is_its_own_nearest_neighbor(page, folder):
     picture = next(folder.glob("*.png"))
     status, answer = post(page, "x", picture.read_bytes())
     assert status == 200 and (answer["kind"], list(answer["by"])) == ("image", ["image"])
@@ -77,7 +77,7 @@ def test_a_picture_of_the_collection_finds_itself_and_its_neighbours(page, folde
     assert cosines == sorted(cosines, reverse=True)
 
 
-def test_a_video_is_looked_up_by_its_pictures_and_by_its_sound(page, folder):
+def test_a_video_is_searched_by_its_frames_and_by_its_sound(page, folder):
     _, answer = post(page, "x", (folder / "video" / "clip4.mp4").read_bytes())
     assert answer["kind"] == "video" and list(answer["by"]) == ["image", "sound"]
     assert answer["by"]["image"]["images"][0]["name"] == "video/clip4.mp4"
@@ -87,7 +87,7 @@ def test_a_video_is_looked_up_by_its_pictures_and_by_its_sound(page, folder):
     assert status == 200 and Image.open(io.BytesIO(own)).size == (64, 48)
 
 
-def test_a_sound_finds_itself_whatever_its_container(page, folder):
+def test_a_sound_is_its_own_nearest_neighbor_in_any_format(page, folder):
     samples, rate = soundfile.read(folder / "song.wav")
     soundfile.write(out := io.BytesIO(), samples, rate, format="FLAC")
     status, answer = post(page, "x.jpg", out.getvalue())
@@ -96,7 +96,7 @@ def test_a_sound_finds_itself_whatever_its_container(page, folder):
     assert first["name"] == "song.wav" and first["cosine"] == pytest.approx(1, abs=1e-3)
 
 
-def test_what_is_found_can_be_seen_heard_and_located(page, folder):
+def test_results_have_images_sounds_and_maps(page, folder):
     _, answer = post(page, "x", (folder / "audio" / "clip2.wav").read_bytes())
     row = next(one["row"] for one in answer["by"]["sound"]["images"] if one["name"] == "video/clip2.mp4")
     status, content, headers = get(f"{page}/image/{row}.jpg")
@@ -118,13 +118,13 @@ def test_what_is_found_can_be_seen_heard_and_located(page, folder):
     "/image/9999.jpg", "/image/-1.jpg", "/sound/9999.wav", "/map/9999.jpg", "/image/..%2f..%2fetc%2fpasswd",
     "/image/../../../../etc/passwd", "/files/song.wav", "/static/../search.py", "/song.wav", "/search",
 ])  # fmt: skip
-def test_nothing_is_served_but_rows_by_their_number(page, path):
+def test_only_rows_are_served_by_their_number(page, path):
     status, content, _ = get(page + path)
     assert status in (404, 405) and "error" in json.loads(content)
 
 
 @pytest.mark.parametrize("name", ["../secret.png", "/etc/hostname", "gone.png"])
-def test_a_collection_from_elsewhere_leads_to_nothing_outside_of_its_folder(folder, tmp_path, name):
+def test_a_manipulated_collection_reads_nothing_outside_of_its_folder(folder, tmp_path, name):
     secret = folder.parent / "secret.png"
     Image.fromarray(numbered(1)).save(secret)
     found = storage.load_collection(folder.parent / "emb.npz")
@@ -136,7 +136,7 @@ def test_a_collection_from_elsewhere_leads_to_nothing_outside_of_its_folder(fold
             read(row)
 
 
-def test_too_large_wrong_and_damaged_files_each_get_their_status_and_a_sentence(page, folder):
+def test_large_wrong_and_damaged_files_get_a_status_and_a_reason(page, folder):
     whole = (folder / "video" / "clip0.mp4").read_bytes()
     cases = [
         (413, bytes(MAX_UPLOAD + 1), "too large: the limit is"),
@@ -151,7 +151,7 @@ def test_too_large_wrong_and_damaged_files_each_get_their_status_and_a_sentence(
     assert post(page, "x", whole)[0] == 200
 
 
-def test_malformed_uploads_leave_the_page_up_and_answering(page, folder):
+def test_the_page_still_answers_after_malformed_uploads(page, folder):
     for name, content in malformed(12, seed=3):
         status, answer = post(page, name, content)
         assert status in (200, 400, 413, 415) and "passwd" not in json.dumps(answer)
@@ -163,7 +163,7 @@ def test_malformed_uploads_leave_the_page_up_and_answering(page, folder):
     assert post(page, "x", next(folder.glob("*.png")).read_bytes())[0] == 200
 
 
-def test_other_sites_and_names_that_point_here_are_turned_away(page, folder):
+def test_other_sites_and_foreign_host_names_are_refused(page, folder):
     picture = next(folder.glob("*.png")).read_bytes()
     assert get(page, Host="evil.example")[0] == 403
     assert get(page, Host="localhost:1")[0] == 200
@@ -183,7 +183,7 @@ def make_sandbox():
         sandbox.close()
 
 
-def test_a_file_that_never_ends_is_refused_in_time_and_the_next_one_is_read(make_sandbox, folder, tmp_path):
+def test_a_file_without_end_is_refused_in_time_and_the_next_one_is_read(make_sandbox, folder, tmp_path):
     sandbox = make_sandbox(max_seconds=1)
     os.mkfifo(tmp_path / "endless")  # whoever reads it waits
     begin = time.monotonic()
@@ -203,7 +203,7 @@ def test_a_file_that_takes_too_much_memory_is_refused_and_the_next_one_is_read(m
     assert refused.value.status in (400, 413)
 
 
-def test_where_the_system_ends_the_sandbox_it_comes_back(make_sandbox, folder):
+def test_a_killed_sandbox_restarts(make_sandbox, folder):
     sandbox = make_sandbox()
     sandbox._process.kill()
     with pytest.raises(RefusedUpload):
@@ -211,7 +211,7 @@ def test_where_the_system_ends_the_sandbox_it_comes_back(make_sandbox, folder):
     assert len(sandbox.read(folder / "song.wav", 32, 8000, 10).moments) == 2
 
 
-def test_another_checkpoint_and_files_that_are_gone_are_told_in_a_sentence(folder, tmp_path):
+def test_another_checkpoint_and_missing_files_are_refused(folder, tmp_path):
     found = storage.load_collection(folder.parent / "emb.npz")
     other = small_checkpoint(tmp_path / "other.pt", seed=1, **{"model.name": "AVOLNet"})
     with pytest.raises(UserError, match="another checkpoint"):
@@ -229,7 +229,7 @@ def test_the_script_refuses_a_missing_collection_without_a_traceback(script, tmp
 def browser():
     chromium = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
     if not chromium:
-        pytest.skip("no Chromium on this machine: the page is looked at where there is one")
+        pytest.skip("no Chromium on this machine")
     playwright = pytest.importorskip("playwright.sync_api", reason="playwright isn't installed")
     with playwright.sync_playwright() as started:
         flags = ["--use-fake-device-for-media-stream", "--use-fake-ui-for-media-stream", "--no-sandbox"]
@@ -238,7 +238,7 @@ def browser():
         opened.close()
 
 
-def test_in_a_browser_a_picture_a_sound_and_the_microphone_are_looked_up(page, folder, browser):
+def test_in_a_browser_an_image_a_sound_and_a_recording_are_searched(page, folder, browser):
     context = browser.new_context(viewport={"width": 390, "height": 800})
     tab, errors = context.new_page(), []
     tab.on("console", lambda message: errors.append(message.text) if message.type == "error" else None)
@@ -270,7 +270,7 @@ def test_in_a_browser_a_picture_a_sound_and_the_microphone_are_looked_up(page, f
 
 
 def until(holds, seconds=20):
-    """Wait for something to hold, at most so long."""
+    """Wait until `holds()` is true."""
     end = time.monotonic() + seconds
     while not holds():
         assert time.monotonic() < end

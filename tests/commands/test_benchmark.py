@@ -1,4 +1,4 @@
-"""The benchmark compares two ways of doing the same, and says what it could not measure."""
+"""The benchmark compares ours with a baseline, and both do the same work."""
 
 import json
 import subprocess
@@ -14,6 +14,8 @@ import benchmark
 from dataset import baseline_loaders
 from evaluation.measures.ontology import load_ontology
 from evaluation.measures.retrieval import DIRECTIONS, four_directions
+from evaluation.speed import timing
+from evaluation.speed.measure_benchmarks import baseline_ndcg, separation
 from utils import memory
 
 
@@ -30,7 +32,7 @@ def test_the_clips_are_what_the_table_says(root):
         assert [frame.key_frame for frame in frames] == [True] + [False] * 49
 
 
-def test_plain_samples_have_the_shapes_that_the_net_sees(root, tmp_path):
+def test_baseline_samples_have_the_shapes_of_the_nets_inputs(root, tmp_path):
     rng = np.random.default_rng(0)
     frame = baseline_loaders.opencv_frame(root / "train" / "video" / "clip00.mp4", rng)
     assert frame.shape == (224, 224, 3) and frame.std() > 10
@@ -39,58 +41,58 @@ def test_plain_samples_have_the_shapes_that_the_net_sees(root, tmp_path):
     assert sound.shape == (257, 200) and sound.dtype == np.float32 and sound.std() > 0.1
 
 
-def test_both_ways_of_ndcg_give_the_same():
+def test_baseline_and_ours_compute_the_same_ndcg():
     rng, classes = np.random.default_rng(0), load_ontology()
     names = sorted(classes.names)
     labels = [[str(name) for name in rng.choice(names, rng.integers(1, 4), replace=False)] for _ in range(40)]
     v, a = rng.normal(size=(2, 40, 8)).astype(np.float32)
-    found = four_directions(v, a, labels, classes, 5, whole=False)
-    plain = benchmark.python_ndcg(v, a, labels, classes, 5)
-    assert plain == pytest.approx({direction: found[direction]["ndcg"] for direction in DIRECTIONS}, abs=1e-9)
+    found = four_directions(v, a, labels, classes, 5, full_ranking=False)
+    baseline = baseline_ndcg(v, a, labels, classes, 5)
+    assert baseline == pytest.approx({direction: found[direction]["ndcg"] for direction in DIRECTIONS}, abs=1e-9)
 
 
-def test_ways_are_run_in_turn_and_their_medians_compared():
-    calls, ticks = [], iter([0, 1, 1, 3, 10, 14, 14, 15, 20, 22, 22, 32])  # plain 1, 4, 2 s; ours 2, 1, 10 s
-    rates = benchmark.in_turn(
-        3, lambda: next(ticks), plain=lambda: calls.append("plain") or 4, ours=lambda: calls.append("ours") or 8
+def test_functions_alternate_and_their_medians_are_compared():
+    calls, ticks = [], iter([0, 1, 1, 3, 10, 14, 14, 15, 20, 22, 22, 32])  # baseline 1, 4, 2 s; ours 2, 1, 10 s
+    rates = timing.interleave(
+        3, lambda: next(ticks), baseline=lambda: calls.append("baseline") or 4, ours=lambda: calls.append("ours") or 8
     )
-    assert calls == ["plain", "ours"] * 3 and rates == [2.0, 4.0]
-    assert benchmark.row("clips/s", *rates)["ratio"] == 2
+    assert calls == ["baseline", "ours"] * 3 and rates == [2.0, 4.0]
+    assert timing.comparison("clips/s", *rates)["ratio"] == 2
 
 
-def test_the_first_run_after_the_plain_way_does_not_count_where_memory_shall_be_settled():
+def test_with_a_warm_up_the_first_call_after_the_baseline_does_not_count():
     calls, ticks = [], iter([0, 1, 1, 3])  # asked for by the counted runs alone
-    rates = benchmark.in_turn(
-        1, lambda: next(ticks), settled=True, plain=lambda: calls.append("plain") or 4,
+    rates = timing.interleave(
+        1, lambda: next(ticks), warm_up=True, baseline=lambda: calls.append("baseline") or 4,
         ours=lambda: calls.append("ours") or 8,
     )  # fmt: skip
-    assert calls == ["plain", "ours", "ours"] and rates == [4.0, 4.0]
+    assert calls == ["baseline", "ours", "ours"] and rates == [4.0, 4.0]
 
 
-def test_the_work_of_a_step_is_that_of_its_convolutions(monkeypatch):
+def test_the_work_of_a_step_is_that_of_its_convolutions():
     net = torch.nn.Conv2d(3, 8, 3, padding=1)
     forward = 2 * 3 * 8 * 9 * 32 * 32 / 1e9
     pictures = torch.zeros(2, 3, 32, 32)
-    assert benchmark.work_of(lambda: net(pictures)) == pytest.approx(2 * forward)
+    assert timing.count_gflop(lambda: net(pictures)) == pytest.approx(2 * forward)
     # The gradient of the weights costs as much again; that of the pictures isn't asked for.
-    assert benchmark.work_of(lambda: net(pictures).sum().backward()) == pytest.approx(4 * forward)
-    monkeypatch.setattr(benchmark, "limits", lambda: {"matmul_bf16_gflops": 100.0})
-    assert benchmark.limit_of_products(0.5) == 200
+    assert timing.count_gflop(lambda: net(pictures).sum().backward()) == pytest.approx(4 * forward)
+    assert timing.peak_rate({"matmul_bf16_gflops": 100.0}, 0.5) == 200
 
 
-def test_the_processors_time_stands_still_while_we_wait():
-    begin = benchmark.cpu_seconds()
+def test_cpu_time_does_not_count_waiting():
+    begin = timing.cpu_seconds()
     time.sleep(0.3)
-    assert benchmark.cpu_seconds() - begin < 0.1
+    assert timing.cpu_seconds() - begin < 0.1
 
 
 def test_the_table_and_the_json_hold_the_rows_that_were_asked_for(tmp_path, monkeypatch, capsys):
-    monkeypatch.setattr(benchmark, "limits", lambda: {"matmul_fp32_gflops": 70.0})
+    monkeypatch.setattr(benchmark, "machine_limits", lambda _: {"matmul_fp32_gflops": 70.0})
+    embedding = timing.comparison("clips/s", 2.0, 9.0, limit=12.0)
+    monkeypatch.setitem(benchmark.BENCHMARKS, "embed", benchmark.Benchmark(lambda _: embedding, "embedding", 8))
+    made = timing.comparison("clips/s", 2.0, 3.0, share_of_bytes=0.5)
     monkeypatch.setitem(
-        benchmark.ROWS, "embed", (lambda: benchmark.row("clips/s", 2.0, 9.0, limit=12.0), "embedding", 8)
+        benchmark.BENCHMARKS, "build_shards", benchmark.Benchmark(lambda _: made, "building shards", 3.8)
     )
-    made = benchmark.row("clips/s", 2.0, 3.0, share_of_bytes=0.5)
-    monkeypatch.setitem(benchmark.ROWS, "build_shards", (lambda: made, "preparing shards", 3.8))
     benchmark.main(["--only", "embed", "build_shards", "--json", str(tmp_path / "out.json")])
     found = json.loads((tmp_path / "out.json").read_text())
     assert found.keys() == {"limits", "embed", "build_shards"}
@@ -100,14 +102,14 @@ def test_the_table_and_the_json_hold_the_rows_that_were_asked_for(tmp_path, monk
 
 
 def test_the_rows_have_the_names_that_others_read():
-    assert benchmark.ROWS.keys() >= {
+    assert benchmark.BENCHMARKS.keys() >= {
         "loader_mp4", "loader_shards_worker", "loader_shards_full", "train_step", "embed", "ndcg_4300", "separation",
         "build_shards",
     }  # fmt: skip
 
 
-def test_both_ways_of_judging_a_pair_give_the_same():
-    assert benchmark.separation(rounds=1, seconds=1)["largest_difference_db"] < 1e-6
+def test_baseline_and_ours_compute_the_same_sdr_sir_and_sar():
+    assert separation(rounds=1, seconds=1)["largest_difference_db"] < 1e-6
 
 
 # ------------------------------------------------------------------------------------------------ what it brought

@@ -139,7 +139,7 @@ def test_a_video_shorter_than_the_nets_piece_is_heard_with_silence_after_it(know
     separate.main(words(film(tmp_path / "a.mp4", 1.2), out, "--at", "0.1,0.5"))
     low = read(out / "source_1.wav")
     assert len(low) == pytest.approx(1.2 * RATE, abs=0.1 * RATE) and level(low, LOW) == pytest.approx(0.2, abs=0.02)
-    assert "less than the net's 1.86 s: silence is heard after it" in capsys.readouterr().out
+    assert "less than the net's segments of 1.86 s: it is padded with silence" in capsys.readouterr().out
 
 
 def test_the_sound_may_be_a_file_of_its_own(knowing, tmp_path):
@@ -152,14 +152,14 @@ def test_the_sound_may_be_a_file_of_its_own(knowing, tmp_path):
 def test_one_colour_gives_one_group_and_says_so(knowing, tmp_path, capsys):
     write_video(tmp_path / "red.mp4", [np.full((64, 64, 3), RED, np.uint8)] * 20, 10, sound=tone(2.0, 16000, LOW))
     separate.main(words(tmp_path / "red.mp4", tmp_path / "out"))
-    assert "has 1 kind(s) of places that sound alike; 2 were asked for" in capsys.readouterr().out
+    assert "red.mp4 form only 1 of 2 clusters of different sound" in capsys.readouterr().out
     assert not (tmp_path / "out" / "source_2.wav").exists()
 
 
 def test_a_net_that_gives_nothing_to_any_place_is_told(knowing, tmp_path):
     grey = np.full((64, 64, 3), GREY, np.uint8)
     write_video(tmp_path / "grey.mp4", [grey] * 20, 10, sound=tone(2.0, 16000, LOW))
-    with pytest.raises(UserError, match=r"gives no place of .*grey.mp4 more than 1% of the sound: train it longer"):
+    with pytest.raises(UserError, match=r"gives no pixel of .*grey.mp4 more than 1% of the sound: train it longer"):
         separate.main(words(tmp_path / "grey.mp4", tmp_path / "out"))
     separate.main(words(tmp_path / "grey.mp4", tmp_path / "out", "--at", "0.5,0.5"))
     assert not read(tmp_path / "out" / "source_1.wav").any()
@@ -172,7 +172,7 @@ def broken(folder, kind):
     """The words for one mistake, and what the sentence must hold."""
     video = folder / "v.mp4"
     if kind == "no sound":
-        return [film(video, 2.0, sound=False)], "v.mp4 has no audio stream: name a file with its sound by --sound"
+        return [film(video, 2.0, sound=False)], "v.mp4 has no audio stream: give a file with its sound by --sound"
     if kind == "no picture":
         write_sound(folder / "v.wav", tone(2.0, 16000))
         return [folder / "v.wav"], "v.wav has no video stream"
@@ -189,10 +189,10 @@ def broken(folder, kind):
     if kind == "no sound file":
         return [film(video, 2.0), "--sound", str(folder / "v.wav")], "there is no file"
     if kind == "left of it":
-        return [video, "--at", "-0.2,0.5"], "-0.2,0.5 lies outside the picture"
+        return [video, "--at", "-0.2,0.5"], "-0.2,0.5 is outside the frame"
     if kind == "outside":
-        return [video, "--at", "0.5,0.5", "1.2,0.5"], "1.2,0.5 lies outside the picture"
-    return [video, "--at", "left"], "left is no place: give X,Y"
+        return [video, "--at", "0.5,0.5", "1.2,0.5"], "1.2,0.5 is outside the frame"
+    return [video, "--at", "left"], "left is not a location: give X,Y"
 
 
 @pytest.mark.parametrize(
@@ -220,7 +220,7 @@ def test_a_mistake_gives_one_sentence_and_leaves_nothing(knowing, tmp_path, kind
 
 def test_a_folder_that_cannot_be_written_is_named(knowing, tmp_path):
     (tmp_path / "out").write_text("a file")
-    with pytest.raises(UserError, match=r"results can't be written to .*out .File exists.: name another --out"):
+    with pytest.raises(UserError, match=r"results can't be written to .*out .File exists.: choose another --out"):
         separate.main(words(film(tmp_path / "a.mp4", 2.0), tmp_path / "out"))
 
 
@@ -240,7 +240,7 @@ def test_as_a_user_runs_it(tmp_path, script):
     assert {path.name for path in (tmp_path / "out").iterdir()} >= {"energy.mp4", "source_1.wav"}
     ave = saved(tmp_path / "ave.pt", {"model.name": "AVENet", "model.width": 4})
     done = script(command("separate.py", settings | {"checkpoint": ave}))
-    one_sentence(done, "holds a net AVENet, which can't separate sounds")
+    one_sentence(done, "is a AVENet, which can't separate sounds")
     done = script(command("separate.py", {"checkpoint": ave}))
     one_sentence(done, "--video is missing")
 
