@@ -25,7 +25,7 @@ from utils.arguments import at_least
 from utils.command_line import parse_command_line
 from utils.errors import UserError, exit_on_user_error
 from utils.memory import disable_malloc_trim
-from utils.progress import progress_bar
+from utils.progress_bar import progress_bar
 
 MIN_HOP = 0.04  # one frame at 25 fps, seconds
 DEFAULT_THREADS = min(os.cpu_count() or 1, 8)
