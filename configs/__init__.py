@@ -1,1 +1,1 @@
-"""Settings: `schema.py` says what there is, each config file builds one `Config`."""
+"""Settings: schema.py declares them, rules.py checks them, renames.py has their old names; the others are configs."""

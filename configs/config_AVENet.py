@@ -1,11 +1,11 @@
 """AVE-Net as in the paper: 224 px, 48 kHz, 257 x 200, width 64 (OtS sec. 3). Needs GPUs and AudioSet-Instruments.
 
-2,048 clips an update, 128 on each of 16 GPUs, as in the paper:
+An update takes 2,048 clips, 128 on each of 16 GPUs, as in the paper:
 
     torchrun --nproc-per-node 16 train_AVENet.py --config configs/config_AVENet.py --data.root ROOT
 
-With fewer GPUs, as many clips in smaller batches: `--train.batch_size 1024 --train.grad_accum_steps 2` on 8, and
-`--train.batch_size 128 --train.grad_accum_steps 16` on one. Mismatches then still come from 128 clips.
+With fewer GPUs, accumulate gradients: `--train.batch_size 1024 --train.grad_accum_steps 2` on 8 GPUs,
+`--train.batch_size 128 --train.grad_accum_steps 16` on one. Negative pairs still come from 128 clips.
 """
 
 from configs.schema import Config, Train

@@ -1,6 +1,6 @@
-"""AVE+MF of the paper's table 1: AVE-Net on 25 frames, 3-D convolutions. Otherwise as config_AVENet.py.
+"""AVE+MF of the paper's table 1: AVE-Net with 3-D convolutions on 25 frames. Otherwise as config_AVENet.py.
 
-25 times the pictures and the memory: 16 clips a batch are ours, the paper doesn't say how many it took here.
+It takes 25 times the memory for frames. Batches of 16 clips are our choice, as the paper doesn't state their size.
 """
 
 from dataclasses import replace

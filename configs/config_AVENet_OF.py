@@ -1,7 +1,7 @@
 """AVE+OF of the paper's table 1: AVE-Net on a frame and 10 TV-L1 flow fields. Otherwise as config_AVENet.py.
 
-The first epoch computes the flow and keeps it, a whole clip's at its first visit: at 256 px and 10 s a minute of one
-core with TV-L1, a second with `--data.flow dis`, and up to 33 MB on disk, less what compression saves.
+The first epoch computes the optical flow of each clip and stores it on disk. A clip of 10 s at 256 px takes a minute
+of one core with TV-L1, a second with `--data.flow dis`, and up to 33 MB on disk before compression.
 """
 
 from dataclasses import replace

@@ -1,6 +1,4 @@
-"""AVOL-Net as in the paper (OtS sec. 5): AVE-Net's data and training, 14 x 14 places. Needs a GPU and
-AudioSet-Instruments.
-"""
+"""AVOL-Net as in the paper (OtS sec. 5), with the data and training of config_AVENet.py; maps of 14 x 14 locations."""
 
 from dataclasses import replace
 

@@ -1,7 +1,7 @@
-"""AVE-Net, small: minutes on two cores, for data/demo and for any few thousand clips in the same format.
+"""Small AVE-Net: trains in minutes on two cores, on data/demo or any few thousand clips in the same format.
 
-The same net as the paper's at width 32, on 112 px and 64 mel bands of 50 windows. Much augmentation, growing over the
-run: with few clips a net otherwise learns them by heart. Muon for the convolutions: half as many steps as with Adam.
+The paper's net at width 32, on frames of 112 px and spectrograms of 64 mel bands x 50 windows. Strong augmentation,
+which grows over the run, keeps the net from overfitting to few clips. Muon needs half as many steps as Adam.
 """
 
 from configs.schema import Augment, Config, Data, Eval, Model, Spectrogram, Train
@@ -16,7 +16,7 @@ config = Config(
         misalignment=1.0,
         cache_gb=4,
     ),
-    # What tells instruments apart, at a sixteenth of the work of 257 x 200.
+    # Enough to distinguish instruments, at a sixteenth of the computation of 257 x 200.
     spectrogram=Spectrogram(window=0.032, hop=0.02, n_fft=512, n_mels=64, equal_loudness=True),
     augment=Augment(
         crop_min=0.6,

@@ -1,4 +1,4 @@
-"""AVE+MF, small: 9 frames of 64 px and width 12, on the demo's clips. Sound and training as in demo_AVENet.py."""
+"""Small AVE+MF: 9 frames of 64 px, width 12. Clips, sound and training as in demo_AVENet.py."""
 
 from dataclasses import replace
 

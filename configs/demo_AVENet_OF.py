@@ -1,4 +1,4 @@
-"""AVE+OF, small: 64 px, width 16 and DIS flow, on the demo's clips. Sound and training as in demo_AVENet.py."""
+"""Small AVE+OF: frames of 64 px with DIS optical flow, width 16. Clips, sound and training as in demo_AVENet.py."""
 
 from dataclasses import replace
 

@@ -1,4 +1,4 @@
-"""L3-Net, small: the data, the augmentation and the length of demo_AVENet.py."""
+"""Small L3-Net, with the data, augmentation and training of demo_AVENet.py."""
 
 from dataclasses import replace
 

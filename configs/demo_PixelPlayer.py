@@ -1,13 +1,13 @@
-"""The Sound of Pixels, small: minutes on two cores, for data/demo and for any few thousand clips in the same format.
+"""The Sound of Pixels, small: trains in minutes on two cores, on data/demo or any few thousand clips in that format.
 
-1.9 s at 8 kHz, 128 x 64. What differs from the paper's beside sizes, and why:
+Sounds of 1.9 s at 8 kHz, spectrograms of 128 x 64. Apart from sizes, it differs from the paper in this:
 
 - The frame net has AVE-Net's eight convolutions, which learn sooner from scratch than a ResNet-18.
-- Half of the loss is that of an AVE-Net with the same convolutions for pictures, which learns what unmixed sounds go
-  with them (train.avc_loss_weight), for the first third of the run alone (train.avc_warmup): without it the masks
-  take no notice of the pictures for ten epochs and more, and on harder clips not at all.
-- The sound net's last level sees the spectrogram itself: its rows lie as close as the partials of a tone.
-- What is loud counts more (mix.weights), and sounds are made by the masks as they are, not cut at a half (mix.mask).
+- Half of the loss is that of the AVC branch (train.avc_loss_weight), an AVE-Net on the same frame net and the unmixed
+  sounds. It trains alone for the first third of the run (train.avc_warmup). Without it the masks ignore the frames for
+  ten epochs or more, and on harder clips forever.
+- The last level of the sound net sees the spectrogram itself: the rows are as close together as the partials of a tone.
+- Loud bins have more weight (mix.weights), and the predicted probabilities are the masks, not cut at 0.5 (mix.mask).
 """
 
 from dataclasses import replace
@@ -18,7 +18,7 @@ from configs.schema import Mix, Model
 config = replace(
     base,
     data=replace(base.data, sample_rate=8000),
-    augment=replace(base.augment, blend=0.0),  # it would blend in the other picture of a mixture
+    augment=replace(base.augment, blend=0.0),  # it would blend in the frame of the mixture's other clip
     mix=Mix(samples=14847, n_fft=510, hop=232, freq_bins=128, mask="soft", weights="linear", frames=1),
     model=Model(
         name="PixelPlayer", vision="convnet", width=32, num_channels=32, sound_width=24, unet_depth=6, detail=True

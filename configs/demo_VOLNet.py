@@ -1,6 +1,6 @@
-"""AVOL-Net, small: the data, the augmentation and the length of demo_AVENet.py.
+"""Small AVOL-Net, with the data, augmentation and training of demo_AVENet.py.
 
-From scratch as it stands, or from AVE-Net's weights by `--model.init_from runs/demo_AVENet/best.pt`.
+It trains from scratch, or from AVE-Net's weights with `--model.init_from runs/demo_AVENet/best.pt`.
 """
 
 from dataclasses import replace

@@ -83,14 +83,14 @@ class Augment:
         0.875, "largest side of the random crop, as a fraction of the frame's side; above 1 the frame is shrunk"
     )
     flip: bool = setting(True, "flip half of the frames horizontally")
-    brightness: float = setting(0.2, "multiply brightness by 1 +- up to this")
-    saturation: float = setting(0.2, "multiply saturation by 1 +- up to this")
-    gain: float = setting(0.1, "multiply the sound's amplitude by 1 +- up to this (L3: 0.1)")
+    brightness: float = setting(0.2, "multiply brightness by a random factor in 1 +- this")
+    saturation: float = setting(0.2, "multiply saturation by a random factor in 1 +- this")
+    gain: float = setting(0.1, "multiply the sound's amplitude by a random factor in 1 +- this (L3: 0.1)")
     hue: float = setting(0.0, "rotate the hue either way by up to this fraction of 180 degrees")
     rotation: float = setting(0.0, "rotate the frame either way by up to this, degrees")
     stretch: float = setting(0.0, "change the aspect ratio by a factor of up to 1 + this")
-    contrast: float = setting(0.0, "multiply contrast by 1 +- up to this")
-    channel_gain: float = setting(0.0, "multiply each color channel by 1 +- up to this")
+    contrast: float = setting(0.0, "multiply contrast by a random factor in 1 +- this")
+    channel_gain: float = setting(0.0, "multiply each color channel by a random factor in 1 +- this")
     grey: float = setting(0.0, "fraction of the frames converted to greyscale")
     erase: float = setting(0.0, "largest side of the erased square, as a fraction of the frame's side")
     blend: float = setting(0.0, "blend in another clip's frame with a weight of up to this")
@@ -122,7 +122,7 @@ class Model:
     )
     vision: Literal["resnet18", "convnet"] = setting(
         "resnet18",
-        "frame net: a dilated ResNet-18 (SoP), or the eight convolutions of AVE-Net's vision encoder, "
+        "frame net; resnet18: a dilated ResNet-18 (SoP); convnet: the eight convolutions of AVE-Net's vision encoder, "
         "which learn sooner from scratch",
         PIXELPLAYER,
     )
@@ -152,22 +152,24 @@ class Mix:
     )
     mask: Literal["binary", "soft", "ratio"] = setting(
         "binary",
-        "binary: learn where a source has more than half of the mixture, and cut predicted masks at 0.5 "
-        "(SoP); soft: learn the same, but apply the predicted probabilities; ratio: learn the source's fraction of the "
-        "mixture",
+        "binary: learn where a source has more than half of the mixture's magnitude, and threshold predicted masks at "
+        "0.5 (SoP); soft: learn the same, but apply the predicted probabilities; ratio: learn the source's fraction of "
+        "the magnitude",
         PIXELPLAYER,
     )
     weights: Literal["log", "linear", "none"] = setting(
         "log",
-        "weight of a bin in the mask loss: log(1 + magnitude) of the mixture (SoP), or its magnitude divided by "
-        "the mean, both clamped to 0.001..10; none: 1",
+        "weight of a bin in the mask loss; log: log(1 + magnitude) of the mixture (SoP); linear: its magnitude divided "
+        "by the mean; both clamped to 0.001..10; none: 1",
         PIXELPLAYER,
     )
     frames: int = setting(3, "frames of a clip, whose features are max-pooled (SoP: 3)", PIXELPLAYER)
     frame_stride: float = setting(
         3.0, "time from one of these frames to the next, seconds (SoP: 24 frames at 8 fps)", PIXELPLAYER
     )
-    volume: float = setting(0.5, "in training, multiply each clip's amplitude by 1 +- up to this", PIXELPLAYER)
+    volume: float = setting(
+        0.5, "in training, multiply each clip's amplitude by a random factor in 1 +- this", PIXELPLAYER
+    )
     repeats: int = setting(1, "passes over the training clips in an epoch (SoP: 100)", PIXELPLAYER)
     pairs: str = setting(
         "",
@@ -189,8 +191,8 @@ class Train:
     grad_accum_steps: int = setting(1, "batches whose gradients are averaged for one update")
     gather: Literal["rank", "all"] = setting(
         "rank",
-        "with several processes, a frame is compared with the sounds of its own process (OtS), or with those "
-        "of all processes",
+        "with several processes, rank: compare a frame with the sounds of its own process (OtS); all: with those of "
+        "all processes",
         AVC_NETS,
     )
     lr: float = setting(1e-4, "learning rate (OtS searched for it and doesn't state it)")
@@ -200,22 +202,22 @@ class Train:
     lr_vision: float = setting(1.0, "learning-rate multiplier of the frame net (SoP: 0.1)", PIXELPLAYER)
     optimizer: Literal["adam", "muon", "auto", "sgd"] = setting(
         "adam",
-        "adam for all weights (OtS sec. 3.3); muon for the convolutions, adam for the rest; auto: muon from "
-        "scratch, adam from pretrained weights (model.init_from, model.vision_weights); sgd (SoP)",
+        "adam: for all weights (OtS sec. 3.3); muon: Muon for the convolutions, Adam for the rest; auto: muon from "
+        "scratch, adam from pretrained weights (model.init_from, model.vision_weights); sgd: for all weights (SoP)",
     )
-    momentum: float = setting(0.9, "momentum of sgd (SoP: 0.9)")
-    lr_muon: float = setting(10.0, "learning-rate multiplier of the weights that muon updates")
+    momentum: float = setting(0.9, "momentum of SGD (SoP: 0.9)")
+    lr_muon: float = setting(10.0, "learning-rate multiplier of the weights that Muon updates")
     schedule: Literal["step", "multistep", "cosine"] = setting(
         "step",
-        "learning rate: step, x0.94 every 16 epochs (OtS sec. 3.3); multistep, x0.1 at 40% and 80% of the run "
-        "(SoP); cosine, to 0",
+        "learning-rate schedule; step: x0.94 every 16 epochs (OtS sec. 3.3); multistep: x0.1 at 40% and 80% of the run "
+        "(SoP); cosine: decay to 0",
     )
     warmup: float = setting(0.0, "fraction of the run in which the learning rate rises from 0")
-    weight_decay: float = setting(1e-5, "L2 penalty, added to the gradient by adam (OtS sec. 3.3) and sgd")
+    weight_decay: float = setting(1e-5, "L2 penalty, added to the gradient by Adam (OtS sec. 3.3) and SGD")
     ema: float = setting(0.0, "decay of the moving average of the weights, which is evaluated and saved; 0: off")
     negatives: Literal["all", "one", "off_grid"] = setting(
         "all",
-        "negative pairs of a batch: all, weighted to count half of the loss; one for each positive (OtS sec. "
+        "negative pairs of a batch; all: all of them, half of the loss together; one: one for each positive (OtS sec. "
         "3.3); off_grid: one, its sound cut at any time, to show the shortcut that OtS warns of",
         AVC_NETS,
     )
@@ -236,7 +238,7 @@ class Train:
     data_dependent_init: bool = setting(True, "scale and shift the last layers on some clips before the first step")
     precision: Literal["auto", "bf16", "fp32"] = setting("auto", "auto: bf16 autocast where the hardware has it")
     seed: int = setting(0, "random seed of the weights, the order of clips and all augmentation")
-    workers: int = setting(4, "processes that load clips, for each GPU; 0: load in the training process")
+    workers: int = setting(4, "processes that load clips, per GPU; 0: load in the training process")
     validate_every: int = setting(1, "epochs between validations")
     save_every: int = setting(500, "steps between checkpoints; each validation writes one too")
     log_every: int = setting(20, "steps between lines of the log")
@@ -255,7 +257,7 @@ class Eval:
     )
     k: int = setting(30, "nDCG@k is computed on the first k retrieved clips (OtS sec. 4.2: 30)", AVC_NETS)
     gain: Literal["exponential", "linear"] = setting(
-        "exponential", "gain of relevance r in nDCG: 2^r - 1, or r", AVC_NETS
+        "exponential", "gain of relevance r in nDCG; exponential: 2^r - 1; linear: r", AVC_NETS
     )
     whole_ranking: bool = setting(
         True,

@@ -106,10 +106,9 @@ def parse_settings(changes: Mapping[str, Any]) -> dict[str, Value]:
 def check_name(name: str) -> None:
     """Raise a `UserError` if no setting has this dotted `name`, with its new or the most similar name."""
     new = new_names(name)
-    if len(new) == 1:
-        raise UserError(f"{name} was renamed to {new[0]}")
     if new:
-        raise UserError(f"{name} was renamed to {' or '.join(f'{one} ({_join(DEFAULTS[one].nets)})' for one in new)}")
+        choices = new if len(new) == 1 else [f"{one} ({_join(DEFAULTS[one].nets)})" for one in new]
+        raise UserError(f"{name} was renamed to {' or '.join(choices)}")
     if name not in DEFAULTS:
         raise UserError(
             f"there is no setting {name!r}; the nearest is {nearest_name(name, DEFAULTS)!r}, and --help lists them all"

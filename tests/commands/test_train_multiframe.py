@@ -55,22 +55,25 @@ def test_train_resume_and_evaluate(name, data, tmp_path, script):
     assert kept == ({"train": 16, "val": 6, "test": 6} if name == "AVENet_OF" else {"train": 0, "val": 0, "test": 0})
 
 
+MF, OF = NETS["AVENet_MF"], NETS["AVENet_OF"]
+
+
 @pytest.mark.parametrize(
-    ("changes", "setting"),
+    ("settings", "changes", "setting"),
     [
-        ({"data.frames": 7}, "data.frames"),
-        ({"data.frames": 1}, "data.frames"),
-        ({"model.name": "AVENet"}, "data.frames"),
-        ({"data.flow": "dis"}, "data.flow"),
-        ({"data.cache_gb": 1}, "data.cache_gb"),
-        ({"model.name": "AVENet_OF", "data.frames": 1}, "data.flow"),
-        ({"model.name": "AVENet_OF", "data.frames": 1, "data.flow": "dis", "data.cache_gb": 1}, "data.cache_gb"),
-        ({"model.name": "AVENet", "data.frames": 1, "data.flow": "dis"}, "data.flow"),
-        ({"data.flow_fields": 0}, "data.flow_fields"),
+        (MF, {"data.frames": 7}, "data.frames"),
+        (MF, {"data.frames": 1}, "data.frames"),
+        (MF, {"model.name": "AVENet"}, "data.frames"),
+        (MF, {"data.flow": "dis"}, "data.flow"),
+        (MF, {"data.cache_gb": 1}, "data.cache_gb"),
+        ({}, {"model.name": "AVENet_OF"}, "data.flow"),
+        (OF, {"data.cache_gb": 1}, "data.cache_gb"),
+        ({}, {"data.flow": "dis"}, "data.flow"),
+        (OF, {"data.flow_fields": 0}, "data.flow_fields"),
     ],
 )
-def test_a_net_and_frames_that_do_not_go_together_are_refused(changes, setting):
-    config = override(Config(), NETS["AVENet_MF"])
+def test_a_net_and_frames_that_do_not_go_together_are_refused(settings, changes, setting):
+    config = override(Config(), settings)
     with pytest.raises(UserError, match=setting):
         override(config, changes)
 
