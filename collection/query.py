@@ -3,11 +3,11 @@
 import io
 import json
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 
-from dataset.reading.media_folder import Moment
+from dataset.reading.media_folder import MediaKind, Moment
 from utils.errors import UserError
 
 
@@ -34,7 +34,7 @@ class Query:
         preview: JPEG of the image, or of the middle moment's frame; None without frames.
     """
 
-    kind: Literal["image", "sound", "video"]
+    kind: MediaKind
     moments: list[Moment]
     preview: bytes | None
 

@@ -10,13 +10,12 @@ from typing import Any, Literal, NamedTuple
 import numpy as np
 import torch
 from PIL import Image
-from scipy.signal import resample_poly
 
 from collection.nearest import nearest_vectors
 from collection.query import Query
 from collection.row_media import RowMedia
 from collection.storage import Collection, file_digest
-from dataset.reading.audio import SAMPLE_RATE, to_int16
+from dataset.reading.audio import INT16_SCALE, SAMPLE_RATE, resample, to_int16
 from dataset.reading.media_folder import resize_square
 from evaluation.report.heatmaps import map_probabilities, overlay_heatmap
 from evaluation.trained_net import TrainedNet, load_trained_net
@@ -169,7 +168,7 @@ class SearchIndex:
 
     def _embed_sound(self, sound: np.ndarray) -> torch.Tensor:
         """Embed a second of sound at 48 kHz, (samples,) int16."""
-        samples = resample_poly(sound.astype(np.float32) / 32768, self.rate, SAMPLE_RATE)
+        samples = resample(sound.astype(np.float32) / INT16_SCALE, SAMPLE_RATE, self.rate)
         with self._lock:
             return self.net.embed_sounds(to_int16(samples)[None])[0]
 

@@ -22,6 +22,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from dataset.reading.media_folder import MediaKind
 from utils.errors import UserError
 from utils.files import atomic_write, write_text
 
@@ -48,7 +49,7 @@ class Collection:
     files: np.ndarray
     about: dict[str, Any]
 
-    def file_of(self, row: int) -> tuple[str, str, str]:
+    def file_of(self, row: int) -> tuple[str, MediaKind, str]:
         """The file of row `row` (0..N-1): (name, kind, name of its sound), names relative to the input folder."""
         name, kind, sound_name = self.about["files"][self.files[row]]
         return name, kind, sound_name

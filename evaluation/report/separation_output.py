@@ -87,7 +87,7 @@ def write_videos(out: Path, clip: ClipReader, result: SeparatedVideo) -> None:
         return result.draw_locations(source_figures.cluster_picture(frame, labels[nearest]))
 
     sound = clip.full_waveform(VIDEO_SAMPLE_RATE)
-    times = np.minimum(np.arange(0, result.seconds, 1 / VIDEO_FPS), clip.shown_until)
+    times = np.minimum(np.arange(0, result.seconds, 1 / VIDEO_FPS), clip.video_end)
     for name, draw in (("energy", energy_frame), ("clusters", cluster_frame)):
         frames = source_figures.overlay_frames(_frames(clip, times), VIDEO_FPS // FRAMES_PER_SECOND, draw)
         write_video(out / f"{name}.mp4", frames, VIDEO_FPS, sound, VIDEO_SAMPLE_RATE)
@@ -104,7 +104,7 @@ def write_images(out: Path, clip: ClipReader, result: SeparatedVideo) -> None:
     loudness = source_figures.relative_loudness(result.pixels.energies)
     spaced = np.linspace(0, len(result.labels) - 1, OVERVIEW_COLUMNS + 2)[1:-1]
     moments = np.unique(spaced.round().astype(int))
-    times = np.minimum(result.pixels.times[moments], clip.shown_until)
+    times = np.minimum(result.pixels.times[moments], clip.video_end)
     frames, titles = list(_frames(clip, times, OVERVIEW_WIDTH)), [f"{time:.1f} s" for time in times]
     source_figures.write_overview(
         out / "overview.png", frames, moments, loudness, result.labels, result.draw_locations, titles
@@ -115,6 +115,6 @@ def write_images(out: Path, clip: ClipReader, result: SeparatedVideo) -> None:
 
 def _frames(clip: ClipReader, times: np.ndarray, max_width: int = 10_000) -> Iterator[np.ndarray]:
     """Frames shown at ascending `times`, seconds: (H, W, 3) uint8, W at most `max_width`."""
-    for frame in clip.decode_frames(times):
+    for frame in clip.decode_frames(times.tolist()):
         scale = min(max_width / frame.width, 1)
         yield frame.to_ndarray(format="rgb24", width=round(frame.width * scale), height=round(frame.height * scale))

@@ -19,6 +19,7 @@ from dataset.loading.loader import make_loader
 from dataset.loading.order import EpochBatchSampler
 from dataset.pairs import PairDataset
 from dataset.reading.clips import Clips
+from dataset.reading.reader import ClipDataset
 from dataset.reading.shards import ShardedClips
 from dataset.transforms.frames import PairTransform
 from evaluation.speed.timing import comparison, interleave
@@ -96,7 +97,7 @@ def _use_one_core() -> None:
         os.sched_setaffinity(0, [min(os.sched_getaffinity(0))])
 
 
-def pair_dataset(clips: Clips, config: Config) -> PairDataset:
+def pair_dataset(clips: ClipDataset, config: Config) -> PairDataset:
     """Make the training samples of `clips` with the settings of `config`."""
     data = config.data
     return PairDataset(clips, data.resize_size, data.sample_rate, data.frame_step, data.misalignment)

@@ -33,7 +33,8 @@ def train_step(config: Config, limits: dict[str, float], batch: int = 64, rounds
     frames, sounds = torch.randn(batch, FRAME_SIZE, FRAME_SIZE, 3), torch.randn(batch, 1, *SPECTROGRAM_SIZE)
     frames, sounds = frames.to(device).permute(0, 3, 1, 2), sounds.to(device)  # channels last, as from PairTransform
     contiguous, labels = frames.contiguous(), (torch.arange(batch, device=device) % 2).float()
-    baseline_net, net = AVENet().to(device).train(), channels_last(AVENet().to(device).train())
+    baseline_net, net = AVENet().to(device).train(), AVENet().to(device).train()
+    channels_last(net)
     adam = torch.optim.Adam(baseline_net.parameters(), 1e-4)
     optimizers = build_optimizers(config, net.parameter_groups(config.train.last_layer_lr_mult), device)
 
@@ -72,7 +73,8 @@ def embed_clips(limits: dict[str, float], count: int = 64, baseline_count: int =
         rounds: timed calls.
     """
     net, frames, sounds = random_clips_and_net(count)
-    baseline_net, net = net, channels_last(copy.deepcopy(net))
+    baseline_net, net = net, copy.deepcopy(net)
+    channels_last(net)
     batch = {"frames": frames.contiguous(memory_format=torch.channels_last), "sounds": sounds}
     batch |= {"indices": torch.arange(count), "times": torch.zeros(count)}
     embedded: dict[str, list[Tensor]] = {}
