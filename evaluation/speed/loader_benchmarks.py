@@ -33,16 +33,10 @@ BUILD_SHARDS = Path(__file__).parents[2] / "data" / "build_shards.py"
 
 
 class BenchmarkClips:
-    """The dataset of a benchmark run, made in the forms that are asked for.
+    """NUM_CLIPS clips to load, all in the train split; each form of them is made when it is first needed.
 
     Args:
         folder: empty, for the files.
-
-    Attributes:
-        root: dataset folder of NUM_CLIPS clips, all in train.
-        shards: the same clips as shards.
-        npz_files: NUM_NPZ of them as compressed frames and spectrograms.
-        jpeg: one frame of 256 x 256 as a JPEG.
     """
 
     def __init__(self, folder: Path) -> None:
@@ -50,15 +44,18 @@ class BenchmarkClips:
 
     @cached_property
     def root(self) -> Path:
+        """The dataset folder."""
         return make_clips(self.folder / "clips", NUM_CLIPS)
 
     @cached_property
     def shards(self) -> ShardedClips:
+        """The clips as shards."""
         self.build_shards(self.folder / "shards")
         return ShardedClips(self.folder / "shards", "train")
 
     @cached_property
     def npz_files(self) -> list[Path]:
+        """Compressed frames and spectrograms of NUM_NPZ clips."""
         (self.folder / "npz").mkdir()
         return [
             write_npz(self.root, self.folder / "npz", f"clip{k:02d}", np.random.default_rng(k)) for k in range(NUM_NPZ)
@@ -66,6 +63,7 @@ class BenchmarkClips:
 
     @cached_property
     def jpeg(self) -> np.ndarray:
+        """A frame of 256 x 256 pixels as a JPEG."""
         frame = opencv_frame(self.video(0), np.random.default_rng(0))
         return cv2.imencode(".jpg", cv2.resize(frame, (256, 256)), [cv2.IMWRITE_JPEG_QUALITY, 90])[1]
 
