@@ -23,7 +23,7 @@ from tqdm import tqdm
 from dataset.making.processes import map_in_processes
 from dataset.making.shard_writer import build_shard, sha256
 from dataset.reading.clips import Clips
-from dataset.reading.shards import (
+from dataset.reading.shard_format import (
     MANIFEST,
     REBUILD_HINT,
     UNFINISHED_MANIFEST,

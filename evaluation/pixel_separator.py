@@ -69,7 +69,7 @@ class PixelSeparator:
     def _look(self, times):
         """Features of the frames shown at ascending times, seconds: (M, K, h, w) float32."""
         data = self.net.config.data
-        times = [min(max(time, 0.0), self.clip.shown_until) for time in times]
+        times = [min(max(time, 0.0), self.clip.video_end) for time in times]
         frames = torch.from_numpy(self.clip.frames(times, data.resize_size)).to(self.net.device)
         with autocast(self.net.device, self.net.config.train.precision):
             return self.net.model.pixel_features(prepare_frames(frames, data.frame_size)).float()

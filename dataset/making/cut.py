@@ -16,7 +16,7 @@ from av.video.frame import PictureType
 from dataset.reading.audio import SAMPLE_RATE, SOUND_SECONDS, write_wav
 from dataset.reading.clip_reader import TIME_TOLERANCE, to_upright_rgb
 from dataset.reading.errors import MediaError
-from dataset.reading.media import _best_stream, open_media, read_audio, stream_frames
+from dataset.reading.media import best_stream, open_media, read_audio, stream_frames
 
 VIDEO_TIME_BASE = 90_000  # ticks a second of the pictures' time stamps
 KEY_FRAME_INTERVAL = 1.0  # from one key frame to the next at most, seconds: training reads pictures at random
@@ -136,7 +136,7 @@ def _output_size(path, height, turns):
     turns: by how many quarters they are to be turned to be shown.
     """
     with open_media(path) as container:
-        stream = _best_stream(container, "video", path)
+        stream = best_stream(container, "video", path)
         wide, high, ratio = stream.width, stream.height, float(stream.sample_aspect_ratio or 1)
     if not wide or not high:
         raise MediaError("damaged", path, "doesn't say how large its pictures are")

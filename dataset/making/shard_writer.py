@@ -13,7 +13,7 @@ import simplejpeg
 
 from dataset.reading.clip_reader import ClipReader, to_upright_rgb, upright_size
 from dataset.reading.errors import ClipError, error_reason
-from dataset.reading.shards import pack_index
+from dataset.reading.shard_format import pack_index
 from utils.files import write_json
 
 BLOCK = 512  # of a tar, bytes
@@ -69,7 +69,7 @@ def read_clip(source, clip, labels, times, key, settings):
 
     Returns:
         [(name, bytes), ...] of the members: json, wav, pictures; the times of the pictures, seconds; and
-        (samples, last, shown_until).
+        (samples, last, video_end).
 
     Raises:
         ClipError: it can't be read.
@@ -81,7 +81,7 @@ def read_clip(source, clip, labels, times, key, settings):
             if len(sound) < settings["rate"]:
                 raise ClipError(clip, "short", wav, "is shorter than one second")
             pictures, stamps = kept_pictures(opened, times, settings)
-            row = len(sound), opened.last, opened.shown_until
+            row = len(sound), opened.last, opened.video_end
     except (av.FFmpegError, OSError, ValueError, MemoryError) as error:
         if isinstance(error, ClipError):
             raise
@@ -93,8 +93,8 @@ def read_clip(source, clip, labels, times, key, settings):
 
 def kept_pictures(opened, times, settings):
     """([JPEG, ...], [time stamp, ...]) of the frames shown at each multiple of 1 / fps and at each of `times`."""
-    ticks = np.arange(int(opened.shown_until * settings["fps"] + 1e-6) + 1) / settings["fps"]
-    ticks = sorted({*ticks.tolist(), *(time for time in times if 0 <= time <= opened.shown_until)})
+    ticks = np.arange(int(opened.video_end * settings["fps"] + 1e-6) + 1) / settings["fps"]
+    ticks = sorted({*ticks.tolist(), *(time for time in times if 0 <= time <= opened.video_end)})
     pictures, stamps = [], []
     for frame in opened.decode_frames(ticks):
         if stamps and frame.time == stamps[-1]:

@@ -2,18 +2,38 @@
 
 import json
 import re
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, TypedDict, TypeGuard
 
 from dataset.reading.remote import read_bytes
 from utils.errors import UserError
 
-MAX_NUMBER = 1e300  # a number beyond is none: infinite, or a whole one that no float can hold
+MAX_NUMBER = 1e300  # numbers beyond are refused: infinity, or an integer that no float can hold
 MAX_NAME_BYTES = 251  # file systems take 255 bytes, ".mp4" included
-# Control characters, line ends, what turns the direction of writing, halves of characters.
+# Control characters, line ends, marks that change the direction of writing, lone surrogates.
 UNPRINTABLE = re.compile("[\x00-\x1f\x7f-\x9f\u2028-\u202e\u2066-\u2069\ud800-\udfff]")
 
 
-def load_json(path, form):
-    """Load any JSON, or say what is wrong with the file, which must hold `form`."""
+class Box(TypedDict):
+    """An annotated object, an entry of boxes.json."""
+
+    time: float  # of the frame, seconds
+    box: list[float]  # x0, y0, x1, y1 as fractions of the frame
+    label: str  # mid of its class
+    sounding: bool
+
+
+def load_json(path: Path, form: str) -> Any:
+    """Load a JSON file.
+
+    Args:
+        path: of the file; may be a URL's.
+        form: what the file must hold, for messages.
+
+    Raises:
+        UserError: it is missing, can't be read or isn't JSON.
+    """
     try:
         return json.loads(read_bytes(path).decode("utf-8"))
     except FileNotFoundError:
@@ -24,59 +44,71 @@ def load_json(path, form):
         raise UserError(f"{path} is not valid JSON ({error}): it must hold {form}") from None
 
 
-def is_printable_text(value):
-    """Whether a value is a string that can stand in a message and in a file: one line, without control characters."""
+def is_printable_text(value: object) -> TypeGuard[str]:
+    """Check that a `value` is a string that fits into a message and a table: one line, without control characters."""
     return isinstance(value, str) and not UNPRINTABLE.search(value)
 
 
-def is_valid_id(clip):
-    """Whether an id can be the name of a file: what could lead out of the folder is no id."""
-    is_inside = is_printable_text(clip) and clip not in ("", ".", "..") and not set(clip) & set("/\\")
-    return is_inside and len(clip.encode()) <= MAX_NAME_BYTES
+def is_valid_id(clip: object) -> TypeGuard[str]:
+    """Check that an id, `clip`, can be the name of a file and can't lead out of its folder."""
+    if not is_printable_text(clip) or clip in ("", ".", "..") or set(clip) & set("/\\"):
+        return False
+    return len(clip.encode()) <= MAX_NAME_BYTES
 
 
-def read_genres(path):
-    """A split's vid2genre.json: {id: [mid, ...]}; every id can be the name of a file.
+def read_genres(path: Path) -> dict[str, list[str]]:
+    """Read a split's labels from the vid2genre.json at `path`: {id: [mid, ...]}; every id can be a file's name.
 
     Raises:
-        UserError: it is missing or not of our form.
+        UserError: it is missing or has an invalid format.
     """
     return _read_table(path, _are_mids, "id: [mid, ...], where video/id.mp4 is a file")
 
 
-def read_boxes(path):
-    """A split's boxes.json: {id: list of boxes}, empty where there is no such file.
+def read_boxes(path: Path) -> dict[str, list[Box]]:
+    """Read a split's annotated objects from the boxes.json at `path`: {id: boxes}, empty if there is no such file.
 
     Raises:
-        UserError: it is not of our form.
+        UserError: it has an invalid format.
     """
     form = 'id: [{"time": seconds, "box": [x0, y0, x1, y1], "label": mid, "sounding": true or false}, ...]'
     return _read_table(path, _are_boxes, form) if path.exists() else {}
 
 
-def _read_table(path, is_right, form):
-    """Load a JSON table whose entries all satisfy `is_right(key, value)`, or say what is wrong."""
+def _read_table(path: Path, is_valid: Callable[[str, object], bool], form: str) -> dict[str, Any]:
+    """Load a JSON table whose entries all satisfy `is_valid(key, value)`, or say what is wrong."""
     content = load_json(path, form)
     if not isinstance(content, dict):
         raise UserError(f"{path} is not a table: it must hold {form}")
     for key, value in content.items():
-        if not is_right(key, value):
-            raise UserError(f"{path} is not of our form at {key[:80]!r}: it must hold {form}")
+        if not is_valid(key, value):
+            raise UserError(f"{path} has an invalid format at {key[:80]!r}: it must hold {form}")
     return content
 
 
-def _are_mids(clip, mids):
+def _are_mids(clip: str, mids: object) -> bool:
     return is_valid_id(clip) and isinstance(mids, list) and all(map(is_printable_text, mids))
 
 
-def _are_boxes(_, boxes):
-    def is_number(value):
-        return isinstance(value, (int, float)) and not isinstance(value, bool) and abs(value) < MAX_NUMBER
+def _are_boxes(_: str, boxes: object) -> bool:
+    return isinstance(boxes, list) and all(map(_is_box, boxes))
 
-    return isinstance(boxes, list) and all(
+
+def _is_box(box: object) -> bool:
+    return (
         isinstance(box, dict)
         and is_number(box.get("time"))
-        and isinstance(box.get("box"), list) and len(box["box"]) == 4 and all(map(is_number, box["box"]))
-        and is_printable_text(box.get("label")) and isinstance(box.get("sounding"), bool)
-        for box in boxes
-    )  # fmt: skip
+        and are_sides(box.get("box"))
+        and is_printable_text(box.get("label"))
+        and isinstance(box.get("sounding"), bool)
+    )
+
+
+def is_number(value: object) -> bool:
+    """Check that a `value` of JSON is a finite number that a float can hold."""
+    return isinstance(value, (int, float)) and not isinstance(value, bool) and abs(value) < MAX_NUMBER
+
+
+def are_sides(value: object) -> bool:
+    """Check that a `value` of JSON is a list of a box's four sides."""
+    return isinstance(value, list) and len(value) == 4 and all(map(is_number, value))

@@ -1,178 +1,250 @@
 """Audio of a clip: read a wav, resample, convert to mono and int16, write a wav."""
 
 import io
+import wave
+from collections.abc import Callable
 from math import ceil, gcd
 from pathlib import Path
+from types import TracebackType
+from typing import Self
 
+import av
 import numpy as np
 import soundfile
 
-from dataset.reading.errors import ClipError
+from dataset.reading.errors import ClipError, MediaErrorKind
 
 SOUND_SECONDS = 1.0  # length of the sound that belongs to a frame (OtS sec. 3)
+SAMPLE_RATE = 48000  # of the wav files that are written, Hz (OtS sec. 3)
+INT16_SCALE = 32768.0  # int16 samples are fractions of this
 
 
 class AudioReader:
-    """One clip's wav, open for reading.
+    """One clip's wav, open for reading in a `with` statement.
+
+    Args:
+        clip: the clip's id.
+        audio: path of the wav.
 
     Attributes:
-        sound_seconds: the length of what is there, whatever the header promises, seconds.
-        native_rate, native_samples: as the wav is, Hz and samples of a channel.
+        clip, audio_file: as given.
+        sound_seconds: length of the sound that is there, whatever the header promises, seconds.
+        native_rate, native_samples: sample rate of the file, Hz, and its number of samples per channel.
 
     Raises:
         ClipError: the file is missing, empty, damaged, silent, or shorter than a second.
     """
 
-    def __init__(self, clip, audio):
-        self.clip, self.audio_file = clip, audio
-        self._wav = None
+    native_rate: int
+    native_samples: int
+    sound_seconds: float
 
-    def __enter__(self):
+    def __init__(self, clip: str, audio: Path) -> None:
+        self.clip, self.audio_file = clip, audio
+        self._wav: soundfile.SoundFile | None = None
+
+    def __enter__(self) -> Self:
         try:
             self._open()
         except BaseException:
-            self.__exit__()
+            self.close()
             raise
         return self
 
-    def __exit__(self, *_):
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Close the files."""
         if self._wav is not None:
             self._wav.close()
 
-    def _open(self):
-        self._check(self.audio_file)
+    def _open(self) -> None:
+        self._require_file(self.audio_file)
         self._open_sound()
 
-    def _check(self, path):
+    def _require_file(self, path: Path) -> None:
         if not path.is_file():
             raise self._error("missing", path, "is missing")
         if path.stat().st_size == 0:
             raise self._error("damaged", path, "is empty (0 bytes)")
 
-    def _error(self, kind, path, reason):
+    def _error(self, kind: MediaErrorKind, path: Path | str, reason: str) -> ClipError:
         return ClipError(self.clip, kind, path, reason)
 
-    def _open_sound(self):
+    def _open_sound(self) -> None:
         try:
             self._wav = soundfile.SoundFile(self.audio_file)
         except soundfile.LibsndfileError as error:
-            raise self._error(
-                "damaged", self.audio_file, f"can't be read as a wav ({error.error_string.strip('.')})"
-            ) from error
+            reason = f"can't be read as a wav ({error.error_string.strip('.')})"
+            raise self._error("damaged", self.audio_file, reason) from error
         self.native_rate, self.native_samples = self._wav.samplerate, self._wav.frames
         self.sound_seconds = self.native_samples / self.native_rate
         if self.sound_seconds < SOUND_SECONDS:
-            raise self._error("short", self.audio_file, f"lasts {self.sound_seconds:.2f} s, shorter than one second")
+            reason = f"lasts {self.sound_seconds:.2f} s, shorter than one second"
+            raise self._error("short", self.audio_file, reason)
 
-    def sound(self, time, rate):
-        """The second of sound whose mid-point is `time`: (rate,) int16 mono; other rates are resampled.
+    def sound(self, time: float, rate: int) -> np.ndarray:
+        """Read the second of sound centered at a time: (rate,) int16 mono.
 
-        Near the ends of the clip the second is moved inside it. A digitally silent second is real data, a silent
+        Near the ends of the clip the second is moved inside it. A digitally silent second is real data; a silent
         clip is an error.
+
+        Args:
+            time: seconds.
+            rate: sample rate of the result, Hz.
         """
         start = min(max(round((time - SOUND_SECONDS / 2) * rate), 0), self.num_samples(rate) - rate)
         return self.waveform(start, rate, rate)
 
-    def full_waveform(self, rate):
-        """The whole sound of the clip: (samples,) int16 mono at `rate`."""
+    def full_waveform(self, rate: int) -> np.ndarray:
+        """Read the whole sound of the clip at `rate`, Hz: (num_samples(rate),) int16 mono."""
         return self.waveform(0, self.num_samples(rate), rate)
 
-    def waveform(self, start, count, rate):
-        """Samples start..start + count of the whole sound at `rate`: (count,) int16 mono. A silent clip is an error."""
-        sound = self._resampled(start, count, rate)
+    def waveform(self, start: int, count: int, rate: int) -> np.ndarray:
+        """Read a part of the sound: (count,) int16 mono.
+
+        Args:
+            start: the first sample, counted at `rate`.
+            count: number of samples.
+            rate: sample rate of the result, Hz.
+
+        Raises:
+            ClipError: the clip is silent, or damaged there.
+        """
+        if rate == self.native_rate:
+            sound = self._read_int16(start, count)
+        else:
+            sound = resample_part(self._read_float, start, count, self.native_rate, rate)
         if not sound.any():
             self._refuse_silence()
         return sound
 
-    def num_samples(self, rate):
-        """Samples of the whole sound at `rate`."""
+    def num_samples(self, rate: int) -> int:
+        """Count the samples of the whole sound at `rate`, Hz."""
         return self.native_samples * rate // self.native_rate
 
-    def _resampled(self, start, count, rate):
-        """Samples start..start+count of the sound as if all of it had been resampled to `rate`."""
-        if rate == self.native_rate:
-            return self._as_it_is(start, count)
-        return resample(self._read, start, count, self.native_rate, rate)
+    def _read_int16(self, start: int, count: int) -> np.ndarray:
+        """Samples at the native rate: (count,) int16 mono."""
+        return to_int16(self._read_float(start, count))
 
-    def _as_it_is(self, start, count):
-        """Native samples as (count,) int16."""
-        return to_int16(self._read(start, count))
-
-    def _read(self, start, count):
-        """Native samples as (count,) float32 in -1..1, channels averaged; zeros outside the file."""
+    def _read_float(self, start: int, count: int) -> np.ndarray:
+        """Samples at the native rate: (count,) float32 in -1..1, channels averaged; zeros outside of the file."""
+        assert self._wav is not None
         lead = max(-start, 0)
+        expected = min(count - lead, self._wav.frames - start - lead)
         try:
             self._wav.seek(start + lead)
-            found = self._wav.read(
-                max(min(count - lead, self._wav.frames - start - lead), 0), "float32", always_2d=True
-            )
+            samples = self._wav.read(max(expected, 0), "float32", always_2d=True)
         except soundfile.LibsndfileError as error:
-            raise self._error("damaged", self.audio_file, f"is damaged ({error.error_string.strip('.')})") from error
-        expected = min(count - lead, self._wav.frames - start - lead)
-        if len(found) < expected:
+            reason = f"is damaged ({error.error_string.strip('.')})"
+            raise self._error("damaged", self.audio_file, reason) from error
+        if len(samples) < expected:
             raise self._error("damaged", self.audio_file, "is truncated: it ends before its header says")
-        if not np.isfinite(found).all():
+        if not np.isfinite(samples).all():
             raise self._error("damaged", self.audio_file, "holds samples that are not numbers (NaN or infinite)")
         out = np.zeros(count, np.float32)
-        out[lead : lead + len(found)] = found.mean(1) if found.shape[1] > 1 else found[:, 0]
+        out[lead : lead + len(samples)] = samples.mean(1) if samples.shape[1] > 1 else samples[:, 0]
         return out
 
-    def _refuse_silence(self):
-        # As the net would hear it: channels that cancel out, or a murmur below 16 bits, are silence too.
-        if not self._as_it_is(0, self.native_samples).any():
+    def _refuse_silence(self) -> None:
+        # As int16, as training gets it: channels that cancel out, or noise below 16 bits, are silence too.
+        if not self._read_int16(0, self.native_samples).any():
             raise self._error("silent", self.audio_file, "is silent from start to end")
 
 
-def resample(read, start, count, native_rate, rate):
-    """Samples start..start+count of a sound as if all of it had been resampled to `rate`: (count,) int16.
+def resample(samples: np.ndarray, native_rate: int, rate: int) -> np.ndarray:
+    """Resample a sound with a polyphase filter: (samples,) float -> (ceil(samples * rate / native_rate),) float.
 
     Args:
-        read: callable (start, count) of native samples -> (count,) float32 in -1..1; zeros outside of the sound.
+        samples: at `native_rate`.
+        native_rate, rate: Hz.
+    """
+    if rate == native_rate:
+        return samples
+    from scipy.signal import resample_poly  # takes half a second to import: only another rate pays for it
+
+    return resample_poly(samples, rate, native_rate)
+
+
+def resample_part(
+    read: Callable[[int, int], np.ndarray], start: int, count: int, native_rate: int, rate: int
+) -> np.ndarray:
+    """Resample a part of a sound as if the whole had been resampled: (count,) int16.
+
+    Args:
+        read: maps (start, count) of native samples to (count,) float32 in -1..1; zeros outside of the sound.
+        start, count: first sample and number of samples of the result, counted at `rate`.
         native_rate, rate: Hz.
     """
     if rate == native_rate:
         return to_int16(read(start, count))
-    from scipy.signal import resample_poly  # half a second to import: only another rate pays for it
-
-    up, down = rate // gcd(rate, native_rate), native_rate // gcd(rate, native_rate)
+    up, down = _ratio(native_rate, rate)
     margin = filter_margin(native_rate, rate)
-    first = (start // up) * down - margin  # native sample that falls on an output sample
+    first = (start // up) * down - margin  # a native sample that coincides with a resampled one
     skip = margin // down * up + start % up
     native = read(first, ceil((skip + count) * down / up) + margin)
-    return to_int16(resample_poly(native, up, down)[skip : skip + count])
+    return to_int16(resample(native, native_rate, rate)[skip : skip + count])
 
 
-def filter_margin(native_rate, rate):
-    """Native samples that are read beyond what is resampled, on either side: the filter (10 periods of the lower
-    rate) shall see real sound.
+def filter_margin(native_rate: int, rate: int) -> int:
+    """Count the native samples to read on either side of what is resampled, so that the filter sees real sound.
+
+    The filter of scipy's resample_poly reaches over 10 periods of the lower rate.
+
+    Args:
+        native_rate, rate: Hz.
     """
-    up, down = rate // gcd(rate, native_rate), native_rate // gcd(rate, native_rate)
+    up, down = _ratio(native_rate, rate)
     return ceil(10 * max(up, down) / up / down) * down
 
 
-def to_int16(sound):
-    return np.clip(np.rint(sound * 32768.0), -32768, 32767).astype(np.int16)
+def _ratio(native_rate: int, rate: int) -> tuple[int, int]:
+    """(up, down): rate / native_rate in lowest terms."""
+    common = gcd(rate, native_rate)
+    return rate // common, native_rate // common
 
 
-SAMPLE_RATE = 48000  # of the sound that is written, Hz (OtS sec. 3)
+def to_int16(samples: np.ndarray) -> np.ndarray:
+    """Convert float samples in -1..1 to int16, rounded to the nearest and clipped."""
+    return np.clip(np.rint(samples * INT16_SCALE), -32768, 32767).astype(np.int16)
 
 
-def write_wav(path, samples, rate=SAMPLE_RATE):
-    """Write (samples,) int16 mono at `rate`, Hz.
-
-    Raises:
-        OSError: no room, or no right, to write there.
-    """
-    content = io.BytesIO()  # libsndfile doesn't tell of a full disk
-    soundfile.write(content, samples, rate, format="WAV", subtype="PCM_16")
-    Path(path).write_bytes(content.getvalue())
-
-
-def to_mono(frame):
-    """The samples of an audio frame, channels averaged: (samples,) float32 in -1..1."""
-    values = frame.to_ndarray()  # (channels, samples), or (1, samples * channels)
+def to_mono(frame: av.AudioFrame) -> np.ndarray:
+    """Average the channels of a decoded audio `frame`: (samples,) float32 in -1..1."""
+    values = frame.to_ndarray()  # (channels, samples), or (1, samples * channels) if channels are interleaved
     values = values.reshape(len(frame.layout.channels), -1, order="C" if frame.format.is_planar else "F")
     if values.dtype.kind == "f":
         return values.mean(0, dtype=np.float32)
     half = 2.0 ** (8 * values.dtype.itemsize - 1)
     return (values.mean(0, dtype=np.float64) / half - (values.dtype.kind == "u")).astype(np.float32)
+
+
+def wav_bytes(samples: np.ndarray, rate: int = SAMPLE_RATE) -> bytes:
+    """Encode a sound as a wav file: a header of 44 bytes, then the samples.
+
+    Args:
+        samples: (samples,) int16 mono.
+        rate: Hz.
+    """
+    out = io.BytesIO()
+    with wave.open(out, "wb") as file:
+        file.setparams((1, 2, rate, 0, "NONE", ""))
+        file.writeframes(samples.astype("<i2").tobytes())
+    return out.getvalue()
+
+
+def write_wav(path: Path | str, samples: np.ndarray, rate: int = SAMPLE_RATE) -> None:
+    """Write a sound to a wav file.
+
+    Args:
+        path: of the file.
+        samples: (samples,) int16 mono.
+        rate: Hz.
+
+    Raises:
+        OSError: the file can't be written, or the disk is full.
+    """
+    Path(path).write_bytes(wav_bytes(samples, rate))

@@ -1,96 +1,121 @@
-"""Pictures of a video at exact times, on the video's own clock, with as little decoding as that takes."""
+"""Frames of a video at exact times, on the video's own clock, with as little decoding as that takes."""
 
 from bisect import bisect_right
+from collections.abc import Callable, Iterator
+from fractions import Fraction
+from pathlib import Path
 
 import av
 import numpy as np
+from av.container import InputContainer
+from av.video.codeccontext import VideoCodecContext
+from av.video.stream import VideoStream
 
 from dataset.reading.audio import SOUND_SECONDS, AudioReader
 from dataset.reading.errors import error_reason
 
-FRAME_INTERVAL = 0.04  # from one frame to the next where several are read, seconds (OtS: 25 a second)
-# Names of the parts ("boxes") that an mp4 consists of.
+FRAME_INTERVAL = 0.04  # between consecutive frames of a stack, seconds (OtS: 25 fps)
+TIME_TOLERANCE = 1e-4  # time stamps are whole ticks of the video's clock: one this much later than a time meets it, s
+# Names of the top-level parts ("boxes") of an mp4 file.
 MP4_BOXES = (b"ftyp", b"moov", b"mdat", b"free", b"skip", b"wide", b"moof", b"sidx", b"styp", b"mfra", b"uuid", b"udta")
 
 
 class ClipReader(AudioReader):
-    """One clip's two files, open for reading.
+    """One clip's video and wav, open for reading in a `with` statement: a `dataset.reading.reader.OpenClip`.
+
+    Args:
+        clip: the clip's id.
+        video, audio: paths of its files.
 
     Attributes:
+        video_file, audio_file: as given.
         first, last: the earliest and the latest time of a frame whose second of sound lies within the clip, seconds.
-        shown_until: the latest time at which a frame is shown, seconds.
+        video_end: the latest time at which a frame is shown, seconds.
 
     Raises:
         ClipError: a file is missing, empty, damaged, silent, without a video stream, or shorter than a second.
     """
 
-    def __init__(self, clip, video, audio):
-        super().__init__(clip, audio)
-        self.video_file, self._container = video, None
+    first: float
+    last: float
+    video_end: float
+    _stream: VideoStream
 
-    def __exit__(self, *_):
+    def __init__(self, clip: str, video: Path, audio: Path) -> None:
+        super().__init__(clip, audio)
+        self.video_file = video
+        self._container: InputContainer | None = None
+
+    def close(self) -> None:
+        """Close the files."""
         if self._container is not None:
             self._container.close()
-        super().__exit__()
+        super().close()
 
-    def _open(self):
+    def _open(self) -> None:
         for path in (self.video_file, self.audio_file):
-            self._check(path)
+            self._require_file(path)
         self._open_sound()
         self._open_video()
 
-    def _open_video(self):
+    def _open_video(self) -> None:
         if is_truncated(self.video_file):
-            raise self._error("damaged", self.video_file, "is truncated: a part that its header announces is missing")
+            reason = "is truncated: a part that its header announces is missing"
+            raise self._error("damaged", self.video_file, reason)
         try:
             self._container = av.open(str(self.video_file), metadata_errors="replace")
         except (av.FFmpegError, OSError) as error:
-            raise self._error(
-                "damaged", self.video_file, f"can't be opened as a video ({error_reason(error)})"
-            ) from error
+            reason = f"can't be opened as a video ({error_reason(error)})"
+            raise self._error("damaged", self.video_file, reason) from error
         if not self._container.streams.video:
             raise self._error("no picture", self.video_file, "has no video stream")
         self._stream = self._container.streams.video[0]
         if self._stream.codec_context is None:
-            raise self._error("damaged", self.video_file, "has a video stream of an unknown kind")
+            raise self._error("damaged", self.video_file, "has a video stream of an unknown format")
         self._stream.codec_context.thread_count = 1  # loader processes share the cores, not decoder threads
         if self._stream.duration is not None:
-            end = float((self._stream.duration + (self._stream.start_time or 0)) * self._stream.time_base)
+            end = float((self._stream.duration + (self._stream.start_time or 0)) * seconds_per_tick(self._stream))
         else:
             end = (self._container.duration or 0) / av.time_base
-        self.shown_until = end - 1e-3
-        self.first, self.last = SOUND_SECONDS / 2, min(self.sound_seconds - SOUND_SECONDS / 2, self.shown_until)
+        self.video_end = end - 1e-3
+        self.first, self.last = SOUND_SECONDS / 2, min(self.sound_seconds - SOUND_SECONDS / 2, self.video_end)
         if self.last < self.first:
-            raise self._error(
-                "short", self.video_file, f"lasts {end:.2f} s, too short for a second of sound around a frame"
-            )
+            reason = f"lasts {end:.2f} s, too short for a second of sound around a frame"
+            raise self._error("short", self.video_file, reason)
 
-    def frame(self, time, size):
-        """The frame shown at `time`: (size, size, 3) uint8 RGB. The whole frame is resized, whatever its shape.
+    def frame(self, time: float, size: int) -> np.ndarray:
+        """Read the frame shown at a time: (size, size, 3) uint8 RGB. The whole frame is resized, whatever its shape.
 
-        The time is on the video's own clock, so variable frame rates, cuts and late first pictures stay in step.
+        Args:
+            time: on the video's own clock, so variable frame rates, cuts and late first frames stay in sync; seconds.
+            size: pixels.
         """
         return self.frames([time], size)[0]
 
-    def frames(self, times, size):
-        """The frames shown at ascending `times`, seconds: (len(times), size, size, 3) uint8, in one pass.
+    def frames(self, times: list[float], size: int) -> np.ndarray:
+        """Read the frames shown at several times in one pass: (len(times), size, size, 3) uint8 RGB.
 
         A frame is shown from its time stamp until the next one's.
+
+        Args:
+            times: ascending, seconds.
+            size: pixels.
         """
         out = np.empty((len(times), size, size, 3), np.uint8)
         for k, frame in enumerate(self.decode_frames(times)):
             out[k] = to_upright_rgb(frame, size, size)
         return out
 
-    def decode_frames(self, times):
-        """Yield the decoded frame, an `av.VideoFrame`, that is shown at each of ascending `times`, seconds."""
+    def decode_frames(self, times: list[float]) -> Iterator[av.VideoFrame]:
+        """Yield the decoded frame that is shown at each of ascending `times`, seconds."""
+        assert self._container is not None
         done, shown = 0, None
         try:
             for frame in decode_at(self._container, self._stream, times):
-                if frame.is_corrupt:  # the decoder patched it up with what it had
+                if frame.is_corrupt:  # the decoder concealed the damage
                     raise self._error("damaged", self.video_file, f"is damaged at {frame.time:.2f} s")
                 while done < len(times) and frame.time > times[done] + TIME_TOLERANCE:
-                    # Before the first picture of a stream that starts late there is nothing but that picture.
+                    # Before the first frame of a stream that starts late, that frame is shown.
                     yield shown or frame
                     done += 1
                 if done == len(times):
@@ -100,54 +125,58 @@ class ClipReader(AudioReader):
             raise self._error("damaged", self.video_file, f"is damaged ({error_reason(error)})") from error
         if shown is None:
             raise self._error("no picture", self.video_file, f"holds no picture at {times[0]:.2f} s")
-        ends = shown.time + max(2.0 * float(shown.duration or 0) * float(shown.time_base), 0.1)
+        ends = shown.time + max(2.0 * float(shown.duration or 0) * float(shown.time_base or 0), 0.1)
         if times[-1] > ends:
-            raise self._error(
-                "damaged", self.video_file, f"is truncated at {shown.time:.2f} s, before its end at {self.last:.2f} s"
-            )
+            reason = f"is truncated at {shown.time:.2f} s, before its end at {self.last:.2f} s"
+            raise self._error("damaged", self.video_file, reason)
         for _ in times[done:]:
             yield shown
 
-    def frame_stack(self, time, count, size):
-        """`count` frames, FRAME apart, around `time`: (count, size, size, 3) uint8; of an even count one more before.
+    def frame_stack(self, time: float, count: int, size: int) -> np.ndarray:
+        """Read consecutive frames, 0.04 s apart, around a time: (count, size, size, 3) uint8 RGB.
 
         Near the ends of the clip they are moved inside it as a whole.
+
+        Args:
+            time: of the middle frame, seconds; of an even count, the frame after the middle.
+            count: number of frames.
+            size: pixels.
         """
         length = (count - 1) * FRAME_INTERVAL
-        if self.shown_until < length:
+        if self.video_end < length:
             raise self._error("short", self.video_file, f"is shorter than {count} frames ({length:.2f} s)")
-        start = min(max(time - count // 2 * FRAME_INTERVAL, 0.0), self.shown_until - length)
+        start = min(max(time - count // 2 * FRAME_INTERVAL, 0.0), self.video_end - length)
         return self.frames([start + k * FRAME_INTERVAL for k in range(count)], size)
 
 
-def is_truncated(path):
-    """Whether the last part of an mp4 ends beyond the end of the file, as after a download that broke off."""
+def is_truncated(path: Path) -> bool:
+    """Check whether the last part of the mp4 at `path` ends beyond the end of the file, as after a partial download."""
     size, position = path.stat().st_size, 0
     with open(path, "rb") as file:
         while position + 8 <= size:
             file.seek(position)
             head = file.read(16)
             length = int.from_bytes(head[:4], "big")
-            if length == 1:  # of 64 bits, after the name
+            if length == 1:  # a size of 64 bits follows the name
                 length = int.from_bytes(head[8:16], "big")
-            if head[4:8] not in MP4_BOXES or length < 8:  # another format, or the part that reaches to the end
+            if head[4:8] not in MP4_BOXES or length < 8:  # another format, or a part that reaches to the end
                 return False
             position += length
     return position > size
 
 
-TIME_TOLERANCE = (
-    1e-4  # time stamps are whole ticks of the video's clock: a time is met by one that is this much later, seconds
-)
-
-
-def upright_size(frame):
-    """(width, height) of a decoded frame as it is to be shown: phones film lying down, and say how to turn it."""
+def upright_size(frame: av.VideoFrame) -> tuple[int, int]:
+    """Return the (width, height) at which a decoded `frame` is to be shown: phones store how to rotate it."""
     return (frame.height, frame.width) if frame.rotation // 90 % 2 else (frame.width, frame.height)
 
 
-def to_upright_rgb(frame, width, height):
-    """A decoded frame as it is to be shown, resized whatever its shape: (height, width, 3) uint8 RGB."""
+def to_upright_rgb(frame: av.VideoFrame, width: int, height: int) -> np.ndarray:
+    """Rotate a decoded `frame` as it is to be shown and resize it: (height, width, 3) uint8 RGB.
+
+    Args:
+        frame: of any pixel format.
+        width, height: of the result, pixels, whatever the frame's shape.
+    """
     turns = frame.rotation // 90  # counterclockwise
     width, height = (height, width) if turns % 2 else (width, height)
     # One thread: loader processes share the cores.
@@ -155,27 +184,48 @@ def to_upright_rgb(frame, width, height):
     return np.ascontiguousarray(np.rot90(pixels, turns)) if turns else pixels
 
 
-def decode_from(container, stream, time):
-    """Frames of an open container's stream in the order in which they are shown, from the one at `time`, seconds, or
-    an earlier one on.
+def seconds_per_tick(stream: av.stream.Stream) -> Fraction:
+    """Return the time base of a `stream`: seconds per tick of its time stamps."""
+    assert stream.time_base is not None  # libav sets it for every stream that it opens
+    return stream.time_base
+
+
+def decode_from(container: InputContainer, stream: av.stream.Stream, time: float) -> Iterator[av.frame.Frame]:
+    """Decode a stream in display order, from the frame shown at a time or an earlier one on.
+
+    Args:
+        container: open file.
+        stream: one of its streams.
+        time: seconds.
     """
     return _decode_after_seek(container, stream, time, lambda: container.decode(stream))
 
 
-def decode_at(container, stream, times):
-    """The same, but only what is shown at ascending `times`, seconds, one frame after the last of them, and what the
-    decoder needs for these, which are yielded too.
+def decode_at(container: InputContainer, stream: VideoStream, times: list[float]) -> Iterator[av.VideoFrame]:
+    """Decode only what is shown at some times.
 
-    Half of a usual video's pictures are such that no other refers to them: leaving these out takes a third of the time.
+    Half of a typical video's frames are disposable: no other frame refers to them. Leaving them out takes a third
+    less time.
+
+    Args:
+        container: open file.
+        stream: its video.
+        times: ascending, seconds.
+
+    Yields:
+        in display order: the frames shown at `times`, one frame after the last of them, and the frames that the
+        decoder needs for these.
     """
     return _decode_after_seek(container, stream, times[0], lambda: _decode_needed(container, stream, times))
 
 
-def _decode_after_seek(container, stream, time, decode):
-    # A seek goes to a key frame by the time at which it is decoded. With reordered pictures it may be shown only
-    # after `time`, or what lies before it lacks a reference: then begin at the beginning.
+def _decode_after_seek(
+    container: InputContainer, stream: av.stream.Stream, time: float, decode: Callable[[], Iterator]
+) -> Iterator:
+    # A seek goes to a key frame by the time at which it is decoded. With reordered frames it may be shown only
+    # after `time`, or what lies before it lacks a reference: then start at the beginning.
     for start in (time + TIME_TOLERANCE, 0.0):
-        container.seek(int(start / stream.time_base), stream=stream)
+        container.seek(int(start / seconds_per_tick(stream)), stream=stream)
         frames = decode()
         first = next(frames, None)
         if first is not None and first.time <= time + TIME_TOLERANCE:
@@ -185,54 +235,56 @@ def _decode_after_seek(container, stream, time, decode):
         yield from frames
 
 
-def _decode_needed(container, stream, times):
-    """Decode from here on what is shown at `times`, the frame after it, and all that other pictures refer to."""
+def _decode_needed(container: InputContainer, stream: VideoStream, times: list[float]) -> Iterator[av.VideoFrame]:
+    """Decode from here on what is shown at `times`, the frame after it, and all that other frames refer to."""
     packets = _packets_until(container, stream, times[-1])
-    shown = sorted(p.pts for p in packets if p.pts is not None and not p.is_discard)
-    wanted = set()
+    display_times = sorted(p.pts for p in packets if p.pts is not None and not p.is_discard)
+    wanted: set[int] = set()
     for time in times:
-        place = bisect_right(shown, (time + TIME_TOLERANCE) / stream.time_base)
-        wanted.update(shown[max(place - 1, 0) : place + 1 if time == times[-1] else max(place, 1)])
+        after = bisect_right(
+            display_times, (time + TIME_TOLERANCE) / seconds_per_tick(stream)
+        )  # index of the next frame
+        wanted.update(display_times[max(after - 1, 0) : after + 1 if time == times[-1] else max(after, 1)])
     has_times = all(packet.pts is not None for packet in packets if packet.size)
-    lengths = _nal_length_size(stream.codec_context) if has_times else 0
+    length_size = _nal_length_size(stream.codec_context) if has_times else 0
     for packet in packets:
-        if packet.pts in wanted or not (lengths and _is_disposable(bytes(packet), lengths)):
+        if packet.pts in wanted or not (length_size and _is_disposable(bytes(packet), length_size)):
             yield from packet.decode()
-    if packets and packets[-1].size:  # at the end of the file an empty packet has fetched them already
-        for frame in stream.decode(None):  # those that waited for others
+    if packets and packets[-1].size:  # at the end of the file an empty packet has flushed the decoder already
+        for frame in stream.decode(None):
             frame.time_base = stream.time_base
             yield frame
 
 
-def _nal_length_size(codec):
-    """How many bytes a unit's length takes in H.264 as mp4 and mkv hold it (ISO/IEC 14496-15, 5.3.3.1); 0 elsewhere."""
-    about = codec.extradata or b""
-    return (about[4] & 3) + 1 if codec.name == "h264" and len(about) > 6 and about[0] == 1 else 0
+def _nal_length_size(codec: VideoCodecContext) -> int:
+    """Bytes of a unit's length in H.264 as mp4 and mkv hold it (ISO/IEC 14496-15, 5.3.3.1); 0 for other codecs."""
+    header = codec.extradata or b""
+    return (header[4] & 3) + 1 if codec.name == "h264" and len(header) > 6 and header[0] == 1 else 0
 
 
-def _is_disposable(packet, lengths):
-    """Whether an H.264 picture is one that no other picture refers to.
+def _is_disposable(packet: bytes, length_size: int) -> bool:
+    """Whether an H.264 frame is one that no other frame refers to.
 
-    Such are those whose slices have nal_ref_idc 0 (ITU-T H.264, 7.4.1). A packet that is not made of whole units is
-    damaged: the decoder shall see it.
+    These are the frames whose slices have nal_ref_idc 0 (ITU-T H.264, 7.4.1). A packet that is not made of whole
+    units is damaged: the decoder must see it.
     """
     slices, begin = 0, 0
-    while begin + lengths < len(packet):
-        length = int.from_bytes(packet[begin : begin + lengths], "big")
-        kind, refers = packet[begin + lengths] & 31, packet[begin + lengths] & 0x60
-        if length == 0 or (kind <= 5 and refers) or kind in (7, 8):  # 7, 8: settings for later pictures
+    while begin + length_size < len(packet):
+        length = int.from_bytes(packet[begin : begin + length_size], "big")
+        unit_type, nal_ref_idc = packet[begin + length_size] & 31, packet[begin + length_size] & 0x60
+        if length == 0 or (unit_type <= 5 and nal_ref_idc) or unit_type in (7, 8):  # 7, 8: parameters of later frames
             return False
-        slices += 1 <= kind <= 5
-        begin += lengths + length
+        slices += 1 <= unit_type <= 5
+        begin += length_size + length
     return slices > 0 and begin == len(packet)
 
 
-def _packets_until(container, stream, time):
-    """The packets from here on that hold all pictures shown until `time`, and the first one after it."""
+def _packets_until(container: InputContainer, stream: VideoStream, time: float) -> list[av.Packet]:
+    """The packets from here on that hold all frames shown until `time`, and the first one after it."""
     packets = []
     for packet in container.demux(stream):
         packets.append(packet)
-        # A picture is decoded before it is shown: later packets are shown later still.
-        if packet.dts is not None and packet.dts * stream.time_base > time + TIME_TOLERANCE:
+        # A frame is decoded before it is shown: later packets are shown later still.
+        if packet.dts is not None and packet.dts * seconds_per_tick(stream) > time + TIME_TOLERANCE:
             break
     return packets

@@ -8,97 +8,164 @@
 A clip that can't be read raises `ClipError` with its name and the reason. Nothing takes its place.
 """
 
-from contextlib import contextmanager
 from pathlib import Path
+from typing import Protocol
 
-from dataset.reading.annotations import read_boxes, read_genres
+from dataset.reading.annotations import Box, read_boxes, read_genres
 from dataset.reading.clip_reader import ClipReader
-from dataset.reading.errors import ClipError
+from dataset.reading.errors import ClipError, OnError
 from dataset.reading.remote import as_path, is_url
 from utils.errors import UserError
 
-BOX_TIME_TOLERANCE = (
-    0.02  # an annotation is of the frame at `time` if it is no farther from it, seconds: half a frame at 25/s
-)
+MEDIA_FOLDERS = (("video", ".mp4"), ("audio", ".wav"))  # of a split, and the suffix of their files
+BOX_TIME_TOLERANCE = 0.02  # a box belongs to frames that are no farther from its time, seconds: half a frame at 25 fps
 
 
-class Clips:
-    """The clips of one split.
+class DataSettings(Protocol):
+    """The settings of a run that readers look at; see `configs.schema.Data` for their meaning."""
+
+    @property
+    def root(self) -> str: ...
+    @property
+    def on_error(self) -> OnError: ...
+    @property
+    def resize_size(self) -> int: ...
+    @property
+    def frame_step(self) -> float: ...
+    @property
+    def sample_rate(self) -> int: ...
+    @property
+    def frames(self) -> int: ...
+    @property
+    def flow(self) -> str: ...
+    @property
+    def flow_fields(self) -> int: ...
+    @property
+    def flow_dir(self) -> str: ...
+
+
+class SplitClips:
+    """Ids, labels and boxes of a split's clips: what every `dataset.reading.reader.ClipDataset` has.
+
+    Args:
+        folder: what holds the split; the last part of its path is the split's name.
+        labels: {id: [mid, ...]} of the clips that can be opened.
+        boxes: {id: annotated objects}.
+        skipped: {id: reason} of the clips that were left out.
+
+    Attributes:
+        folder, boxes, skipped: as given.
+        ids: sorted list of str. labels: list of lists of mids, in the order of `ids`.
+        parallel_reads: how many clips a loader process should read at the same time.
+
+    Raises:
+        UserError: there is no clip.
+    """
+
+    parallel_reads = 1
+
+    def __init__(
+        self, folder: Path, labels: dict[str, list[str]], boxes: dict[str, list[Box]], skipped: dict[str, str]
+    ) -> None:
+        if not labels:
+            raise UserError(f"split {folder} is empty: no clip is listed and complete ({len(skipped)} were skipped)")
+        self.folder, self.boxes, self.skipped = folder, boxes, skipped
+        self.ids = sorted(labels)
+        self.labels = [labels[clip] for clip in self.ids]
+
+    def check_settings(self, data: DataSettings) -> None:
+        """Accept every setting of `data`: subclasses refuse what they don't hold."""
+
+    def __len__(self) -> int:
+        return len(self.ids)
+
+    def annotated_times(self, index: int) -> list[float]:
+        """List the times, ascending seconds, at which sounding objects of the clip at `index` are annotated."""
+        return sorted({box["time"] for box in self.boxes.get(self.ids[index], ()) if box["sounding"]})
+
+    def boxes_at(self, index: int, time: float) -> list[Box]:
+        """List the objects annotated in the frame of the clip at `index` that is shown at `time`, seconds."""
+        return [box for box in self.boxes.get(self.ids[index], ()) if abs(box["time"] - time) <= BOX_TIME_TOLERANCE]
+
+
+class Clips(SplitClips):
+    """The clips of one split of a dataset folder: a `dataset.reading.reader.ClipDataset`.
 
     Args:
         root: dataset folder.
         split: "train", "val" or "test".
         on_error: "stop" raises at a clip that lacks one of its files; "skip" leaves it out and lists it in `skipped`.
 
-    Attributes:
-        ids: sorted list of str.
-        labels: list of lists of mids, in the order of `ids`.
-        boxes: {id: list of boxes}, empty where the split has no boxes.json.
-        skipped: {id: reason}.
-
     Raises:
-        UserError: no such folder, an empty split, a vid2genre.json or boxes.json that is missing or not of our form.
+        UserError: no such folder, an empty split, or a vid2genre.json or boxes.json that is missing or invalid.
         ClipError: on_error is "stop" and a clip lacks its video or its sound.
     """
 
-    def __init__(self, root, split, on_error="stop"):
-        genres = self._read_tables(root, split)
-        on_disk = {kind: _stems(self.folder / kind, suffix) for kind, suffix in (("video", ".mp4"), ("audio", ".wav"))}
-        for clip in sorted(genres):
-            missing = [kind for kind in ("video", "audio") if clip not in on_disk[kind]]
-            if missing:
-                self._refuse(clip, f"has no {' and no '.join(missing)} file of clip {clip}", on_error)
-        for kind, other in (("video", "audio"), ("audio", "video")):
-            for clip in sorted(on_disk[kind] - on_disk[other] - set(genres)):
-                self._refuse(clip, f"has no {other} file of clip {clip}", on_error)
-        self._take(genres, "vid2genre.json lists no clip that has both its files")
-
-    def _read_tables(self, root, split):
-        """Find the split's folder and read its boxes.json; returns what its vid2genre.json holds."""
-        self.folder, self.skipped = as_path(root) / split, {}
-        if not is_url(root) and not Path(root).is_dir():
-            raise UserError(
-                f"there is no dataset folder {root}: make the demo's with `python data/make_demo_data.py`, or point "
-                "--data.root at a folder with train/, val/ and test/ (README, section Data)"
+    def __init__(self, root: Path | str, split: str, on_error: OnError = "stop") -> None:
+        folder = split_folder(root, split)
+        boxes, labels = read_boxes(folder / "boxes.json"), read_genres(folder / "vid2genre.json")
+        skipped = {}
+        for clip, reason in _incomplete_clips(folder, labels).items():
+            error = ClipError(
+                clip, "missing", folder, reason, f"add it, remove clip {clip}, or pass --data.on_error skip"
             )
-        if not is_url(root) and not self.folder.is_dir():
-            raise UserError(f"dataset {root} has no split {split!r}: {self.folder} is missing")
-        self.boxes = read_boxes(self.folder / "boxes.json")
-        return read_genres(self.folder / "vid2genre.json")
+            if on_error == "stop":
+                raise error
+            skipped[clip] = error.problem
+        super().__init__(folder, {c: mids for c, mids in labels.items() if c not in skipped}, boxes, skipped)
 
-    def _take(self, genres, otherwise):
-        """The clips are those of `genres` that were not skipped; `otherwise` says why there is none."""
-        self.ids = sorted(set(genres) - set(self.skipped))
-        self.labels = [genres[clip] for clip in self.ids]
-        if not self.ids:
-            raise UserError(f"split {self.folder} is empty: {otherwise}")
+    @classmethod
+    def recognizes(cls, root: Path | str) -> bool:
+        """Accept any `root`: this reader is tried last, and its errors say what a dataset folder looks like."""
+        return True
 
-    def _refuse(self, clip, reason, on_error):
-        if on_error == "stop":
-            hint = "add it, remove the clip, or pass --data.on_error skip"
-            raise ClipError(clip, "missing", self.folder, reason, hint)
-        self.skipped[clip] = f"{self.folder} {reason}"
-
-    def __len__(self):
-        return len(self.ids)
-
-    def annotated_times(self, index):
-        """Times at which a clip's objects that sound are annotated, ascending list of seconds; empty if none is."""
-        return sorted({box["time"] for box in self.boxes.get(self.ids[index], ()) if box["sounding"]})
-
-    def boxes_at(self, index, time):
-        """What is annotated in the frame at `time`, seconds: list of the boxes.json entries; empty if nothing is."""
-        return [box for box in self.boxes.get(self.ids[index], ()) if abs(box["time"] - time) <= BOX_TIME_TOLERANCE]
-
-    @contextmanager
-    def open(self, index):
-        """Open one clip: `with clips.open(i) as clip: clip.frame(t, 256); clip.sound(t, 48000)`."""
-        clip = self.ids[index]
-        with ClipReader(clip, self.folder / "video" / f"{clip}.mp4", self.folder / "audio" / f"{clip}.wav") as opened:
-            yield opened
+    def open(self, index: int) -> ClipReader:
+        """Open the clip at `index`: `with clips.open(i) as clip: clip.frame(t, 256); clip.sound(t, 48000)`."""
+        return ClipReader(self.ids[index], *clip_files(self.folder, self.ids[index]))
 
 
-def _stems(folder, suffix):
+def clip_files(folder: Path, clip: str) -> tuple[Path, Path]:
+    """Return the paths of a clip's mp4 and wav, whether they exist or not.
+
+    Args:
+        folder: of the split.
+        clip: the clip's id.
+    """
+    return folder / "video" / f"{clip}.mp4", folder / "audio" / f"{clip}.wav"
+
+
+def split_folder(root: Path | str, split: str) -> Path:
+    """Find the folder of `split` in the dataset `root`, a folder or a URL.
+
+    Raises:
+        UserError: there is none.
+    """
+    folder = as_path(root) / split
+    if not is_url(root) and not Path(root).is_dir():
+        raise UserError(
+            f"there is no dataset folder {root}: make the demo's with `python data/make_demo_data.py`, or point "
+            "--data.root at a folder with train/, val/ and test/ (docs/data.md)"
+        )
+    if not is_url(root) and not folder.is_dir():
+        raise UserError(f"dataset {root} has no split {split!r}: {folder} is missing")
+    return folder
+
+
+def _incomplete_clips(folder: Path, labels: dict[str, list[str]]) -> dict[str, str]:
+    """{id: reason} of the clips that lack a file, those of `labels` first."""
+    on_disk = {kind: _stems(folder / kind, suffix) for kind, suffix in MEDIA_FOLDERS}
+    reasons = {}
+    for clip in sorted(labels):
+        missing = [kind for kind in ("video", "audio") if clip not in on_disk[kind]]
+        if missing:
+            reasons[clip] = f"has no {' and no '.join(missing)} file of clip {clip}"
+    for kind, other in (("video", "audio"), ("audio", "video")):
+        for clip in sorted(on_disk[kind] - on_disk[other] - set(labels)):
+            reasons[clip] = f"has no {other} file of clip {clip}"
+    return reasons
+
+
+def _stems(folder: Path, suffix: str) -> set[str]:
     """Names of the files of one kind, without their suffix."""
     if not folder.is_dir():
         raise UserError(f"dataset folder {folder} is missing: clips are video/ID.mp4 and audio/ID.wav")

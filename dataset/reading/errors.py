@@ -19,6 +19,8 @@ MediaErrorKind = Literal[
     "storage",  # the disk or the server doesn't give it, or doesn't take it
 ]
 
+OnError = Literal["stop", "skip"]  # what to do with a clip that can't be read: raise its error, or leave it out
+
 
 class MediaError(UserError):
     """A media file that can't be used.
@@ -35,8 +37,17 @@ class MediaError(UserError):
         self.kind: MediaErrorKind = kind
         self.path, self.reason, self.hint = path, reason, hint
 
+    @property
+    def problem(self) -> str:
+        """The error without its hint."""
+        return f"{self.path} {self.reason}"
+
     def __str__(self) -> str:
-        return f"{self.path} {self.reason}" + (f": {self.hint}" if self.hint else "")
+        return f"{self.problem}: {self.hint}" if self.hint else self.problem
+
+    def for_clip(self, clip: str) -> "ClipError":
+        """The same error as one of a `clip`, given by its id: only these are skipped in training."""
+        return ClipError(clip, self.kind, self.path, self.reason, self.hint)
 
 
 class ClipError(MediaError):

@@ -17,7 +17,8 @@ from PIL import Image
 
 from data import build_shards
 from dataset.making.checks import find_splits
-from dataset.reading.shards import open_clips, read_manifest
+from dataset.reading.reader import open_clips
+from dataset.reading.shard_format import read_manifest
 from utils.errors import UserError
 
 SCRIPT = [sys.executable, "data/build_shards.py"]

@@ -255,7 +255,7 @@ def test_an_interrupted_check_ends_at_once_and_writes_nothing(tmp_path):
     (lambda root: None, "there is no folder"),
     (lambda root: root.mkdir(), "holds no split"),
     (lambda root: make_clip(root, "a"), r"vid2genre.json is missing"),
-    (lambda root: write_json(root / "vid2genre.json", {"../../x": []}), "is not of our form"),
+    (lambda root: write_json(root / "vid2genre.json", {"../../x": []}), "has an invalid format"),
 ])  # fmt: skip
 def test_a_folder_that_is_no_dataset_is_refused_in_a_sentence(tmp_path, make, said):
     make(tmp_path / "set")

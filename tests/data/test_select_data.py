@@ -347,7 +347,7 @@ def test_a_clip_that_lacks_a_file_is_left_out_and_told(infos, split, tmp_path, c
 
 def test_ids_that_lead_out_of_the_folder_are_refused(infos, split, tmp_path):
     write_json(split / "vid2genre.json", {"../../escape": ["/m/guitar"], **dict(ROWS)})
-    with pytest.raises(UserError, match=r"is not of our form at '../../escape'"):
+    with pytest.raises(UserError, match=r"has an invalid format at '../../escape'"):
         select_clips(infos, split, tmp_path / "new")
     assert not (tmp_path / "new").exists()
 

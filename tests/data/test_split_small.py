@@ -209,9 +209,9 @@ def test_boxes_go_with_their_clips(tmp_path):
     (lambda src, out: [write_sound(src / "a.mp4", tone(1, 8000)), write_json(out / "split.json", [])], (),
      "other settings"),
     (lambda src, out: write_sound(src / "a.mp4", tone(1, 8000)), ("--val", "0.7", "--test", "0.4"), "must be shares"),
-    (lambda src, out: write_json(src / "vid2genre.json", {"../x": []}), (), "not of our form"),
+    (lambda src, out: write_json(src / "vid2genre.json", {"../x": []}), (), "has an invalid format"),
     (lambda src, out: [write_sound(src / "a.mp4", tone(1, 8000)), write_json(src / "boxes.json", {"a": [{}]})], (),
-     "boxes.json is not of our form at 'a'"),
+     "boxes.json has an invalid format at 'a'"),
 ])  # fmt: skip
 def test_a_mistake_is_told_and_nothing_is_written(tmp_path, make, words, said):
     make(tmp_path / "src", tmp_path / "out")

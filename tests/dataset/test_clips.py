@@ -276,7 +276,7 @@ BAD_VIDEOS = {
     "another container, cut": (in_turn(muxed(container="matroska"), cut(0.7)), "is truncated at|is damaged"),
     "fragments, cut": (in_turn(muxed(movflags="frag_keyframe+empty_moov"), cut(0.6)), "is truncated"),
     "sound only": (without_pictures, "has no video stream"),
-    "unknown codec": (of_unknown_codec, "has a video stream of an unknown kind"),
+    "unknown codec": (of_unknown_codec, "has a video stream of an unknown format"),
     "damaged in the middle": (with_a_hole, "is damaged"),
     "shorter than its sound's first half second": (lasting(0.4), "lasts 0.40 s"),
 }
@@ -426,7 +426,7 @@ def test_a_clip_without_one_of_its_files_stops_or_is_left_out(folder, missing, l
     files[missing].unlink()
     write_genres(folder, {"good": ["/m/1"], **({"half": ["/m/1"]} if listed else {})})
     with pytest.raises(
-        ClipError, match=f"has no {missing} file of clip half: .*remove the clip.*on_error skip"
+        ClipError, match=f"has no {missing} file of clip half: .*remove clip half.*on_error skip"
     ) as caught:
         Clips(folder.parent, "train")
     assert caught.value.clip == "half"
@@ -451,16 +451,16 @@ GENRES = {
     "not text": (b"\xff\xfe\x00", "is not valid JSON"),
     "nested without end": ("[" * 100000, "is not valid JSON"),
     "a list": ('["good"]', "is not a table"),
-    "a label that is no list": ('{"good": "/m/1"}', "not of our form at 'good'"),
-    "labels that are numbers": ('{"good": [1, 2]}', "not of our form at 'good'"),
-    "one bad entry among good ones": ('{"good": [], "other": null}', "not of our form at 'other'"),
-    "an id that leads out of the folder": ('{"../good": []}', "not of our form at '../good'"),
-    "an id with a slash": ('{"a/b": []}', "not of our form at 'a/b'"),
-    "an id with a backslash": ('{"a\\\\b": []}', "not of our form at"),
-    "an absolute path": ('{"/etc/passwd": []}', "not of our form at"),
-    "an empty id": ('{"": []}', "not of our form at ''"),
-    "the folder itself": ('{"..": []}', "not of our form at '..'"),
-    "a zero byte": ('{"a\\u0000": []}', "not of our form at"),
+    "a label that is no list": ('{"good": "/m/1"}', "has an invalid format at 'good'"),
+    "labels that are numbers": ('{"good": [1, 2]}', "has an invalid format at 'good'"),
+    "one bad entry among good ones": ('{"good": [], "other": null}', "has an invalid format at 'other'"),
+    "an id that leads out of the folder": ('{"../good": []}', "has an invalid format at '../good'"),
+    "an id with a slash": ('{"a/b": []}', "has an invalid format at 'a/b'"),
+    "an id with a backslash": ('{"a\\\\b": []}', "has an invalid format at"),
+    "an absolute path": ('{"/etc/passwd": []}', "has an invalid format at"),
+    "an empty id": ('{"": []}', "has an invalid format at ''"),
+    "the folder itself": ('{"..": []}', "has an invalid format at '..'"),
+    "a zero byte": ('{"a\\u0000": []}', "has an invalid format at"),
 }
 
 

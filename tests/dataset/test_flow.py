@@ -190,7 +190,7 @@ def test_flow_of_another_video_of_the_same_name_is_not_used(clips, tmp_path, cou
 
 def test_a_folder_that_cannot_be_written_is_named_at_once(clips, tmp_path):
     (tmp_path / "file").write_text("")
-    with pytest.raises(UserError, match=r"kept in .*file/train/flow_dis_64 \(.*--data\.flow_dir"):
+    with pytest.raises(UserError, match=r"file/train/flow_dis_64 can't be written \(.*--data\.flow_dir"):
         open_flow_cache(Data(flow="dis", resize_size=SIZE, flow_dir=str(tmp_path / "file")), clips)
 
 

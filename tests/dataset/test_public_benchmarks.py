@@ -291,7 +291,7 @@ def test_an_annotation_that_is_not_of_our_form_is_refused_in_one_sentence(tmp_pa
     path = root / "Annotations" / "a.xml"
     path.write_bytes(content if isinstance(content, bytes) else content.encode())
     for on_error in ("stop", "skip"):  # no clip is at fault: skipping doesn't help
-        with pytest.raises(UserError, match="is not an annotation of our form") as caught:
+        with pytest.raises(UserError, match="is not a valid annotation") as caught:
             FlickrSoundNet(root, on_error)
         message = str(caught.value)
         assert message.startswith(str(path)) and "\n" not in message and len(message) < len(str(path)) + 200

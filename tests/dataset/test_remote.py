@@ -14,7 +14,7 @@ from dataset.loading.loader import make_loader
 from dataset.pairs import PairDataset
 from dataset.reading import remote
 from dataset.reading.errors import ClipError
-from dataset.reading.shards import open_clips
+from dataset.reading.reader import open_clips
 from utils.errors import UserError
 
 RATE = 8000

@@ -18,7 +18,8 @@ from dataset.loading.loader import collate, make_loader
 from dataset.pairs import PairDataset, sample_times
 from dataset.reading.clips import Clips
 from dataset.reading.errors import ClipError
-from dataset.reading.shards import ShardedClips, open_clips, open_split
+from dataset.reading.reader import open_clips, open_split
+from dataset.reading.shards import ShardedClips
 from utils.errors import UserError
 
 RATE = 8000
@@ -78,9 +79,9 @@ def test_a_split_has_the_same_clips_labels_and_boxes(source, shards):
 
 def test_at_multiples_of_the_step_and_where_annotated_the_frame_is_the_videos(source, shards):
     for index, one, other in both(source, shards):
-        assert (other.first, other.last, other.shown_until) == (one.first, one.last, one.shown_until)
+        assert (other.first, other.last, other.video_end) == (one.first, one.last, one.video_end)
         assert other.sound_seconds == one.sound_seconds
-        times = sorted([*sample_times(0, one.shown_until, 0.2), *[0.64, 1.17] * (one.clip == BOXED)])
+        times = sorted([*sample_times(0, one.video_end, 0.2), *[0.64, 1.17] * (one.clip == BOXED)])
         theirs, ours = one.frames(times, 96), other.frames(times, 96)
         assert ours.shape == theirs.shape and ours.dtype == np.uint8
         for k, time in enumerate(times):
@@ -202,7 +203,7 @@ def changed(path, change):
 @pytest.mark.parametrize(
     ("ruin", "said"),
     [
-        (lambda root: os.truncate(root / "train/00001.tar", 9000), "00001.tar is missing or not of its"),
+        (lambda root: os.truncate(root / "train/00001.tar", 9000), "00001.tar is missing or doesn't have"),
         (lambda root: (root / "train/00001.tar").unlink(), "00001.tar is missing"),
         (lambda root: (root / "train/00000.index").write_bytes(b""), "00000.index"),
         (lambda root: (root / "shards.json").write_text("{"), "not valid JSON"),

@@ -1,0 +1,53 @@
+"""Image files: open them safely, resize them to a square."""
+
+from pathlib import Path
+
+import numpy as np
+from PIL import Image, ImageOps
+
+from dataset.reading.errors import MediaError, image_error_reason
+
+IMAGE_FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "GIF", "TIFF")  # may be opened: some formats of Pillow run programs
+MAX_PIXELS = 50_000_000  # of an image or a frame: a larger one would take too much memory
+
+
+def open_image(path: Path) -> Image.Image:
+    """Open the image file at `path`, its first image if it has several: RGB, rotated upright.
+
+    Raises:
+        MediaError: an unknown format, damaged, or of more than MAX_PIXELS pixels.
+    """
+    try:
+        with Image.open(path, formats=IMAGE_FORMATS) as image:
+            refuse_huge(path, *image.size)
+            ImageOps.exif_transpose(image, in_place=True)
+            return image.convert("RGB")
+    except MediaError:
+        raise
+    except (OSError, ValueError, SyntaxError, EOFError, Image.DecompressionBombError) as error:  # all that PIL raises
+        raise MediaError("damaged", path, f"can't be read as a picture ({image_error_reason(error)})") from None
+
+
+def resize_square(image: Image.Image, size: int) -> np.ndarray:
+    """Resize the whole of an RGB image to a square, whatever its shape: (size, size, 3) uint8.
+
+    Args:
+        image: of any size.
+        size: pixels.
+    """
+    return np.array(image.resize((size, size), Image.Resampling.BICUBIC, reducing_gap=3.0))  # large ones in two steps
+
+
+def refuse_huge(path: Path, width: int, height: int) -> None:
+    """Refuse a picture of more than MAX_PIXELS pixels.
+
+    Args:
+        path: of its file, for the message.
+        width, height: pixels.
+
+    Raises:
+        MediaError: it is too large.
+    """
+    if width * height > MAX_PIXELS:
+        limit = f"at most {MAX_PIXELS // 10**6} million are read"
+        raise MediaError("too large", path, f"is {width} x {height} pixels large: {limit}")
