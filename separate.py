@@ -65,7 +65,7 @@ def main(argv: list[str] | None = None) -> dict:
     net = load_trained_net(args.checkpoint, changes)
     if not isinstance(net.model, SeparatingNet):
         raise UserError(
-            f"{args.checkpoint} is a {net.config.model.name}, which can't separate sounds: use a checkpoint of "
+            f"{args.checkpoint} holds {net.config.model.name}, which can't separate sounds: use a checkpoint of "
             "train_PixelPlayer.py"
         )
     disable_malloc_trim()

@@ -12,9 +12,9 @@ from collection.storage import (
     Collection,
     load_collection,
     output_paths,
+    report_write_errors,
     save_collection,
     write_csv,
-    write_errors,
 )
 from dataset.reading.media_folder import MediaItem
 from utils.errors import UserError
@@ -107,12 +107,12 @@ def finish_collection(out: str, collection: Collection, skipped: dict[str, str])
         UserError: the files can't be written, or the collection is empty (only NAME_skipped.json is written then).
     """
     paths = output_paths(out)
-    with write_errors(paths.skipped):
+    with report_write_errors(paths.skipped):
         write_json(paths.skipped, skipped)
     if not len(collection.times):
         shutil.rmtree(paths.parts)
         raise UserError(f"nothing could be embedded: {paths.skipped} gives the reason for each file")
-    with write_errors(paths.csv):
+    with report_write_errors(paths.csv):
         write_csv(paths.csv, collection)
     save_collection(paths.npz, collection)
     shutil.rmtree(paths.parts)

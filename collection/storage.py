@@ -77,12 +77,12 @@ def save_collection(path: Path, collection: Collection) -> None:
         UserError: the disk is full or the folder is not writable.
     """
     arrays = {name: getattr(collection, name) for name in ARRAY_DIMS}
-    with write_errors(path), atomic_write(path) as file:
+    with report_write_errors(path), atomic_write(path) as file:
         np.savez(file, about=np.frombuffer(json.dumps(collection.about).encode(), np.uint8), **arrays)
 
 
 @contextmanager
-def write_errors(path: Path) -> Iterator[None]:
+def report_write_errors(path: Path) -> Iterator[None]:
     """Turn an OSError raised while writing `path` into a UserError."""
     try:
         yield
