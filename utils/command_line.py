@@ -9,8 +9,8 @@ from configs.schema import NETS, TRAIN_SCRIPTS, Config
 from utils.config import (
     DEFAULTS,
     Setting,
-    all_settings,
     check_name,
+    list_settings,
     load_config,
     nearest_name,
     override,
@@ -41,7 +41,7 @@ def parse_command_line(
     add_options(parser)
     args, changes = _parse(parser, argv)
     if args.help:
-        _print_help(parser, "settings, with their defaults; a checkpoint has its own:", DEFAULTS, mark_nets=True)
+        _print_help(parser, _settings_help("settings, with their defaults; a checkpoint has its own:", DEFAULTS))
     parse_settings(changes)
     return args, changes
 
@@ -69,13 +69,18 @@ def parse_train_command(
     add_options(parser)
     args, changes = _parse(parser, argv)
     config = load_config(args.config)
-    net = changes.get("model.name", config.model.name)
     if args.help:
-        settings = {name: setting for name, setting in all_settings(config).items() if net in setting.nets}
-        _print_help(parser, f"settings that {net} reads (--model.name NET --help: those of another net):", settings)
+        own = list_settings(config)
+        others = {name: setting for name, setting in DEFAULTS.items() if name not in own}
+        _print_help(
+            parser,
+            _settings_help(f"settings of {config.model.name}:", own, mark_nets=False),
+            _settings_help("settings of other nets:", others),
+        )
+    net = changes.get("model.name", config.model.name)
     if net in NETS and TRAIN_SCRIPTS[net] != script:
-        own = " or ".join(name for name in NETS if TRAIN_SCRIPTS[name] == script)
-        raise UserError(f"{net} is trained by {TRAIN_SCRIPTS[net]}: run that script, or set --model.name {own}")
+        choices = " or ".join(name for name in NETS if TRAIN_SCRIPTS[name] == script)
+        raise UserError(f"{net} is trained by {TRAIN_SCRIPTS[net]}: run that script, or set --model.name {choices}")
     return args, override(config, changes)
 
 
@@ -119,13 +124,17 @@ def _parse(parser: _Parser, argv: Iterable[str] | None) -> tuple[argparse.Namesp
     return args, changes
 
 
-def _print_help(parser: _Parser, title: str, settings: Mapping[str, Setting], mark_nets: bool = False) -> NoReturn:
-    """Print the options and the settings with their values and documentation, and exit."""
-    lines = [parser.format_help(), title]
+def _settings_help(title: str, settings: Mapping[str, Setting], mark_nets: bool = True) -> str:
+    """Describe settings with their values, and the nets that read them unless all do, under a title."""
+    lines = [title]
     for name, setting in settings.items():
         choices = get_args(setting.kind)
         label = "|".join(choices) if choices else setting.kind.__name__
         nets = f" ({', '.join(setting.nets)})" if mark_nets and setting.nets != NETS else ""
         lines += [f"  --{name} {label} [{setting.value}]", f"        {setting.doc}{nets}"]
-    print("\n".join(lines))
+    return "\n".join(lines) + "\n"
+
+
+def _print_help(parser: _Parser, *sections: str) -> NoReturn:
+    print("\n".join([parser.format_help(), *sections]))
     raise SystemExit(0)

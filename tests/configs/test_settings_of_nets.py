@@ -156,11 +156,12 @@ def help_of(parse, capsys):
     return capsys.readouterr().out
 
 
-def test_help_of_a_training_script_lists_what_its_net_reads(capsys):
+def test_help_of_a_training_script_lists_what_its_net_reads_first(capsys):
     text = help_of(lambda: train_command("AVENet", "--help"), capsys)
-    assert "settings that AVENet reads" in text and "--eval.k int [30]" in text and "--mix." not in text
-    text = help_of(lambda: train_command("AVENet", "--help", "--model.name", "AVENet_MF"), capsys)
-    assert "settings that AVENet_MF reads" in text and "--data.frames int [1]" in text
+    own, others = text.split("settings of other nets:")
+    assert "settings of AVENet:" in own and "--eval.k int [30]" in own and "--mix." not in own
+    assert re.search(r"--mix\.sources int \[2\]\n +\S.* \(PixelPlayer\)\n", others) and "--eval.k" not in others
+    assert all(text.count(f"--{name} ") == 1 for name in DEFAULTS)
 
 
 def test_help_of_other_scripts_names_the_nets_of_a_setting(capsys):
