@@ -13,7 +13,7 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.model_selection import StratifiedKFold
 from sklearn.preprocessing import StandardScaler
 
-from evaluation.measures.retrieval import average_precision
+from evaluation.measures.ranking_scores import average_precision
 from utils.errors import UserError
 
 STRENGTHS = (1e-5, 1e-4, 1e-3, 1e-2, 1e-1)  # C of scikit-learn: the smaller, the more regular

@@ -10,7 +10,8 @@ import pytest
 from sklearn.metrics import average_precision_score, ndcg_score
 
 from evaluation.measures import ontology, retrieval
-from evaluation.measures.retrieval import retrieve
+from evaluation.measures.ranking import rank
+from evaluation.measures.ranking_scores import average_precision, discounts, gains, ndcg
 
 ROOT = Path(__file__).parents[2]
 AUDIOSET = ROOT.parent / "shared/audioset"  # its own files, where they were downloaded beside the repository
@@ -31,6 +32,12 @@ def relevances(rng, kinds):
 def clips(rng, count, kinds=7):
     """(table, kind, v, a): a collection with random classes and embeddings."""
     return relevances(rng, kinds), rng.integers(0, kinds, count), *rng.normal(size=(2, count, 5))
+
+
+def retrieve(queries, collection, table, kind, same=False, k=30, gain="exponential", **options):
+    """All measures of one direction; `same`: within a modality."""
+    options |= {"same_modality": same, "k": k, "gain": gain}
+    return retrieval.retrieve(queries, collection, table, kind, **options)
 
 
 def distances(x, y):
@@ -59,17 +66,17 @@ def test_ndcg_equals_scikit_learns(k, gain, same):
 
 def test_ndcg_of_single_rankings_equals_scikit_learns():
     rng = np.random.default_rng(0)
-    gains = rng.integers(0, 1000, (200, 40)) * (rng.random((200, 40)) < 0.2)
-    gains[:5] = 0  # nothing in the collection is relevant
-    ideal = -np.sort(-gains, 1)
-    expected = [ndcg_score(row[None], -np.arange(40)[None], k=10) for row in gains]
-    np.testing.assert_allclose(retrieval.ndcg(gains, ideal, 10), expected, atol=1e-9)
-    assert (retrieval.ndcg(gains, ideal, 10)[:5] == 0).all()
+    gained = rng.integers(0, 1000, (200, 40)) * (rng.random((200, 40)) < 0.2)
+    gained[:5] = 0  # nothing in the collection is relevant
+    ideal = -np.sort(-gained, 1)
+    expected = [ndcg_score(row[None], -np.arange(40)[None], k=10) for row in gained]
+    np.testing.assert_allclose(ndcg(gained, ideal, 10), expected, atol=1e-9)
+    assert (ndcg(gained, ideal, 10)[:5] == 0).all()
 
 
 def test_ndcg_worked_by_hand():
     """Gains 3, 0, 7 retrieved of a collection that also holds 7 and 1: (3 + 7/2) / (7 + 7/log2(3) + 3/2)."""
-    found = retrieval.ndcg(np.array([[3.0, 0, 7, 7, 1]]), np.array([[7.0, 7, 3, 1, 0]]), k=3)
+    found = ndcg(np.array([[3.0, 0, 7, 7, 1]]), np.array([[7.0, 7, 3, 1, 0]]), k=3)
     assert found[0] == pytest.approx((3 + 7 / 2) / (7 + 7 / np.log2(3) + 3 / 2))
 
 
@@ -85,9 +92,9 @@ def test_the_ideal_is_that_of_the_whole_collection_not_of_what_was_retrieved():
 
 
 def test_gains():
-    assert retrieval.gains([0, 1, 20]).tolist() == [0, 1, 2**20 - 1]
-    assert retrieval.gains([0, 1, 20], "linear").tolist() == [0, 1, 20]
-    np.testing.assert_allclose(retrieval.discounts(3), [1, 1 / np.log2(3), 0.5])
+    assert gains([0, 1, 20]).tolist() == [0, 1, 2**20 - 1]
+    assert gains([0, 1, 20], "linear").tolist() == [0, 1, 20]
+    np.testing.assert_allclose(discounts(3), [1, 1 / np.log2(3), 0.5])
 
 
 # -------------------------------------------------------------------------------------------------- other measures
@@ -125,7 +132,7 @@ def test_average_precision_equals_scikit_learns():
     rng = np.random.default_rng(2)
     relevant = rng.random((100, 30)) < rng.random((100, 1)) ** 2
     relevant[0], relevant[1] = False, True
-    ap, _ = retrieval.average_precision(relevant)
+    ap, _ = average_precision(relevant)
     assert np.isnan(ap[0]) and ap[1] == 1
     for row, found in zip(relevant, ap, strict=True):
         if row.any():
@@ -286,7 +293,7 @@ def test_a_clip_with_several_labels_is_judged_by_its_best_pair():
         for tie2 in ([1, 3], [3, 1]):
             order[1][:2], order[2][:2] = tie1, tie2
             ranked = np.array([relevance[i, row] for i, row in enumerate(order)])
-            options.append(retrieval.ndcg(ranked, -np.sort(-ranked, 1), 3).mean())
+            options.append(ndcg(ranked, -np.sort(-ranked, 1), 3).mean())
     assert min(abs(found["ndcg"] - option) for option in options) < 1e-9
 
 
@@ -314,13 +321,13 @@ def test_fewer_clips_than_places_that_count():
 
 
 def test_rank_breaks_ties_at_random_but_the_same_way_each_time():
-    order = retrieval.rank(np.zeros((3, 50)))
+    order = rank(np.zeros((3, 50)))
     assert (order == order[0]).all() and sorted(order[0]) == list(range(50))
     assert (order[0] != np.arange(50)).mean() > 0.8
-    assert np.array_equal(order, retrieval.rank(np.zeros((3, 50))))
-    without = retrieval.rank(np.zeros((3, 50)), np.array([4, 5, 49]))
+    assert np.array_equal(order, rank(np.zeros((3, 50))))
+    without = rank(np.zeros((3, 50)), np.array([4, 5, 49]))
     assert without.shape == (3, 49) and [set(range(50)) - set(row) for row in without] == [{4}, {5}, {49}]
-    assert retrieval.rank(np.array([[0.1, 0.9, 0.5]])).tolist() == [[1, 2, 0]]
+    assert rank(np.array([[0.1, 0.9, 0.5]])).tolist() == [[1, 2, 0]]
 
 
 @pytest.mark.parametrize("scale", [1e-6, 1.0, 1e9])
@@ -334,7 +341,7 @@ def test_rank_equals_sorting_places_by_similarity(scale):
     shuffled = np.random.default_rng(0).permutation(3000)
     without = similarity.copy()
     without[np.arange(20), own] = -np.inf
-    for found, wanted in ((retrieval.rank(similarity), similarity), (retrieval.rank(similarity, own), without)):
+    for found, wanted in ((rank(similarity), similarity), (rank(similarity, own), without)):
         order = shuffled[np.argsort(-wanted[:, shuffled], axis=1, kind="stable")]
         assert np.array_equal(found, order[:, : found.shape[1]])
 
@@ -346,7 +353,7 @@ def test_the_first_places_alone_give_the_same_ndcg_and_recall(same, count, k):
     table, kind, v, a = clips(rng, count, kinds=15)
     a[:9] = a[0]  # ties too
     a = a if same else v + a
-    whole, first = (retrieve(a if same else v, a, table, kind, same, k, whole=w) for w in (True, False))
+    whole, first = (retrieve(a if same else v, a, table, kind, same, k, full_ranking=w) for w in (True, False))
     left_out = {"median_rank", "random_median_rank", "map", "random_map"}
     assert first == {name: value for name, value in whole.items() if name not in left_out}
 
@@ -367,7 +374,7 @@ def test_a_clip_at_distance_0_comes_first():
     rng = np.random.default_rng(15)
     table, kind, v, _ = clips(rng, 3000)
     v = v.astype(np.float32) / np.linalg.norm(v, axis=1, keepdims=True).astype(np.float32)
-    assert retrieve(v, v, table, kind, whole=False)["recall@1"] == 1
+    assert retrieve(v, v, table, kind, full_ranking=False)["recall@1"] == 1
 
 
 def test_memory_is_bounded_by_the_chunks():

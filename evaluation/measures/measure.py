@@ -1,0 +1,188 @@
+"""How a measure is declared: one entry holds its key, name, meaning, function, baseline and direction.
+
+The entries of a section stand in its own module (`evaluation.measures.retrieval.RETRIEVAL`, ...), below the functions
+that they name. metrics.json, the table on the screen, report.html, the comparison of runs and docs/measures.md are made
+from them (`evaluation.measures.registry`), so that a new measure needs one entry and one function.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any, Generic, Literal, TypeVar
+
+Data = TypeVar("Data")  # what the measures of a section are computed from, such as `retrieval.Rankings`
+Values = dict[str, Any]  # a section of metrics.json, or a group of one
+Path = tuple[str, ...]  # keys that lead to a value
+Unit = Literal["fraction", "dB", "nats", "rank"]
+DECIMALS: dict[Unit, int] = {"fraction": 3, "dB": 2, "nats": 3, "rank": 1}
+
+
+@dataclass(frozen=True)
+class Headline:
+    """A large figure at the top of report.html.
+
+    Attributes:
+        order: of those that were measured, the lowest are shown.
+        text: its caption.
+        group: the group of the section whose value is shown, such as a direction of retrieval.
+    """
+
+    order: int
+    text: str
+    group: str = ""
+
+
+@dataclass(frozen=True)
+class Measure(Generic[Data]):
+    """A number that says how good a net is, beside its baseline.
+
+    Attributes:
+        key: in its section, or group, of metrics.json.
+        name: for people; fields in braces are filled from the section's values, as in "nDCG@{k}".
+        meaning: one sentence. Neighbours with the same meaning are explained together.
+        compute: gets the section's data and returns the value, or None where the measure does not apply.
+        baseline: a constant, or a function of the section's data, or None.
+        baseline_name: what the baseline is, such as "chance".
+        baseline_path: where a computed baseline is stored, seen from `key`; by default `random_KEY` beside it.
+        error: a function that returns the standard error, or None where there is none.
+        error_key: where it is stored; by default `KEY_error`.
+        lower_is_better: the direction.
+        unit: sets how many decimals are shown, and whether the value has a scale of 0 to 1.
+        reference: a ceiling, not a result of the net itself.
+        count_key: key of the number of items that it is a mean over; with 0 items it is not shown.
+        headlines: where report.html shows it large.
+    """
+
+    key: str
+    name: str
+    meaning: str
+    compute: Callable[[Data], float | None]
+    baseline: Callable[[Data], float | None] | float | None = None
+    baseline_name: str = ""
+    baseline_path: Path = ()
+    error: Callable[[Data], float | None] | None = None
+    error_key: str = ""
+    lower_is_better: bool = False
+    unit: Unit = "fraction"
+    reference: bool = False
+    count_key: str = ""
+    headlines: tuple[Headline, ...] = ()
+
+    def companions(self) -> dict[Path, Callable[[Data], float | None]]:
+        """List what is stored beside the value: {path in its group: the function that computes it}."""
+        out: dict[Path, Callable[[Data], float | None]] = {}
+        if callable(self.baseline):
+            out[self._baseline_path()] = self.baseline
+        if self.error:
+            out[self._error_path()] = self.error
+        return out
+
+    def value_in(self, values: Values) -> float | None:
+        """Read the value from a group of metrics.json (`values`): None if it is missing, or a mean over no items."""
+        value = values.get(self.key)
+        return value if isinstance(value, (int, float)) and values.get(self.count_key) != 0 else None
+
+    def baseline_in(self, values: Values) -> float | None:
+        """Read the baseline from a group of metrics.json (`values`): None if there is none."""
+        return look_up(values, self._baseline_path()) if callable(self.baseline) else self.baseline
+
+    def error_in(self, values: Values) -> float | None:
+        """Read the standard error from a group of metrics.json (`values`): None if there is none."""
+        return look_up(values, self._error_path()) if self.error else None
+
+    def _baseline_path(self) -> Path:
+        return self.baseline_path or (f"random_{self.key}",)
+
+    def _error_path(self) -> Path:
+        return (self.error_key or f"{self.key}_error",)
+
+
+@dataclass(frozen=True)
+class Detail:
+    """A value of metrics.json that is no measure: a setting, a count, a list.
+
+    Attributes:
+        key: in its section, or group, of metrics.json.
+        meaning: a few words.
+        heading: how the heading of the table on the screen shows it, such as "{} pairs"; not at all if empty.
+    """
+
+    key: str
+    meaning: str
+    heading: str = ""
+
+
+@dataclass
+class Section(Generic[Data]):
+    """A part of metrics.json: measures that are computed from the same data.
+
+    Attributes:
+        key: in metrics.json.
+        title: for people.
+        about: what is measured, on what, and its source: one or two sentences.
+        measures: in the order in which they are shown.
+        details: values of the section that are no measures.
+        groups: {key: name} of the parts that each hold all measures, such as directions of retrieval; empty if the
+            section itself holds them.
+        group_details: values of a group that are no measures.
+        comparisons: {path in the section: name} of the other models whose values it may hold.
+        compared: keys of the measures by which those are shown.
+    """
+
+    key: str
+    title: str
+    about: str
+    measures: tuple[Measure[Data], ...]
+    details: tuple[Detail, ...] = ()
+    groups: dict[str, str] = field(default_factory=dict)
+    group_details: tuple[Detail, ...] = ()
+    comparisons: dict[Path, str] = field(default_factory=dict)
+    compared: tuple[str, ...] = ()
+
+    def values_by_group(self, values: Values) -> dict[str, Values]:
+        """Split a section of metrics.json (`values`) into groups: {key: values}, of key "" if it has none."""
+        if not self.groups:
+            return {"": values}
+        return {group: values[group] for group in self.groups if group in values}
+
+    def stored(self) -> set[Path]:
+        """List the paths of all values that the section may hold; one may lead to a dict."""
+        measured: list[Path] = [path for one in self.measures for path in ((one.key,), *one.companions())]
+        measured += [(detail.key,) for detail in self.group_details]
+        groups: list[Path] = [(key,) for key in self.groups] or [()]
+        own: set[Path] = {(detail.key,) for detail in self.details}
+        own |= {(*group, *path) for group in groups for path in measured}
+        return own | {(*path, *rest) for path in self.comparisons for rest in own}
+
+
+def look_up(values: Values, path: Path) -> Any:
+    """Read the value of nested dicts `values` at `path`: None if a key is missing."""
+    for key in path:
+        if not isinstance(values, dict) or key not in values:
+            return None
+        values = values[key]
+    return values
+
+
+def compute_measures(section: Section[Data], data: Data) -> Values:
+    """Compute all measures of a section, their baselines and standard errors.
+
+    Args:
+        section: declares them.
+        data: what they are computed from.
+
+    Returns:
+        {key: float} as a group of metrics.json stores them; what does not apply is absent.
+    """
+    out: Values = {}
+    for measure in section.measures:
+        value = measure.compute(data)
+        if value is not None:
+            out[measure.key] = float(value)
+            for (*parents, key), compute in measure.companions().items():
+                beside = compute(data)
+                if beside is not None:
+                    group = out
+                    for parent in parents:
+                        group = group.setdefault(parent, {})
+                    group[key] = float(beside)
+    return out
