@@ -1,253 +1,200 @@
-"""Make a dataset of a flat folder of videos: SRC/NAME.mp4 (mkv, webm, ...), with SRC/NAME.wav or without; or of one
-split's folder, SRC/{video,audio}, such as a download's.
+"""Make a dataset from a folder of videos: SRC/NAME.mp4 (mkv, webm, ...), each with or without SRC/NAME.wav.
 
     python data/train_val_split_small.py my_videos data/mine                      # links to the files of my_videos
     python data/train_val_split_small.py my_videos data/mine --by copy --val 0.2  # 70% train, 20% val, 10% test
 
-Labels come from SRC/vid2genre.json, {NAME: [mid, ...]}, or by YouTube id from --csv; a clip without any gets none. What
-SRC/boxes.json has of a clip goes with it. Two cuts of one video are never on both sides. Files that begin with a dot
-are not looked at. Stopped half-way, the same command goes on from there; later it adds what is new in SRC.
+SRC may also be the folder of one split, SRC/{video,audio}, as a download makes it. Labels come from SRC/vid2genre.json,
+{NAME: [mid, ...]}, or by YouTube id from --csv; other clips have none. Boxes come from SRC/boxes.json. Cuts of the same
+video are in the same split. Files whose names begin with a dot are ignored. The same command resumes an interrupted
+run, and later adds what is new in SRC.
 
-    OUT/split.json                                                      the settings, and where each clip belongs
+    OUT/split.json                                                      the settings, and the split of each clip
     OUT/{train,val,test}/{vid2genre.json,boxes.json,video/NAME.mp4,audio/NAME.wav}
 """
 
 import argparse
-import errno
-import hashlib
 import os
-import random
-import shutil
-import sys
-from math import inf
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import _path  # noqa: F401
-from tqdm import tqdm
 
-from data.check_data import plain
-from dataset.making.checks import check_clip
-from dataset.making.cut import cut_clip
+from dataset.making.assign_splits import assign_splits
+from dataset.making.import_clip import import_clip
 from dataset.making.processes import map_in_processes
 from dataset.making.segments import clip_ids, read_segments, youtube_id
+from dataset.making.text import escape_surrogates
 from dataset.reading.annotations import is_valid_id, load_json, read_boxes, read_genres
-from dataset.reading.audio import write_wav
-from dataset.reading.errors import MediaError
-from dataset.reading.media import read_audio
+from dataset.reading.clips import clip_files
+from dataset.reading.media_folder import KIND_OF_SUFFIX
 from utils.arguments import at_least
 from utils.errors import UserError, exit_on_user_error
 from utils.files import write_json
-
-VIDEOS = (".mp4", ".m4v", ".mov", ".mkv", ".webm", ".avi", ".flv", ".ts", ".mpg", ".mpeg", ".wmv")
-DRAFT = ".split-"  # the names of files being written begin with it
+from utils.progress_bar import progress_bar
 
 
-def find_videos(folder):
-    """The videos of a flat folder, by name: ({stem: Path}, {name of a file: why it can't be a clip}).
+def main(argv: list[str] | None = None) -> None:
+    """Parse the command line, assign the clips to splits, import them, list what was left out."""
+    args = parse_arguments(argv)
+    fractions = split_fractions(args.val, args.test)
+    videos, refused = find_videos(args.src)
+    labels, boxes = make_label_lookup(args.src, args.csv), read_boxes(args.src / "boxes.json")
+    settings = {"src": str(args.src.resolve()), "csv": args.csv and str(args.csv.resolve())}
+    settings |= {key: getattr(args, key) for key in ("val", "test", "seed", "by")}
+    earlier = open_output(args.out, settings, list(fractions))
+    split_of = assign_splits(videos, fractions, args.seed, earlier)
+    if not split_of:
+        raise UserError(f"{args.src} holds no video: give a folder with NAME.mp4, NAME.mkv, NAME.webm, ...")
+    write_json(args.out / "split.json", {"settings": settings, "clips": split_of})
+    left_out = import_clips(args, videos, split_of, list(fractions))
+    counts = []
+    for split in fractions:
+        folder = args.out / split
+        clips = [
+            c for c, s in split_of.items() if s == split and c not in left_out and clip_files(folder, c)[0].is_file()
+        ]
+        write_json(folder / "vid2genre.json", {clip: labels(clip) for clip in clips})
+        if boxes:
+            write_json(folder / "boxes.json", {clip: boxes[clip] for clip in clips if clip in boxes})
+        counts.append(f"{split} {len(clips)}")
+    refused |= {videos[clip].name: reason for clip, reason in left_out.items()}
+    for name, reason in sorted(refused.items()):
+        print(f"left out: {name if name.isprintable() else ascii(name)}: {escape_surrogates(reason)}")
+    print(f"{args.out}: {', '.join(counts)} clips; {len(refused)} left out, and untouched in {args.src}")
+
+
+def parse_arguments(argv: list[str] | None) -> argparse.Namespace:
+    """Parse the command line."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
+    add = parser.add_argument
+    add("src", type=Path, metavar="SRC", help="folder of videos, or a folder with video/ and audio/")
+    add("out", type=Path, metavar="OUT", help="dataset folder to make")
+    add("--val", type=float, default=0.1, metavar="X", help="fraction of the clips for validation, 0..1 [0.1]")
+    add("--test", type=float, default=0.1, metavar="X", help="fraction of the clips for testing, 0..1 [0.1]")
+    add("--seed", type=int, default=0, help="seed of the random division [0]")
+    by = "how mp4 and wav files get to OUT; other formats are encoded\nagain and stay in SRC [link]"
+    add("--by", choices=("link", "copy", "move"), default="link", help=by)
+    add("--csv", type=Path, metavar="FILE", help="segment file with labels by YouTube id [SRC/vid2genre.json]")
+    add("--workers", type=at_least(1), default=os.cpu_count(), metavar="N", help="number of processes [all cores]")
+    return parser.parse_args(argv)
+
+
+def split_fractions(val: float, test: float) -> dict[str, float]:
+    """Compute the fraction of clips of each split that gets any, for fractions `val` and `test`."""
+    fractions = {"train": 1 - val - test, "val": val, "test": test}
+    if not all(0 <= fraction <= 1 for fraction in fractions.values()) or not fractions["train"]:
+        raise UserError(f"--val {val} and --test {test} must be fractions, 0..1, that leave some clips for training")
+    return {split: fraction for split, fraction in fractions.items() if fraction}
+
+
+def find_videos(folder: Path) -> tuple[dict[str, Path], dict[str, str]]:
+    """Find the videos of a `folder`, sorted by name.
+
+    Returns:
+        {name without suffix: path}, and {file name: why it can't be a clip}.
 
     Raises:
-        UserError: no such folder, no video in it, or two of one name.
+        UserError: there is no such folder, or two videos have the same name.
     """
     if not folder.is_dir():
-        raise UserError(f"there is no folder {folder}: name one that holds videos")
+        raise UserError(f"there is no folder {folder}: give one that holds videos")
     folder = media_folder(folder, "video")
-    videos, refused = {}, {}
+    videos: dict[str, Path] = {}
+    refused = {}
     for path in sorted(folder.iterdir()):
-        if path.suffix.lower() not in VIDEOS or path.name.startswith(".") or not path.is_file():
+        is_video = KIND_OF_SUFFIX.get(path.suffix.lower()) == "video"
+        if not is_video or path.name.startswith(".") or not path.is_file():
             continue
         if path.stem in videos:
-            raise UserError(f"{folder} holds {path.name} and {videos[path.stem].name}: rename one or put it elsewhere")
+            raise UserError(f"{folder} holds {path.name} and {videos[path.stem].name}: rename one of them")
         if not is_valid_id(path.stem):
             refused[path.name] = "a clip can't have this name"
-        elif plain(path.stem) != path.stem:
+        elif escape_surrogates(path.stem) != path.stem:
             refused[path.name] = "its name is not UTF-8"
         else:
             videos[path.stem] = path
     return videos, refused
 
 
-def media_folder(folder, kind):
-    """Where a source's "video" or "audio" files lie: in a folder of that name, else in the source itself."""
+def media_folder(folder: Path, kind: str) -> Path:
+    """Find where the "video" or "audio" files (`kind`) of a source lie: in `folder`/kind, else in `folder` itself."""
     return folder / kind if (folder / kind).is_dir() else folder
 
 
-def assign_splits(clips, shares, seed, known=()):
-    """Give each clip a split: {clip: split}. Clips of one video go together.
-
-    Args:
-        clips: names. shares: {split: share of the clips}. seed: of the order in which videos are given out.
-        known: {clip: split}, of earlier: it stays, and further clips of these videos follow.
-    """
-    groups = {}
-    for clip in sorted({*clips, *known}):
-        groups.setdefault(youtube_id(clip), []).append(clip)
-    out, count = dict(known), sum(map(len, groups.values()))
-    least = 1 if len(groups) >= len(shares) else 0  # a handful of videos still gives each split one
-    open_places = {split: max(share * count, least) for split, share in shares.items()}
-    open_places["train"] = count - sum(open_places[split] for split in shares if split != "train")
-    for split in out.values():
-        open_places[split] -= 1
-    videos = sorted(groups)
-    random.Random(seed).shuffle(videos)
-    for video in videos:
-        of_video = {out[clip] for clip in groups[video] if clip in out}
-        split = of_video.pop() if of_video else max(open_places, key=open_places.get)
-        for clip in groups[video]:
-            open_places[split] -= clip not in out
-            out.setdefault(clip, split)
-    return out
-
-
-def make_label_lookup(folder, csv):
-    """A function clip -> list of mids: of SRC's vid2genre.json, or of a segment file where one is given."""
+def make_label_lookup(folder: Path, csv: Path | None) -> Callable[[str], list[str]]:
+    """Make a function from a clip to its mids, from folder/vid2genre.json, or from a segment file, `csv`, if given."""
     if csv is None:
         path = folder / "vid2genre.json"
         genres = read_genres(path) if path.exists() else {}
         return lambda clip: genres.get(clip, [])
     segments = read_segments(csv)
     exact = dict(zip(clip_ids(segments), segments, strict=True))
-    of_video = {}
+    of_video: dict[str, dict[str, None]] = {}
     for segment in segments:
         of_video.setdefault(segment.video, {}).update(dict.fromkeys(segment.labels))
     return lambda clip: list(exact[clip].labels if clip in exact else of_video.get(youtube_id(clip), ()))
 
 
-def place_clip(clip, video, wav, folder, by):
-    """Bring one clip into a split's folder, if it is fit for training; returns why it isn't, or "".
+def open_output(out: Path, settings: dict[str, Any], splits: list[str]) -> dict[str, str]:
+    """Create the output folder, or open that of an earlier run.
 
     Args:
-        video, wav: Paths, the wav None where there is none. folder: Path of the split. by: "link", "copy" or "move".
-    """
-    mp4_to, wav_to = folder / "video" / f"{clip}.mp4", folder / "audio" / f"{clip}.wav"
-    if mp4_to.is_file() and wav_to.is_file():
-        return ""
-    name = f"{DRAFT}{hashlib.sha256(clip.encode()).hexdigest()[:24]}"
-    mp4_draft, wav_draft = mp4_to.with_name(f"{name}.mp4"), wav_to.with_name(f"{name}.wav")
-    wav = wav_to if wav_to.is_file() else wav  # an earlier run was stopped between the two
-    try:
-        if video.suffix.lower() != ".mp4":
-            cut_clip(video, wav or video, 0.0, inf, mp4_draft, wav_draft, fps=0)
-        elif wav is None:
-            write_wav(wav_draft, read_audio(video))
-        mp4 = mp4_draft if mp4_draft.exists() else video
-        wav = wav or wav_draft
-        verdict = check_clip(clip, mp4, wav)
-        if verdict.kind != "ok":
-            return verdict.message
-        for path, to, draft in ((wav, wav_to, wav_draft), (mp4, mp4_to, mp4_draft)):
-            if path != to:
-                _link_or_copy(path, to, draft, by)
-    except MediaError as error:
-        return error.reason if error.path == video else str(error)
-    except OSError as error:
-        return f"can't be read or written ({error.strerror})"
-    finally:
-        mp4_draft.unlink(missing_ok=True)
-        wav_draft.unlink(missing_ok=True)
-    return ""
+        out: the folder.
+        settings: of this run.
+        splits: names of the splits.
 
-
-def _link_or_copy(path, to, draft, by):
-    """Have a file at `to`, in one step."""
-    if path != draft:
-        draft.unlink(missing_ok=True)
-        if by == "link":
-            draft.symlink_to(path.resolve())
-        elif by == "move" and _renamed(path, to):
-            return
-        else:
-            shutil.copy2(path, draft)
-    os.replace(draft, to)
-    if by == "move" and path != draft:
-        path.unlink()
-
-
-def _renamed(path, to):
-    try:
-        os.replace(path, to)
-    except OSError as error:
-        if error.errno != errno.EXDEV:  # another disk: copy first
-            raise
-        return False
-    return True
-
-
-def open_output(out, settings, splits):
-    """{clip: split} of an earlier run to OUT with the same settings, or {}; makes OUT's folder.
+    Returns:
+        {clip: split} of an earlier run with the same settings, or {}.
 
     Raises:
-        UserError: OUT is not empty and no dataset of these settings.
+        UserError: the folder is not empty and holds no dataset of these settings.
     """
-    note, earlier = out / "split.json", {}
+    note = out / "split.json"
+    earlier: Any = {}
     if note.exists():
         content = load_json(note, "the settings of this script")
         if not isinstance(content, dict) or content.get("settings") != settings:
-            raise UserError(f"{out} was made with other settings, {note} says which: name another folder, or use those")
+            raise UserError(f"{out} was made with other settings, see {note}: choose another folder, or use the same")
         earlier = content.get("clips")
         if not isinstance(earlier, dict) or not all(is_valid_id(c) and s in splits for c, s in earlier.items()):
-            raise UserError(f"{note} is damaged: name another folder")
+            raise UserError(f"{note} is damaged: choose another folder")
     elif out.exists() and (not out.is_dir() or any(out.iterdir())):
-        raise UserError(f"{out} is not empty and was not made by this script: name a new or an empty folder")
+        raise UserError(f"{out} is not empty and was not made by this script: choose a new or an empty folder")
     out.mkdir(parents=True, exist_ok=True)
     return earlier
 
 
-def place_all(src, out, splits, where, videos, args):
-    """Place all clips, on several processes: {clip: why it was left out}."""
+def import_clips(
+    args: argparse.Namespace, videos: dict[str, Path], split_of: dict[str, str], splits: list[str]
+) -> dict[str, str]:
+    """Import all clips on several processes.
+
+    Args:
+        args: the command line.
+        videos: {clip: path}.
+        split_of: {clip: split}.
+        splits: names of the splits.
+
+    Returns:
+        {clip: why it was left out}.
+    """
     for split in splits:
         for kind in ("video", "audio"):
-            (out / split / kind).mkdir(parents=True, exist_ok=True)
-    for stale in out.glob(f"*/*/{DRAFT}*"):
+            (args.out / split / kind).mkdir(parents=True, exist_ok=True)
+    for stale in args.out.glob("*/*/.*.tmp"):
         stale.unlink()
     jobs = []
     for clip, video in videos.items():
-        wav = media_folder(src, "audio") / f"{clip}.wav"
-        jobs.append((clip, video, wav if wav.is_file() else None, out / where[clip], args.by))
-    pause = 0.1 if sys.stderr.isatty() else 20  # seconds; in a file every change would be another line
-    results = map_in_processes(place_clip, jobs, args.workers)
-    found = {job[0]: reason for job, reason in tqdm(results, total=len(jobs), unit="clip", mininterval=pause)}
-    return {clip: "the decoder crashes on it" if why is None else why for clip, why in found.items() if why != ""}
-
-
-def main(argv=None):
-    """Read the command line, divide the clips, place them, list what was left out."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
-    parser.add_argument("src", type=Path, help="flat folder of videos, or a folder with video/ and audio/")
-    parser.add_argument("out", type=Path, help="dataset folder to make")
-    parser.add_argument("--val", type=float, default=0.1, help="share of the clips for validation, 0..1 [0.1]")
-    parser.add_argument("--test", type=float, default=0.1, help="share of the clips for testing, 0..1 [0.1]")
-    parser.add_argument("--seed", type=int, default=0, help="another seed, another division [0]")
-    parser.add_argument("--by", choices=("link", "copy", "move"), default="link",
-                        help="how mp4 and wav get to OUT [link]; what is no mp4 is encoded anew and stays")  # fmt: skip
-    parser.add_argument("--csv", type=Path, help="segment file with labels by YouTube id [SRC/vid2genre.json]")
-    parser.add_argument("--workers", type=at_least(1), default=os.cpu_count(), help="processes [all cores]")
-    args = parser.parse_args(argv)
-    shares = {"train": 1 - args.val - args.test, "val": args.val, "test": args.test}
-    if not all(0 <= share <= 1 for share in shares.values()) or not shares["train"]:
-        raise UserError(f"--val {args.val} and --test {args.test} must be shares of 0..1 that leave some for training")
-    shares = {split: share for split, share in shares.items() if share}
-    videos, refused = find_videos(args.src)
-    labels, boxes = make_label_lookup(args.src, args.csv), read_boxes(args.src / "boxes.json")
-    settings = {"src": str(args.src.resolve()), "csv": args.csv and str(args.csv.resolve())}
-    settings |= {key: getattr(args, key) for key in ("val", "test", "seed", "by")}
-    earlier = open_output(args.out, settings, list(shares))
-    where = assign_splits(videos, shares, args.seed, earlier)
-    if not where:
-        raise UserError(f"{args.src} holds no video: name a folder with NAME.mp4, NAME.mkv, NAME.webm, ...")
-    write_json(args.out / "split.json", {"settings": settings, "clips": where})
-    unfit = place_all(args.src, args.out, shares, where, videos, args)
-    counts = []
-    for split in shares:
-        mp4s = {clip: args.out / split / "video" / f"{clip}.mp4" for clip, s in where.items() if s == split}
-        placed = [clip for clip, mp4 in mp4s.items() if mp4.is_file() and clip not in unfit]
-        write_json(args.out / split / "vid2genre.json", {clip: labels(clip) for clip in placed})
-        if boxes:
-            write_json(args.out / split / "boxes.json", {clip: boxes[clip] for clip in placed if clip in boxes})
-        counts.append(f"{split} {len(placed)}")
-    refused |= {videos[clip].name: why for clip, why in unfit.items()}
-    for name, why in sorted(refused.items()):
-        print(f"left out: {name if name.isprintable() else ascii(name)}: {plain(why)}")
-    print(f"{args.out}: {', '.join(counts)} clips; {len(refused)} left out, and untouched in {args.src}")
+        wav = media_folder(args.src, "audio") / f"{clip}.wav"
+        jobs.append((clip, video, wav if wav.is_file() else None, args.out / split_of[clip], args.by))
+    left_out = {}
+    with progress_bar(len(jobs)) as bar:
+        for job, reason in map_in_processes(import_clip, jobs, args.workers):
+            if reason != "":
+                left_out[job[0]] = "the decoder crashes on it" if reason is None else reason
+            bar.update()
+    return left_out
 
 
 if __name__ == "__main__":

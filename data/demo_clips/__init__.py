@@ -1,1 +1,1 @@
-"""What make_demo_data.py draws and synthesizes with: classes, shapes, instrument sounds."""
+"""Drawing and synthesis of the demo's clips, for data/make_demo_data.py."""

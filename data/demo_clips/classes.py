@@ -1,23 +1,17 @@
-"""The twelve classes of the demo data: which AudioSet class each is, how it looks, how it sounds, where it lives."""
+"""The twelve classes of the demo data: their AudioSet class, how they look, how they sound, their ranges."""
 
 from collections.abc import Callable
 from typing import NamedTuple
 
-from data.demo_clips.looks import (
-    draw_accordion,
-    draw_banjo,
-    draw_bell,
-    draw_cymbal,
-    draw_drum,
-    draw_flute,
-    draw_guitar,
-    draw_marimba,
-    draw_piano,
-    draw_saxophone,
-    draw_trumpet,
-    draw_violin,
-)
+import numpy as np
+
+from data.demo_clips.draw_keyboards import draw_accordion, draw_piano
+from data.demo_clips.draw_percussion import draw_bell, draw_cymbal, draw_drum, draw_marimba
+from data.demo_clips.draw_strings import draw_banjo, draw_guitar, draw_violin
+from data.demo_clips.draw_winds import draw_flute, draw_saxophone, draw_trumpet
+from data.demo_clips.pen import Pen
 from data.demo_clips.voices import (
+    Note,
     voice_accordion,
     voice_banjo,
     voice_bell,
@@ -34,15 +28,25 @@ from data.demo_clips.voices import (
 
 
 class Instrument(NamedTuple):
-    """One class: AudioSet name and machine id, how to draw it and to voice it, and the ranges it lives in."""
+    """One class of the demo.
+
+    Attributes:
+        name: AudioSet's display name.
+        mid: AudioSet's id.
+        draw: draws one instrument with a pen, varied by a random generator.
+        voice: (random generator, sample rate in Hz) -> the function that plays its notes.
+        register: lowest and highest note, Hz.
+        beat: shortest and longest note, seconds.
+        turn: least and largest rotation, degrees, to either side.
+    """
 
     name: str
     mid: str
-    draw: Callable  # draw(pen, rng)
-    voice: Callable  # voice(rng, rate) -> note(hz, seconds, force)
-    register: tuple[float, float]  # lowest and highest note, Hz
-    beat: tuple[float, float]  # shortest and longest note, seconds
-    turn: tuple[float, float]  # rotation, degrees either way
+    draw: Callable[[Pen, np.random.Generator], None]
+    voice: Callable[[np.random.Generator, int], Note]
+    register: tuple[float, float]
+    beat: tuple[float, float]
+    turn: tuple[float, float]
 
 
 CLASSES = [

@@ -1,32 +1,44 @@
-"""Map a function over clips in several processes that survive a crash of the decoder."""
+"""Map a function over clips in several processes, and survive a decoder that crashes."""
 
 import os
 import signal
 import threading
 from collections import deque
-from concurrent.futures import FIRST_COMPLETED, ProcessPoolExecutor, wait
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
 from multiprocessing import get_context, parent_process
+from typing import Any, TypeVar
+
+Job = TypeVar("Job", bound=tuple)
+Result = TypeVar("Result")
 
 
-def map_in_processes(function, jobs, workers, together=1):
-    """Call function(*job) for each job on several processes: yields (job, result) as they are done.
-
-    A job that takes its process down with it, as a decoder that crashes does, has the result None.
+def map_in_processes(
+    function: Callable[..., Result], jobs: Iterable[Job], workers: int, chunk_size: int = 1
+) -> Iterator[tuple[Job, Result | None]]:
+    """Call function(*job) for each job in a pool of processes, in any order.
 
     Args:
-        together: jobs that a process is given at a time; where one is short, more keep the processes busy.
+        function: can be pickled. Its exceptions are raised here and end the iteration.
+        jobs: tuples of arguments, which can be pickled.
+        workers: number of processes.
+        chunk_size: jobs that are sent to a process at a time; more than 1 keeps processes busy where a job is short.
+
+    Yields:
+        (job, result) when it is done. The result is None where the job killed its process, as a crash in a decoder
+        does, or the system for want of memory.
     """
     jobs = list(jobs)
-    left = deque(jobs[k : k + together] for k in range(0, len(jobs), together))
-    while left:
-        running = {}
+    chunks = deque(jobs[k : k + chunk_size] for k in range(0, len(jobs), chunk_size))
+    while chunks:
+        running: dict[Future, list[Job]] = {}
         with _start_pool(workers) as pool:
             try:
-                while left or running:
-                    while left and len(running) < 2 * workers:
-                        some = left.popleft()
-                        running[pool.submit(_call_each, function, some)] = some
+                while chunks or running:
+                    while chunks and len(running) < 2 * workers:
+                        chunk = chunks.popleft()
+                        running[pool.submit(_call_each, function, chunk)] = chunk
                     for future in wait(running, return_when=FIRST_COMPLETED).done:
                         results = future.result()
                         yield from zip(running.pop(future), results, strict=True)
@@ -35,29 +47,40 @@ def map_in_processes(function, jobs, workers, together=1):
             except BaseException:
                 pool.shutdown(cancel_futures=True)
                 raise
-        for job in (job for some in running.values() for job in some):  # one of these was it: a process for each
-            with _start_pool(1) as pool:
-                try:
-                    result = pool.submit(function, *job).result()
-                except BrokenProcessPool:
-                    result = None
-            yield job, result
+        # One of the jobs that were running killed its process: repeat each of them in a process of its own.
+        for job in (job for chunk in running.values() for job in chunk):
+            yield job, _call_alone(function, job)
 
 
-def _call_each(function, jobs):
+def _call_each(function: Callable[..., Result], jobs: list[Job]) -> list[Result]:
     return [function(*job) for job in jobs]
 
 
-def _start_pool(workers):
-    # Fresh processes: a decoder's state and locks don't survive a fork. Ctrl-C reaches every process: these, which
-    # inherit that it is ignored, leave it to their parent.
+def _call_alone(function: Callable[..., Result], job: tuple) -> Result | None:
+    with _start_pool(1) as pool:
+        try:
+            return pool.submit(function, *job).result()
+        except BrokenProcessPool:
+            return None
+
+
+def _start_pool(workers: int) -> ProcessPoolExecutor:
+    # Spawned processes: a decoder's state and locks don't survive a fork. Ctrl-C reaches every process of the
+    # terminal: these inherit that it is ignored and leave it to their parent.
     pool = ProcessPoolExecutor(workers, get_context("spawn"), _exit_with_parent)
-    usual = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    usual: Any = signal.signal(signal.SIGINT, signal.SIG_IGN)
     pool.submit(int)  # starts them
     signal.signal(signal.SIGINT, usual)
     return pool
 
 
-def _exit_with_parent():
-    """Where the parent is killed by SIGKILL, nothing else would end a process that waits for work."""
-    threading.Thread(target=lambda: (parent_process().join(), os._exit(1)), daemon=True).start()
+def _exit_with_parent() -> None:
+    """Exit when the parent does: after a SIGKILL of the parent, nothing else would end a process that waits."""
+
+    def wait_and_exit() -> None:
+        parent = parent_process()
+        if parent is not None:
+            parent.join()
+        os._exit(1)
+
+    threading.Thread(target=wait_and_exit, daemon=True).start()

@@ -1,75 +1,91 @@
-"""AudioSet's segment files: which seconds of which video, and the classes that sound in them.
+"""Read and write AudioSet's segment files: which seconds of which video, and the classes that sound in them.
 
     # YTID, start_seconds, end_seconds, positive_labels
     --4gqARaEJE, 0.000, 10.000, "/m/068hy,/m/07q6cd_,/m/0bt9lr,/m/0jbk"
 
 Lists come from the network and from other people: nothing in them is trusted to be the name of a file or a number.
+They are read row by row with the csv module: two million rows need little memory, and an error names its line. pandas
+reads and checks a list in 0.6 to 0.8 of the time, but needs memory for all of it and loses the numbers of its lines.
 """
 
 import csv
 import re
 from collections import Counter
-from typing import NamedTuple
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import NamedTuple, TextIO
 
+from dataset.making.text import printable
 from utils.errors import UserError
 
 YOUTUBE_ID = re.compile(r"[A-Za-z0-9_-]{11}")
 MID = re.compile(r"/[a-z]+/[A-Za-z0-9_]{1,40}")  # /m/07y_7, /t/dd00004
-SECONDS = re.compile(r"[0-9]{1,6}(\.[0-9]{0,20})?")  # no video is longer: eleven days
+SECONDS = re.compile(r"[0-9]{1,6}(\.[0-9]{0,20})?")  # at most eleven days
 
 
 class Segment(NamedTuple):
-    """A row of a segment file: YouTube id, start and end in seconds, tuple of AudioSet mids."""
+    """A row of a segment file.
+
+    Attributes:
+        video: YouTube id.
+        start: seconds.
+        end: seconds.
+        labels: AudioSet mids.
+    """
 
     video: str
     start: float
     end: float
-    labels: tuple
+    labels: tuple[str, ...]
 
 
-def iter_segments(path):
-    """The rows of a segment file one by one, as they come: two million are read in little memory.
+def iter_segments(path: Path | str) -> Iterator[Segment]:
+    """Read the rows of a segment file one by one.
 
     Args:
-        path: of a csv file in AudioSet's form. A line that begins with # is a comment. A mid that comes twice in a row
-            counts once. Times are rounded to the millisecond.
+        path: csv file in AudioSet's format. A line that begins with # is a comment. A mid that occurs twice in a row
+            counts once. Times are rounded to milliseconds.
 
     Yields:
-        `Segment`.
+        One `Segment` for each row.
 
     Raises:
         UserError: the file can't be read, has no rows, or a row isn't `ID, start, end, "mid,mid"`; the line is named.
     """
-    number, known = None, {}  # the same few classes come again and again: each combination is checked and kept once
-    for number, row in _rows(path):
+    number = None
+    known: dict[str, tuple[str, ...]] = {}  # the same few combinations of classes recur: each is checked and kept once
+    for number, cells in _iter_rows(path):
         try:
-            yield _segment(row, known)
+            yield _parse_segment(cells, known)
         except ValueError as error:
-            form = f'{path}, line {number} is not `YTID, start, end, "mid,mid"`'
-            raise UserError(f"{form}: {error}; mend or remove it") from None
+            row_format = f'{path}, line {number} is not `YTID, start, end, "mid,mid"`'
+            raise UserError(f"{row_format}: {error}; fix or remove it") from None
     if number is None:
         raise UserError(f'{path} has no rows: it must hold AudioSet\'s segments, ID, start, end, "mid,mid"')
 
 
-def read_segments(path):
-    """All segments of a file, in its order, as `each_segment` reads them.
+def read_segments(path: Path | str) -> list[Segment]:
+    """Read all segments of the file `path`, in its order, and join repeated ones.
 
-    Returns:
-        list of `Segment`, each cut once: a row that comes twice is one, and rows of the same seconds of one video
-        that differ in their labels are one with the labels of all.
+    Rows with the same seconds of the same video become one segment with the labels of all.
+
+    Raises:
+        UserError: as `iter_segments`.
     """
-    found = {}
-    for segment in iter_segments(path):
-        cut = segment[:3]
-        found[cut] = tuple(dict.fromkeys(found[cut] + segment.labels)) if cut in found else segment.labels
-    return [Segment(*cut, labels) for cut, labels in found.items()]
+    labels_of: dict[tuple[str, float, float], tuple[str, ...]] = {}
+    for video, start, end, labels in iter_segments(path):
+        cut = video, start, end
+        labels_of[cut] = tuple(dict.fromkeys(labels_of[cut] + labels)) if cut in labels_of else labels
+    return [Segment(*cut, labels) for cut, labels in labels_of.items()]
 
 
-def write_segments(file, segments, note):
-    """Write segments to a text file object, in the form of AudioSet's own files.
+def write_segments(file: TextIO, segments: Sequence[Segment], note: str) -> None:
+    """Write segments in the format of AudioSet's own files.
 
     Args:
-        note: one line for the head: where they come from.
+        file: opened for text.
+        segments: rows to write.
+        note: where they come from: the first line of the head.
     """
     labels = Counter(label for segment in segments for label in segment.labels)
     file.write(f"# {printable(note)}\n")
@@ -82,57 +98,48 @@ def write_segments(file, segments, note):
         file.write(f'{segment.video}, {segment.start:.3f}, {segment.end:.3f}, "{",".join(segment.labels)}"\n')
 
 
-def clip_ids(segments):
-    """The name of each segment's clip: its video's id; `ID_START_END` where several segments are of one video.
+def clip_ids(segments: Sequence[Segment]) -> list[str]:
+    """Name the clip of each of `segments`: by its video's id, or ID_START_END where a video has several segments.
 
-    Args:
-        segments: as `read_segments` gives them, each cut once.
-
-    Returns:
-        list of str, all different, in the order of `segments`.
+    The names differ if the segments do, as those of `read_segments`.
     """
     cuts = Counter(segment.video for segment in segments)
     return [s.video if cuts[s.video] == 1 else f"{s.video}_{s.start:.3f}_{s.end:.3f}" for s in segments]
 
 
-def youtube_id(clip):
-    """The YouTube id in a clip's name, `ID` or `ID` and anything behind `_`, `-` or `.`; the whole name if it has none.
+def youtube_id(clip: str) -> str:
+    """Extract the YouTube id from the name of a clip: `ID`, or `ID` and anything after `_`, `-` or `.`.
 
-    Two cuts of one video have the same.
+    The whole name if it has no id. Two cuts of the same video have the same id.
     """
     head, rest = clip[:11], clip[11:]
     return head if YOUTUBE_ID.fullmatch(head) and rest[:1] in ("", "_", "-", ".") else clip
 
 
-def read_class_labels(path):
-    """AudioSet's class_labels_indices.csv: {mid: display name}, in the order of its indices.
+def read_class_labels(path: Path | str) -> dict[str, str]:
+    """Read AudioSet's class_labels_indices.csv from `path`: {mid: display name}, in the order of its indices.
 
     Raises:
-        UserError: the file can't be read or has another form; the line is named.
+        UserError: the file can't be read or has another format; the line is named.
     """
-    rows = _rows(path)
+    rows = _iter_rows(path)
     if next(rows, (0, None))[1] != ["index", "mid", "display_name"]:
         raise UserError(f"{path} is not AudioSet's list of classes: its first line must be index,mid,display_name")
-    names = {}
-    for number, row in rows:
-        if len(row) != 3 or not MID.fullmatch(row[1]) or not row[2] or not row[2].isprintable():
+    names: dict[str, str] = {}
+    for number, cells in rows:
+        if len(cells) != 3 or not MID.fullmatch(cells[1]) or not cells[2] or not cells[2].isprintable():
             raise UserError(f"{path}, line {number} is not `index,mid,display_name`: download the file again")
-        if row[1] in names:
-            raise UserError(f"{path}, line {number} names {row[1]} again: download the file again")
-        names[row[1]] = row[2]
+        if cells[1] in names:
+            raise UserError(f"{path}, line {number} names {cells[1]} again: download the file again")
+        names[cells[1]] = cells[2]
     return names
 
 
-def printable(text):
-    """A text from a file or the command line as one line that is safe to print and to write: the rest becomes ?."""
-    return "".join(letter if letter.isprintable() else "?" for letter in text)
-
-
-def _rows(path):
-    """(line number, cells) of a csv file's lines, without comments and empty lines."""
+def _iter_rows(path: Path | str) -> Iterator[tuple[int, list[str]]]:
+    """(line number, cells) of the lines of a csv file, without comments and empty lines."""
     try:
         with open(path, encoding="utf-8-sig", newline="") as file:
-            # A quote in a comment opens no cell, so comments are taken out before csv sees them.
+            # A quote in a comment opens no cell, so comments are removed before csv parses the lines.
             reader = csv.reader(
                 ("\n" if line.lstrip().startswith("#") else line for line in file), skipinitialspace=True
             )
@@ -147,22 +154,22 @@ def _rows(path):
         raise UserError(f"{path}, line {reader.line_num} is not csv ({error})") from None
 
 
-def _segment(row, known):
-    """The `Segment` in the cells of a row; a ValueError says what is wrong with them. `known`: {text: labels}."""
-    if len(row) != 4:
-        raise ValueError(f"it has {len(row)} {'cell' if len(row) == 1 else 'cells'}")
-    video, start, end, text = row
+def _parse_segment(cells: list[str], known: dict[str, tuple[str, ...]]) -> Segment:
+    """Parse a row; a ValueError says what is wrong with it. `known` holds the labels of texts that were parsed."""
+    if len(cells) != 4:
+        raise ValueError(f"it has {len(cells)} {'cell' if len(cells) == 1 else 'cells'}")
+    video, start_text, end_text, label_text = cells
     if not YOUTUBE_ID.fullmatch(video):
         raise ValueError(f"{video[:40]!r} is no YouTube id (11 letters, digits, - or _)")
-    if not (SECONDS.fullmatch(start) and SECONDS.fullmatch(end)):
+    if not (SECONDS.fullmatch(start_text) and SECONDS.fullmatch(end_text)):
         raise ValueError("the times must be seconds, such as 30 or 30.000")
-    start, end = round(float(start), 3), round(float(end), 3)
+    start, end = round(float(start_text), 3), round(float(end_text), 3)
     if not start < end:
         raise ValueError("the start must lie before the end")
-    if text not in known:
-        labels = [label.strip(" \t") for label in text.split(",")]
+    if label_text not in known:
+        labels = [label.strip(" \t") for label in label_text.split(",")]
         wrong = [label for label in labels if not MID.fullmatch(label)]
         if wrong:
             raise ValueError(f"{wrong[0][:40]!r} is no AudioSet mid such as /m/07y_7")
-        known[text] = tuple(dict.fromkeys(labels))
-    return Segment(video, start, end, known[text])
+        known[label_text] = tuple(dict.fromkeys(labels))
+    return Segment(video, start, end, known[label_text])

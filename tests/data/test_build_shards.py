@@ -16,7 +16,7 @@ from kill_and_resume import REPOSITORY, one_thread
 from PIL import Image
 
 from data import build_shards
-from dataset.making.checks import find_splits
+from dataset.making.split_folders import find_splits
 from dataset.reading.reader import open_clips
 from dataset.reading.shard_format import read_manifest
 from utils.errors import UserError

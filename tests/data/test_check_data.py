@@ -16,8 +16,9 @@ from kill_and_resume import REPOSITORY, one_thread
 from test_clips import BAD_SOUNDS, BAD_VIDEOS, of_rate_0, read_all
 
 from data.check_data import main
-from dataset.making.checks import CheckResult, check_clip, offset_between
+from dataset.making.checks import CheckResult, check_clip
 from dataset.making.processes import map_in_processes
+from dataset.making.sync import offset_between
 from dataset.reading.clips import Clips
 from dataset.reading.errors import ClipError
 from utils.errors import UserError
@@ -222,7 +223,7 @@ def test_a_dataset_is_checked_and_what_is_bad_moved_away(tmp_path):
     done = run(
         root / "train", "--move_bad", bad, "--workers", 1, "--csv", tmp_path / "b", "--html", tmp_path / "c", code=2
     )
-    assert "half.mp4 is there already" in done.stderr
+    assert "half.mp4 already exists" in done.stderr
     assert (files_of(root / "train"), files_of(bad)) == (here, there)
 
 

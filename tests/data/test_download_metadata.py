@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from data import download_metadata
-from data.download_metadata import LISTS, download, get_all
+from data.download_metadata import LISTS, download, get_lists
 from utils.errors import UserError
 
 ROOT = Path(__file__).parents[2]
@@ -74,12 +74,12 @@ def content(folder):
 
 def test_all_lists_come_whole_and_a_second_run_asks_for_nothing(server, tmp_path, capsys):
     address, _, asked = server
-    get_all(lists(address), tmp_path / "new" / "infos")
+    get_lists(lists(address), tmp_path / "new" / "infos")
     assert content(tmp_path / "new" / "infos") == {name: body for name, (body, _) in FILES.items()}
     assert "eval_segments.csv: 1,000 entries, verified" in capsys.readouterr().out
     asked.clear()
-    get_all(lists(address), tmp_path / "new" / "infos")
-    assert asked == [] and "eval_segments.csv: is there already, 1,000 entries" in capsys.readouterr().out
+    get_lists(lists(address), tmp_path / "new" / "infos")
+    assert asked == [] and "eval_segments.csv: already exists, 1,000 entries" in capsys.readouterr().out
 
 
 CUT = SEGMENTS[: len(SEGMENTS) // 2]
@@ -88,9 +88,13 @@ BAD = {
     "403": (403, "answered 403", 1),
     "429": (429, "answered 429", 3),
     "503": (503, "answered 503", 3),
-    "connection cut half-way": ((200, CUT, len(SEGMENTS)), "broke off after", 3),
-    "cut between two rows, no length told": ((200, CUT[: CUT.rindex(b"\n") + 1], None), "has 4.. entries in the", 1),
-    "a row too many": ((200, SEGMENTS + b"aaaaaaaaaaa, 0, 10, /m/1\n", None), "has 1,001 entries in the", 1),
+    "connection cut half-way": ((200, CUT, len(SEGMENTS)), "is truncated after", 3),
+    "cut between two rows, no length": (
+        (200, CUT[: CUT.rindex(b"\n") + 1], None),
+        "has 4.. entries instead of 1,000",
+        1,
+    ),
+    "a row too many": ((200, SEGMENTS + b"aaaaaaaaaaa, 0, 10, /m/1\n", None), "has 1,001 entries instead of 1,000", 1),
     "a web page": ((200, b"<html>log in</html>", 19), "eval_segments.csv, line 1 is not", 1),
     "garbage": ((200, bytes(range(256)), 256), "eval_segments.csv is not a text file", 1),
     "nothing": ((200, b"", 0), "eval_segments.csv has no rows", 1),
@@ -102,42 +106,42 @@ def test_a_bad_answer_leaves_nothing_and_does_not_stop_the_others(server, tmp_pa
     address, script, asked = server
     script["eval_segments.csv"] = [answer]
     with pytest.raises(UserError, match=reason) as caught:
-        get_all(lists(address), tmp_path)
+        get_lists(lists(address), tmp_path)
     message = str(caught.value)
     assert message.startswith("1 of the 3 files asked for failed (eval_segments.csv: ") and "--from" in message
     assert message.isprintable() and ".tmp" not in message
     assert set(content(tmp_path)) == {"class_labels_indices.csv", "ontology.json"}
     assert asked.count("/csv/eval_segments.csv") == tries
     script["eval_segments.csv"] = [(200, SEGMENTS, len(SEGMENTS))]
-    get_all(lists(address), tmp_path)
+    get_lists(lists(address), tmp_path)
     assert set(content(tmp_path)) == set(FILES)
 
 
 def test_what_passes_is_tried_again(server, tmp_path):
     address, script, asked = server
     script["eval_segments.csv"] = [503, (200, SEGMENTS[:100], len(SEGMENTS)), (200, SEGMENTS, len(SEGMENTS))]
-    get_all(lists(address, "eval_segments.csv"), tmp_path)
+    get_lists(lists(address, "eval_segments.csv"), tmp_path)
     assert content(tmp_path) == {"eval_segments.csv": SEGMENTS} and len(asked) == 3
 
 
 def test_an_answer_without_end_is_broken_off(server, tmp_path, monkeypatch):
     address, *_ = server
-    monkeypatch.setattr(download_metadata, "LARGEST", 1000)
-    with pytest.raises(UserError, match="sends more than"):
-        download(address + "eval_segments.csv", tmp_path / "x")
+    monkeypatch.setattr(download_metadata, "MAX_BYTES", 1000)
+    with open(tmp_path / "x", "wb") as file, pytest.raises(UserError, match="sends more than"):
+        download(address + "eval_segments.csv", file)
 
 
 def test_a_server_that_stalls_is_given_up(server, tmp_path):
     silent = ThreadingHTTPServer(("127.0.0.1", 0), None)  # takes the connection and says nothing
-    with silent, pytest.raises(UserError, match=r"can't be reached \(timed out"):
-        download(f"http://127.0.0.1:{silent.server_port}/x", tmp_path / "x", pauses=(), timeout=0.1)
+    with silent, open(tmp_path / "x", "wb") as file, pytest.raises(UserError, match=r"can't be reached \(timed out"):
+        download(f"http://127.0.0.1:{silent.server_port}/x", file, pauses=(), timeout=0.1)
 
 
 def test_without_a_network_one_sentence_tells_of_the_other_way(server, tmp_path):
     with ThreadingHTTPServer(("127.0.0.1", 0), None) as closed:
         address = f"http://127.0.0.1:{closed.server_port}/"
     with pytest.raises(UserError, match=r"3 of the 3 files .*can't be reached \(Connection refused.*with --from$"):
-        get_all(lists(address), tmp_path)
+        get_lists(lists(address), tmp_path)
     assert content(tmp_path) == {} and sum(download_metadata.PAUSES) <= 10  # nobody waits for minutes
 
 
@@ -146,8 +150,8 @@ def test_what_is_there_is_never_replaced(server, tmp_path, mine):
     """It may be a list that the user cut down."""
     address, _, asked = server
     (tmp_path / "eval_segments.csv").write_bytes(mine)
-    with pytest.raises(UserError, match=r"eval_segments.csv is there, but is not AudioSet's and was left alone"):
-        get_all(lists(address, "eval_segments.csv"), tmp_path)
+    with pytest.raises(UserError, match=r"eval_segments.csv exists, but is not AudioSet's and was left alone"):
+        get_lists(lists(address, "eval_segments.csv"), tmp_path)
     assert content(tmp_path) == {"eval_segments.csv": mine} and asked == []
 
 
@@ -157,11 +161,11 @@ def test_files_at_hand_are_verified_in_the_same_way_and_copied(tmp_path, capsys)
     (source / "eval_segments.csv").write_bytes(SEGMENTS)
     (source / "ontology.json").write_bytes(b"[]")
     with pytest.raises(UserError, match=r"2 of the 3 files .*class_labels.*No such file.*has 0 entries.*--files"):
-        get_all(lists("http://nowhere/"), out, source)
+        get_lists(lists("http://nowhere/"), out, source)
     assert content(out) == {"eval_segments.csv": SEGMENTS}
     assert set(content(source)) == {"eval_segments.csv", "ontology.json"}
-    get_all(lists("http://nowhere/", "eval_segments.csv"), source, source)  # from a folder to itself
-    assert "is there already" in capsys.readouterr().out
+    get_lists(lists("http://nowhere/", "eval_segments.csv"), source, source)  # from a folder to itself
+    assert "already exists" in capsys.readouterr().out
 
 
 def test_a_full_disk_or_a_folder_that_takes_no_files_is_named(server, tmp_path, monkeypatch):
@@ -172,15 +176,15 @@ def test_a_full_disk_or_a_folder_that_takes_no_files_is_named(server, tmp_path, 
 
     monkeypatch.setattr(download_metadata.os, "replace", full)
     with pytest.raises(UserError, match=r"can't be written to .*No space left on device"):
-        get_all(lists(address, "eval_segments.csv"), tmp_path)
+        get_lists(lists(address, "eval_segments.csv"), tmp_path)
     assert content(tmp_path) == {}
-    monkeypatch.setattr(download_metadata, "fetch", full)
+    monkeypatch.setattr(download_metadata, "_download_once", full)
     with pytest.raises(UserError, match=r"can't be written to .*No space left on device"):
-        get_all(lists(address, "eval_segments.csv"), tmp_path)
+        get_lists(lists(address, "eval_segments.csv"), tmp_path)
     assert len(asked) == 1  # no try helps
     (tmp_path / "file").touch()
     with pytest.raises(UserError, match=r"folder .*file/infos can't be made .*--out"):
-        get_all(lists(address), tmp_path / "file" / "infos")
+        get_lists(lists(address), tmp_path / "file" / "infos")
 
 
 def run(*words):

@@ -11,8 +11,9 @@ import pytest
 from helpers import write_json
 
 from data import select_data_by_genre
-from data.select_data_by_genre import at_most, main, matching
+from data.select_data_by_genre import main
 from dataset.making.segments import read_segments
+from dataset.making.select_by_class import find_matches, limit_per_class, read_class_list
 from dataset.reading.clips import Clips
 from utils.errors import UserError
 
@@ -88,8 +89,8 @@ def test_no_class_of_the_real_list_passes_its_limit(tmp_path, balanced):
     options = ["--infos", AUDIOSET, "--genres", SHIPPED, "--out", out, "--per_class", 20]
     words = ["--csv", AUDIOSET / "balanced_train_segments.csv", *options, *["--balanced"][: int(balanced)]]
     main(list(map(str, words)))
-    names, spellings, tree = select_data_by_genre.read_infos(AUDIOSET)
-    chosen = tree.descendants(select_data_by_genre.read_class_list(SHIPPED, spellings, names))
+    tree, classes = select_data_by_genre.read_classes(AUDIOSET)
+    chosen = tree.descendants(read_class_list(SHIPPED, classes))
     count = Counter(mid for segment in read_segments(out) for mid in segment.labels if mid in chosen)
     assert len(chosen) == 110 and max(count.values()) == 20 and len(count) == 98
     assert min(count.values()) >= (5 if balanced else 1)
@@ -159,10 +160,10 @@ MANY = [["common", "rare"]] * 3 + [["common"]] * 40 + [["middle", "common"]] * 1
 
 def test_a_limit_holds_for_every_class_that_an_entry_has():
     chosen = {"common", "middle", "rare"}
-    places = matching(MANY, chosen)
+    places = find_matches(MANY, chosen)
     for per_class in (1, 2, 3, 7, 1000):
         for balanced in (True, False):
-            kept = at_most(per_class, MANY, places, chosen, balanced, 0)
+            kept = limit_per_class(per_class, MANY, places, chosen, balanced, 0)
             count = Counter(mid for i in kept for mid in MANY[i])
             assert kept == sorted(set(kept)) and set(kept) <= set(places) and max(count.values()) <= per_class
             # Nothing that would fit is left out.
@@ -171,11 +172,11 @@ def test_a_limit_holds_for_every_class_that_an_entry_has():
 
 def test_balanced_gives_the_rare_classes_what_common_ones_would_use_up():
     chosen = {"common", "middle", "rare"}
-    places = matching(MANY, chosen)
+    places = find_matches(MANY, chosen)
     for seed in range(5):
-        kept = at_most(6, MANY, places, chosen, True, seed)
+        kept = limit_per_class(6, MANY, places, chosen, True, seed)
         assert Counter(mid for i in kept for mid in MANY[i]) == {"common": 6, "rare": 3, "middle": 3}
-    at_random = [at_most(6, MANY, places, chosen, False, seed) for seed in range(5)]
+    at_random = [limit_per_class(6, MANY, places, chosen, False, seed) for seed in range(5)]
     assert any(sum("rare" in MANY[i] for i in kept) < 3 for kept in at_random)
     assert len(set(map(tuple, at_random))) > 1  # another seed, others
 
@@ -211,7 +212,7 @@ def test_a_list_that_exists_is_never_overwritten(infos):
     done = run("--csv", infos / "list.csv", "--infos", infos, "--genres", infos / "genres.txt", "--out",
                infos / "out.csv")  # fmt: skip
     assert done.returncode == 2 and (infos / "out.csv").read_text() == "mine"
-    assert done.stderr.count("\n") == 1 and "out.csv is there already and is not overwritten" in done.stderr
+    assert done.stderr.count("\n") == 1 and "out.csv already exists and is not overwritten" in done.stderr
 
 
 @pytest.mark.parametrize(
@@ -283,7 +284,7 @@ def test_clips_are_put_into_a_split_that_can_be_read(infos, split, tmp_path, by,
 def test_a_selection_that_was_stopped_is_completed_and_a_complete_one_left_alone(
     infos, split, tmp_path, by, monkeypatch
 ):
-    out, put, calls = tmp_path / "new", select_data_by_genre.put, []
+    out, put, calls = tmp_path / "new", select_data_by_genre.add_file, []
 
     def stopping(*args):
         calls.append(args)
@@ -291,7 +292,7 @@ def test_a_selection_that_was_stopped_is_completed_and_a_complete_one_left_alone
             raise KeyboardInterrupt
         put(*args)
 
-    monkeypatch.setattr(select_data_by_genre, "put", stopping)
+    monkeypatch.setattr(select_data_by_genre, "add_file", stopping)
     with pytest.raises(KeyboardInterrupt):
         select_clips(infos, split, out, "--by", by)
     assert not (out / "vid2genre.json").exists() and len(tree(out)) == 3
@@ -308,11 +309,11 @@ def test_a_selection_that_was_stopped_is_completed_and_a_complete_one_left_alone
 def test_a_folder_of_something_else_is_refused_and_stays_as_it_is(infos, split, tmp_path):
     out = tmp_path / "new"
     for name, text, reason in (
-        ("vid2genre.json", '{"mine": []}', "vid2genre.json is of another selection"),
+        ("vid2genre.json", '{"mine": []}', "vid2genre.json belongs to another selection"),
         ("vid2genre.json", "{", "is not valid JSON"),
-        ("boxes.json", "{}", "boxes.json is of another selection"),
+        ("boxes.json", "{}", "boxes.json belongs to another selection"),
         ("video/mine.mp4", "x", "mine.mp4 is not part of this selection"),
-        ("video/bbbbbbbbbbb.mp4", "x", "bbbbbbbbbbb.mp4 is there and is not a copy of"),
+        ("video/bbbbbbbbbbb.mp4", "x", "bbbbbbbbbbb.mp4 exists and is not a copy of"),
         ("audio/bbbbbbbbbbb.mp3", "x", "bbbbbbbbbbb.mp3 is not part of this selection"),
     ):
         path = out / name
@@ -323,7 +324,7 @@ def test_a_folder_of_something_else_is_refused_and_stays_as_it_is(infos, split, 
         assert path.read_text() == text
         path.unlink()
     select_clips(infos, split, out, "--by", "copy")
-    with pytest.raises(UserError, match=r"is there and is not a link of .*choose another --out"):
+    with pytest.raises(UserError, match=r"exists and is not a link of .*choose another --out"):
         select_clips(infos, split, out, "--by", "link")
 
 
@@ -342,7 +343,7 @@ def test_a_clip_that_lacks_a_file_is_left_out_and_told(infos, split, tmp_path, c
     (split / "audio" / "ddddddddddd.wav").unlink()
     select_clips(infos, split, tmp_path / "new")
     assert Clips(tmp_path, "new").ids == ["aaaaaaaaaaa", "bbbbbbbbbbb"]
-    assert "1 clips; the first: clip ddddddddddd has no audio file" in capsys.readouterr().err
+    assert f"1 clips; the first: {split} has no audio file of clip ddddddddddd\n" in capsys.readouterr().err
 
 
 def test_ids_that_lead_out_of_the_folder_are_refused(infos, split, tmp_path):
@@ -357,7 +358,7 @@ def test_links_that_the_disk_refuses_are_one_sentence(infos, split, tmp_path, mo
         raise OSError(18, "Invalid cross-device link")
 
     monkeypatch.setattr(select_data_by_genre.os, "link", refuse)
-    with pytest.raises(UserError, match=r"--by hardlink .Invalid cross-device link.: .*take another --by"):
+    with pytest.raises(UserError, match=r"--by hardlink .Invalid cross-device link.: .*choose another --by"):
         select_clips(infos, split, tmp_path / "new", "--by", "hardlink")
     assert not (tmp_path / "new" / "vid2genre.json").exists()
 

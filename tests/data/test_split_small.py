@@ -13,7 +13,9 @@ import soundfile
 from helpers import MIDS, make_clip, numbered, read_number, tone, write_json, write_sound, write_video
 from kill_and_resume import REPOSITORY, one_thread
 
-from data.train_val_split_small import assign_splits, main, place_clip
+from data.train_val_split_small import main
+from dataset.making.assign_splits import assign_splits
+from dataset.making.import_clip import import_clip
 from dataset.making.segments import youtube_id
 from dataset.reading.clips import Clips
 from utils.errors import UserError
@@ -85,7 +87,7 @@ def test_a_missing_sound_is_taken_from_the_video_at_its_own_time(tmp_path):
     mp4, _ = make_clip(tmp_path, "a", 2.4, times=times, click_at=times[30], b_frames=2, aac=True, rate=44100)
     for kind in ("video", "audio"):
         (tmp_path / "out" / kind).mkdir(parents=True)
-    assert place_clip("a", mp4, None, tmp_path / "out", "link") == ""
+    assert import_clip("a", mp4, None, tmp_path / "out", "link") == ""
     sound, rate = soundfile.read(tmp_path / "out" / "audio" / "a.wav")
     assert rate == 48000 and np.argmax(np.abs(sound) > 0.4) / rate == pytest.approx(times[30], abs=2e-3)
     assert (tmp_path / "out" / "video" / "a.mp4").resolve() == mp4
@@ -99,7 +101,7 @@ def test_a_stop_between_the_two_halves_loses_no_sound(tmp_path, by):
         (out / kind).mkdir(parents=True)
     own = (src / "a.wav").read_bytes()
     (src / "a.wav").rename(out / "audio" / "a.wav")
-    assert place_clip("a", src / "a.mp4", None, out, by) == ""
+    assert import_clip("a", src / "a.mp4", None, out, by) == ""
     assert (out / "audio" / "a.wav").read_bytes() == own and (out / "video" / "a.mp4").exists()
 
 
@@ -208,7 +210,7 @@ def test_boxes_go_with_their_clips(tmp_path):
      "not empty and was not made by this script"),
     (lambda src, out: [write_sound(src / "a.mp4", tone(1, 8000)), write_json(out / "split.json", [])], (),
      "other settings"),
-    (lambda src, out: write_sound(src / "a.mp4", tone(1, 8000)), ("--val", "0.7", "--test", "0.4"), "must be shares"),
+    (lambda src, out: write_sound(src / "a.mp4", tone(1, 8000)), ("--val", "0.7", "--test", "0.4"), "must be fractions"),
     (lambda src, out: write_json(src / "vid2genre.json", {"../x": []}), (), "has an invalid format"),
     (lambda src, out: [write_sound(src / "a.mp4", tone(1, 8000)), write_json(src / "boxes.json", {"a": [{}]})], (),
      "boxes.json has an invalid format at 'a'"),
