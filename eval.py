@@ -1,162 +1,125 @@
-"""Measure a checkpoint on a split: correspondence, retrieval, localisation, separation; numbers and pictures.
+"""Evaluate a checkpoint on a split: correspondence, retrieval, localization, separation; metrics.json and report.html.
 
     python eval.py --checkpoint runs/demo_AVENet/best.pt
     python eval.py --checkpoint runs/demo_L3Net/best.pt --tasks retrieval --baselines cca
     python eval.py --checkpoint runs/demo_VOLNet/best.pt --benchmark vggss --data.root FOLDER
     python eval.py --checkpoint runs/demo_PixelPlayer/best.pt
     python eval.py --checkpoint runs/demo_AVENet/best.pt --tasks probe      # a linear classifier on its features
-    python eval.py --compare runs/demo_AVENet runs/demo_VOLNet          # evaluated runs beside each other
+    python eval.py --compare runs/demo_AVENet runs/demo_VOLNet          # evaluated runs side by side
 
 The net and its settings come from the checkpoint; any setting can be overridden (`--data.root DIR`).
 """
 
+import argparse
 import json
 from pathlib import Path
-
-import numpy as np
-import torch
+from typing import Any
 
 from dataset.reading.public_benchmarks import BENCHMARKS
-from evaluation.measures import ontology, retrieval
-from evaluation.report import compare, report_page, text_table
-from evaluation.tasks import correspondence
-from evaluation.tasks.baselines import BASELINES, baseline_retrieval
-from evaluation.tasks.embeddings import (
-    embed_split,
-    open_benchmark,
-    open_eval_split,
-    retrieval_vectors,
-    warn_unknown_labels,
-)
-from evaluation.tasks.localization import (
-    evaluate_benchmark,
-    evaluate_boxes,
-    location_maps,
-    write_clip_video,
-    write_map_images,
-)
-from evaluation.tasks.probe import probe_folder, probe_split
-from evaluation.tasks.separation import separate_split
-from evaluation.trained_net import load_trained_net
+from evaluation.measures.ontology import load_ontology
+from evaluation.report.compare import write_comparison
+from evaluation.report.html_report import write_report
+from evaluation.report.page_content import PageContent, RunInfo
+from evaluation.report.text_table import metrics_table
+from evaluation.tasks.baselines import BASELINES
+from evaluation.tasks.embeddings import open_benchmark, open_eval_split
+from evaluation.tasks.probe_folder import probe_folder
+from evaluation.tasks.registry import DEFAULT_TASKS, TASKS, choose_tasks
+from evaluation.tasks.task import EvalContext, EvalOptions, TaskResult
+from evaluation.trained_net import TrainedNet, load_trained_net
 from utils.command_line import parse_command_line
+from utils.config import changed_settings
 from utils.errors import UserError, exit_on_user_error
 from utils.files import write_text
 from utils.memory import disable_malloc_trim
 from utils.run import read_log
 
-TASKS = ("avc", "retrieval", "localization", "separation")  # unless --tasks says which
-ALL_TASKS = (*TASKS, "probe")
-PAIRS = 12  # separated mixtures whose sounds and pictures are written
 
-
-def options(parser):
+def add_options(parser: argparse.ArgumentParser) -> None:
+    """Add the options of eval.py to `parser`."""
     parser.add_argument("--checkpoint", metavar="FILE", help="best.pt or last.pt of a run")
-    parser.add_argument("--compare", nargs="+", metavar="RUN", help="runs evaluated already: a table and compare.html")
+    parser.add_argument("--compare", nargs="+", metavar="RUN", help="evaluated runs: a table and compare.html")
     parser.add_argument("--split", default="test", help="which split to measure [test]")
-    parser.add_argument("--out", metavar="DIR", help="where the results go [eval_SPLIT beside the checkpoint]")
-    parser.add_argument("--tasks", nargs="+", choices=ALL_TASKS, default=TASKS, help="what to measure [all but probe]")
+    parser.add_argument("--out", metavar="DIR", help="folder of the results [eval_SPLIT beside the checkpoint]")
     parser.add_argument(
-        "--baselines", nargs="+", choices=BASELINES, default=(), help="retrieval rows beside the net's own:\n"
-        "cca: its features, aligned by a CCA fitted on train\nvgg16: VGG16's features of the frames\n"
+        "--tasks", nargs="+", choices=TASKS, default=DEFAULT_TASKS, help="what to measure [all but probe]"
+    )
+    parser.add_argument(
+        "--baselines", nargs="+", choices=BASELINES, default=(), help="baselines of retrieval:\n"
+        "cca: the net's features, aligned by a CCA fitted on train\nvgg16: VGG16's features of the frames\n"
         "vgg16+cca: those and the net's sounds, aligned",
     )  # fmt: skip
     parser.add_argument("--vgg16", metavar="FILE", default="imagenet", help="VGG16's weights [downloaded, 528 MB]")
-    parser.add_argument("--benchmark", choices=BENCHMARKS, help="data.root is this benchmark: localisation only")
+    parser.add_argument("--benchmark", choices=BENCHMARKS, help="data.root is this benchmark: localization only")
     parser.add_argument("--probe_folder", metavar="DIR", help="probe this folder of classes in folds, and nothing else")
-    parser.add_argument("--untrained", action="store_true", help="probe a net with fresh weights too")
-    parser.add_argument("--pictures", type=int, default=200, metavar="N", help="clips whose map is drawn [200]")
+    parser.add_argument("--untrained", action="store_true", help="also probe a net with fresh weights")
+    parser.add_argument("--pictures", type=int, default=200, metavar="N", help="clips whose maps are drawn [200]")
     parser.add_argument("--video", type=int, default=0, metavar="N", help="clips whose maps become a video [0]")
 
 
-@torch.no_grad()
-def main(argv=None):
-    args, changes = parse_command_line(argv, __doc__, options)
+def main(argv: list[str] | None = None) -> dict[str, Any] | Path:
+    """Evaluate a checkpoint, or compare runs: returns the content of metrics.json, or the path of compare.html."""
+    args, changes = parse_command_line(argv, __doc__, add_options)
     if args.compare:
         if args.checkpoint or changes:
             raise UserError(
-                "--compare reads runs that were evaluated already: it takes neither --checkpoint nor settings"
+                "--compare reads runs that are already evaluated: it takes neither --checkpoint nor settings"
             )
-        return compare.write_comparison(args.compare, args.out)
+        return write_comparison(args.compare, args.out)
     if not args.checkpoint:
         raise UserError("--checkpoint FILE is missing; training writes best.pt into its run directory")
-    net = load_trained_net(args.checkpoint, changes)
+    net, run_dir = load_trained_net(args.checkpoint, changes), Path(args.checkpoint).parent
     disable_malloc_trim()
     if args.probe_folder:
-        out = out_folder(args.out or Path(args.checkpoint).parent / "eval_probe")
-        measured, skipped = probe_folder(net, args.probe_folder, args.untrained)
-        return finish(out, net, args.probe_folder, measured["files"], skipped, {"probe": measured})
-    split, classes = args.benchmark or args.split, ontology.load_ontology(net.config.eval.ontology)
-    if args.benchmark and not ("localization" in args.tasks and hasattr(net.model, "location_logits")):
-        raise UserError(f"--benchmark {split} measures localisation, and {net.config.model.name} has no map of places")
-    if hasattr(net.model, "mask_logits"):  # it parts sounds, and does nothing else
-        if "separation" not in args.tasks:
-            raise UserError(f"{net.config.model.name} is measured by separation alone: leave out --tasks")
-        out = out_folder(args.out or Path(args.checkpoint).parent / f"eval_{split}")
-        measured, clips, skipped = separate_split(net, split, classes, out, PAIRS)
-        return finish(out, net, split, clips, skipped, {"separation": measured})
-    return judge_embedded(args, net, split, classes)
+        out = make_out_folder(args.out or run_dir / "eval_probe")
+        return write_results(out, net, args.probe_folder, [probe_folder(net, Path(args.probe_folder), args.untrained)])
+
+    split, tasks = args.benchmark or args.split, choose_tasks(net, args.tasks, args.benchmark)
+    ontology = load_ontology(net.config.eval.ontology)
+    data = open_benchmark(net.config, split) if args.benchmark else open_eval_split(net.config, split)
+    out = make_out_folder(args.out or run_dir / f"eval_{split}")
+    options = EvalOptions(args.baselines, args.vgg16, args.pictures, args.video, args.untrained)
+    context = EvalContext(net, split, data, ontology, out, options)
+    return write_results(out, net, split, [task.run(context) for task in tasks])
 
 
-def judge_embedded(args, net, split, classes):
-    """Measure a net that embeds frames and sounds, on a split or a benchmark; returns what `finish` does."""
-    model, config = net.model, net.config
-    source = open_benchmark(config, split) if args.benchmark else open_eval_split(config, split)
-    out = out_folder(args.out or Path(args.checkpoint).parent / f"eval_{split}")
-
-    # One fixed instant per clip: embedded once, every measure looks at the same embeddings.
-    seen = embed_split(model, config, *source)
-    warn_unknown_labels(seen.labels, classes)
-    metrics = {}
-    if "avc" in args.tasks and not args.benchmark:
-        metrics |= correspondence.evaluate_avc(net, seen)
-    if "retrieval" in args.tasks and not args.benchmark:
-        vectors = retrieval_vectors(model, seen)
-        judge = (seen.labels, classes, config.eval.k, config.eval.gain, config.eval.whole_ranking, config.eval.queries)
-        metrics["retrieval"] = retrieval.four_directions(*vectors, *judge)
-        if args.baselines:
-            rows = baseline_retrieval(args.baselines, model, config, split, vectors, judge, args.vgg16)
-            metrics["retrieval"]["baselines"] = rows
-    if "probe" in args.tasks and not args.benchmark:
-        metrics["probe"] = probe_split(net, split, args.untrained)
-    maps = boxes = None
-    if "localization" in args.tasks and hasattr(model, "location_logits"):
-        maps, size = location_maps(model, seen), config.data.frame_size
-        if args.benchmark:
-            metrics["localization"], boxes = evaluate_benchmark(maps, seen, size)
-        else:
-            boxes, measured = seen.boxes(), evaluate_boxes(maps, seen, size)
-            metrics |= {"localization": measured} if measured else {}
-            for k in np.linspace(0, len(maps) - 1, min(args.video, len(maps))).round().astype(int).tolist():
-                write_clip_video(out / "video" / f"{seen.ids()[k]}.mp4", seen.clips, seen.indices[k], model, config)
-        write_map_images(out / "localization", maps, boxes, seen, classes, args.pictures)
-    looked_at = {"seen": seen, "classes": classes, "maps": maps, "boxes": boxes}
-    return finish(out, net, split, len(seen.indices), seen.skipped, metrics, **looked_at)
-
-
-def finish(out, net, split, clips, skipped, metrics, **looked_at):
-    """Write metrics.json and the page, print the table; returns all that metrics.json holds.
+def write_results(out: Path, net: TrainedNet, split: str, results: list[TaskResult]) -> dict[str, Any]:
+    """Write metrics.json and report.html, and print the table of measures.
 
     Args:
-        out: Path. net: the `Net`. split: its name. clips: how many were measured. skipped: {id: reason} of the others.
-        metrics: {task: its measures}. looked_at: what the page shows beside, see `evaluation.report.report_page.write_report_page`.
+        out: folder of the results.
+        net: the net.
+        split: what was measured: name of a split or benchmark, or a folder.
+        results: of the tasks, of the same clips.
+
+    Returns:
+        The measures of metrics.json.
     """
-    about = {"model": net.config.model.name, "split": split, "clips": clips, "skipped": len(skipped)}
-    about |= {"checkpoint": net.path, "step": net.content["step"], "data": str(net.config.data.root)}
-    metrics = about | metrics
+    metrics: dict[str, Any] = {"model": net.config.model.name, "split": split, "clips": results[0].clips}
+    skipped, page = results[0].skipped, PageContent()
+    metrics |= {"skipped": len(skipped), "checkpoint": net.path, "step": net.content["step"]}
+    metrics["data"] = str(net.config.data.root)
+    for result in results:
+        metrics |= result.metrics
+        page |= result.page
     write_text(out / "metrics.json", json.dumps(metrics | {"skipped_clips": skipped}, indent=2) + "\n")
-    log = read_log(Path(net.path).parent)
-    print(text_table.metrics_table(metrics))
-    shown = report_page.write_report_page(out, metrics, net, log, **looked_at)
-    print(f"\nwritten: {out / 'metrics.json'}; to look at and to listen to: {shown}")
+    print(metrics_table(metrics))
+    run = RunInfo(changed_settings(net.config), read_log(Path(net.path).parent))
+    report = write_report(out, metrics, run, page)
+    print(f"\nwritten: {out / 'metrics.json'}; to look at and to listen to: {report}")
     return metrics
 
 
-def out_folder(path):
-    """Make the folder of the results: a Path."""
+def make_out_folder(path: str | Path) -> Path:
+    """Make the folder of the results at `path`.
+
+    Raises:
+        UserError: it can't be made.
+    """
     try:
         Path(path).mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise UserError(f"results can't be written to {path} ({error.strerror}): name another --out") from None
+        raise UserError(f"results can't be written to {path} ({error.strerror}): choose another --out") from None
     return Path(path)
 
 

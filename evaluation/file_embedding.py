@@ -34,7 +34,7 @@ def refuse_multiframe(net: TrainedNet) -> None:
     data = net.config.data
     if not isinstance(net.model, FrameSoundEncoder) or data.frames > 1 or data.flow != "none":
         raise UserError(
-            f"{net.path} is a {net.config.model.name}, which has no vector of a single frame: use a checkpoint of "
+            f"{net.path} holds {net.config.model.name}, which has no vector of a single frame: use a checkpoint of "
             "AVENet, AVOLNet or L3Net"
         )
 

@@ -1,4 +1,4 @@
-"""A small report page of invented clips, hostile names included: what `evaluation.report.html_report.write_report` gets, in a second."""
+"""A small report page of invented clips, hostile names included, written in a second."""
 
 import json
 import wave
@@ -10,6 +10,8 @@ from evaluation.measures import correspondence, localization
 from evaluation.measures.ontology import Ontology, clip_relevance
 from evaluation.measures.retrieval import four_directions
 from evaluation.report import html_report
+from evaluation.report.page_content import ClipMedia, PageClips, PageContent, PageMaps, PageRetrieval, RunInfo
+from utils.config import ChangedSetting
 
 CLIPS, SIZE, RATE = 24, 48, 8000
 HOSTILE = '<img src=x onerror="window.broken=1">'
@@ -27,12 +29,12 @@ LABELS = [[["/m/a"], ["/m/b"], ["/m/c"], ["/m/d"]][k % 4] for k in range(CLIPS)]
 IDS = [f"clip{k}" for k in range(CLIPS - 2)] + ["a#?%20&.mp4", HOSTILE]
 
 
-def sense(k):
-    """The k-th clip: a frame, a log spectrogram, a second of sound, its rate."""
+def load_media(k):
+    """The k-th clip's media."""
     frame = np.full((SIZE, SIZE, 3), 40 + 8 * k, np.uint8)
     frame[k : k + 16, k : k + 16] = (220, 60, 40 * (k % 4))
     sound = (8000 * np.sin(np.arange(RATE) * 0.05 * (1 + k % 4))).astype(np.int16)
-    return frame, np.outer(np.arange(20), np.arange(30) % (k + 2)).astype(np.float32), sound, RATE
+    return ClipMedia(frame, np.outer(np.arange(20), np.arange(30) % (k + 2)).astype(np.float32), sound, RATE)
 
 
 def embeddings():
@@ -50,11 +52,7 @@ def maps():
     box = {"time": 0.5, "box": [0.2, 0.2, 0.55, 0.55], "label": "/m/a", "sounding": True}
     silent = {"time": 0.5, "box": [0.6, 0.6, 0.9, 0.9], "label": "/m/b", "sounding": False}
     entries = [[box, silent] if k % 3 == 0 else [box] for k in range(CLIPS)]
-    return {
-        "logits": logits,
-        "entries": entries,
-        "cross": lambda chosen: logits[chosen][:, None].repeat(len(chosen), 1),
-    }
+    return PageMaps(logits, entries, lambda chosen: logits[chosen][:, None].repeat(len(chosen), 1))
 
 
 def log():
@@ -78,34 +76,32 @@ def metrics():
         "by_class": {"classes": classes, "called_a_match": [[0.25, None, 0.5, 0.75]] * 4},
         "retrieval": four_directions(v, a, LABELS, CLASSES),
         "separation": {"sdr": 5.25, "sdr_mixture": 0.5, "nsdr": 4.75, "swap_consistency": 0.975, "pairs": 3},
-        "localization": localization.box_measures(localization.upsample(found["logits"], SIZE), found["entries"]),
+        "localization": localization.box_measures(localization.upsample(found.logits, SIZE), found.boxes),
     }  # fmt: skip
 
 
-def write(out, **changes):
+def write(out):
     """Write the page, its metrics.json and two separated pairs into a folder; returns the page's Path."""
-    measured, table_kind = metrics() | changes.pop("metrics", {}), clip_relevance(LABELS, CLASSES)
-    table, kind = table_kind
+    measured, (table, kind) = metrics(), clip_relevance(LABELS, CLASSES)
     out.mkdir(parents=True, exist_ok=True)
     (out / "metrics.json").write_text(json.dumps(measured))
     separation(out / "separation")
-    given = {"vectors": embeddings(), "relevance": lambda i, j: table[kind[i], kind[j]], "maps": maps()} | changes
-    run = {"changed": [("model.width", 8, 64, "channels <i>of</i> the first convolution")], "log": log()}
-    return html_report.write_report(
-        out, measured, run, {"ids": IDS, "labels": LABELS, "name": CLASSES.name}, sense, **given
-    )
+    clips = PageClips(IDS, LABELS, CLASSES.name, load_media)
+    retrieval = PageRetrieval(*embeddings(), lambda i, j: table[kind[i], kind[j]])
+    run = RunInfo([ChangedSetting("model.width", 8, 64, "channels <i>of</i> the first convolution")], log())
+    return html_report.write_report(out, measured, run, PageContent(clips, retrieval, maps()))
 
 
 def separation(folder):
     """Two separated pairs in the form that an evaluation leaves."""
-    frame = sense(3)[0]
+    frame = load_media(3).frame
     pairs = []
     for name in ("pair_0", "a#?%20"):
         (folder / name).mkdir(parents=True, exist_ok=True)
         for sound in ("mixture", "pred_1", "pred_2", "true_1", "true_2"):
             with wave.open(str(folder / name / f"{sound}.wav"), "wb") as file:
                 file.setparams((1, 2, RATE, 0, "NONE", ""))
-                file.writeframes(sense(2)[2].tobytes())
+                file.writeframes(load_media(2).sound.tobytes())
         for picture in ("spectrogram.jpg", "mask_1.jpg", "frame_2.jpg", "frame_energy_2.png"):
             Image.fromarray(frame).save(folder / name / picture)
         pairs.append(

@@ -1,7 +1,8 @@
-"""The pictures and sounds of the report page: small files that every browser shows from disk."""
+"""Write the images and sounds of report.html: small files that every browser shows from disk."""
 
 import re
 from pathlib import Path
+from typing import NamedTuple
 
 import av
 import numpy as np
@@ -9,17 +10,24 @@ from matplotlib import colormaps
 from PIL import Image
 
 from evaluation.report.heatmaps import heatmap_rgba
+from evaluation.report.page_content import ClipMedia
 
-FRAME_SIDE = 224  # of a frame's picture, at most, pixels
-MAP_SIDE = 96  # of a map's picture: the browser enlarges it smoothly
+FRAME_SIDE = 224  # of an image, at most, pixels
 MP3_RATES = (8000, 11025, 12000, 16000, 22050, 24000, 32000, 44100, 48000)  # Hz
-MP3_BIT_RATE = 64000  # of the mp3, a second: 8 kB for a second of sound
+MP3_BIT_RATE = 64000  # bits per second: 8 kB for a second of sound
 OWN_FILES = re.compile(r"\d{4,}(_sound)?\.(jpg|mp3)|(map|cross)_\d+(_\d+)?\.png")
 
 
-def clear_media_folder(folder):
-    """Make the folder of a page's media, without what an earlier page left there; nothing else is touched."""
-    folder = Path(folder)
+class ClipFiles(NamedTuple):
+    """Names of a clip's files; `sound` is None for a clip without sound."""
+
+    frame: str
+    spectrogram: str
+    sound: str | None
+
+
+def clear_media_folder(folder: Path) -> Path:
+    """Make the `folder` of a page's media, and remove the media of an earlier page, nothing else."""
     folder.mkdir(parents=True, exist_ok=True)
     for path in folder.iterdir():
         if OWN_FILES.fullmatch(path.name):
@@ -27,47 +35,60 @@ def clear_media_folder(folder):
     return folder
 
 
-def write_clip(folder, k, frame, spectrogram, sound, rate):
-    """Write the three files of one clip, named by its number: a clip's id may hold what a link can't.
+def write_clip(folder: Path, k: int, media: ClipMedia) -> ClipFiles:
+    """Write the files of one clip, named by its number: an id may have characters that links can't.
 
     Args:
-        folder: Path. k: number of the clip. frame: (S, S, 3) uint8. spectrogram: (F, T) float, log.
-        sound: (samples,) int16 mono at `rate` Hz, or None for a clip without one.
-
-    Returns:
-        dict of file names: frame, spectrogram, sound (None without one).
+        folder: to write to.
+        k: number of the clip.
+        media: its frame, spectrogram and sound.
     """
-    names = {"frame": f"{k:04d}.jpg", "spectrogram": f"{k:04d}_sound.jpg", "sound": f"{k:04d}.mp3"}
-    write_frame(folder / names["frame"], frame)
-    write_spectrogram(folder / names["spectrogram"], spectrogram)
-    if sound is None:
-        return names | {"sound": None}
-    write_mp3(folder / names["sound"], sound, rate)
-    return names
+    files = ClipFiles(f"{k:04d}.jpg", f"{k:04d}_sound.jpg", None if media.sound is None else f"{k:04d}.mp3")
+    write_frame(folder / files.frame, media.frame)
+    write_spectrogram(folder / files.spectrogram, media.spectrogram)
+    if media.sound is not None and files.sound:
+        write_mp3(folder / files.sound, media.sound, media.rate)
+    return files
 
 
-def write_frame(path, frame):
-    """Write a frame (S, S, 3) uint8 as a JPEG of at most SIDE pixels a side."""
+def write_frame(path: Path, frame: np.ndarray) -> None:
+    """Write a frame as a JPEG of at most FRAME_SIDE pixels a side.
+
+    Args:
+        path: of the JPEG.
+        frame: (S, S, 3) uint8 RGB.
+    """
     image = Image.fromarray(np.ascontiguousarray(frame))
     image.thumbnail((FRAME_SIDE, FRAME_SIDE), Image.Resampling.LANCZOS)
     image.save(path, quality=82, optimize=True)
 
 
-def write_spectrogram(path, spectrogram):
-    """Write a log spectrogram (F, T) float as a JPEG, low frequencies at the bottom, scaled to its own range."""
+def write_spectrogram(path: Path, spectrogram: np.ndarray) -> None:
+    """Write a spectrogram as a JPEG, low frequencies at the bottom, scaled to its own range.
+
+    Args:
+        path: of the JPEG.
+        spectrogram: (F, T) float, log power.
+    """
     low, high = np.percentile(spectrogram, (2, 99.8))
     level = np.clip((spectrogram - low) / max(high - low, 1e-6), 0, 1)[::-1]
     image = Image.fromarray((colormaps["magma"](level)[..., :3] * 255).astype(np.uint8))
     image.resize((FRAME_SIDE, FRAME_SIDE), Image.Resampling.BILINEAR).save(path, quality=70)
 
 
-def write_mp3(path, sound, rate):
-    """Write (samples,) int16 mono at `rate` Hz as an mp3, at the next rate that mp3 has if `rate` is none."""
-    target = next((known for known in MP3_RATES if known >= rate), MP3_RATES[-1])
+def write_mp3(path: Path, sound: np.ndarray, rate: int) -> None:
+    """Write a sound as an mp3, at `rate` or the next higher rate that mp3 has.
+
+    Args:
+        path: of the mp3.
+        sound: (samples,) int16 mono.
+        rate: of the sound, Hz.
+    """
+    mp3_rate = next((known for known in MP3_RATES if known >= rate), MP3_RATES[-1])
     with av.open(str(path), "w", format="mp3") as out:
-        stream = out.add_stream("libmp3lame", rate=target, layout="mono")
+        stream = out.add_stream("libmp3lame", rate=mp3_rate, layout="mono")
         stream.bit_rate = MP3_BIT_RATE
-        resampler = av.AudioResampler(format="s16p", layout="mono", rate=target)
+        resampler = av.AudioResampler(format="s16p", layout="mono", rate=mp3_rate)
         track = av.AudioFrame.from_ndarray(np.ascontiguousarray(sound)[None], format="s16", layout="mono")
         track.sample_rate, track.pts = rate, 0
         for part in [*resampler.resample(track), *resampler.resample(None)]:
@@ -75,8 +96,13 @@ def write_mp3(path, sound, rate):
         out.mux(stream.encode())
 
 
-def write_map(path, probability):
-    """Write a map (h, w) float in 0..1 as a PNG to lay over its frame: clear where it is 0, glowing where it is 1."""
-    image = Image.fromarray(heatmap_rgba(probability), "RGBA")
-    # Few colours: a map is smooth, and a third of the bytes shows it as well.
+def write_map(path: Path, probabilities: np.ndarray) -> None:
+    """Write a map as a PNG that lies over its frame: transparent where the probability is 0.
+
+    Args:
+        path: of the PNG.
+        probabilities: (h, w) float in 0..1.
+    """
+    image = Image.fromarray(heatmap_rgba(probabilities), "RGBA")
+    # 64 colors are enough for a smooth map, and take a third of the bytes.
     image.quantize(64, Image.Quantize.FASTOCTREE).save(path, optimize=True)

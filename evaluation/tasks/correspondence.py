@@ -1,50 +1,79 @@
-"""Do they belong together? The pairs of a split through a net, over all and class by class."""
+"""Task "avc": which frames and sounds belong to the same clip, over all pairs and class by class (OtS sec. 3)."""
 
-import numpy as np
+import math
+from typing import Any
 
-from evaluation.measures import correspondence
-from evaluation.measures.correspondence import avc_measures, calibrate_threshold, score_groups
-from evaluation.report.galleries import common_classes
+import torch
+from torch import nn
+
+from evaluation.measures.correspondence import avc_measures, calibrate_threshold, class_confusion, score_groups
+from evaluation.report.selection import common_classes
+from evaluation.tasks.embeddings import Embeddings, SplitEmbeddings
+from evaluation.tasks.task import EvalContext, TaskResult
+from evaluation.trained_net import TrainedNet
+from models.interfaces import EmbeddingNet
 from utils.errors import UserError
 
 
-def evaluate_avc(net, seen):
-    """What metrics.json says of the pairs of a split.
+class CorrespondenceTask:
+    """Accuracy, AUC and loss of pairs, for every net that scores pairs."""
+
+    name = "avc"
+
+    def applies_to(self, model: nn.Module) -> bool:
+        """Check whether `model` scores pairs."""
+        return isinstance(model, EmbeddingNet)
+
+    def run(self, context: EvalContext) -> TaskResult:
+        """Measure the pairs of the split of `context`: the sections "avc" and, with labels, "by_class"."""
+        return context.embedding_result(evaluate_avc(context.net, context.embeddings))
+
+
+def evaluate_avc(net: TrainedNet, embeddings: SplitEmbeddings) -> dict[str, Any]:
+    """Measure the pairs of a split, at the threshold that its run calibrated on the validation split.
 
     Args:
-        net: a `Net`. seen: a `Seen`.
+        net: the net that embedded the split.
+        embeddings: of N clips.
 
     Returns:
-        dict: avc, of `evaluation.measures.correspondence.avc_measures` at the threshold that validation found; by_class, where there are labels:
-        {"classes": mids, the most common ones, "called_a_match": of `evaluation.measures.correspondence.class_confusion`, None for no pair}.
+        Sections of metrics.json: "avc", of `avc_measures`; "by_class", if clips have labels: {"classes": the most
+        common mids, "called_a_match": of `class_confusion`, None where there is no pair}.
     """
-    config, threshold = net.config, net.content["metrics"].get("threshold", 0.0)
-    v, a, classes = seen.v.to(net.device), seen.a.to(net.device), common_classes(seen.labels)
-    out = {
-        "avc": correspondence.avc_measures(
-            *correspondence.score_groups(net.model.pair_logits, v, a, config.eval.group), threshold
-        )
-    }
+    model, group_size, threshold = (
+        net.embedding_net,
+        net.config.eval.group,
+        net.content["metrics"].get("threshold", 0.0),
+    )
+    v, a, classes = embeddings.v.to(net.device), embeddings.a.to(net.device), common_classes(embeddings.labels)
+    sections: dict[str, Any] = {"avc": avc_measures(*score_groups(model.pair_logits, v, a, group_size), threshold)}
     if classes:
-        pairs = (net.model.pair_logits, v, a, seen.labels, classes, threshold, config.eval.group)
-        called = correspondence.class_confusion(*pairs)
-        shares = np.where(np.isnan(called), None, called.round(6)).tolist()
-        out["by_class"] = {"classes": classes, "called_a_match": shares}
-    return out
+        called = class_confusion(model.pair_logits, v, a, embeddings.labels, classes, threshold, group_size)
+        fractions = [[None if math.isnan(value) else value for value in row] for row in called.round(6).tolist()]
+        sections["by_class"] = {"classes": classes, "called_a_match": fractions}
+    return sections
 
 
-def validate_avc(model, found, group, device, split):
-    """AVC measures of a validation split, with the threshold that fits it best.
+def validate_avc(
+    model: EmbeddingNet, embeddings: Embeddings, group_size: int, device: torch.device | str, split: object
+) -> dict[str, float]:
+    """Measure the pairs of a validation split, at the threshold that fits them best.
 
     Args:
-        model: a net of `models`. found: what `evaluation.tasks.embeddings.embed_batches` returned. group: of `score_groups`.
-        split: what to call the split in a message.
+        model: the net, on `device`.
+        embeddings: of the split, see `evaluation.tasks.embeddings.embed_batches`.
+        group_size: each clip is paired with all clips of its group, at most this many.
+        device: of the net.
+        split: the split's name or folder, for the error message.
+
+    Returns:
+        The measures of `avc_measures`.
 
     Raises:
-        UserError: fewer than two clips.
+        UserError: fewer than two clips could be read.
     """
-    if not found or len(found[0]) < 2:
-        raise UserError(f"{split} has fewer than 2 readable clips: validation needs mismatches")
-    v, a, *_ = found
-    matches, mismatches = score_groups(model.pair_logits, v.to(device), a.to(device), group)
-    return avc_measures(matches, mismatches, calibrate_threshold(matches, mismatches))
+    if len(embeddings.v) < 2:
+        raise UserError(f"{split} has fewer than 2 readable clips: validation needs pairs of different clips")
+    v, a = embeddings.v.to(device), embeddings.a.to(device)
+    positives, negatives = score_groups(model.pair_logits, v, a, group_size)
+    return avc_measures(positives, negatives, calibrate_threshold(positives, negatives))

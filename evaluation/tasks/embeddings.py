@@ -1,136 +1,214 @@
-"""Embed a split once: the forward pass whose embeddings correspondence, retrieval and localization share."""
+"""Embed a split once: correspondence, retrieval and localization share the result of one forward pass."""
 
 import sys
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from typing import NamedTuple
 
+import numpy as np
 import torch
+from torch import Tensor
 
-from dataset.loading.loader import drop_unreadable, make_loader, make_skip_handler
+from dataset.loading.loader import Batch, SampleDataset, drop_unreadable, make_loader, make_skip_handler
 from dataset.loading.order import sequential_batches
 from dataset.pairs import PairDataset
-from dataset.reading import shards
 from dataset.reading.flow import open_flow_cache
-from dataset.reading.public_benchmarks import BENCHMARKS, BenchmarkDataset
+from dataset.reading.public_benchmarks import BENCHMARKS, Benchmark, BenchmarkDataset
+from dataset.reading.reader import ClipDataset, open_split
 from dataset.transforms.frames import PairTransform
+from evaluation.measures.ontology import Ontology
+from models.interfaces import FrameSoundEncoder, device_of
 from utils import distributed
+from utils.config import Config
 from utils.engine import autocast, to_device
 from utils.errors import UserError
 
 
-def retrieval_vectors(model, seen):
-    """What retrieval compares: (N, D) float32 vectors of a `Seen`'s frames and of its sounds."""
-    return [model.frame_vectors(seen.v).numpy(), model.sound_vectors(seen.a).numpy()]
+class Embeddings(NamedTuple):
+    """Embeddings of N clips, each at one time, on the CPU.
+
+    Attributes:
+        v: (N, ...) float32, of the frames.
+        a: (N, ...) float32, of the sounds.
+        indices: (N,) int64, of the clips in their split.
+        times: (N,) float64, of the frames, seconds.
+    """
+
+    v: Tensor
+    a: Tensor
+    indices: Tensor
+    times: Tensor
+
+
+@dataclass(frozen=True)
+class EvalSplit:
+    """A split, or a public benchmark, opened for an evaluation.
+
+    Attributes:
+        clips: its clips.
+        dataset: `dataset[0, index]` is a clip's frame and second of sound, always at the same time.
+    """
+
+    clips: ClipDataset | Benchmark
+    dataset: SampleDataset
 
 
 @dataclass(frozen=True)
 class SplitEmbeddings:
-    """N clips of a split, each at one fixed instant, as a net sees them.
+    """Embeddings of the N readable clips of a split.
 
     Attributes:
-        clips: the split's `Clips` or `Shards`. pairs: its `Pairs`, `pairs[0, place]` is what was embedded.
-        v, a: (N, ...) float32 embeddings of frames and sounds, on the CPU.
-        places: N places in `clips`. times: N instants, seconds. labels: N lists of mids.
+        clips, dataset: of the `EvalSplit`.
+        v: (N, ...) float32, of the frames, on the CPU.
+        a: (N, ...) float32, of the sounds, on the CPU.
+        indices: N indices into the split.
+        times: N times of the frames, seconds.
+        labels: N lists of AudioSet mids, empty for a benchmark.
         skipped: {id: reason} of the clips that can't be read.
     """
 
-    clips: object
-    pairs: object
-    v: torch.Tensor
-    a: torch.Tensor
-    indices: list
-    times: list
-    labels: list
-    skipped: dict
+    clips: ClipDataset | Benchmark
+    dataset: SampleDataset
+    v: Tensor
+    a: Tensor
+    indices: list[int]
+    times: list[float]
+    labels: list[list[str]]
+    skipped: dict[str, str]
 
-    def ids(self):
-        """The clips' ids, N of str."""
-        return [self.clips.ids[place] for place in self.indices]
+    def __len__(self) -> int:
+        return len(self.indices)
 
-    def boxes(self):
-        """What is annotated in each frame that was embedded: N lists of boxes.json's entries."""
-        return [self.clips.boxes_at(place, time) for place, time in zip(self.indices, self.times, strict=True)]
+    @property
+    def ids(self) -> list[str]:
+        """The ids of the N clips."""
+        return [self.clips.ids[index] for index in self.indices]
 
-    def sample(self, k):
-        """What was embedded of the k-th clip: frame (S, S, 3) uint8, of several the middle one, and sound, int16."""
-        found = self.pairs[0, self.indices[k]]
-        frame = found["frame"]
-        return frame if frame.ndim == 3 else frame[len(frame) // 2], found["sound"]
+    def sample(self, k: int) -> tuple[np.ndarray, np.ndarray]:
+        """Load what was embedded of the k-th clip.
 
+        Args:
+            k: 0..N-1.
 
-def open_eval_split(config, split):
-    """A split's `Clips` or `Shards` and its `Pairs`, one fixed instant per clip."""
-    data = config.data
-    clips = shards.open_split(data, split)
-    motion = {"frames": data.frames, "flow": open_flow_cache(data, clips)}
-    return clips, PairDataset(clips, data.resize_size, data.sample_rate, data.frame_step, annotated=True, **motion)
-
-
-def open_benchmark(config, name):
-    """A public benchmark's frames and sounds in data.root: as of `open_split`."""
-    clips = BENCHMARKS[name](config.data.root, config.data.on_error)
-    return clips, BenchmarkDataset(clips, config.data.resize_size, config.data.sample_rate)
+        Returns:
+            The frame (S, S, 3) uint8, the middle one of several, and the sound (rate,) int16.
+        """
+        sample = self.dataset[0, self.indices[k]]
+        frame = sample["frame"]
+        return frame if frame.ndim == 3 else frame[len(frame) // 2], sample["sound"]
 
 
-def embed_split(model, config, clips, pairs):
-    """Embed all readable clips: a `Seen`.
+def open_eval_split(config: Config, split: str) -> EvalSplit:
+    """Open a split of data.root for an evaluation at one fixed time per clip, an annotated one where there are boxes.
 
     Args:
-        model: a net of `models`, on its device. config: its `Config`; data.on_error says what an unreadable clip does.
-        clips, pairs: of `open_split` or `open_benchmark`.
+        config: of the net.
+        split: "train", "val" or "test".
+    """
+    data = config.data
+    clips = open_split(data, split)
+    dataset = PairDataset(
+        clips, data.resize_size, data.sample_rate, data.frame_step, annotated=True, frames=data.frames,
+        flow=open_flow_cache(data, clips),
+    )  # fmt: skip
+    return EvalSplit(clips, dataset)
+
+
+def open_benchmark(config: Config, name: str) -> EvalSplit:
+    """Open a public benchmark of sound localization.
+
+    Args:
+        config: its data.root is the benchmark's folder.
+        name: a key of `BENCHMARKS`.
+    """
+    benchmark = BENCHMARKS[name](config.data.root, config.data.on_error)
+    return EvalSplit(benchmark, BenchmarkDataset(benchmark, config.data.resize_size, config.data.sample_rate))
+
+
+def embed_split(model: FrameSoundEncoder, config: Config, split: EvalSplit) -> SplitEmbeddings:
+    """Embed all readable clips of a split.
+
+    Args:
+        model: the net, on its device.
+        config: its settings; data.on_error says what an unreadable clip does.
+        split: of `open_eval_split` or `open_benchmark`.
 
     Raises:
-        UserError: a clip can't be read and stops it, or fewer than 2 can be read.
+        UserError: a clip can't be read and data.on_error is "stop", or fewer than 2 clips can be read.
     """
-    skipped, device = dict(clips.skipped), next(model.parameters()).device
-    batches = make_loader(pairs, sequential_batches(len(pairs), config.eval.batch_size), config.train.workers, device)
-    batches = drop_unreadable(batches, make_skip_handler(skipped, config.data.on_error), smallest=0)
-    found = embed_batches(
-        model, batches, PairTransform(config, train=False), config.train.precision, config.eval.flip_tta
-    )
-    if not found or len(found[0]) < 2:
-        where = getattr(clips, "folder", config.data.root)
-        raise UserError(f"{where} has fewer than 2 readable clips: measuring needs mismatches")
-    v, a, places, times = found
-    labels = [clips.labels[place] if hasattr(clips, "labels") else [] for place in places.tolist()]
-    return SplitEmbeddings(clips, pairs, v, a, places.tolist(), times.tolist(), labels, skipped)
-
-
-def warn_unknown_labels(labels, classes):
-    """Say which labels the ontology lacks."""
-    unknown = sorted({label for one in labels for label in one if label not in classes})
-    if unknown:
-        print(
-            f"warning: ontology {classes.source} lacks {len(unknown)} labels, relevant to themselves only: "
-            + ", ".join(unknown[:5]), file=sys.stderr,
-        )  # fmt: skip
+    clips, dataset, skipped = split.clips, split.dataset, dict(split.clips.skipped)
+    order = sequential_batches(len(dataset), config.eval.batch_size)
+    loader = make_loader(dataset, order, config.train.workers, device_of(model))
+    batches = drop_unreadable(loader, make_skip_handler(skipped, config.data.on_error), min_clips=0)
+    transform = PairTransform(config, train=False)
+    v, a, indices, times = embed_batches(model, batches, transform, config.train.precision, config.eval.flip_tta)
+    if len(v) < 2:
+        folder = config.data.root if isinstance(clips, Benchmark) else clips.folder
+        raise UserError(f"{folder} has fewer than 2 readable clips: an evaluation needs pairs of different clips")
+    labels = [[] if isinstance(clips, Benchmark) else clips.labels[index] for index in indices.tolist()]
+    return SplitEmbeddings(clips, dataset, v, a, indices.tolist(), times.tolist(), labels, skipped)
 
 
 @torch.no_grad()
-def embed_batches(model, batches, transform, precision="auto", mirror=False):
-    """Embeddings of every clip's frame and sound, in eval mode.
+def embed_batches(
+    model: FrameSoundEncoder,
+    batches: Iterable[Batch],
+    transform: Callable[[Batch], tuple[Tensor, Tensor]],
+    precision: str = "auto",
+    flip: bool = False,
+) -> Embeddings:
+    """Embed the frame and the sound of every clip, in eval mode.
+
+    Of several processes, each embeds its own batches and gets the embeddings of all, ordered by index.
 
     Args:
-        model: a net of `models`. batches: iterable of collated batches. transform: `dataset.transforms.frames.PairTransform`.
-        precision: a train.precision. mirror: embed a frame together with its mirror image.
+        model: the net, on its device.
+        batches: collated batches.
+        transform: maps a batch to the net's frames and spectrograms, see `dataset.transforms.frames.PairTransform`.
+        precision: a value of train.precision.
+        flip: average the embeddings of each frame and its mirror image.
 
     Returns:
-        (v, a, indices, times): (N, ...) float32 and (N, ...) float32 embeddings, (N,) int64 places in the split, (N,)
-        float64 seconds, on the CPU; an empty tuple if no clip is readable. Of several processes, each brings its own
-        batches, and each gets all of them, in the order of the places.
+        The embeddings, in the order of the batches; of 0 clips if none is readable.
     """
     model.eval()
-    device = next(model.parameters()).device
-    found = []
+    device = device_of(model)
+    parts: list[Embeddings] = []
     for batch in batches:
         if not len(batch["indices"]):
             continue
         batch = to_device(batch, device)
         frames, spectrograms = transform(batch)
         with autocast(device, precision):
-            v = model.embed_with_flip(frames) if mirror else model.embed_frames(frames)
+            v = model.embed_with_flip(frames) if flip else model.embed_frames(frames)
             a = model.embed_sounds(spectrograms)
-        found.append((v.float().cpu(), a.float().cpu(), batch["indices"].cpu(), batch["times"].cpu()))
+        parts.append(Embeddings(v.float().cpu(), a.float().cpu(), batch["indices"].cpu(), batch["times"].cpu()))
     if distributed.world_size() > 1:
-        found = [batch for share in distributed.all_gather_object(found) for batch in share]
-        found.sort(key=lambda batch: batch[2][0].item())
-    return tuple(torch.cat(parts) for parts in zip(*found, strict=True))
+        parts = [part for rank_parts in distributed.all_gather_object(parts) for part in rank_parts]
+        parts.sort(key=lambda part: part.indices[0].item())
+    if not parts:
+        return Embeddings(torch.empty(0), torch.empty(0), torch.empty(0, dtype=torch.int64), torch.empty(0))
+    return Embeddings(*(torch.cat(tensors) for tensors in zip(*parts, strict=True)))
+
+
+def retrieval_vectors(model: FrameSoundEncoder, embeddings: SplitEmbeddings) -> tuple[np.ndarray, np.ndarray]:
+    """Compute the unit vectors that retrieval compares.
+
+    Args:
+        model: the net that embedded the split.
+        embeddings: of N clips.
+
+    Returns:
+        (N, D) float32 of the frames and of the sounds.
+    """
+    return model.frame_vectors(embeddings.v).numpy(), model.sound_vectors(embeddings.a).numpy()
+
+
+def warn_unknown_labels(labels: list[list[str]], ontology: Ontology) -> None:
+    """Print a warning that lists the `labels` of clips, N lists of mids, that the `ontology` lacks."""
+    unknown = sorted({label for clip_labels in labels for label in clip_labels if label not in ontology})
+    if unknown:
+        print(
+            f"warning: ontology {ontology.source} lacks {len(unknown)} labels, relevant to themselves only: "
+            + ", ".join(unknown[:5]), file=sys.stderr,
+        )  # fmt: skip

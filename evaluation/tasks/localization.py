@@ -1,86 +1,150 @@
-"""Where the sound comes from: maps of a split judged by its boxes, pictures of them, and films."""
+"""Task "localization": where in the frame a sound comes from, compared with boxes; images and videos (OtS sec. 5)."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
+from torch import Tensor, nn
 
 from dataset.loading.loader import collate, make_sample
+from dataset.reading.annotations import Box
+from dataset.reading.public_benchmarks import Benchmark
+from dataset.reading.reader import ClipDataset
 from dataset.transforms.frames import PairTransform
-from evaluation.measures import localization
-from evaluation.report import heatmaps
+from evaluation.measures.localization import box_measures, ciou_measures, upsample
+from evaluation.report.heatmaps import write_heatmap_video, write_localization_images
+from evaluation.report.page_content import PageMaps
+from evaluation.report.selection import evenly_spaced
 from evaluation.tasks.embeddings import embed_batches
+from evaluation.tasks.task import EvalContext, TaskResult
+from evaluation.trained_net import TrainedNet
+from models.interfaces import LocalizingNet
+
+VIDEO_FPS, VIDEO_RATE = 25, 48000  # frames per second; Hz
 
 
-def location_maps(model, seen):
-    """The logits of each frame's places with its own sound: (N, h, w) float32."""
-    return model.location_logits(seen.v.to(device_of(model)), seen.a.to(device_of(model))).cpu().numpy()
+class LocalizationTask:
+    """Peak accuracy and cIoU, for every net with localization maps."""
+
+    name = "localization"
+
+    def applies_to(self, model: nn.Module) -> bool:
+        """Check whether `model` has localization maps."""
+        return isinstance(model, LocalizingNet)
+
+    def run(self, context: EvalContext) -> TaskResult:
+        """Measure the maps of the split or benchmark of `context`, and draw them: the section "localization"."""
+        net, embeddings, clips, out = context.net, context.embeddings, context.data.clips, context.out
+        maps, size = location_maps(net, embeddings.v, embeddings.a), context.config.data.frame_size
+        if isinstance(clips, Benchmark):
+            boxes = [_benchmark_boxes(clips, index) for index in embeddings.indices]
+            measures = evaluate_benchmark(maps, clips, embeddings.indices, size)
+        else:
+            boxes = [
+                clips.boxes_at(index, time) for index, time in zip(embeddings.indices, embeddings.times, strict=True)
+            ]
+            measures = evaluate_boxes(maps, boxes, size)
+            for k in evenly_spaced(len(maps), context.options.video):
+                write_clip_video(out / "video" / f"{embeddings.ids[k]}.mp4", net, clips, embeddings.indices[k])
+
+        drawn = slice(context.options.pictures)
+        ids = embeddings.ids[drawn]
+        names = [
+            "; ".join(map(context.ontology.name, mids)) or clip
+            for mids, clip in zip(embeddings.labels[drawn], ids, strict=True)
+        ]
+        write_localization_images(
+            out / "localization", maps[drawn], boxes[drawn], ids, names, lambda k: embeddings.sample(k)[0]
+        )
+        page = PageMaps(maps, boxes, make_cross_maps(net, embeddings.v, embeddings.a))
+        return context.embedding_result({"localization": measures} if measures else {}, maps=page)
 
 
-def evaluate_boxes(maps, seen, size):
-    """`evaluation.measures.localization.box_measures` of the frames in which something that sounds is annotated, or {} without any.
+def _benchmark_boxes(benchmark: Benchmark, index: int) -> list[Box]:
+    return [Box(time=0.0, box=box, label="", sounding=True) for box in benchmark.boxes[index].tolist()]
+
+
+@torch.no_grad()
+def location_maps(net: TrainedNet, v: Tensor, a: Tensor) -> np.ndarray:
+    """Compute the map of each frame with its own sound.
 
     Args:
-        maps: (N, h, w). seen: a `Seen`. size: of the frame, pixels.
-    """
-    frames = seen.boxes()
-    chosen = [k for k, entries in enumerate(frames) if any(entry["sounding"] for entry in entries)]
-    if not chosen:
-        return {}
-    return localization.box_measures(localization.upsample(maps[chosen], size), [frames[k] for k in chosen])
-
-
-def evaluate_benchmark(maps, seen, size):
-    """cIoU on a public benchmark, whose annotators may disagree: as metrics.json has it.
+        net: a net with maps.
+        v: (N, D, h, w) embedded frames.
+        a: (N, D) embedded sounds.
 
     Returns:
-        (dict of measures, for each frame its boxes in the form of boxes.json, for the pictures).
+        (N, h, w) float32 logits.
     """
-    boxes = [[{"box": box, "sounding": True} for box in seen.clips.boxes[place].tolist()] for place in seen.indices]
-    truths = np.stack([seen.clips.truth(place, size) for place in seen.indices])
-    measured = localization.ciou_measures(localization.upsample(maps, size), truths)
-    return measured | {"frames": len(maps), "dropped_boxes": seen.clips.dropped}, boxes
+    return net.localizing_net.location_logits(v.to(net.device), a.to(net.device)).cpu().numpy()
 
 
-def make_cross_maps(model, v, a):
-    """A callable (list of K clips) -> (K, K, h, w) location logits of each one's frame with each one's sound."""
-    device = device_of(model)
-
-    def cross(chosen):
-        sounds = a[chosen].to(device)
-        rows = [model.location_logits(v[[k]].expand(len(chosen), -1, -1, -1).to(device), sounds) for k in chosen]
-        return torch.stack(rows).cpu().numpy()
-
-    return cross
-
-
-def write_map_images(folder, maps, boxes, seen, classes, most):
-    """Write pictures of the first `most` clips: `evaluation.report.heatmaps.write_localization_images`.
+def make_cross_maps(net: TrainedNet, v: Tensor, a: Tensor) -> Callable[[list[int]], np.ndarray]:
+    """Make a function that maps the indices of K clips to (K, K, h, w) logits: each frame with each sound.
 
     Args:
-        folder: Path. maps: (N, h, w). boxes: N lists of entries. seen: a `Seen`. classes: an `Ontology`, for names.
+        net: a net with maps.
+        v: (N, D, h, w) embedded frames.
+        a: (N, D) embedded sounds.
     """
-    ids = seen.ids()[:most]
-    names = ["; ".join(map(classes.name, mids)) or clip for mids, clip in zip(seen.labels, ids, strict=False)]
-    heatmaps.write_localization_images(folder, maps[:most], boxes[:most], ids, names, lambda k: seen.sample(k)[0])
+
+    def cross_maps(chosen: list[int]) -> np.ndarray:
+        rows = [location_maps(net, v[[k]].expand(len(chosen), -1, -1, -1), a[chosen]) for k in chosen]
+        return np.stack(rows)
+
+    return cross_maps
 
 
-def write_clip_video(path, clips, place, model, config, fps=25):
-    """Write a video of a clip with the map of every frame and its second of sound."""
-    rate, device = config.data.sample_rate, device_of(model)
-    with clips.open(place) as clip:
-        times = np.arange(clip.first, clip.last + 1e-6, 1 / fps).tolist()
+def evaluate_boxes(maps: np.ndarray, boxes: list[list[Box]], size: int) -> dict[str, Any]:
+    """Measure the maps of the frames in which a sounding object is annotated.
+
+    Args:
+        maps: (N, h, w) logits.
+        boxes: the annotated objects of each frame.
+        size: side of the frames, pixels.
+
+    Returns:
+        The measures of `box_measures`; empty if no sounding object is annotated.
+    """
+    annotated = [k for k, objects in enumerate(boxes) if any(box["sounding"] for box in objects)]
+    return box_measures(upsample(maps[annotated], size), [boxes[k] for k in annotated]) if annotated else {}
+
+
+def evaluate_benchmark(maps: np.ndarray, benchmark: Benchmark, indices: list[int], size: int) -> dict[str, Any]:
+    """Measure cIoU on a public benchmark, whose annotators may disagree.
+
+    Args:
+        maps: (N, h, w) logits.
+        benchmark: the clips with their boxes.
+        indices: of the N clips in it.
+        size: side of the frames, pixels.
+    """
+    truths = np.stack([benchmark.truth(index, size) for index in indices])
+    measures = ciou_measures(upsample(maps, size), truths)
+    return measures | {"frames": len(maps), "dropped_boxes": benchmark.dropped}
+
+
+def write_clip_video(path: Path, net: TrainedNet, clips: ClipDataset, index: int) -> None:
+    """Write a video of a clip with the map of every frame and its second of sound.
+
+    Args:
+        path: mp4 file to write.
+        net: a net with maps.
+        clips: the split.
+        index: of the clip.
+    """
+    config = net.config
+    with clips.open(index) as clip:
+        times = np.arange(clip.first, clip.last + 1e-6, 1 / VIDEO_FPS).tolist()
         frames = clip.frames(times, config.data.resize_size)
-        samples = [make_sample(frame, clip.sound(time, rate)) for frame, time in zip(frames, times, strict=True)]
-        track = clip.full_waveform(48000)[round(times[0] * 48000) :][: len(times) * 48000 // fps]
-    size = config.eval.batch_size
+        sounds = [clip.sound(time, config.data.sample_rate) for time in times]
+        waveform = clip.full_waveform(VIDEO_RATE)
+    samples = [make_sample(frame, sound) for frame, sound in zip(frames, sounds, strict=True)]
+    size, transform = config.eval.batch_size, PairTransform(config, train=False)
     batches = [collate(samples[k : k + size]) for k in range(0, len(samples), size)]
-    v, a, *_ = embed_batches(
-        model, batches, PairTransform(config, train=False), config.train.precision, config.eval.flip_tta
-    )
-    heatmaps.write_heatmap_video(
-        path, frames, model.location_logits(v.to(device), a.to(device)).cpu(), fps, track, 48000
-    )
-
-
-def device_of(model):
-    """Where a net's weights are."""
-    return next(model.parameters()).device
+    v, a, *_ = embed_batches(net.encoder, batches, transform, config.train.precision, config.eval.flip_tta)
+    start, length = round(times[0] * VIDEO_RATE), len(times) * VIDEO_RATE // VIDEO_FPS
+    sound = waveform[start : start + length]
+    write_heatmap_video(path, frames, location_maps(net, v, a), VIDEO_FPS, sound, VIDEO_RATE)

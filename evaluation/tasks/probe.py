@@ -1,157 +1,126 @@
-"""The linear probe of a net: on a split with its labels, or on any folder of classes in folds.
+"""Task "probe": a linear classifier on the features of a net's encoders.
 
-What is probed are the features that each encoder's global max pool gives, before fc1, 8 * width numbers: the same in
-all nets, AVOL-Net with its maps too, and what the encoders learned whatever the head makes of it. On the demo AVE-Net's
-128 numbers behind fc2 gave the same from its frames, mAP .974.
+The features are the output of each encoder's global max pool, before fc1 (8 * width values). They are the same in all
+nets, AVOL-Net with its maps too, and show what the encoders learned, whatever the head does with it. On the demo
+AVE-Net, the 128 values after fc2 gave the same mAP of the frames, .974.
 """
 
-import csv
-import os
-from dataclasses import replace
-from pathlib import Path
+from typing import Any, Protocol, runtime_checkable
 
-import numpy as np
 import torch
-from torch import nn
-from tqdm import tqdm
+from torch import Tensor, nn
 
-from dataset.reading import media_folder
-from evaluation.file_embedding import embed_files, refuse_multiframe
-from evaluation.measures import probe
-from evaluation.tasks.embeddings import embed_split, open_eval_split
+from evaluation.measures.probe import linear_probe
+from evaluation.tasks.embeddings import SplitEmbeddings, embed_split, open_eval_split
+from evaluation.tasks.task import EvalContext, TaskResult
+from evaluation.trained_net import TrainedNet
 from models import build_net
 from models.avenet import global_max_pool
+from models.interfaces import Encoder, Net
 from utils.errors import UserError
 
-SIDES = {"vision": "frames", "audio": "sounds"}
-ESC = {"filename", "fold", "category"}  # columns of ESC-50's meta/esc50.csv
+
+@runtime_checkable
+class TwoEncoderNet(Net, Protocol):
+    """A net with an encoder of frames and one of spectrograms.
+
+    Attributes:
+        vision: encoder of the frames.
+        audio: encoder of the spectrograms.
+    """
+
+    vision: Encoder
+    audio: Encoder
+
+    def flip_frames(self, frames: Tensor) -> Tensor:
+        """Mirror `frames`, in the shape that `vision` takes."""
+        ...
 
 
 class PooledFeatures(nn.Module):
-    """A net as an encoder of pooled features: what `evaluation.tasks.embeddings.embed_batches` and `evaluation.file_embedding` need of one.
+    """The pooled features of a net's encoders, as a `models.interfaces.FrameSoundEncoder`.
 
     Args:
-        net: any net of `models` with encoders `vision` and `audio`.
+        net: has the encoders.
     """
 
-    def __init__(self, net):
+    def __init__(self, net: TwoEncoderNet) -> None:
         super().__init__()
         self.net = net
 
-    def embed_frames(self, frames):
-        """As of the nets of `models`: -> (B, 8 * width) float32."""
+    def embed_frames(self, frames: Tensor) -> Tensor:
+        """Max-pool the features of `frames`: (B, 3, H, W) -> (B, 8 * width) float32."""
         return global_max_pool(self.net.vision(frames))
 
-    def embed_with_flip(self, frames):
-        """The mean of a frame's and its mirror image's."""
+    def embed_with_flip(self, frames: Tensor) -> Tensor:
+        """Average the features of `frames` and of their mirror images: (B, 3, H, W) -> (B, 8 * width)."""
         return (self.embed_frames(frames) + self.embed_frames(self.net.flip_frames(frames))) / 2
 
-    def embed_sounds(self, spectrograms):
-        """(B, 1, F, T) -> (B, 8 * width) float32."""
+    def embed_sounds(self, spectrograms: Tensor) -> Tensor:
+        """Max-pool the features of `spectrograms`: (B, 1, F, T) -> (B, 8 * width) float32."""
         return global_max_pool(self.net.audio(spectrograms))
 
-    def frame_vectors(self, v):
-        """The features themselves."""
+    def frame_vectors(self, v: Tensor) -> Tensor:
+        """Return the features `v` as they are: they are not normalized."""
         return v
 
-    sound_vectors = frame_vectors
+    def sound_vectors(self, a: Tensor) -> Tensor:
+        """Return the features `a` as they are: they are not normalized."""
+        return a
 
 
-def probe_split(net, split, untrained=False):
-    """Fit on the train split, chosen on val, measured on another: metrics.json's "probe".
+class ProbeTask:
+    """mAP and top-1 accuracy of a linear probe, for every net with two encoders."""
+
+    name = "probe"
+
+    def applies_to(self, model: nn.Module) -> bool:
+        """Check whether `model` has an encoder of frames and one of sounds."""
+        return isinstance(model, TwoEncoderNet)
+
+    def run(self, context: EvalContext) -> TaskResult:
+        """Fit on the train split, choose the regularization on val, measure the split of `context`: section "probe"."""
+        net, data = context.net, {name: open_eval_split(context.config, name) for name in ("train", "val")}
+        data["test"] = context.data
+        measures: dict[str, Any] = {}
+        for name, model in probed_models(net, context.options.untrained).items():
+            train, val, test = (embed_split(model, net.config, data[part]) for part in ("train", "val", "test"))
+            rows = {"train_clips": len(train), "test_clips": len(test)} | _probe_embeddings(train, val, test)
+            measures |= {name: rows} if name else rows
+        return TaskResult({"probe": measures}, len(test), test.skipped)
+
+
+def _probe_embeddings(train: SplitEmbeddings, val: SplitEmbeddings, test: SplitEmbeddings) -> dict[str, Any]:
+    """The measures of `linear_probe` for the features of the sounds and for those of the frames."""
+    return {
+        "audio": linear_probe(
+            train.a.numpy(), train.labels, test.a.numpy(), test.labels, chooser=(val.a.numpy(), val.labels)
+        ),
+        "vision": linear_probe(
+            train.v.numpy(), train.labels, test.v.numpy(), test.labels, chooser=(val.v.numpy(), val.labels)
+        ),
+    }
+
+
+def probed_models(net: TrainedNet, untrained: bool) -> dict[str, PooledFeatures]:
+    """Get the encoders to probe.
 
     Args:
-        net: a `Net`. split: the measured one. untrained: also of a net of the same form with fresh weights.
+        net: the trained net.
+        untrained: also those of a net with fresh weights.
 
     Returns:
-        {"audio": measures of `evaluation.measures.probe.linear_probe`, "vision": the same, "train_clips", "test_clips"}, and "untrained",
-        the same of the fresh net.
-    """
-    out = {}
-    for name, model in [("", net.model)] + [("untrained", _fresh(net))] * untrained:
-        train, val, test = (_seen(model, net.config, part) for part in ("train", "val", split))
-        rows = {"train_clips": len(train.labels), "test_clips": len(test.labels)}
-        for side, part in (("audio", "a"), ("vision", "v")):
-            sets = [(getattr(seen, part).numpy(), seen.labels) for seen in (train, test, val)]
-            rows[side] = probe.linear_probe(*sets[0], *sets[1], chooser=sets[2])
-        out |= {name: rows} if name else rows
-    return out
-
-
-def _seen(model, config, split):
-    return embed_split(PooledFeatures(model), config, *open_eval_split(config, split))
-
-
-def _fresh(net):
-    torch.manual_seed(0)
-    return build_net(net.config.model, net.config.data.flow_fields).to(net.device)
-
-
-def probe_folder(net, folder, untrained=False):
-    """Folds of a folder of classes: metrics.json's "probe".
-
-    Args:
-        net: a `Net`. folder: of ESC-50's layout (audio/*.wav and meta/esc50.csv), or with a folder for each class.
-            Videos, pictures and sounds; the features of a file are the mean over its seconds.
-        untrained: as of `of_split`.
-
-    Returns:
-        ({"audio", "vision": measures of `evaluation.measures.probe.cross_validate` where the files have it, "files", "folds"}, and
-        "untrained"; {name: reason} of the files that can't be read).
+        {"": the trained net's}, and "untrained"; the keys are those of metrics.json.
 
     Raises:
-        UserError: not such a folder, or too few files of a class.
+        UserError: the net has no two encoders.
     """
-    refuse_multiframe(net)
-    items, skipped = media_folder.find_media(Path(folder))
-    esc = Path(folder) / "meta" / "esc50.csv"
-    classes, folds = _esc(esc) if esc.exists() else (_by_subfolder(items), None)
-    items = [item for item in items if item.name in classes]
-    if not items:
-        raise UserError(f"{folder} holds no class: make a folder for each, or meta/esc50.csv as ESC-50 has it")
-    out = {"files": len(items)}
-    for name, model in [("", net.model)] + [("untrained", _fresh(net))] * untrained:
-        with tqdm(total=len(items), unit="file", mininterval=1) as bar:
-            found = embed_files(
-                replace(net, model=PooledFeatures(model).eval()), items, 1.0, os.cpu_count() or 1, bar.update
-            )
-        rows = {}
-        for side, part in SIDES.items():
-            files, features = _of_files(found, part)
-            names = [items[k].name for k in files]
-            if names:
-                labels = [classes[one] for one in names]
-                own = np.array([folds[one] for one in names]) if folds else probe.assign_folds(labels)
-                rows[side] = probe.cross_validate(features, labels, own) | {"files": len(names)}
-                rows["folds"] = len(np.unique(own))
-        out |= {name: rows} if name else rows
-        skipped |= found.about["skipped"]
-    return out | {"files": out["files"] - len(found.about["skipped"])}, skipped
-
-
-def _by_subfolder(items):
-    """{name of a file: name of the folder directly below the given one}."""
-    return {item.name: item.name.partition("/")[0] for item in items if "/" in item.name}
-
-
-def _esc(path):
-    """({name of a file: class}, {name: fold}) of ESC-50's own list."""
-    try:
-        with open(path, encoding="utf-8", newline="") as file:
-            rows = list(csv.DictReader(file))
-        if not rows or not set(rows[0]) >= ESC:
-            raise ValueError
-        names = [f"audio/{row['filename']}" for row in rows]
-        classes = {name: row["category"] for name, row in zip(names, rows, strict=True)}
-        return classes, {name: int(row["fold"]) for name, row in zip(names, rows, strict=True)}
-    except (OSError, ValueError, TypeError, csv.Error):
-        raise UserError(f"{path} is not ESC-50's list: it must have the columns filename, fold, category") from None
-
-
-def _of_files(found, part):
-    """(numbers of the files that have such a part, (F, D) the means over their seconds)."""
-    there = getattr(found, f"has_{part[:-1]}")
-    files, rows = np.unique(found.files[there], return_inverse=True)
-    sums = np.zeros((len(files), getattr(found, part).shape[1]))
-    np.add.at(sums, rows, getattr(found, part)[there])
-    return files, sums / np.bincount(rows, minlength=len(files))[:, None]
+    if not isinstance(net.model, TwoEncoderNet):
+        raise UserError(f"{net.config.model.name} has no encoders of single frames and sounds to probe")
+    models = {"": PooledFeatures(net.model).eval()}
+    if untrained:
+        torch.manual_seed(0)
+        fresh = build_net(net.config.model, net.config.data.flow_fields).to(net.device)
+        assert isinstance(fresh, TwoEncoderNet)
+        models["untrained"] = PooledFeatures(fresh).eval()
+    return models

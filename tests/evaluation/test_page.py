@@ -15,6 +15,9 @@ from evaluation.measures import correspondence
 from evaluation.measures.retrieval import four_directions
 from evaluation.report import galleries, html_report, media_files
 from evaluation.report.curves import MAX_POINTS, chart, round_ticks, run_charts
+from evaluation.report.embedding_map import tsne_map
+from evaluation.report.page_content import ClipMedia, PageClips, PageContent, RunInfo
+from evaluation.report.ranked_maps import rank_heatmaps
 from evaluation.report.rows import metric_rows
 from evaluation.report.separation_examples import separation_examples
 from utils.errors import UserError
@@ -135,10 +138,8 @@ def test_a_net_without_maps_vectors_or_log_still_gets_its_page(tmp_path):
     """Only correspondence was measured: no empty part, no link that leads nowhere."""
     found = {"avc": samples.metrics()["avc"]}
     base = {name: value for name, value in samples.metrics().items() if not isinstance(value, dict)}
-    written = html_report.write_report(
-        tmp_path, base | found, {"changed": [], "log": []},
-        {"ids": samples.IDS, "labels": [[]] * samples.CLIPS, "name": str}, samples.sense,
-    )  # fmt: skip
+    clips = PageClips(samples.IDS, [[]] * samples.CLIPS, str, samples.load_media)
+    written = html_report.write_report(tmp_path, base | found, RunInfo(), PageContent(clips))
     parsed = Parsed(written.read_text(encoding="utf-8"))
     ids = {attrs.get("id") for _, attrs in parsed.tags}
     assert not ids & {"places", "found", "separation", "atlas", "classes"} and "0.500" in parsed.cells["avc.auc"]
@@ -151,7 +152,7 @@ def test_a_net_that_embeds_no_clips_shows_what_it_took_apart(tmp_path):
     (tmp_path / "metrics.json").write_text("{}")
     found = {"sdr": 5.25, "sdr_mixture": 0.5, "nsdr": 4.75, "nsdr_ideal_binary": 9.5, "pairs": 2, "skipped": 0}
     base = {"model": "PixelPlayer", "split": "test", "clips": 8, "skipped": 0, "data": "data/demo"}
-    written = html_report.write_report(tmp_path, base | {"separation": found}, {"changed": [], "log": []})
+    written = html_report.write_report(tmp_path, base | {"separation": found}, RunInfo())
     parsed = Parsed(written.read_text(encoding="utf-8"))
     assert "5.25" in parsed.cells["separation.sdr"] and "0.50" in parsed.cells["separation.sdr"]
     assert "NSDR 4.50 dB" in parsed.text and "2 mixtures" in parsed.text
@@ -187,7 +188,7 @@ def test_five_hundred_clips_of_noise_stay_below_60_megabytes(tmp_path):
     random = np.random.default_rng(0)
     frame = random.integers(0, 256, (256, 256, 3), np.uint8)
     sound = random.integers(-30000, 30000, 48000, np.int16)
-    media_files.write_clip(tmp_path, 0, frame, random.normal(size=(257, 200)), sound, 48000)
+    media_files.write_clip(tmp_path, 0, ClipMedia(frame, random.normal(size=(257, 200)), sound, 48000))
     media_files.write_map(tmp_path / "map_0.png", random.random((96, 96)))
     assert 500 * sum(path.stat().st_size for path in tmp_path.iterdir()) < 60e6
 
@@ -220,44 +221,44 @@ def test_marks_follow_the_ontology():
 
 def test_galleries_list_the_nearest_first():
     v, a = samples.embeddings()
-    found = galleries.retrieval_galleries((v, a), samples.LABELS, lambda i, j: 20 if i % 4 == j % 4 else 0)
-    assert [row["query"] for row in found["im-aud"]] == [0, 1, 2, 3]  # the first of each class
+    found = galleries.retrieval_galleries(v, a, samples.LABELS, lambda i, j: 20 if i % 4 == j % 4 else 0)
+    assert [row.query for row in found["im-aud"]] == [0, 1, 2, 3]  # the first of each class
     for direction, (queries, targets) in {"im-aud": (v, a), "aud-im": (a, v), "im-im": (v, v)}.items():
         for row in found[direction]:
-            nearest = np.linalg.norm(targets - queries[row["query"]], axis=1).argsort().tolist()
-            nearest = [k for k in nearest if direction != "im-im" or k != row["query"]]
-            places = [result["place"] for result in row["results"]]
-            assert places == nearest[: len(places)] and len(places) == galleries.GALLERY_RESULTS
-            assert all((one["mark"] in ("own", "same")) == (one["place"] % 4 == row["query"]) for one in row["results"])
+            nearest = np.linalg.norm(targets - queries[row.query], axis=1).argsort().tolist()
+            nearest = [k for k in nearest if direction != "im-im" or k != row.query]
+            places = [result.index for result in row.results]
+            assert places == nearest[: len(places)] and len(places) == galleries.RESULTS
+            assert all((one.mark in ("own", "same")) == (one.index % 4 == row.query) for one in row.results)
 
 
 def test_places_are_ordered_by_how_clearly_the_sound_was_found():
     found = samples.maps()
-    located = galleries.rank_heatmaps(found["logits"], found["entries"])
-    for part in located["parts"].values():
-        assert all(one["hit"] == (one["margin"] > 0) for one in part)
-    best, worst = located["parts"]["Best"], located["parts"]["Worst"]
-    assert all(one["hit"] for one in best) and not any(one["hit"] for one in worst)
-    margins = [one["margin"] for one in best]
+    located = rank_heatmaps(found.logits, found.boxes)
+    for part in located.parts.values():
+        assert all(one.hit == (one.margin > 0) for one in part)
+    best, worst = located.parts["Best"], located.parts["Worst"]
+    assert all(one.hit for one in best) and not any(one.hit for one in worst)
+    margins = [one.margin for one in best]
     assert margins == sorted(margins, reverse=True) and len(set(margins)) > 1
-    assert min(margins) > max(one["margin"] for one in worst)
-    assert all(one["place"] % 3 == 0 for one in located["parts"]["With a silent object"])
-    unjudged = galleries.rank_heatmaps(found["logits"], [[] for _ in found["entries"]])
-    assert not unjudged["judged"] and {one["hit"] for one in unjudged["parts"]["Best"]} == {None}
+    assert min(margins) > max(one.margin for one in worst)
+    assert all(one.index % 3 == 0 for one in located.parts["With a silent object"])
+    unjudged = rank_heatmaps(found.logits, [[] for _ in found.boxes])
+    assert not unjudged.annotated and {one.hit for one in unjudged.parts["Best"]} == {None}
 
 
 def test_the_map_of_embeddings_puts_classes_apart_and_frames_beside_their_sounds():
     v, a = samples.embeddings()
     gap = np.full(8, 3, np.float32)  # between frames and sounds
-    plane = galleries.tsne_map((v + gap, a))
+    plane = tsne_map(v + gap, a)
     assert plane.shape == (samples.CLIPS, 4) and plane.min() >= 0 and plane.max() <= 100
     kinds = np.arange(samples.CLIPS) % 4
     frames, sounds = plane[:, :2], plane[:, 2:]
     within = np.mean([np.linalg.norm(frames[kinds == k].mean(0) - sounds[kinds == k].mean(0)) for k in range(4)])
     across = np.mean([np.linalg.norm(frames[kinds == k].mean(0) - sounds[kinds != k].mean(0)) for k in range(4)])
     assert within < 0.5 * across
-    assert np.array_equal(plane, galleries.tsne_map((v + gap, a)))
-    assert galleries.tsne_map((v, a[:, :4])) is None and galleries.tsne_map((v * 0, a * 0)) is None
+    assert np.array_equal(plane, tsne_map(v + gap, a))
+    assert tsne_map(v, a[:, :4]) is None and tsne_map(v * 0, a * 0) is None
 
 
 def test_confusion_counts_pairs_within_their_groups():

@@ -197,9 +197,11 @@ def gradients(sizes, negatives):
     weights = [torch.randn(6, 3, dtype=torch.float64, generator=draw, requires_grad=True) for _ in range(2)]
     first = sum(sizes[: distributed.rank()])
     own = slice(first, first + sizes[distributed.rank()])
-    gather, first = distributed.make_gather("all", sizes)
+    gather = distributed.Gather(sizes) if len(sizes) > 1 else None
     v, a = (values[own] @ weight for values, weight in zip((frames, sounds), weights, strict=True))
-    loss, _ = losses.avc_loss(v @ gather(a).T, negatives, first)
+    loss, _ = (
+        losses.avc_loss(v @ gather(a).T, negatives, gather.first) if gather else losses.avc_loss(v @ a.T, negatives)
+    )
     (loss * sizes[distributed.rank()] * distributed.world_size() / sum(sizes)).backward()
     return torch.cat([weight.grad.flatten() for weight in weights])
 
@@ -284,7 +286,7 @@ def validated(root, settings, weights=None):
         model.load_state_dict(torch.load(weights, weights_only=True)["ema"])
     data = AVCDataModule(config, "cpu", distributed.rank(), distributed.world_size())
     batches = list(data.val_batches(None))
-    found = embed_batches(model, batches, PairTransform(config, train=False), "fp32", mirror=True)
+    found = embed_batches(model, batches, PairTransform(config, train=False), "fp32", flip=True)
     return len(batches), found, correspondence.validate_avc(model, found, config.eval.group, "cpu", "val")
 
 
@@ -373,7 +375,7 @@ def test_a_batch_that_cannot_be_shared_out_is_one_sentence_in_all(data, tmp_path
 def test_a_directory_that_holds_a_run_is_refused_once_and_left_as_it_is(alone, data, tmp_path):
     before = (alone / "last.pt").read_bytes()
     ended = together(2, tmp_path, train, data, alone, SETTINGS)
-    assert said_once(ended, "holds a run already")
+    assert said_once(ended, "already holds a run")
     assert (alone / "last.pt").read_bytes() == before
 
 

@@ -1,0 +1,157 @@
+"""Separate fixed mixtures of clips with a PixelPlayer, and with ideal masks as a ceiling (SoP sec. 4)."""
+
+from collections.abc import Iterable, Iterator, Sequence
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from dataset.loading.loader import Batch
+from dataset.transforms.mixtures import MixtureSTFT, MixtureTransform, ideal_masks
+from models.interfaces import SeparatingNet, device_of
+from utils.config import Config
+from utils.engine import autocast, to_device
+
+MIXTURES_PER_BATCH = 16  # in a forward pass
+
+
+class SeparatedMixtures(NamedTuple):
+    """B mixtures of N sources: sounds (float32, on the CPU) and what the net works on.
+
+    Attributes:
+        truths: (B, N, samples), the sources.
+        mixture: (B, samples), their sum.
+        estimates: (B, N, samples), the net's.
+        swapped: (B, N, samples), the estimates with each frame's given to the next source.
+        ideal_binary: (B, N, samples), of ideal binary masks.
+        ideal_ratio: (B, N, samples), of ideal ratio masks.
+        spectrogram: (B, 1, F, T) log magnitude of the mixture.
+        weights: (B, 1, F, T), how much each frequency and time counts in the loss.
+        logits: (B, N, F, T), of the masks.
+        targets: (B, N, F, T), the masks to predict.
+    """
+
+    truths: Tensor
+    mixture: Tensor
+    estimates: Tensor
+    swapped: Tensor
+    ideal_binary: Tensor
+    ideal_ratio: Tensor
+    spectrogram: Tensor
+    weights: Tensor
+    logits: Tensor
+    targets: Tensor
+
+    def split(self) -> "Iterator[SeparatedMixture]":
+        """Yield each of the B mixtures."""
+        for arrays in zip(*(tensor.numpy() for tensor in self), strict=True):
+            yield SeparatedMixture(*arrays)
+
+
+class SeparatedMixture(NamedTuple):
+    """One mixture of N sources, with the attributes of `SeparatedMixtures` as arrays without B."""
+
+    truths: np.ndarray
+    mixture: np.ndarray
+    estimates: np.ndarray
+    swapped: np.ndarray
+    ideal_binary: np.ndarray
+    ideal_ratio: np.ndarray
+    spectrogram: np.ndarray
+    weights: np.ndarray
+    logits: np.ndarray
+    targets: np.ndarray
+
+
+class ClipFeatures(NamedTuple):
+    """The frame features and sounds of the M readable clips of a split, on the net's device.
+
+    Attributes:
+        features: (M, K) float32, pooled over locations and frames.
+        waves: (M, samples) float32 in -1..1.
+        row: {index of a clip in its split: its row}.
+    """
+
+    features: Tensor
+    waves: Tensor
+    row: dict[int, int]
+
+    def readable(self, mixtures: Iterable[list[int]]) -> list[list[int]]:
+        """Filter `mixtures`, lists of indices of clips: those whose clips could all be read."""
+        return [mixture for mixture in mixtures if all(index in self.row for index in mixture)]
+
+
+@torch.no_grad()
+def extract_clip_features(model: SeparatingNet, config: Config, batches: Iterable[Batch]) -> ClipFeatures:
+    """Compute the frame features of every clip once, however many mixtures it is in.
+
+    Args:
+        model: the net, in eval mode.
+        config: its settings.
+        batches: of a `dataset.mixes.MixtureDataset`.
+    """
+    device, transform = device_of(model), MixtureTransform(config, train=False)
+    features, waves = [], []
+    row: dict[int, int] = {}
+    for batch in batches:
+        if not len(batch["indices"]):
+            continue
+        frames, sounds = transform(to_device(batch, device))
+        with autocast(device, config.train.precision):
+            pooled = model.frame_features(frames)
+            if config.eval.flip_tta:
+                pooled = (pooled + model.frame_features(frames.flip(-1))) / 2
+        features.append(pooled)
+        waves.append(sounds)
+        for index in batch["indices"].tolist():
+            row[index] = len(row)
+    if not features:
+        return ClipFeatures(torch.empty(0), torch.empty(0), row)
+    return ClipFeatures(torch.cat(features), torch.cat(waves), row)
+
+
+@torch.no_grad()
+def separate_mixtures(
+    model: SeparatingNet, config: Config, clips: ClipFeatures, mixtures: Sequence[list[int]]
+) -> Iterator[SeparatedMixtures]:
+    """Separate mixtures, some at a time.
+
+    Args:
+        model: the net, in eval mode.
+        config: its settings.
+        clips: of the split.
+        mixtures: N indices of readable clips for each.
+
+    Yields:
+        MIXTURES_PER_BATCH mixtures, in order.
+    """
+    stft, samples = MixtureSTFT(config.mix), config.mix.samples
+    for start in range(0, len(mixtures), MIXTURES_PER_BATCH):
+        part = mixtures[start : start + MIXTURES_PER_BATCH]
+        rows = torch.tensor([[clips.row[index] for index in mixture] for mixture in part])
+        truths = clips.waves[rows] / config.mix.sources
+        sources = stft.stft(truths)  # (B, N, bins, columns)
+        mixture = sources.sum(1)
+        spectrogram = stft.net_input(mixture)
+        with autocast(spectrogram.device, config.train.precision):
+            maps = model.sound_maps(spectrogram)
+        logits = model.mask_logits(clips.features[rows], maps)
+        estimates = stft.apply_masks(torch.sigmoid(logits), mixture, samples)
+        ideal_binary, ideal_ratio = (
+            stft.istft(ideal_masks(sources.abs(), mixture.abs()[:, None], kind) * mixture[:, None], samples)
+            for kind in ("binary", "ratio")
+        )
+        separated = SeparatedMixtures(
+            truths=truths,
+            mixture=truths.sum(1),
+            estimates=estimates,
+            swapped=estimates.roll(1, 1),
+            ideal_binary=ideal_binary,
+            ideal_ratio=ideal_ratio,
+            spectrogram=spectrogram,
+            weights=stft.weights(mixture),
+            logits=logits,
+            targets=stft.targets(sources, mixture),
+        )
+        yield SeparatedMixtures(*(tensor.cpu() for tensor in separated))
