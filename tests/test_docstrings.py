@@ -34,7 +34,7 @@ def arguments(function):
 def overrides(function):
     """Whether a method's decorator says that another class or a library documents it."""
     names = {ast.unparse(decorator).rpartition(".")[2] for decorator in function.decorator_list}
-    return bool(names & {"override", "setter"})
+    return bool(names & {"override", "overload", "setter"})
 
 
 def each(check):

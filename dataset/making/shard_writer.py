@@ -1,16 +1,15 @@
 """One shard, written whole or not at all: the part of data/build_shards.py that each of its processes does."""
 
 import hashlib
-import io
 import json
 import os
-import wave
 from tarfile import USTAR_FORMAT, TarInfo
 
 import av
 import numpy as np
 import simplejpeg
 
+from dataset.reading.audio import wav_bytes
 from dataset.reading.clip_reader import ClipReader, to_upright_rgb, upright_size
 from dataset.reading.errors import ClipError, error_reason
 from dataset.reading.shard_format import pack_index
@@ -112,15 +111,6 @@ def side_lengths(width, height, settings):
     short = min(width, height)
     side = min(settings["size"], short)
     return (side, side) if settings["square"] else (round(width * side / short), round(height * side / short))
-
-
-def wav_bytes(sound, rate):
-    """(samples,) int16 as a wav: a header of 44 bytes, then the samples."""
-    out = io.BytesIO()
-    with wave.open(out, "wb") as file:
-        file.setparams((1, 2, rate, 0, "NONE", ""))
-        file.writeframes(sound.astype("<i2").tobytes())
-    return out.getvalue()
 
 
 def write_member(tar, name, data):

@@ -9,39 +9,16 @@ A clip that can't be read raises `ClipError` with its name and the reason. Nothi
 """
 
 from pathlib import Path
-from typing import Protocol
 
 from dataset.reading.annotations import Box, read_boxes, read_genres
 from dataset.reading.clip_reader import ClipReader
 from dataset.reading.errors import ClipError, OnError
 from dataset.reading.remote import as_path, is_url
+from dataset.reading.settings import DataSettings
 from utils.errors import UserError
 
 MEDIA_FOLDERS = (("video", ".mp4"), ("audio", ".wav"))  # of a split, and the suffix of their files
 BOX_TIME_TOLERANCE = 0.02  # a box belongs to frames that are no farther from its time, seconds: half a frame at 25 fps
-
-
-class DataSettings(Protocol):
-    """The settings of a run that readers look at; see `configs.schema.Data` for their meaning."""
-
-    @property
-    def root(self) -> str: ...
-    @property
-    def on_error(self) -> OnError: ...
-    @property
-    def resize_size(self) -> int: ...
-    @property
-    def frame_step(self) -> float: ...
-    @property
-    def sample_rate(self) -> int: ...
-    @property
-    def frames(self) -> int: ...
-    @property
-    def flow(self) -> str: ...
-    @property
-    def flow_fields(self) -> int: ...
-    @property
-    def flow_dir(self) -> str: ...
 
 
 class SplitClips:

@@ -18,9 +18,9 @@ from typing import Any
 import numpy as np
 
 from dataset.reading.clip_reader import FRAME_INTERVAL
-from dataset.reading.clips import DataSettings
 from dataset.reading.errors import ClipError, MediaError
 from dataset.reading.reader import ClipDataset, OpenClip
+from dataset.reading.settings import DataSettings
 from utils.errors import UserError
 from utils.files import atomic_write
 

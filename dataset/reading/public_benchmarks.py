@@ -19,9 +19,8 @@ from xml.etree import ElementTree
 
 import numpy as np
 from PIL import Image
-from torch.utils.data import Dataset
 
-from dataset.loading.loader import Key, Sample, make_sample
+from dataset.loading.loader import Key, Sample, SampleDataset, make_sample
 from dataset.reading.annotations import are_sides, is_valid_id, load_json
 from dataset.reading.audio import AudioReader
 from dataset.reading.errors import ClipError, OnError, image_error_reason
@@ -145,7 +144,7 @@ class Benchmark(ABC):
         return out
 
 
-class BenchmarkDataset(Dataset):
+class BenchmarkDataset(SampleDataset):
     """A benchmark's clips for `dataset.loading.loader.make_loader`: `dataset[epoch, index]` is a sample.
 
     Args:

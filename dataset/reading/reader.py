@@ -12,8 +12,9 @@ from typing import Protocol, runtime_checkable
 import numpy as np
 
 from dataset.reading.annotations import Box
-from dataset.reading.clips import Clips, DataSettings
+from dataset.reading.clips import Clips
 from dataset.reading.errors import OnError
+from dataset.reading.settings import DataSettings
 from dataset.reading.shards import ShardedClips
 
 

@@ -26,9 +26,10 @@ from av import VideoFrame
 from dataset.reading.annotations import read_boxes, read_genres
 from dataset.reading.audio import INT16_SCALE, SOUND_SECONDS, AudioReader
 from dataset.reading.clip_reader import TIME_TOLERANCE
-from dataset.reading.clips import DataSettings, SplitClips, split_folder
+from dataset.reading.clips import SplitClips, split_folder
 from dataset.reading.errors import ClipError, MediaError, MediaErrorKind, OnError
 from dataset.reading.remote import PARALLEL_READS, RemoteBytes, is_url
+from dataset.reading.settings import DataSettings
 from dataset.reading.shard_format import REBUILD_HINT, ShardEntry, is_shards, read_index, read_manifest, shard_files
 from utils.errors import UserError
 
