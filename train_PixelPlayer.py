@@ -1,10 +1,12 @@
-"""Train the nets of The Sound of Pixels to part mixed sounds by looking at who plays them.
+"""Train PixelPlayer, the net of The Sound of Pixels, to separate mixed sounds by frames of their sources.
 
     python train_PixelPlayer.py --config configs/demo_PixelPlayer.py
     torchrun --nproc-per-node 4 train_PixelPlayer.py --config configs/config_PixelPlayer.py --data.root ROOT
 
 The paper: The Sound of Pixels, arXiv 1804.03160, section 3. `--help` lists every setting.
 """
+
+from functools import partial
 
 import torch
 
@@ -13,95 +15,64 @@ from dataset.mixes import fixed_mixtures
 from dataset.transforms.mixtures import MixtureSTFT, MixtureTransform, stack_sources
 from evaluation.tasks.separation import validate_separation
 from models import build_net, imagenet
-from models.losses import avc_loss, mask_loss
-from utils import checkpoint, distributed
-from utils.command_line import parse_train_command
-from utils.engine import fit, pick_device, to_device
+from models.losses import make_separation_step
+from models.pixelplayer import PixelPlayer
+from utils import distributed
+from utils.engine import fit, to_device
 from utils.errors import exit_on_user_error
 from utils.files import write_json
-from utils.health import diagnose_masks, mask_metrics
-from utils.memory import disable_malloc_trim
-from utils.run import Run, add_resume_option
+from utils.health import diagnose_masks
+from utils.training import setup_training
 
-START = 64  # clips that the last layers are scaled on
+INIT_CLIPS = 64  # for the data-dependent initialization
 
 
-def main(argv=None):
-    args, config = parse_train_command(
-        argv, __doc__, add_resume_option, config_file="configs/config_PixelPlayer.py", script="train_PixelPlayer.py"
+def main(argv: list[str] | None = None) -> None:
+    """Train PixelPlayer; `argv` is the command line without the script's name, None for that of this process."""
+    # Batches of B clips, which become B mixtures; and fixed mixtures of different classes for validation.
+    config, device, data, run, on_skip = setup_training(
+        argv, __doc__, "train_PixelPlayer.py", "configs/config_PixelPlayer.py", MixtureDataModule
     )
-    train, mix, device = config.train, config.mix, pick_device()
-    disable_malloc_trim()
-
-    # Batches of B clips, which become B mixtures; and the fixed mixtures of different classes that are measured.
-    data = MixtureDataModule(config, device, distributed.rank(), distributed.world_size())
-    fixed = fixed_mixtures(data.splits["val"], mix)
-    run = Run(config, args.resume)
+    train, mix = config.train, config.mix
+    mixtures = fixed_mixtures(data.splits["val"], mix)
     if distributed.rank() == 0:
         ids = data.splits["val"].ids
-        write_json(run.folder / "val_pairs.json", [[ids[place] for place in one] for one in fixed])
-    skipped = run.skip_handler(config.data.on_error, data.splits)
-    see, spectra = MixtureTransform(config, train=True), MixtureSTFT(mix)
+        write_json(run.folder / "val_pairs.json", [[ids[index] for index in mixture] for mixture in mixtures])
+    transform, val_transform = MixtureTransform(config, train=True), MixtureTransform(config, train=False)
+    spectra, stack = MixtureSTFT(mix), partial(stack_sources, sources=mix.sources)
 
+    # The net, with other nets' weights or initialized so that it learns (docs/starting_well.md).
     torch.manual_seed(train.seed)
     model = build_net(config.model)
+    assert isinstance(model, PixelPlayer)
     if train.avc_loss_weight:
         model.add_avc_branch(config.model.width, config.model.dim)
     model.to(device)
-    taken = []
-    if config.model.init_from and not run.resumed:
-        taken = checkpoint.init_from(model, config.model.init_from)
-        run.log_message(f"{len(taken)} weights taken from {config.model.init_from}")
-    elif config.model.vision_weights and not run.resumed:
+    taken = run.init_from(model)
+    if config.model.vision_weights and not taken and not run.resumed:
         imagenet.load_imagenet_resnet18(model.frames.body, config.model.vision_weights)
     if train.data_dependent_init and "frames.head.weight" not in taken and not run.resumed:
-        plain, batch = MixtureTransform(config, train=False), to_device(data.init_batch(skipped, START), device)
-        frames, waves = plain(batch)
-        sounds = plain.matching(batch) if train.avc_loss_weight and "match.fc3.weight" not in taken else None
+        batch = to_device(data.init_batch(on_skip, INIT_CLIPS), device)
+        frames, waves = val_transform(batch)
+        sounds = val_transform.avc_spectrograms(batch) if model.match and "match.fc3.weight" not in taken else None
         model.data_dependent_init(frames, spectra.net_input(spectra.stft(waves)), sounds)
 
-    def step(model, batch):
-        frames, waves = see(batch)  # (B, T, 3, S, S), (B, samples)
-        seen, found = model.frames.backbone_features(frames), {}  # (B, C, T, h, w)
-        if train.avc_loss_weight:
-            match, found["avc_accuracy"] = avc_loss(model.match(seen, see.matching(batch))[2])  # of (B, B) pairs
-            found["loss_match"] = match
-        if batch["progress"] < train.avc_warmup:
-            return match, found
-        sources = stack_sources(spectra.stft(waves) / mix.sources, mix.sources)  # (B, N, bins, columns)
-        mixture = sources.sum(1)
-        maps = model.sound_maps(spectra.net_input(mixture))  # (B, K, rows, columns)
-        logits = model.mask_logits(
-            stack_sources(model.pooled_features(seen), mix.sources), maps
-        )  # (B, N, rows, columns)
-        targets, weights = spectra.targets(sources, mixture), spectra.weights(mixture)
-        loss = mask_loss(logits, targets, weights, mix.mask)
-        found |= mask_metrics(logits, targets, weights)
-        if train.avc_loss_weight:
-            found["loss_masks"] = loss
-            loss = (1 - train.avc_loss_weight) * loss + train.avc_loss_weight * match
-        return loss, found
-
-    def evaluate(model):
-        return validate_separation(model, config, data.val_batches(skipped), fixed)
-
-    result = fit(
+    best = fit(
         model,
         run,
-        groups=model.parameter_groups(train.lr_vision, train.last_layer_lr_mult),
-        batches=lambda start: data.train_batches(start, skipped),
+        param_groups=model.parameter_groups(train.lr_vision, train.last_layer_lr_mult),
+        batches=lambda start: data.train_batches(start, on_skip),
         steps_per_epoch=data.steps_per_epoch,
-        step=step,
-        evaluate=evaluate,
+        step=make_separation_step(transform, spectra, stack, mix.mask, train.avc_loss_weight, train.avc_warmup),
+        evaluate=lambda model: validate_separation(model, config, data.val_batches(on_skip), mixtures),
         best="gain",
         diagnose=diagnose_masks,
+        unused_parameters=train.avc_warmup > 0,
     )
-    if distributed.rank() == 0:
-        print(
-            f"best validation: {result['gain']:.2f} dB better than the mixture (ideal binary mask "
-            f"{result['gain_ideal']:.2f}, pictures exchanged {result['gain_swapped']:.2f}); {run.best}"
-        )
-        print(f"next: python eval.py --checkpoint {run.best}")
+    run.print_best(
+        f"{best['gain']:.2f} dB better than the mixture (ideal binary mask {best['gain_ideal']:.2f}, "
+        f"frames swapped {best['gain_swapped']:.2f})"
+    )
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""Train AVOL-Net to find the object that sounds, by telling which frame and sound belong together.
+"""Train AVOL-Net to localize the object that sounds, on audio-visual correspondence.
 
     python train_VOLNet.py --config configs/demo_VOLNet.py --model.init_from runs/demo_AVENet/best.pt
     python train_VOLNet.py --config configs/demo_VOLNet.py --model.init_from ""       # from scratch
@@ -10,86 +10,60 @@ import torch
 
 from dataset.data_module import AVCDataModule
 from dataset.transforms.frames import PairTransform
-from evaluation.measures import localization
-from evaluation.tasks import correspondence
+from evaluation.tasks.correspondence import validate_avc
 from evaluation.tasks.embeddings import embed_batches
-from models import build_net, losses
-from utils import checkpoint, distributed, health
-from utils.command_line import parse_train_command
-from utils.engine import fit, pick_device, to_device
+from evaluation.tasks.localization import evaluate_boxes
+from models import build_net
+from models.avolnet import AVOLNet
+from models.losses import make_avc_step
+from utils import distributed
+from utils.engine import Metrics, fit, to_device
 from utils.errors import exit_on_user_error
-from utils.memory import disable_malloc_trim
-from utils.run import Run, add_resume_option
+from utils.health import diagnose_avc
+from utils.training import setup_training
 
 
-def main(argv=None):
-    args, config = parse_train_command(
-        argv, __doc__, add_resume_option, config_file="configs/config_VOLNet.py", script="train_VOLNet.py"
+def main(argv: list[str] | None = None) -> None:
+    """Train AVOL-Net; `argv` is the command line without the script's name, None for that of this process."""
+    # Batches of B frames and B seconds of sound; every location of every frame is compared with every sound.
+    config, device, data, run, on_skip = setup_training(
+        argv, __doc__, "train_VOLNet.py", "configs/config_VOLNet.py", AVCDataModule
     )
-    train, device = config.train, pick_device()
-    disable_malloc_trim()
+    train = config.train
+    train_transform, val_transform = PairTransform(config, train=True), PairTransform(config, train=False)
 
-    # Batches of B frames and B seconds of sound; every place of every frame is compared with every sound.
-    data = AVCDataModule(config, device, distributed.rank(), distributed.world_size())
-    run = Run(config, args.resume)
-    skipped = run.skip_handler(config.data.on_error, data.splits)
-    see, see_val = PairTransform(config, train=True), PairTransform(config, train=False)
-
-    # The net: from AVE-Net's weights, or from a start at which it learns (docs/starting_well.md).
+    # The net, with AVE-Net's weights or initialized so that it learns (docs/starting_well.md).
     torch.manual_seed(train.seed)
     model = build_net(config.model).to(device)
-    if not run.resumed:
-        first = see_val(to_device(data.init_batch(skipped), device))
-        if config.model.init_from:
-            taken = checkpoint.init_from(model, config.model.init_from)
-            run.log_message(f"{len(taken)} weights taken from {config.model.init_from}")
-            model.calibrate_logits(*first)
-        elif train.data_dependent_init:
-            model.data_dependent_init(*first)
+    assert isinstance(model, AVOLNet)
+    taken = run.init_from(model)
+    if not run.resumed and (taken or train.data_dependent_init):
+        first = val_transform(to_device(data.init_batch(on_skip), device))
+        (model.calibrate_logits if taken else model.data_dependent_init)(*first)
+    # AVE-Net's weights have already learned what the second auxiliary head, AVE-Net's own, teaches.
+    aux_heads = 1 if config.model.init_from else 2
 
-    def step(model, batch):
-        gather, first = distributed.make_gather(train.gather, batch["sizes"])
-        frames, spectrograms = see(batch)  # (B, 3, S, S), (B, 1, F, T)
-        # (B, D, h, w), (B, D), (B, B): where the best place decides; two (B, B): where the frame is pooled first
-        v, a, logits, *pooled = model.forward_with_aux(frames, spectrograms, gather)
-        loss, accuracy = losses.avc_loss(logits, train.negatives, first)
-        second, third = (losses.avc_loss(answer, train.negatives, first)[0] for answer in pooled)
-        # AVE-Net's weights have learned already what the third, its own answer, teaches.
-        second = second if config.model.init_from else (second + third) / 2
-        loss = (1 - train.aux_loss_weight) * loss + train.aux_loss_weight * second
-        own = slice(first, first + len(v))
-        return loss, {
-            "accuracy": accuracy,
-            **health.health_metrics(model.vectors(v, a[own]), logits[:, own], model.logit_scale()),
-        }
+    def evaluate(model: AVOLNet) -> Metrics:
+        batches = data.val_batches(on_skip)
+        embeddings = embed_batches(model, batches, val_transform, train.precision, config.eval.flip_tta)
+        metrics = validate_avc(model, embeddings, config.eval.group, device, data.splits["val"].folder)
+        maps = model.location_logits(embeddings.v.to(device), embeddings.a.to(device)).cpu().numpy()
+        boxes = evaluate_boxes(maps, data.val_boxes(embeddings.indices, embeddings.times), config.data.frame_size)
+        # For the log only: boxes choose nothing.
+        return metrics | ({"peak_accuracy": boxes["peak_accuracy"]} if boxes else {})
 
-    def evaluate(model):
-        found = embed_batches(model, data.val_batches(skipped), see_val, train.precision, config.eval.flip_tta)
-        metrics = correspondence.validate_avc(model, found, config.eval.group, device, data.splits["val"].folder)
-        v, a, places, times = found
-        frames = data.val_boxes(places, times)
-        seen = [k for k, entries in enumerate(frames) if any(entry["sounding"] for entry in entries)]
-        if seen:  # for the log only: boxes choose nothing
-            maps = model.location_logits(v[seen].to(device), a[seen].to(device)).cpu()
-            maps = localization.upsample(maps, config.data.frame_size)
-            metrics |= {"peak_accuracy": localization.box_measures(maps, [frames[k] for k in seen])["peak_accuracy"]}
-        return metrics
-
-    result = fit(
+    best = fit(
         model,
         run,
-        groups=model.parameter_groups(train.last_layer_lr_mult),
-        batches=lambda start: data.train_batches(start, skipped),
+        param_groups=model.parameter_groups(train.last_layer_lr_mult),
+        batches=lambda start: data.train_batches(start, on_skip),
         steps_per_epoch=data.steps_per_epoch,
-        step=step,
+        step=make_avc_step(train_transform, train.negatives, train.aux_loss_weight, aux_heads),
         evaluate=evaluate,
-        best="auc",  # doesn't depend on the threshold, which drifts
-        diagnose=health.diagnose_avc,
+        best="auc",  # independent of the threshold, which drifts
+        diagnose=diagnose_avc,
     )
-    if distributed.rank() == 0:
-        shown = f"AUC {result['auc']:.3f}, accuracy {result['accuracy']:.3f} (chance 0.5)"
-        print(f"best validation AVC: {shown}; {run.best}")
-        print(f"next: python eval.py --checkpoint {run.best}")
+    run.print_best(f"AUC {best['auc']:.3f}, accuracy {best['accuracy']:.3f} (chance 0.5)")
 
 
 if __name__ == "__main__":

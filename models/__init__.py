@@ -17,9 +17,6 @@ AVC_NETS: dict[str, type[AVENet] | type[AVOLNet] | type[L3Net]] = {
     "AVENet": AVENet, "AVENet_MF": AVENetMF, "AVENet_OF": AVENetOF, "AVOLNet": AVOLNet, "L3Net": L3Net,
 }  # fmt: skip
 MODELS = {**AVC_NETS, "PixelPlayer": PixelPlayer}
-TRAIN_SCRIPTS = {
-    **dict.fromkeys(MODELS, "train_AVENet.py"), "AVOLNet": "train_VOLNet.py", "PixelPlayer": "train_PixelPlayer.py",
-}  # fmt: skip
 
 
 def build_net(config: Any, flow_fields: int = 10) -> AVCNet | PixelPlayer:
@@ -40,19 +37,3 @@ def build_net(config: Any, flow_fields: int = 10) -> AVCNet | PixelPlayer:
     if config.name == "AVENet_OF":
         return AVENetOF(config.width, config.dim, config.dropout, flow_fields)
     return AVC_NETS[config.name](config.width, config.dim, config.dropout)
-
-
-def check_train_script(name: str, script: str) -> None:
-    """Refuse a net that another script trains.
-
-    Args:
-        name: of the net, model.name; an unknown one is left to `build_net`.
-        script: the running script, such as "train_AVENet.py".
-
-    Raises:
-        UserError: another script trains it.
-    """
-    right = TRAIN_SCRIPTS.get(name, script)
-    if right != script:
-        own = next(net for net, trained_by in TRAIN_SCRIPTS.items() if trained_by == script)
-        raise UserError(f"{name} is trained by {right}: run that script, or set --model.name {own}")

@@ -1,7 +1,7 @@
 """torchvision's ImageNet weights: read from a file, or downloaded to torch's hub folder."""
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from models.resnet import DilatedResNet18
 from utils.errors import UserError
@@ -41,16 +41,17 @@ def read_weights(net: str, url: str, weights: str) -> tuple[str, dict[str, Tenso
         ) from None
 
 
-def load_imagenet_resnet18(body: DilatedResNet18, weights: str) -> None:
+def load_imagenet_resnet18(body: nn.Module, weights: str) -> None:
     """Load ImageNet's weights into a dilated ResNet-18 (SoP sec. 3.1).
 
     Args:
-        body: the net, of width 64.
+        body: a `DilatedResNet18` of width 64.
         weights: path of a file, or "imagenet", see `read_weights`.
 
     Raises:
         UserError: as `read_weights`; the file holds another net's weights, or the net has another width.
     """
+    assert isinstance(body, DilatedResNet18)
     if body.conv1.out_channels != 64:
         raise UserError('model.width must be 64 for ImageNet\'s weights: set it, or --model.vision_weights ""')
     path, values = read_weights("ResNet-18", RESNET18, weights)

@@ -1,16 +1,21 @@
-"""Training losses: audio-visual correspondence (OtS sec. 3.1) and separation masks (SoP sec. 3.2)."""
+"""Training losses and steps: audio-visual correspondence (OtS sec. 3.1) and separation masks (SoP sec. 3.2).
+
+A step maps (model, batch) to (loss, metrics), for `utils.engine.fit`.
+"""
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, Protocol
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
 from models.avenet import AVCNet
-from utils.health import health_metrics
+from models.pixelplayer import PixelPlayer
+from utils.health import health_metrics, mask_metrics
 
-AVCStep = Callable[[AVCNet, dict[str, Any]], tuple[Tensor, dict[str, Tensor]]]
+Batch = dict[str, Any]  # of `dataset.loading.loader.collate`, with "progress" and "gather" of `utils.engine.fit`
+Loss = tuple[Tensor, dict[str, Tensor]]  # scalar, and scalar metrics by name
 
 
 def avc_loss(logits: Tensor, negatives: str = "all", first: int = 0) -> tuple[Tensor, Tensor]:
@@ -49,12 +54,12 @@ def avc_loss(logits: Tensor, negatives: str = "all", first: int = 0) -> tuple[Te
 
 
 def make_avc_step(
-    transform: Callable[[dict[str, Any]], tuple[Tensor, Tensor]],
+    transform: Callable[[Batch], tuple[Tensor, Tensor]],
     negatives: str = "all",
     aux_loss_weight: float = 0.0,
     aux_heads: int = 2,
-) -> AVCStep:
-    """Make the training step of a net of audio-visual correspondence, for `utils.engine.fit`.
+) -> Callable[[AVCNet, Batch], Loss]:
+    """Make the training step of a net of audio-visual correspondence.
 
     Args:
         transform: maps a batch to normalized frames (B, 3, S, S) and spectrograms (B, 1, F, T).
@@ -64,11 +69,10 @@ def make_avc_step(
         aux_heads: how many of the net's auxiliary heads are trained, the first ones.
 
     Returns:
-        step(model, batch) -> (loss, metrics): metrics are accuracy and those of `utils.health.health_metrics`. The
-        batch has "gather", a `models.interfaces.Gather` or None.
+        (model, batch) -> (loss, metrics): accuracy and those of `utils.health.health_metrics`.
     """
 
-    def step(model: AVCNet, batch: dict[str, Any]) -> tuple[Tensor, dict[str, Tensor]]:
+    def step(model: AVCNet, batch: Batch) -> Loss:
         gather = batch["gather"]
         first = gather.first if gather else 0
         frames, spectrograms = transform(batch)
@@ -102,3 +106,83 @@ def mask_loss(logits: Tensor, targets: Tensor, weights: Tensor, kind: str) -> Te
     if kind != "ratio":
         return F.binary_cross_entropy_with_logits(logits, targets, weights)
     return (weights * (torch.sigmoid(logits) - targets).abs()).mean()
+
+
+class MixtureTransform(Protocol):
+    """What a separation step asks of `dataset.transforms.mixtures.MixtureTransform`."""
+
+    def __call__(self, batch: Batch) -> tuple[Tensor, Tensor]:
+        """Batch of B clips -> frames (B, T, 3, S, S), waves (B, samples)."""
+        ...
+
+    def avc_spectrograms(self, batch: Batch) -> Tensor:
+        """Batch of B clips -> spectrograms of the unmixed sounds, for the AVC branch."""
+        ...
+
+
+class MixtureSpectra(Protocol):
+    """What a separation step asks of `dataset.transforms.mixtures.MixtureSTFT`."""
+
+    def stft(self, waves: Tensor) -> Tensor:
+        """(B, samples) -> (B, bins, columns) complex."""
+        ...
+
+    def net_input(self, mixture: Tensor) -> Tensor:
+        """(B, bins, columns) complex -> (B, 1, F, T) log magnitudes."""
+        ...
+
+    def targets(self, sources: Tensor, mixture: Tensor) -> Tensor:
+        """(B, N, bins, columns), (B, bins, columns) complex -> (B, N, F, T) ideal masks."""
+        ...
+
+    def weights(self, mixture: Tensor) -> Tensor:
+        """(B, bins, columns) complex -> (B, 1, F, T)."""
+        ...
+
+
+def make_separation_step(
+    transform: MixtureTransform,
+    spectra: MixtureSpectra,
+    stack_sources: Callable[[Tensor], Tensor],
+    mask: str,
+    avc_loss_weight: float = 0.0,
+    avc_warmup: float = 0.0,
+) -> Callable[[PixelPlayer, Batch], Loss]:
+    """Make the training step of PixelPlayer on mixtures of the batch's clips, and of its AVC branch if it has one.
+
+    Args:
+        transform: prepares frames and waves.
+        spectra: computes spectra of mixtures.
+        stack_sources: values of B clips, (B, ...) -> of the N sources of B mixtures, (B, N, ...).
+        mask: kind of masks, mix.mask.
+        avc_loss_weight: weight in 0..1 of the AVC branch's loss; the masks' loss has the rest.
+        avc_warmup: fraction of the run, its start, in which the AVC branch is trained alone.
+
+    Returns:
+        (model, batch) -> (loss, metrics): those of `utils.health.mask_metrics`; with an AVC branch also avc_accuracy
+        and the two losses, loss_match and loss_masks.
+    """
+
+    def step(model: PixelPlayer, batch: Batch) -> Loss:
+        frames, waves = transform(batch)  # (B, T, 3, S, S), (B, samples)
+        features = model.frames.backbone_features(frames)  # (B, C, T, h, w)
+        metrics: dict[str, Tensor] = {}
+        if model.match:
+            avc_logits = model.match(features, transform.avc_spectrograms(batch))[2]  # (B, B)
+            metrics["loss_match"], metrics["avc_accuracy"] = avc_loss(avc_logits)
+            if batch["progress"] < avc_warmup:
+                return metrics["loss_match"], metrics
+        sources = stack_sources(spectra.stft(waves))  # (B, N, bins, columns)
+        sources = sources / sources.shape[1]
+        mixture = sources.sum(1)  # (B, bins, columns)
+        maps = model.sound_maps(spectra.net_input(mixture))  # (B, K, F, T)
+        logits = model.mask_logits(stack_sources(model.pooled_features(features)), maps)  # (B, N, F, T)
+        targets, weights = spectra.targets(sources, mixture), spectra.weights(mixture)
+        loss = mask_loss(logits, targets, weights, mask)
+        metrics |= mask_metrics(logits, targets, weights)
+        if model.match:
+            metrics["loss_masks"] = loss
+            loss = (1 - avc_loss_weight) * loss + avc_loss_weight * metrics["loss_match"]
+        return loss, metrics
+
+    return step

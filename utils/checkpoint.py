@@ -29,12 +29,12 @@ import torch
 from torch import Tensor, nn
 
 from utils.errors import UserError
-from utils.files import atomic_write
+from utils.files import StrPath, atomic_write
 
 FORMAT = 1
 
 
-def save(path: str | Path, content: dict[str, Any]) -> None:
+def save(path: StrPath, content: dict[str, Any]) -> None:
     """Write a checkpoint atomically, flushed to disk.
 
     Args:
@@ -53,7 +53,7 @@ def save(path: str | Path, content: dict[str, Any]) -> None:
         raise UserError(f"checkpoint {path} can't be written ({error.strerror}): free some disk space") from error
 
 
-def load(path: str | Path, device: str | torch.device = "cpu") -> dict[str, Any]:
+def load(path: StrPath, device: str | torch.device = "cpu") -> dict[str, Any]:
     """Read a checkpoint of `save`; a pickle that holds more than plain data is refused, not run.
 
     Args:
@@ -88,7 +88,7 @@ def load(path: str | Path, device: str | torch.device = "cpu") -> dict[str, Any]
     return content
 
 
-def load_weights(model: nn.Module, weights: dict[str, Tensor], path: str | Path) -> None:
+def load_weights(model: nn.Module, weights: dict[str, Tensor], path: StrPath) -> None:
     """Load all weights of a net, strictly; those with the net's `training_only_prefix` may be surplus.
 
     Args:
@@ -111,7 +111,7 @@ def load_weights(model: nn.Module, weights: dict[str, Tensor], path: str | Path)
     model.load_state_dict(weights)
 
 
-def init_from(model: Any, path: str | Path) -> list[str]:
+def init_from(model: Any, path: StrPath) -> list[str]:
     """Initialize a net with another net's weights where names and shapes match (`--model.init_from`).
 
     Args:

@@ -7,9 +7,11 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, BinaryIO
 
+StrPath = str | os.PathLike[str]
+
 
 @contextmanager
-def atomic_write(path: str | Path, sync: bool = False) -> Iterator[BinaryIO]:
+def atomic_write(path: StrPath, sync: bool = False) -> Iterator[BinaryIO]:
     """Open a binary file for writing that replaces `path` when the `with` block ends without an error.
 
     Args:
@@ -33,12 +35,12 @@ def atomic_write(path: str | Path, sync: bool = False) -> Iterator[BinaryIO]:
         raise
 
 
-def write_text(path: str | Path, text: str) -> None:
+def write_text(path: StrPath, text: str) -> None:
     """Write `text` to `path` atomically, in UTF-8."""
     with atomic_write(path) as file:
         file.write(text.encode())
 
 
-def write_json(path: str | Path, value: Any) -> None:
+def write_json(path: StrPath, value: Any) -> None:
     """Write `value` as JSON to `path` atomically."""
     write_text(path, json.dumps(value, indent=0, ensure_ascii=False) + "\n")

@@ -1,9 +1,16 @@
-"""A run's directory: its config, its log, its checkpoints. One that holds a run is never overwritten."""
+"""A run's directory: its config, log and checkpoints. A directory that holds a run is never overwritten."""
 
+import argparse
 import json
 import sys
+from collections.abc import Callable, Mapping
 from pathlib import Path
+from typing import Any, Protocol
 
+from torch import nn
+from tqdm import tqdm
+
+from configs.schema import Config
 from utils import checkpoint, distributed
 from utils.config import from_dict, to_dict
 from utils.errors import UserError
@@ -14,84 +21,127 @@ FREE_ON_RESUME = (
     "data.root", "data.on_error", "data.cache_gb", "train.run_dir", "train.epochs", "train.max_minutes",
     "train.workers", "train.log_every", "train.save_every", "eval.",
 )  # fmt: skip
+# Metrics that were renamed: what logs of older versions call them.
+RENAMED_METRICS = {
+    "contrast": "mask_difference", "cosine_pairs": "cosine_gap", "distance_spread": "distance_std",
+    "logit_spread": "logit_std", "matched": "avc_accuracy", "slope": "logit_scale",
+}  # fmt: skip
+
+SkipHandler = Callable[[str, str], None]  # called with the id and the error message of a clip that can't be read
 
 
-def add_resume_option(parser):
-    """Add `--resume` to a training script's argparse parser."""
-    parser.add_argument("--resume", action="store_true", help="go on with the run in train.run_dir")
+class Split(Protocol):
+    """Clips of a split, of which some could not be opened."""
+
+    @property
+    def skipped(self) -> Mapping[str, str]:
+        """{id: error message} of these."""
+        ...
+
+
+def add_resume_option(parser: argparse.ArgumentParser) -> None:
+    """Add `--resume` to the `parser` of a training script."""
+    parser.add_argument("--resume", action="store_true", help="resume the run in train.run_dir")
 
 
 class Run:
-    """An open run directory. Of several processes, number 0 alone reads and writes it.
+    """An open run directory. Of several processes, only process 0 reads and writes it.
 
     Args:
-        config: the run's `Config`.
-        resume: go on with what the directory holds.
+        config: the run's settings.
+        resume: continue the run that the directory holds.
 
     Attributes:
-        folder: Path. last, best: paths of the checkpoints.
-        resumed: content of last.pt if there is something to go on with, else None; in every process.
+        folder: the directory, train.run_dir.
+        last, best: paths of the checkpoints.
+        resumed: content of last.pt if the run is resumed, else None; in every process.
 
     Raises:
-        UserError: the directory holds a run and `resume` is false, or a run of another config and it is true.
+        UserError: the directory holds a run and `resume` is false, or a run with other settings and it is true.
     """
 
-    def __init__(self, config, resume=False):
+    def __init__(self, config: Config, resume: bool = False) -> None:
         self.config, self.folder = config, Path(config.train.run_dir)
         self.last, self.best = self.folder / "last.pt", self.folder / "best.pt"
-        self._log, self.resumed, self._board = self.folder / "log.jsonl", None, None
-        self._skipped, self._unshared = None, []  # see skip_handler
+        self.resumed: dict[str, Any] | None = None
+        self._log = self.folder / "log.jsonl"
+        self._board: Any = None  # torch.utils.tensorboard.SummaryWriter
+        self._on_skip: SkipHandler | None = None
+        self._unsynced: list[tuple[str, str]] = []  # skipped by this process, not yet known to process 0
         if distributed.rank() == 0:
             self._open(resume)
         self.resumed = distributed.broadcast_object(self.resumed)
 
-    def _open(self, resume):
-        holds = [name for name in ("last.pt", "best.pt", "log.jsonl", "config.json") if (self.folder / name).exists()]
-        if holds == ["log.jsonl", "config.json"] and not self._log.stat().st_size:
-            holds = []  # left by a start that failed before its first step
-        if holds and not resume:
+    # ---------------------------------------------------------------------------------------------------- opening
+
+    def _open(self, resume: bool) -> None:
+        files = [name for name in ("last.pt", "best.pt", "log.jsonl", "config.json") if (self.folder / name).exists()]
+        if files == ["log.jsonl", "config.json"] and not self._log.stat().st_size:
+            files = []  # left by a start that failed before its first step
+        if files and not resume:
             raise UserError(
-                f"{self.folder} holds a run already ({', '.join(holds)}): go on with it by --resume, or name another "
-                "directory by --train.run_dir"
+                f"{self.folder} already holds a run ({', '.join(files)}): resume it with --resume, or choose another "
+                "directory with --train.run_dir"
             )
         if resume and self.last.exists():
             self.resumed = checkpoint.load(self.last)
-            if not {"config", "step", "optimizer"} <= self.resumed.keys():
-                raise UserError(
-                    f"{self.last} can't be resumed, it may be a copy of best.pt: start another run from it by "
-                    "--model.init_from"
-                )
-            version = self.resumed.get("config_version", 1)
-            self._check_same(to_dict(from_dict(self.resumed["config"], self.last, version)))
+            self._check_resumable(self.resumed)
         elif resume:
             self.log_message(f"{self.folder} holds no checkpoint yet: starting from the beginning")
         try:
-            self.folder.mkdir(parents=True, exist_ok=True)
-            for name in ("last.pt", "best.pt", "log.jsonl", "config.json"):
-                for half in self.folder.glob(f".{name}.*.tmp"):  # a kill cut its writing short
-                    half.unlink()
-            write_text(self.folder / "config.json", json.dumps(to_dict(self.config), indent=2) + "\n")
-            # Lines later than the checkpoint will be written again.
-            done = self.resumed["step"] if self.resumed else -1
-            kept = [line for line in read_log(self.folder) if line.get("step", 0) <= done]
-            write_text(self._log, "".join(json.dumps(line) + "\n" for line in kept))
+            self._prepare_folder()
         except OSError as error:
             raise UserError(
-                f"run directory {self.folder} can't be written ({error.strerror}): name another by --train.run_dir"
+                f"run directory {self.folder} can't be written ({error.strerror}): choose another one with "
+                "--train.run_dir"
             ) from None
 
-    def _check_same(self, stored):
+    def _check_resumable(self, content: dict[str, Any]) -> None:
+        """Raise a UserError unless last.pt has all that resuming needs, and the settings of this run."""
+        if not {"config", "step", "optimizer"} <= content.keys():
+            raise UserError(
+                f"{self.last} can't be resumed, it may be a copy of best.pt: start another run from it with "
+                "--model.init_from"
+            )
+        stored = to_dict(from_dict(content["config"], self.last, content.get("config_version", 1)))
         for section, values in to_dict(self.config).items():
             for key, value in values.items():
                 name, old = f"{section}.{key}", stored.get(section, {}).get(key, value)
                 if old != value and not name.startswith(FREE_ON_RESUME):
                     raise UserError(
                         f"the run in {self.folder} was started with {name} {old}, not {value}: resume it with the same "
-                        "settings, or start another by --train.run_dir"
+                        "settings, or choose another directory with --train.run_dir"
                     )
 
-    def write(self, kind, step, **values):
-        """Append a line to log.jsonl, and its numbers to TensorBoard; in process 0."""
+    def _prepare_folder(self) -> None:
+        """Remove files half-written by a kill, write config.json, cut the log back to the checkpoint."""
+        self.folder.mkdir(parents=True, exist_ok=True)
+        for name in ("last.pt", "best.pt", "log.jsonl", "config.json"):
+            for temporary in self.folder.glob(f".{name}.*.tmp"):
+                temporary.unlink()
+        write_text(self.folder / "config.json", json.dumps(to_dict(self.config), indent=2) + "\n")
+        step = self.resumed["step"] if self.resumed else -1  # later lines will be written again
+        lines = [line for line in read_log(self.folder) if line.get("step", 0) <= step]
+        write_text(self._log, "".join(json.dumps(line) + "\n" for line in lines))
+
+    def init_from(self, model: nn.Module) -> list[str]:
+        """Initialize `model` from model.init_from, unless the run is resumed; return the names of weights taken."""
+        if self.resumed or not self.config.model.init_from:
+            return []
+        taken = checkpoint.init_from(model, self.config.model.init_from)
+        self.log_message(f"{len(taken)} weights taken from {self.config.model.init_from}")
+        return taken
+
+    # ---------------------------------------------------------------------------------------------------- writing
+
+    def write(self, kind: str, step: int, **values: float | str) -> None:
+        """Append a line to log.jsonl, and its numbers to TensorBoard; in process 0.
+
+        Args:
+            kind: of the line, such as "train" or "val".
+            step: updates so far.
+            values: of the line, by name.
+        """
         if distributed.rank():
             return
         try:
@@ -100,67 +150,88 @@ class Run:
         except OSError as error:
             raise UserError(f"{self._log} can't be written ({error.strerror}): free some disk space") from error
         if self._board is None:
-            from torch.utils.tensorboard import SummaryWriter  # slow to import: only a run that logs pays for it
+            from torch.utils.tensorboard import SummaryWriter  # slow to import: only for a run that logs
 
             self._board = SummaryWriter(str(self.folder / "tensorboard"), purge_step=step)
         for name, value in values.items():
             if isinstance(value, (int, float)):
                 self._board.add_scalar(f"{kind}/{name}", value, step)
 
-    def log_message(self, message):
-        """Tell the user, on stderr, beside the progress bar; in process 0."""
-        if distributed.rank():
-            return
-        from tqdm import tqdm
+    def log_message(self, message: str) -> None:
+        """Print a `message` on stderr, above the progress bar; in process 0."""
+        if not distributed.rank():
+            tqdm.write(message, file=sys.stderr)
 
-        tqdm.write(message, file=sys.stderr)
+    def print_best(self, summary: str) -> None:
+        """Print how a finished run ended, and how to evaluate it; in process 0.
 
-    def skip_handler(self, on_error, splits):
-        """How to treat clips that can't be read: a callable (clip id, message) for `dataset.loading.loader.drop_unreadable`.
-
-        With on_error "stop" it raises; with "skip" it counts each clip once and lists it in log.jsonl, beginning with
-        those that the `splits` ({name: Clips}) left out when they were opened. What other processes than 0 skip is
-        listed at the next `sync_skipped`.
+        Args:
+            summary: of best.pt's validation.
         """
-        before = [line["clip"] for line in read_log(self.folder) if line["kind"] == "skipped"]  # before a resume
-        seen = set(distributed.broadcast_object(before))
+        if not distributed.rank():
+            print(f"best validation: {summary}; {self.best}")
+            print(f"next: python eval.py --checkpoint {self.best}")
 
-        def skipped(clip, message):
+    def close(self) -> None:
+        """Write what TensorBoard has buffered."""
+        if self._board is not None:
+            self._board.close()
+
+    # ---------------------------------------------------------------------------------------------- skipped clips
+
+    def skip_handler(self, on_error: str, splits: Mapping[str, Split]) -> SkipHandler:
+        """Make the function that handles clips that can't be read, for `dataset.loading.loader.drop_unreadable`.
+
+        Args:
+            on_error: "stop" raises a UserError; "skip" counts each clip once and lists it in log.jsonl. Clips that
+                other processes than 0 skip are listed at the next `sync_skipped`.
+            splits: {name: clips}; those that could not be opened are handled first.
+
+        Returns:
+            (clip id, error message) -> None.
+        """
+        earlier = [line["clip"] for line in read_log(self.folder) if line["kind"] == "skipped"]  # of a resumed run
+        known = set(distributed.broadcast_object(earlier))
+
+        def on_skip(clip: str, message: str) -> None:
             if on_error == "stop":
                 raise UserError(message)
-            if clip not in seen:
-                seen.add(clip)
-                self._unshared += [(clip, message)] if distributed.rank() else []
-                self.log_message(f"skipped ({len(seen)}): {message}")
+            if clip not in known:
+                known.add(clip)
+                self._unsynced += [(clip, message)] if distributed.rank() else []
+                self.log_message(f"skipped ({len(known)}): {message}")
                 self.write("skipped", self.resumed["step"] if self.resumed else 0, clip=clip, reason=message)
 
         for clips in splits.values():
             for clip, message in clips.skipped.items():
-                skipped(clip, message)
-        self._skipped = skipped
-        return skipped
+                on_skip(clip, message)
+        self._on_skip = on_skip
+        return on_skip
 
-    def sync_skipped(self):
-        """Let process 0 list what the others skipped; all processes call it together."""
-        if distributed.world_size() > 1:
-            for share in distributed.all_gather_object(self._unshared):
-                for clip, message in share:
-                    self._skipped(clip, message)
-            self._unshared = []
-
-    def close(self):
-        """Flush what is buffered."""
-        if self._board is not None:
-            self._board.close()
+    def sync_skipped(self) -> None:
+        """List the clips in process 0 that other processes skipped; all processes call it together."""
+        if distributed.world_size() > 1 and self._on_skip:
+            for skipped in distributed.all_gather_object(self._unsynced):
+                for clip, message in skipped:
+                    self._on_skip(clip, message)
+            self._unsynced = []
 
 
-def read_log(folder):
-    """The lines of a run's log.jsonl as a list of dicts; a last line that a kill cut short is left out."""
+def read_log(folder: str | Path) -> list[dict[str, Any]]:
+    """Read the lines of a run's log.jsonl, without a last line that a kill truncated.
+
+    Args:
+        folder: the run's directory; without a log there are no lines.
+
+    Returns:
+        dicts with "kind", "step" and values; metrics have their names of today.
+    """
     path = Path(folder) / "log.jsonl"
     lines = []
-    for line in path.read_text(encoding="utf-8").splitlines() if path.exists() else []:
+    for text in path.read_text(encoding="utf-8").splitlines() if path.exists() else []:
         try:
-            lines.append(json.loads(line))
+            line = json.loads(text)
         except ValueError:
             break
+        lines.append({RENAMED_METRICS.get(name, name): value for name, value in line.items()})
     return lines

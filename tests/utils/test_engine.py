@@ -68,13 +68,13 @@ def config(folder, **train):
     return dataclasses.replace(Config(), train=Train(run_dir=str(folder / "run"), **settings))
 
 
-def train(config, model=None, resume=False, groups=None, steps_per_epoch=6, batches=batches, step=step,
+def train(config, model=None, resume=False, param_groups=None, steps_per_epoch=6, batches=batches, step=step,
           evaluate=evaluate, diagnose=None):  # fmt: skip
     """Run the loop; returns the model and what `fit` returned."""
     model = toy() if model is None else model
     best = fit(
         model, Run(config, resume),
-        groups=[{"params": list(model.parameters()), "lr_scale": 1.0}] if groups is None else groups, batches=batches,
+        param_groups=param_groups or [{"params": list(model.parameters()), "lr_scale": 1.0}], batches=batches,
         steps_per_epoch=steps_per_epoch, step=step, evaluate=evaluate, best="auc", diagnose=diagnose,
     )  # fmt: skip
     return model, best
@@ -145,7 +145,7 @@ def test_a_group_learns_as_many_times_faster_as_its_scale_says(tmp_path):
     before = {name: p.detach().clone() for name, p in model.named_parameters()}
     body = [p for name, p in model.named_parameters() if not name.startswith("last")]
     groups = [{"params": body, "lr_scale": 1.0}, {"params": list(model.last.parameters()), "lr_scale": 20.0}]
-    train(config(tmp_path, epochs=1, weight_decay=0.0), model, groups=groups, steps_per_epoch=1)
+    train(config(tmp_path, epochs=1, weight_decay=0.0), model, param_groups=groups, steps_per_epoch=1)
     assert (model.last.weight - before["last.weight"]).abs().max().item() == pytest.approx(0.2, rel=1e-3)
     assert (model.first.weight - before["first.weight"]).abs().max().item() == pytest.approx(0.01, rel=1e-3)
 
@@ -193,7 +193,10 @@ def test_muon_moves_the_convolutions_and_adam_the_rest(tmp_path, chosen):
         settings = config(tmp_path / name, epochs=1, weight_decay=0.0, optimizer=setting, lr_muon=3.0)
         settings = dataclasses.replace(settings, model=Model(init_from=start))
         train(
-            settings, nets[name], groups=[{"params": list(nets[name].parameters()), "lr_scale": 2.0}], steps_per_epoch=1
+            settings,
+            nets[name],
+            param_groups=[{"params": list(nets[name].parameters()), "lr_scale": 2.0}],
+            steps_per_epoch=1,
         )
         moved = (nets[name].conv.weight - before).flatten(1)
         if name == "adam":
@@ -558,7 +561,7 @@ def test_a_directory_that_holds_a_run_is_never_overwritten(tmp_path, name):
     folder = tmp_path / "run"
     folder.mkdir()
     (folder / name).write_bytes(b"precious")
-    with pytest.raises(UserError, match=rf"run holds a run already \({name}\): go on .*--resume.*--train\.run_dir"):
+    with pytest.raises(UserError, match=rf"run already holds a run \({name}\): resume .*--resume.*--train\.run_dir"):
         Run(config(tmp_path))
     assert (folder / name).read_bytes() == b"precious" and len(list(folder.iterdir())) == 1
 
@@ -566,7 +569,7 @@ def test_a_directory_that_holds_a_run_is_never_overwritten(tmp_path, name):
 def test_a_finished_run_is_refused_and_stays_as_it_is(tmp_path):
     train(config(tmp_path))
     before = {path: path.read_bytes() for path in (tmp_path / "run").rglob("*") if path.is_file()}
-    with pytest.raises(UserError, match="holds a run already"):
+    with pytest.raises(UserError, match="already holds a run"):
         train(config(tmp_path))
     assert {path: path.read_bytes() for path in (tmp_path / "run").rglob("*") if path.is_file()} == before
 

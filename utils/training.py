@@ -1,0 +1,62 @@
+"""What every training script does first: command line, device, data, run directory."""
+
+from collections.abc import Callable, Iterable, Mapping
+from typing import Generic, NamedTuple, Protocol, TypeVar
+
+import torch
+
+from configs.schema import Config
+from utils import distributed
+from utils.command_line import parse_train_command
+from utils.engine import pick_device
+from utils.memory import disable_malloc_trim
+from utils.run import Run, SkipHandler, Split, add_resume_option
+
+
+class DataModule(Protocol):
+    """Training and validation data of a run."""
+
+    @property
+    def splits(self) -> Mapping[str, Split]:
+        """{name: clips}."""
+        ...
+
+
+Data = TypeVar("Data", bound=DataModule)
+
+
+class TrainingSetup(NamedTuple, Generic[Data]):
+    """What a training script begins with."""
+
+    config: Config
+    device: torch.device
+    data: Data
+    run: Run
+    on_skip: SkipHandler  # for clips that can't be read, see `Run.skip_handler`
+
+
+def setup_training(
+    argv: Iterable[str] | None,
+    description: str | None,
+    script: str,
+    config_file: str,
+    data_module: Callable[[Config, torch.device, int, int], Data],
+) -> TrainingSetup[Data]:
+    """Parse the command line of a training script, open its data and its run directory.
+
+    Args:
+        argv: words after the script's name; None: those of this process.
+        description: first lines of `--help`.
+        script: the script's name; nets that another script trains are refused.
+        config_file: default of `--config`.
+        data_module: (config, device, rank, world size) -> the data.
+
+    Raises:
+        UserError: a mistake in the settings, the data, or the run directory.
+    """
+    args, config = parse_train_command(argv, description, add_resume_option, config_file, script)
+    disable_malloc_trim()
+    device = pick_device()
+    data = data_module(config, device, distributed.rank(), distributed.world_size())
+    run = Run(config, args.resume)
+    return TrainingSetup(config, device, data, run, run.skip_handler(config.data.on_error, data.splits))
