@@ -16,43 +16,16 @@ import json
 import zipfile
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 
-from dataset.reading.media_folder import MediaKind
+from evaluation.file_embedding import Collection
 from utils.errors import UserError
 from utils.files import atomic_write, write_text
 
 ARRAY_DIMS = {"frames": 2, "sounds": 2, "has_frame": 1, "has_sound": 1, "times": 1, "files": 1}
-
-
-@dataclass
-class Collection:
-    """Embedded seconds of files: the arrays of NAME.npz and `about`, which says where they come from.
-
-    Attributes:
-        frames, sounds: (N, D) float32 unit vectors; zeros where there is none.
-        has_frame, has_sound: (N,) bool.
-        times: (N,) float64, seconds.
-        files: (N,) int32, index into about["files"].
-        about: plain data for JSON; "files" lists (name, kind, name of its sound), see `media_folder.MediaItem`.
-    """
-
-    frames: np.ndarray
-    sounds: np.ndarray
-    has_frame: np.ndarray
-    has_sound: np.ndarray
-    times: np.ndarray
-    files: np.ndarray
-    about: dict[str, Any]
-
-    def file_of(self, row: int) -> tuple[str, MediaKind, str]:
-        """The file of row `row` (0..N-1): (name, kind, name of its sound), names relative to the input folder."""
-        name, kind, sound_name = self.about["files"][self.files[row]]
-        return name, kind, sound_name
 
 
 class OutputPaths(NamedTuple):

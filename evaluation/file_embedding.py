@@ -1,19 +1,45 @@
 """Embed any files (videos, images, sounds) with a trained net: a frame and a second of sound at each moment."""
 
 from collections.abc import Callable, Sequence
-from typing import NamedTuple
+from dataclasses import dataclass
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from collection.storage import Collection
 from dataset.loading.prefetch import prefetch
 from dataset.reading.errors import MediaError
-from dataset.reading.media_folder import MediaItem, Moment, iter_moments
+from dataset.reading.media_folder import MediaItem, MediaKind, Moment, iter_moments
 from evaluation.trained_net import TrainedNet
 from models.interfaces import FrameSoundEncoder
 from utils.errors import UserError
+
+
+@dataclass
+class Collection:
+    """Embedded seconds of files, one row each, and `about`, which says where they come from.
+
+    Attributes:
+        frames, sounds: (N, D) float32 unit vectors; zeros where there is none.
+        has_frame, has_sound: (N,) bool.
+        times: (N,) float64, seconds.
+        files: (N,) int32, index into about["files"].
+        about: plain data for JSON; "files" lists (name, kind, name of its sound), see `media_folder.MediaItem`.
+    """
+
+    frames: np.ndarray
+    sounds: np.ndarray
+    has_frame: np.ndarray
+    has_sound: np.ndarray
+    times: np.ndarray
+    files: np.ndarray
+    about: dict[str, Any]
+
+    def file_of(self, row: int) -> tuple[str, MediaKind, str]:
+        """The file of row `row` (0..N-1): (name, kind, name of its sound), names relative to the input folder."""
+        name, kind, sound_name = self.about["files"][self.files[row]]
+        return name, kind, sound_name
 
 
 class MomentVectors(NamedTuple):

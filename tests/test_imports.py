@@ -110,6 +110,12 @@ def test_utils_know_neither_nets_nor_data(path):
 @each("evaluation")
 def test_evaluation_joins_nets_data_and_measures_and_knows_no_script(path):
     tops = {name.partition(".")[0] for name in imports_of(path)}
+    assert not tops & {"collection", "data", "configs", *(script.stem for script in files(""))}
+
+
+@each("collection")
+def test_a_collection_uses_what_evaluation_embeds_and_knows_no_script(path):
+    tops = {name.partition(".")[0] for name in imports_of(path)}
     assert not tops & {"data", "configs", *(script.stem for script in files(""))}
 
 

@@ -9,9 +9,8 @@ from typing import Any
 
 import numpy as np
 
-from collection.storage import Collection
 from dataset.reading.media_folder import MediaItem, find_media
-from evaluation.file_embedding import embed_files, refuse_multiframe
+from evaluation.file_embedding import Collection, embed_files, refuse_multiframe
 from evaluation.measures.probe import assign_folds, cross_validate
 from evaluation.tasks.probe import probed_models
 from evaluation.tasks.task import TaskResult
