@@ -1,116 +1,164 @@
-"""Training and validation clips of a config as batches: frames and their seconds of sound."""
+"""Training and validation batches of a run: frames and their seconds of sound, or mixtures."""
 
-from dataset.loading.loader import drop_unreadable, make_loader
+from collections.abc import Iterator
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from dataset.loading.loader import Batch, SampleDataset, SkipHandler, drop_unreadable, make_loader
 from dataset.loading.order import EpochBatchSampler, sequential_batches
 from dataset.mixes import MixtureDataset
 from dataset.pairs import PairDataset
+from dataset.reading.annotations import Box
 from dataset.reading.flow import open_flow_cache
-from dataset.reading.shards import open_split
+from dataset.reading.reader import ClipDataset, open_split
 from utils.errors import UserError
 
 
 class AVCDataModule:
-    """What a training script feeds its net with.
+    """Training and validation batches for audio-visual correspondence.
 
     Args:
-        config: a `Config`.
+        config: a `configs.schema.Config`.
         device: of the net; batches are pinned for a GPU.
-        rank, ranks: of `ranks` processes, this is number `rank`, and gets its share of every batch.
+        rank: number of this process among those that train together.
+        world_size: number of these processes; each gets its part of every batch.
 
     Attributes:
-        splits: {"train": Clips, "val": Clips}, or Shards. steps_per_epoch: updates in an epoch.
+        splits: {"train": clips, "val": clips}.
+        steps_per_epoch: updates in an epoch.
 
     Raises:
-        UserError: a split that can't be opened, fewer training clips than one update needs, or a batch that can't be
-            shared out evenly.
+        UserError: a split can't be opened, there are fewer training clips than an update needs, or a batch can't be
+            divided evenly among the processes.
     """
 
-    shares_held_out = True  # of several processes, each validates its share of the clips
+    shard_validation = True  # each process validates its part of the clips
 
-    def __init__(self, config, device, rank=0, ranks=1):
+    def __init__(self, config: Any, device: torch.device | str, rank: int = 0, world_size: int = 1) -> None:
         data, train = config.data, config.train
-        self.smallest = self.min_clips_per_batch(config)
-        if train.batch_size % ranks or train.batch_size < self.smallest * ranks:
+        self.min_clips = self.min_clips_per_batch(config)
+        if train.batch_size % world_size or train.batch_size < self.min_clips * world_size:
             raise UserError(
-                f"train.batch_size is {train.batch_size}, which can't be shared out evenly among {ranks} processes, at "
-                f"least {self.smallest} clips each: make it a multiple of {ranks}"
+                f"train.batch_size is {train.batch_size}, which can't be divided evenly among {world_size} processes "
+                f"with at least {self.min_clips} clips each: make it a multiple of {world_size}"
             )
-        self.train, self.device = train, device
-        self.splits = {split: open_split(data, split) for split in ("train", "val")}
-        self.pairs = self.build_dataset(config, "train", data.cache_gb, training=True)
-        held_out = self.build_dataset(config, "val", data.cache_gb / 4, training=False)
-        in_turn = sequential_batches(len(held_out), config.eval.batch_size)
-        in_turn = in_turn[rank::ranks] if self.shares_held_out else in_turn
-        self._held_out = make_loader(held_out, in_turn, min(train.workers, 1), device)
-        self._order = EpochBatchSampler(
-            len(self.pairs), train.batch_size, train.seed, multiple=train.grad_accum_steps, share=(rank, ranks),
+        self.seed, self.workers, self.device = train.seed, train.workers, device
+        self.splits: dict[str, ClipDataset] = {split: open_split(data, split) for split in ("train", "val")}
+        self._train_dataset = self.build_dataset(config, "train", data.cache_gb, training=True)
+        self._train_order = EpochBatchSampler(
+            len(self._train_dataset),
+            train.batch_size,
+            train.seed,
+            multiple=train.grad_accum_steps,
+            share=(rank, world_size),
             samples_per_decode=data.samples_per_decode,
-        )  # fmt: skip
-        if not self._order.per_epoch:
+        )
+        if not self._train_order.per_epoch:
             raise UserError(
-                f"{data.root} has {len(self.pairs)} training clips, fewer than a batch: lower --train.batch_size "
-                f"({train.batch_size}) or --train.grad_accum_steps ({train.grad_accum_steps})"
+                f"{data.root} has {len(self._train_dataset)} training clips, fewer than a batch: lower "
+                f"--train.batch_size ({train.batch_size}) or --train.grad_accum_steps ({train.grad_accum_steps})"
             )
-        self.steps_per_epoch = self._order.per_epoch // train.grad_accum_steps
+        self.steps_per_epoch = self._train_order.per_epoch // train.grad_accum_steps
+        val_dataset = self.build_dataset(config, "val", data.cache_gb / 4, training=False)
+        val_order = sequential_batches(len(val_dataset), config.eval.batch_size)
+        val_order = val_order[rank::world_size] if self.shard_validation else val_order
+        self._val_loader = make_loader(val_dataset, val_order, min(train.workers, 1), device)
 
-    def min_clips_per_batch(self, config):
-        """How many clips a batch needs: a mismatch takes two."""
+    def min_clips_per_batch(self, config: Any) -> int:
+        """Return how many clips a batch needs with this `config`: two, as a negative takes two."""
         return 2
 
-    def build_dataset(self, config, split, cache_gb, training):
-        """The `Pairs` of a split; in validation, one fixed instant per clip."""
+    def build_dataset(self, config: Any, split: str, cache_gb: float, training: bool) -> SampleDataset:
+        """Build the dataset of a split.
+
+        Args:
+            config: a `configs.schema.Config`.
+            split: "train" or "val".
+            cache_gb: memory for a cache of decoded clips, GB.
+            training: sample random times; else one fixed time of each clip, with its sound.
+        """
         data, train, clips = config.data, config.train, self.splits[split]
-        drawn = {"misalignment": data.misalignment, "seed": train.seed, "off_grid": train.negatives == "off_grid"}
         return PairDataset(
-            clips, data.resize_size, data.sample_rate, data.frame_step, cache_gb=cache_gb, frames=data.frames,
-            flow=open_flow_cache(data, clips), **(drawn if training else {}),
-        )  # fmt: skip
+            clips,
+            data.resize_size,
+            data.sample_rate,
+            data.frame_step,
+            misalignment=data.misalignment if training else 0.0,
+            seed=train.seed if training else 0,
+            cache_gb=cache_gb,
+            off_grid=training and train.negatives == "off_grid",
+            frames=data.frames,
+            flow=open_flow_cache(data, clips),
+        )
 
-    def train_batches(self, start, skipped):
-        """This process's share of endless training batches, from number `start` on.
+    def train_batches(self, start: int, on_skip: SkipHandler) -> Iterator[Batch]:
+        """Load this process's part of the training batches, without end.
 
-        `skipped` (clip, message) hears of unreadable clips.
+        Args:
+            start: number of the first batch.
+            on_skip: called with the id and the error message of each clip that can't be read.
         """
-        order = self._order.starting_at(start)
-        return drop_unreadable(make_loader(self.pairs, order, self.train.workers, self.device), skipped, self.smallest)
+        order = self._train_order.starting_at(start)
+        batches = make_loader(self._train_dataset, order, self.workers, self.device)
+        return drop_unreadable(batches, on_skip, self.min_clips)
 
-    def init_batch(self, skipped, count=128):
-        """One batch of `count` random training clips, fewer if there aren't as many: for a start from data.
+    def init_batch(self, on_skip: SkipHandler, count: int = 128) -> Batch:
+        """Load one batch of random training clips for a data-dependent initialization, the same in every process.
 
-        The same clips in every process, so that each of them starts alike.
+        Args:
+            on_skip: called with the id and the error message of each clip that can't be read.
+            count: clips, or all if there are fewer.
         """
-        order = EpochBatchSampler(len(self.pairs), min(count, len(self.pairs)), self.train.seed)
-        return next(drop_unreadable(make_loader(self.pairs, order, 0), skipped, self.smallest))
+        clips = len(self._train_dataset)
+        order = EpochBatchSampler(clips, min(count, clips), self.seed)
+        return next(drop_unreadable(make_loader(self._train_dataset, order, 0), on_skip, self.min_clips))
 
-    def val_batches(self, skipped):
-        """This process's share of the validation clips (or all of them), once, each at its fixed instant."""
-        return drop_unreadable(self._held_out, skipped, smallest=0)
+    def val_batches(self, on_skip: SkipHandler) -> Iterator[Batch]:
+        """Load this process's part of the validation clips once, each at its fixed time.
 
-    def val_boxes(self, places, times):
-        """What is annotated in validation frames: (N,) places in the split, (N,) seconds -> N lists of boxes."""
+        Args:
+            on_skip: called with the id and the error message of each clip that can't be read.
+        """
+        return drop_unreadable(self._val_loader, on_skip, min_clips=0)
+
+    def val_boxes(self, indices: Tensor, times: Tensor) -> list[list[Box]]:
+        """Get the objects that are annotated in frames of validation clips.
+
+        Args:
+            indices: (N,) of the clips.
+            times: (N,) of the frames, seconds.
+        """
         clips = self.splits["val"]
-        return [clips.boxes_at(place, time) for place, time in zip(places.tolist(), times.tolist(), strict=True)]
+        return [clips.boxes_at(index, time) for index, time in zip(indices.tolist(), times.tolist(), strict=True)]
 
 
 class MixtureDataModule(AVCDataModule):
-    """What train_PixelPlayer.py feeds its net with: as `AVCData`, with samples of `Mixes`.
+    """Training and validation batches of clips for mixtures, see `AVCDataModule`.
 
     Attributes:
         steps_per_epoch: updates in an epoch of mix.repeats passes over the training clips.
     """
 
-    shares_held_out = False  # a fixed mixture's clips would fall to different processes
+    shard_validation = False  # else a fixed mixture's clips would be on different processes
 
-    def __init__(self, config, device, rank=0, ranks=1):
-        super().__init__(config, device, rank, ranks)
+    def __init__(self, config: Any, device: torch.device | str, rank: int = 0, world_size: int = 1) -> None:
+        super().__init__(config, device, rank, world_size)
         self.steps_per_epoch *= config.mix.repeats
 
-    def min_clips_per_batch(self, config):
-        """As many as a mixture has: with fewer, the ring would mix a clip with itself."""
+    def min_clips_per_batch(self, config: Any) -> int:
+        """Return how many clips a batch needs with this `config`: those of a mixture, which must be different."""
         return config.mix.sources
 
-    def build_dataset(self, config, split, cache_gb, training):
-        """The `Mixes` of a split."""
-        return MixtureDataset(
-            self.splits[split], config.data, config.mix, config.train.seed, cache_gb, middle=not training
-        )
+    def build_dataset(self, config: Any, split: str, cache_gb: float, training: bool) -> SampleDataset:
+        """Build the dataset of a split.
+
+        Args:
+            config: a `configs.schema.Config`.
+            split: "train" or "val".
+            cache_gb: memory for a cache of decoded clips, GB.
+            training: sample a random part of each clip; else its middle.
+        """
+        clips, data, mix = self.splits[split], config.data, config.mix
+        return MixtureDataset(clips, data, mix, config.train.seed, cache_gb, middle=not training)

@@ -1,149 +1,182 @@
-"""Mix-and-separate: clips whose sounds are added up, each with the pictures that tell which part of it is whose.
+"""Mix-and-separate samples: clips whose sounds are mixed, each with the frames that show which part of it is theirs.
 
 A sample is one clip: some frames and the sound around them. A batch of B clips becomes B mixtures on the device
-(`dataset.transforms.mixtures.stack_sources`), so no clip is mixed with itself. Labels serve for nothing but the fixed mixtures that are
-measured: of clips of different classes (SoP sec. 4.2).
+(`dataset.transforms.mixtures.stack_sources`), so that no clip is mixed with itself. Labels are used only to choose the
+fixed mixtures for evaluation, of clips of different classes (SoP sec. 4.2).
 """
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
-from dataset.pairs import PairDataset
+from dataset.loading.cache import CachedClip
+from dataset.pairs import FrameAndSound, PairDataset, SampleDraw
 from dataset.reading.annotations import load_json
 from dataset.reading.errors import ClipError
+from dataset.reading.reader import ClipDataset, OpenClip
+from dataset.reading.settings import DataSettings
 from utils.errors import UserError
 
-MAX_ATTEMPTS = 50  # at finding partners of other classes, before mixtures are left out
+MAX_ATTEMPTS = 50  # at swapping clips until none shares a class with its mixture, before mixtures are left out
 
 
 class MixtureDataset(PairDataset):
-    """`mixes[epoch, index]`: one clip's frames and the sound around them.
+    """Some frames of each clip and the sound around them: `mixtures[epoch, index]` is a sample, see `make_sample`.
+
+    Its frame is (T, S, S, 3), or (S, S, 3) if mix.frames is 1; frames are mix.frame_stride seconds apart, and moved
+    inside the clip where that is shorter. Its sound is (mix.samples,). A clip that can't be read or is too short gives
+    {"index", "clip", "error"} instead.
 
     Args:
-        clips: a `Clips` or `Shards`. data, mix: sections of a `Config`.
-        seed: of all draws. cache_gb: memory for decoded clips, GB; 0 for none.
-        middle: always the middle of the clip, for evaluation; else it lies anywhere in it.
-
-    Returns of an item, a dict:
-        frame: (T, S, S, 3) uint8 RGB, (S, S, 3) if mix.frames is 1; as far apart as mix.frame_stride says, moved
-            inside the clip where that is shorter. sound: (mix.samples,) int16. seed, index, time, or the error of a
-            clip that can't be read or is too short: as of `Pairs`.
+        clips: of one split.
+        data: the settings `configs.schema.Data`.
+        mix: the settings `configs.schema.Mix`.
+        seed: of all random numbers.
+        cache_gb: memory for a cache of decoded clips, GB; 0 for none.
+        middle: take the middle of each clip, for evaluation; else a random part.
     """
 
     draw_names = ("mixture_start", "frame_time")
 
-    def __init__(self, clips, data, mix, seed=0, cache_gb=0.0, middle=False):
+    def __init__(
+        self,
+        clips: ClipDataset,
+        data: DataSettings,
+        mix: Any,
+        seed: int = 0,
+        cache_gb: float = 0.0,
+        middle: bool = False,
+    ) -> None:
         super().__init__(
             clips, data.resize_size, data.sample_rate, data.frame_step, seed=seed, cache_gb=cache_gb, frames=mix.frames
         )
         self.samples, self.stride, self.middle = mix.samples, mix.frame_stride, middle
 
-    def _read(self, index, draws):
-        """(time, {"frame"}, sound) for each of `draws`, which choose the sound and its frames."""
-        asked = [(0.5, 0.5) if self.middle else (d["mixture_start"], d["frame_time"]) for d in draws]
-        kept = self.cache.get(index) if self.cache else None
-        if kept is None:
-            with self.clips.open(index) as clip:
-                available = clip.num_samples(self.rate)
-                if available < self.samples:
-                    raise self._too_short(clip, available)
-                count = int(clip.shown_until / self.step + 1e-6) + 1  # multiples of the step at which there's a frame
-                if not (self.cache and self.cache.worth_filling(index)):
-                    found = []
-                    for share, place in asked:
-                        start, steps = self._choose(share, place, available, count)
-                        frames = clip.frames([k * self.step for k in steps], self.size)
-                        found.append(self._sample(start, steps, frames, clip.waveform(start, self.samples, self.rate)))
-                    return found
-                kept = 0.0, clip.frames([k * self.step for k in range(count)], self.size), clip.full_waveform(self.rate)
-                self.cache.put(index, *kept)
-        _, frames, sound = kept
-        found = []
-        for share, place in asked:
-            start, steps = self._choose(share, place, len(sound), len(frames))
-            found.append(self._sample(start, steps, frames[steps], sound[start : start + self.samples]))
-        return found
+    def _read_open(self, clip: OpenClip, index: int, draws: list[SampleDraw]) -> list[FrameAndSound]:
+        available, num_frames = self._check_length(clip), self._num_frames(clip)
+        samples = []
+        for draw in draws:
+            start, positions = self._choose(draw, available, num_frames)
+            frames = clip.frames([k * self.step for k in positions], self.size)
+            samples.append(self._sample(positions, frames, clip.waveform(start, self.samples, self.rate)))
+        return samples
 
-    def _choose(self, share, place, available, count):
-        """The first sample of the sound, and the frames' numbers in steps: the middle one anywhere in that sound.
+    def _decode_whole(self, clip: OpenClip, index: int) -> CachedClip:
+        self._check_length(clip)
+        times = [k * self.step for k in range(self._num_frames(clip))]
+        return CachedClip(0.0, clip.frames(times, self.size), clip.full_waveform(self.rate))
 
-        Unless that would move the others out of it: then as near to its middle as it can.
+    def _read_cached(self, cached: CachedClip, draw: SampleDraw) -> FrameAndSound:
+        start, positions = self._choose(draw, len(cached.sound), len(cached.frames))
+        return self._sample(positions, cached.frames[positions], cached.sound[start : start + self.samples])
+
+    def _check_length(self, clip: OpenClip) -> int:
+        """Count the samples of the clip's sound; raise a ClipError if a mixture needs more."""
+        available = clip.num_samples(self.rate)
+        if available >= self.samples:
+            return available
+        reason = (
+            f"has sound of {available / self.rate:.2f} s, shorter than a mixture of {self.samples / self.rate:.2f} s"
+        )
+        hint = f"lower --mix.samples ({self.samples} at {self.rate} Hz), remove clip {clip.clip}"
+        raise ClipError(clip.clip, "short", clip.audio_file, reason, f"{hint}, or pass --data.on_error skip")
+
+    def _num_frames(self, clip: OpenClip) -> int:
+        """Count the multiples of the frame step at which the clip shows a frame."""
+        return int(clip.video_end / self.step + 1e-6) + 1
+
+    def _choose(self, draw: SampleDraw, available: int, num_frames: int) -> tuple[int, list[int]]:
+        """Choose a part of the sound and the frames within it.
+
+        The time of the middle frame is random, as far as the other frames stay within the sound; else they are
+        centered in it.
+
+        Args:
+            draw: the random numbers.
+            available: samples of the clip's sound.
+            num_frames: multiples of the frame step at which the clip shows a frame.
+
+        Returns:
+            the first sample of the sound; the times of the frames as multiples of the frame step.
         """
-        start = round(share * (available - self.samples))
-        length, span = self.samples / self.rate, (self.frames - 1) * self.stride
-        middle = start / self.rate + length / 2 + (place - 0.5) * max(length - span, 0.0)
+        start_fraction, time_fraction = (
+            (0.5, 0.5) if self.middle else (draw.fractions[name] for name in self.draw_names)
+        )
+        start = round(start_fraction * (available - self.samples))
+        length, span = self.samples / self.rate, (self.frames - 1) * self.stride  # seconds
+        middle = start / self.rate + length / 2 + (time_fraction - 0.5) * max(length - span, 0.0)
         times = [middle - span / 2 + k * self.stride for k in range(self.frames)]
-        return start, [min(max(round(time / self.step), 0), count - 1) for time in times]
+        return start, [min(max(round(time / self.step), 0), num_frames - 1) for time in times]
 
-    def _sample(self, start, steps, frames, sound):
-        frames = frames[0] if self.frames == 1 else frames
-        return steps[len(steps) // 2] * self.step, {"frame": frames}, sound
-
-    def _too_short(self, clip, available):
-        has, needs = available / self.rate, self.samples / self.rate
-        hint = f"lower --mix.samples ({self.samples} at {self.rate} Hz), remove clip {clip.clip}, or pass --data.on_error skip"
-        reason = f"has sound of {has:.2f} s, shorter than a mixture of {needs:.2f} s"
-        return ClipError(clip.clip, "short", clip.audio_file, reason, hint)
+    def _sample(self, positions: list[int], frames: np.ndarray, sound: np.ndarray) -> FrameAndSound:
+        time = positions[len(positions) // 2] * self.step
+        return FrameAndSound(time, frames[0] if self.frames == 1 else frames, sound)
 
 
-def fixed_mixtures(clips, mix):
-    """The clips of each mixture that is measured, always the same for a split: list of lists of N places in it.
+def fixed_mixtures(clips: ClipDataset, mix: Any) -> list[list[int]]:
+    """List the mixtures that are evaluated, always the same for a split.
 
-    From the user's file mix.pairs, or drawn: each clip once in each of the N positions, with clips that share no
-    class with it; where such partners can't be found for all, some mixtures are left out.
+    They are those of the user's file mix.pairs, or drawn so that each clip is once in each of the N positions, with
+    clips that share no class with it. Mixtures for which no such clips are found are left out.
 
     Args:
-        clips: a `Clips` or `Shards`. mix: a `configs.schema.Mix`.
+        clips: of the split.
+        mix: the settings `configs.schema.Mix`.
+
+    Returns:
+        the indices of the N clips of each mixture.
 
     Raises:
-        UserError: a file that is not of our form or names clips that the split doesn't have; or no mixture of
-            different classes exists.
+        UserError: the file has an invalid format or lists a clip that the split doesn't have; or no clips of different
+            classes exist.
     """
-    found = _read_mixtures(mix.pairs, clips, mix.sources) if mix.pairs else _draw_mixtures(clips.labels, mix.sources)
-    if not found:
+    mixtures = _read_mixtures(mix.pairs, clips, mix.sources) if mix.pairs else _draw_mixtures(clips.labels, mix.sources)
+    if not mixtures:
         raise UserError(
-            f"{clips.folder} has no {mix.sources} clips of different classes: nothing to separate can be measured "
-            "(its vid2genre.json tells the classes)"
+            f"{clips.folder} has no {mix.sources} clips of different classes, so separation can't be evaluated: check "
+            "the classes in its vid2genre.json"
         )
-    return found
+    return mixtures
 
 
-def _draw_mixtures(labels, sources):
-    """Each clip is once a mixture's first; the others are permutations, mended until they share no class."""
+def _draw_mixtures(labels: list[list[str]], sources: int) -> list[list[int]]:
+    """Draw a permutation of the clips for each position, and swap clips until no mixture shares a class."""
     rng = np.random.default_rng(0)
     mixtures = [[int(k)] for k in rng.permutation(len(labels))]
     for _ in range(sources - 1):
         others = rng.permutation(len(labels)).tolist()
         for _ in range(MAX_ATTEMPTS):
-            wrong = [k for k, one in enumerate(mixtures) if not _have_distinct_classes(labels, [*one, others[k]])]
+            wrong = [
+                k for k, mixture in enumerate(mixtures) if not _have_distinct_classes(labels, [*mixture, others[k]])
+            ]
             for k in wrong:
                 swap = int(rng.integers(len(others)))
-                after = (others[swap], mixtures[k]), (others[k], mixtures[swap])
-                if all(_have_distinct_classes(labels, [*one, other]) for other, one in after):
+                swapped = [*mixtures[k], others[swap]], [*mixtures[swap], others[k]]
+                if all(_have_distinct_classes(labels, mixture) for mixture in swapped):
                     others[k], others[swap] = others[swap], others[k]
             if not wrong:
                 break
-        mixtures = [[*one, other] for one, other in zip(mixtures, others, strict=True)]
-    return [one for one in mixtures if _have_distinct_classes(labels, one)]
+        mixtures = [[*mixture, other] for mixture, other in zip(mixtures, others, strict=True)]
+    return [mixture for mixture in mixtures if _have_distinct_classes(labels, mixture)]
 
 
-def _have_distinct_classes(labels, places):
-    """Whether clips are different ones and no two share a class; one without labels may be of any class."""
-    classes = [label for place in places for label in set(labels[place])]
-    return len(set(places)) == len(places) and len(set(classes)) == len(classes) and all(labels[p] for p in places)
+def _have_distinct_classes(labels: list[list[str]], mixture: list[int]) -> bool:
+    """Check that clips differ and no two share a class; a clip without labels may be of any class."""
+    classes = [label for index in mixture for label in set(labels[index])]
+    all_labeled = all(labels[index] for index in mixture)
+    return all_labeled and len(set(mixture)) == len(mixture) and len(set(classes)) == len(classes)
 
 
-def _read_mixtures(path, clips, sources):
-    """The mixtures of a user's file, as places in the split."""
+def _read_mixtures(path: str, clips: ClipDataset, sources: int) -> list[list[int]]:
+    """Read the mixtures of a user's file, without those that contain skipped clips."""
     form = f"[[id, id], ...], lists of {sources} different clips"
-    content, place = load_json(Path(path), form), {clip: k for k, clip in enumerate(clips.ids)}
-    content = content if isinstance(content, list) else [None]
-    for one in content:
-        ids = one if isinstance(one, list) and all(isinstance(clip, str) for clip in one) else []
+    content, indices = load_json(Path(path), form), {clip: k for k, clip in enumerate(clips.ids)}
+    for entry in content if isinstance(content, list) else [content]:
+        ids = entry if isinstance(entry, list) and all(isinstance(clip, str) for clip in entry) else []
         if len(set(ids)) != sources or len(ids) != sources:
-            raise UserError(f"{path} is not of our form at {str(one)[:80]!r}: it must hold {form} (mix.sources)")
+            raise UserError(f"{path} has an invalid format at {str(entry)[:80]!r}: it must hold {form} (mix.sources)")
         for clip in ids:
-            if clip not in place and clip not in clips.skipped:
-                raise UserError(f"{path} names clip {clip}, which {clips.folder} doesn't have: mend mix.pairs")
-    return [[place[clip] for clip in one] for one in content if all(clip in place for clip in one)]
+            if clip not in indices and clip not in clips.skipped:
+                raise UserError(f"{path} lists clip {clip}, which {clips.folder} doesn't have: fix --mix.pairs")
+    return [[indices[clip] for clip in entry] for entry in content if all(clip in indices for clip in entry)]

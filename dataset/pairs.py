@@ -1,30 +1,47 @@
-"""Audio-visual correspondence batches: a frame and its second of sound per clip; mismatches come from the batch.
+"""Audio-visual correspondence samples: of each clip a frame and its second of sound; negatives come from the batch.
 
-Everything random about a sample is drawn from (seed, epoch, clip id, name of the change) alone, so neither the number of loader processes
-nor a restart changes a batch. Every second of sound of a batch serves in its match and, with equal weight, in
-mismatches: how it was cut can't give the answer away, which closes the shortcut that OtS sec. 3.3 warns of.
+Everything random about a sample depends on (seed, epoch, clip id, name of the draw) alone, so that neither the number
+of loader processes nor a restart nor a new augmentation changes a batch. Every second of sound in a batch serves in
+its positive and, with equal weight, in negatives, so that how it was cut can't give the answer away: this closes the
+shortcut that OtS sec. 3.3 warns of.
 """
 
 import hashlib
+from collections.abc import Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import nullcontext
+from functools import cache
+from typing import NamedTuple
 
 import numpy as np
 import torch
 from torch import Tensor
-from torch.utils.data import Dataset
 
-from dataset.loading.cache import ClipCache
-from dataset.loading.loader import BatchBuilder, make_sample
+from dataset.loading.cache import CachedClip, ClipCache
+from dataset.loading.loader import (
+    Batch,
+    BatchBuilder,
+    Key,
+    Sample,
+    SampleDataset,
+    SharedBatch,
+    SharedMemoryPool,
+    TensorSpec,
+    make_sample,
+)
 from dataset.reading.audio import SOUND_SECONDS
 from dataset.reading.errors import ClipError
+from dataset.reading.flow import FlowCache
+from dataset.reading.reader import ClipDataset, OpenClip
+
+# Multipliers of SplitMix64 (Steele et al., Fast splittable pseudorandom number generators, OOPSLA 2014), as int64.
+MULTIPLIER_1, MULTIPLIER_2 = 0xBF58476D1CE4E5B9 - 2**64, 0x94D049BB133111EB - 2**64
 
 
 class RandomStream:
-    """Random numbers of a batch of samples, drawn by name.
+    """Random numbers for a batch of samples, drawn by name.
 
-    A number depends on the seed of its sample and on its name alone. Neither the order of the draws nor the other
-    samples of the batch nor the device changes it, and a new name leaves all other numbers as they were.
+    A number depends only on the sample's seed and the name: not on the order of the draws, the other samples or the
+    device. A draw with a new name changes no other number.
 
     Args:
         seeds: (B,) int64, of `sample_seed`.
@@ -33,201 +50,260 @@ class RandomStream:
     def __init__(self, seeds: Tensor) -> None:
         self.seeds = seeds
 
-    def uniform(self, name: str, low: float = 0.0, high: float = 1.0, count: int | None = None) -> Tensor:
-        """Draw uniformly distributed numbers in low..high.
+    def uniform(self, *names: str, low: float = 0.0, high: float = 1.0) -> Tensor:
+        """Draw uniformly distributed numbers.
 
         Args:
-            name: of the augmentation, or what else the number is for.
-            low, high: bounds.
-            count: how many independent numbers for each sample; None for one.
+            names: what the numbers are for, such as "brightness".
+            low: lower bound.
+            high: upper bound.
 
         Returns:
-            (B,) float32 on the seeds' device, (B, count) with `count`.
+            (B,) float32 on the seeds' device; for several names (B, len(names)).
         """
-        values = self.seeds ^ hash64(name)
-        if count is not None:
-            values = values[:, None] + GOLDEN_GAMMA * torch.arange(count, device=values.device)
-        return low + (high - low) * hash_to_fraction(values)
+        hashes = _hash_names(names, self.seeds.device)
+        values = self.seeds ^ hashes if len(names) == 1 else self.seeds[:, None] ^ hashes
+        return hash_to_fraction(values).mul_(high - low).add_(low)
 
 
-# Constants of SplitMix64 (Steele et al., Fast Splittable Pseudorandom Number Generators, OOPSLA 2014), as signed numbers.
-GOLDEN_GAMMA = 0x9E3779B97F4A7C15 - 2**64
-MULTIPLIER_1, MULTIPLIER_2 = 0xBF58476D1CE4E5B9 - 2**64, 0x94D049BB133111EB - 2**64
-
-
-def hash_to_fraction(values: Tensor) -> Tensor:
-    """Scramble 64-bit integers to fractions: (...) int64 -> (...) float32, multiples of 2^-24 in [0, 1).
-
-    These are the highest 24 bits of SplitMix64's output; its last step changes lower bits only and is left out.
-    Integers wrap around alike on every device. The masks make a shift that fills up with the sign one that fills up
-    with zeros.
-    """
-    values = (values ^ ((values >> 30) & (2**34 - 1))) * MULTIPLIER_1
-    values = (values ^ ((values >> 27) & (2**37 - 1))) * MULTIPLIER_2
-    return ((values >> 40) & (2**24 - 1)).float() * 2.0**-24
+@cache
+def _hash_names(names: tuple[str, ...], device: torch.device) -> Tensor:
+    return torch.tensor([hash64(name) for name in names], dtype=torch.int64, device=device)
 
 
 def hash64(text: str) -> int:
-    """Hash a text to a signed 64-bit integer, the same on every machine."""
+    """Hash `text` to a signed 64-bit integer that is the same on every machine."""
     return int.from_bytes(hashlib.blake2b(text.encode(), digest_size=8).digest(), "little", signed=True)
 
 
+def hash_to_fraction(values: Tensor) -> Tensor:
+    """Hash integers to fractions: the highest 24 bits of SplitMix64's output, without its last step.
+
+    Args:
+        values: (...) int64.
+
+    Returns:
+        (...) float32, multiples of 2^-24 in [0, 1).
+    """
+    # Products wrap around on every device. int64 shifts copy the sign: the masks clear these bits.
+    values = values ^ (values >> 30).bitwise_and_(2**34 - 1)
+    values *= MULTIPLIER_1
+    values ^= (values >> 27).bitwise_and_(2**37 - 1)
+    values *= MULTIPLIER_2  # the last step of SplitMix64 would change lower bits only
+    return (values >> 40).bitwise_and_(2**24 - 1).mul(2.0**-24)
+
+
 def sample_seed(seed: int, epoch: int, clip: str) -> int:
-    """Derive a sample's seed, a signed 64-bit integer, from the run's seed, the epoch and the id of the clip."""
+    """Derive the seed of a sample, a signed 64-bit integer.
+
+    Args:
+        seed: of the run.
+        epoch: how often the clip was sampled before.
+        clip: its id, so that a sample doesn't depend on the other clips of the split.
+    """
     return hash64(f"{seed} {epoch} {clip}")
 
 
-class PairDataset(Dataset):
-    """`pairs[epoch, index]`: one clip's frame and second of sound.
+class SampleDraw(NamedTuple):
+    """The random numbers that choose a sample of a clip."""
+
+    epoch: int
+    seed: int  # of `sample_seed`
+    fractions: Mapping[str, float]  # {name: number in 0..1}
+
+
+class FrameAndSound(NamedTuple):
+    """What a sample holds of its clip."""
+
+    time: float  # of the frame, seconds
+    frame: np.ndarray  # (S, S, 3) uint8, or (T, S, S, 3) for several frames
+    sound: np.ndarray  # (samples,) int16
+    flow: np.ndarray | None = None  # (S, S, 2 * fields) int8
+
+
+class PairDataset(SampleDataset):
+    """A frame and its second of sound for each clip: `pairs[epoch, index]` is a sample, see `make_sample`.
+
+    A clip that can't be read gives {"index", "clip", "error"} instead.
 
     Args:
-        clips: a `Clips`.
-        resize_size: side of the frame, pixels.
-        sample_rate: of the sound, Hz.
-        frame_step: frames are drawn from multiples of this time, seconds.
-        misalignment: the sound is moved from its frame by up to this, seconds, matches and mismatches alike.
-        seed: of all draws.
-        cache_gb: memory for decoded clips, GB; 0 for none.
-        annotated: a clip with boxes of sounding objects is looked at when they were drawn; not with a cache.
-        off_grid: an item also has "other", a second of sound cut at any time: the shortcut, see `avc_loss`.
-        frames: frames around the instant; flow: a `dataset.reading.flow.FlowCache`, or None. Several or flow: not with a cache.
-
-    Returns of an item, a dict:
-        frame: (resize_size, resize_size, 3) uint8 RGB. sound: (sample_rate,) int16. seed: of `sample_seed`.
-        index: int. time: of the frame, seconds. A clip that can't be read gives {"index", "clip", "error"} instead.
-        With several frames, frame is (frames, resize_size, resize_size, 3); with flow, there is also
-        flow: (resize_size, resize_size, 2 * fields) int8, see `dataset.reading.flow`.
+        clips: of one split.
+        resize_size: height and width of the frames, pixels.
+        sample_rate: of the sounds, Hz.
+        frame_step: frames are sampled at multiples of this time, seconds.
+        misalignment: largest random offset of the sound from its frame, seconds; positives and negatives alike.
+        seed: of all random numbers.
+        cache_gb: memory for a cache of decoded clips, GB; 0 for none.
+        annotated: sample clips with boxes of sounding objects at the annotated times; not with a cache.
+        off_grid: samples also have "other_sound", a second that is cut at any time: the shortcut, see `avc_loss`.
+        frames: consecutive frames of a sample, around its time; several not with a cache.
+        flow: optical flow beside the frame, or None; not with a cache.
     """
 
-    draw_names = ("time", "misalignment", "off_grid_time")
+    draw_names: tuple[str, ...] = ("time", "misalignment", "off_grid_time")
 
     def __init__(
-        self, clips, resize_size, sample_rate, frame_step, misalignment=0.0, seed=0, cache_gb=0.0, annotated=False,
-        off_grid=False, frames=1, flow=None,
-    ):  # fmt: skip
+        self,
+        clips: ClipDataset,
+        resize_size: int,
+        sample_rate: int,
+        frame_step: float,
+        misalignment: float = 0.0,
+        seed: int = 0,
+        cache_gb: float = 0.0,
+        annotated: bool = False,
+        off_grid: bool = False,
+        frames: int = 1,
+        flow: FlowCache | None = None,
+    ) -> None:
         self.clips, self.size, self.rate, self.step = clips, resize_size, sample_rate, frame_step
         self.misalignment, self.seed, self.annotated, self.off_grid = misalignment, seed, annotated, off_grid
         self.frames, self.flow = frames, flow
         self.samples = sample_rate  # of a sample's sound
         self.cache = ClipCache(len(clips), cache_gb) if cache_gb > 0 else None
 
-    def __len__(self):
+    def __len__(self) -> int:
         return len(self.clips)
 
-    def __getitem__(self, key):
-        epoch, index = key
-        return self._visit(index, self._draw([(epoch, index)]))[0]
+    def __getitem__(self, key: Key) -> Sample:
+        return self._read_samples(key[1], self._draw([key]))[0]
 
-    def __getitems__(self, keys, ring=None):
-        """Whole batches, one for each epoch among the keys.
+    def load_batches(self, keys: list[Key], pool: SharedMemoryPool | None = None) -> list[Batch | SharedBatch]:
+        """Load samples as batches, one for each epoch among the keys.
 
-        Each clip is opened once, and its samples of all epochs are decoded in one pass. If it can't be read at one of
-        these instants, it is left out of all these batches.
+        Each clip is opened once, and its samples are decoded in one pass. If it can't be read at one of their times,
+        it is left out of all these batches.
 
         Args:
-            keys: list of (epoch, index). ring: a `dataset.loading.loader.SharedMemoryPool` to write to, or None.
-
-        Returns:
-            list of dicts as of `collate`, in the order of the epochs: what `collate` gives for the same samples. Parts
-            of the ring are `InRing`: the dict itself for the process that gets it.
+            keys: (epoch, index) of each sample.
+            pool: shared memory to write to, or None.
         """
-        visits, rows = {}, {}
-        for (epoch, index), draws in zip(keys, self._draw(keys), strict=True):
-            visits.setdefault(index, []).append((epoch, draws))
-            rows[epoch] = rows.get(epoch, 0) + 1
-        batches = {epoch: BatchBuilder(self.layout(count), ring) for epoch, count in rows.items()}
-        at_once = getattr(self.clips, "reads_at_once", 1)
-        with ThreadPoolExecutor(at_once) if at_once > 1 else nullcontext() as pool:
-            asked = [[draws for _, draws in visit] for visit in visits.values()]
-            visited = (pool.map if pool else map)(self._visit, visits, asked)
-            for visit, samples in zip(visits.values(), visited, strict=True):
-                for (epoch, _), sample in zip(visit, samples, strict=True):
-                    batches[epoch].add(sample)
+        draws: dict[int, list[SampleDraw]] = {}  # of each clip
+        counts: dict[int, int] = {}  # of each epoch's samples
+        for (epoch, index), draw in zip(keys, self._draw(keys), strict=True):
+            draws.setdefault(index, []).append(draw)
+            counts[epoch] = counts.get(epoch, 0) + 1
+        batches = {epoch: BatchBuilder(self.layout(count), pool) for epoch, count in counts.items()}
+        for clip_draws, samples in zip(draws.values(), self._read_clips(draws), strict=True):
+            for draw, sample in zip(clip_draws, samples, strict=True):
+                batches[draw.epoch].add(sample)
         return [batch.build() for batch in batches.values()]
 
-    def layout(self, count):
-        """The large parts of a batch of `count` samples: list of (key of a sample, name, shape, dtype)."""
+    def layout(self, count: int) -> list[TensorSpec]:
+        """List the arrays of a batch of `count` samples."""
         square = (self.size, self.size)
         frame = (*square, 3) if self.frames == 1 else (self.frames, *square, 3)
-        parts = [
-            ("frame", "frames", (count, *frame), torch.uint8),
-            ("sound", "sounds", (count, self.samples), torch.int16),
+        specs = [
+            TensorSpec("frame", (count, *frame), torch.uint8),
+            TensorSpec("sound", (count, self.samples), torch.int16),
         ]
         if self.off_grid:
-            parts.append(("other", "others", (count, self.samples), torch.int16))
+            specs.append(TensorSpec("other_sound", (count, self.samples), torch.int16))
         if self.flow:
-            parts.append(("flow", "flows", (count, *square, 2 * self.flow.fields), torch.int8))
-        return parts
+            specs.append(TensorSpec("flow", (count, *square, 2 * self.flow.fields), torch.int8))
+        return specs
 
-    def _draw(self, keys):
-        """What is random about reading samples: for each (epoch, index) its seed and its numbers in 0..1 by name."""
+    def _draw(self, keys: list[Key]) -> list[SampleDraw]:
+        """Draw the random numbers of all samples at once."""
         seeds = [sample_seed(self.seed, epoch, self.clips.ids[index]) for epoch, index in keys]
-        random = RandomStream(torch.tensor(seeds, dtype=torch.int64))
-        columns = [random.uniform(name).tolist() for name in self.draw_names]
-        return [{"seed": seed} | dict(zip(self.draw_names, row, strict=True)) for seed, *row in zip(seeds, *columns)]
+        rows = RandomStream(torch.tensor(seeds, dtype=torch.int64)).uniform(*self.draw_names).tolist()
+        return [
+            SampleDraw(epoch, seed, dict(zip(self.draw_names, row, strict=True)))
+            for (epoch, _), seed, row in zip(keys, seeds, rows, strict=True)
+        ]
 
-    def _visit(self, index, draws):
-        """The clip's sample for each of `draws`, or for each that it can't be read; a list of dicts."""
+    def _read_clips(self, draws: dict[int, list[SampleDraw]]) -> Iterator[list[Sample]]:
+        """Read the samples of each clip, several clips at the same time where that is faster."""
+        if self.clips.parallel_reads == 1:
+            yield from map(self._read_samples, draws, draws.values())
+            return
+        with ThreadPoolExecutor(self.clips.parallel_reads) as threads:
+            yield from threads.map(self._read_samples, draws, draws.values())
+
+    def _read_samples(self, index: int, draws: list[SampleDraw]) -> list[Sample]:
+        """Read a clip's sample for each draw; all are errors if it can't be read."""
         try:
-            found = [
-                make_sample(sound=sound, index=index, time=time, seed=drawn["seed"], **sight)
-                for drawn, (time, sight, sound) in zip(draws, self._read(index, draws), strict=True)
+            samples = [
+                make_sample(read.frame, read.sound, index, read.time, draw.seed, flow=read.flow)
+                for draw, read in zip(draws, self._read(index, draws), strict=True)
             ]
             if self.off_grid:
-                for one, drawn in zip(found, draws, strict=True):
-                    one["other"] = self._sound_anywhere(index, drawn["off_grid_time"])
+                for sample, draw in zip(samples, draws, strict=True):
+                    sample["other_sound"] = self._off_grid_sound(index, draw)
         except ClipError as error:
             return [{"index": index, "clip": error.clip, "error": str(error)} for _ in draws]
-        return found
+        return samples
 
-    def _read(self, index, draws):
-        """(time, {"frame"} and more, sound) for each of `draws`, from the cache or from disk; both give the same."""
-        asked = [(d["time"], (2 * d["misalignment"] - 1) * self.misalignment) for d in draws]
-        kept = self.cache.get(index) if self.cache else None
-        if kept is None:
+    def _read(self, index: int, draws: list[SampleDraw]) -> list[FrameAndSound]:
+        """Read a clip from the cache or from its files; both give the same."""
+        cached = self.cache.get(index) if self.cache else None
+        if cached is None:
             with self.clips.open(index) as clip:
-                times = sample_times(clip.first, clip.last, self.step)
-                if self.annotated:
-                    times = [t for t in self.clips.annotated_times(index) if clip.first <= t <= clip.last] or times
                 if not (self.cache and self.cache.worth_filling(index)):
-                    chosen = [times[int(share * len(times))] for share, _ in asked]
-                    sounds = [clip.sound(t + shift, self.rate) for t, (_, shift) in zip(chosen, asked, strict=True)]
-                    return list(zip(chosen, self._sights(clip, chosen), sounds, strict=True))
-                kept = times[0], clip.frames(times, self.size), clip.full_waveform(self.rate)
-                self.cache.put(index, *kept)
-        first, frames, sound = kept
-        found = []
-        for share, shift in asked:
-            position = int(share * len(frames))
-            time = first + position * self.step
-            start = min(max(round((time + shift - SOUND_SECONDS / 2) * self.rate), 0), len(sound) - self.rate)
-            found.append((time, {"frame": frames[position]}, sound[start : start + self.rate]))
-        return found
+                    return self._read_open(clip, index, draws)
+                cached = self._decode_whole(clip, index)
+            self.cache.put(index, *cached)
+        return [self._read_cached(cached, draw) for draw in draws]
 
-    def _sights(self, clip, times):
-        """What is seen of an open clip at `times`: a list of {"frame"}, of {"frame", "flow"} with flow."""
+    def _times(self, clip: OpenClip, index: int) -> list[float]:
+        """List the times at which the clip can be sampled, seconds."""
+        if self.annotated:
+            annotated = [time for time in self.clips.annotated_times(index) if clip.first <= time <= clip.last]
+            if annotated:
+                return annotated
+        return sample_times(clip.first, clip.last, self.step)
+
+    def _sound_offset(self, draw: SampleDraw) -> float:
+        """The offset of the sound from its frame, seconds."""
+        return (2 * draw.fractions["misalignment"] - 1) * self.misalignment
+
+    def _read_open(self, clip: OpenClip, index: int, draws: list[SampleDraw]) -> list[FrameAndSound]:
+        """Decode the samples of an open clip in one pass."""
+        times = self._times(clip, index)
+        chosen = [times[int(draw.fractions["time"] * len(times))] for draw in draws]
+        sounds = [clip.sound(t + self._sound_offset(draw), self.rate) for t, draw in zip(chosen, draws, strict=True)]
         if self.frames == 1:
-            order = sorted(range(len(times)), key=times.__getitem__)
-            pictures = clip.frames([times[k] for k in order], self.size)  # in one pass
-            frames = [pictures[place] for place in np.argsort(order)]
+            ascending = sorted(set(chosen))
+            frames = dict(zip(ascending, clip.frames(ascending, self.size), strict=True))
         else:
-            frames = [clip.frame_stack(time, self.frames, self.size) for time in times]
-        sights = [{"frame": frame} for frame in frames]
-        if self.flow:
-            sights = [sight | {"flow": self.flow(clip, time)} for sight, time in zip(sights, times, strict=True)]
-        return sights
+            frames = {time: clip.frame_stack(time, self.frames, self.size) for time in chosen}
+        flows = [self.flow(clip, time) if self.flow else None for time in chosen]
+        return [
+            FrameAndSound(time, frames[time], sound, flow)
+            for time, sound, flow in zip(chosen, sounds, flows, strict=True)
+        ]
 
-    def _sound_anywhere(self, index, share):
-        """A second of sound at any time of the clip, not only around a frame: (rate,) int16."""
+    def _decode_whole(self, clip: OpenClip, index: int) -> CachedClip:
+        """Decode all that samples of an open clip can hold."""
+        times = self._times(clip, index)
+        return CachedClip(times[0], clip.frames(times, self.size), clip.full_waveform(self.rate))
+
+    def _read_cached(self, cached: CachedClip, draw: SampleDraw) -> FrameAndSound:
+        """Read a sample of a clip in the cache."""
+        position = int(draw.fractions["time"] * len(cached.frames))
+        time = cached.first + position * self.step
+        start = round((time + self._sound_offset(draw) - SOUND_SECONDS / 2) * self.rate)
+        start = min(max(start, 0), len(cached.sound) - self.rate)
+        return FrameAndSound(time, cached.frames[position], cached.sound[start : start + self.rate])
+
+    def _off_grid_sound(self, index: int, draw: SampleDraw) -> np.ndarray:
+        """Read a second of sound at any time of the clip, not only around a frame: (rate,) int16."""
         with self.clips.open(index) as clip:
-            return clip.sound(clip.first + share * (clip.last - clip.first), self.rate)
+            time = clip.first + draw.fractions["off_grid_time"] * (clip.last - clip.first)
+            return clip.sound(time, self.rate)
 
 
-def sample_times(first, last, step):
-    """The multiples of `step` in first..last, seconds; `first` alone if there is none. A list of floats.
+def sample_times(first: float, last: float, step: float) -> list[float]:
+    """List the times at which a clip can be sampled.
 
-    Frames are drawn from these, and their seconds of sound are cut around them, in matches and mismatches alike.
+    Args:
+        first: earliest time, seconds.
+        last: latest time, seconds.
+        step: seconds.
+
+    Returns:
+        the multiples of `step` in first..last, ascending; [first] if there is none.
     """
     lowest, highest = int(np.ceil(first / step - 1e-6)), int(np.floor(last / step + 1e-6))
-    # From the lowest on, in steps, as a clip in the cache counts them: the same to the last bit.
+    # Summed up as for a clip in the cache, so that both are the same to the last bit.
     return [lowest * step + k * step for k in range(highest - lowest + 1)] or [first]

@@ -190,15 +190,15 @@ class FixedDraws:
 
     Args:
         fraction: 0 for the lower bound, 1 for the upper one. size: of the batch.
-        by_name: other fractions for the numbers of a name: float, or a tensor of as many as are drawn.
+        by_name: other fractions for the numbers of these names.
     """
 
     def __init__(self, fraction, size, **by_name):
         self.fraction, self.size, self.by_name = fraction, size, by_name
 
-    def uniform(self, name, low=0.0, high=1.0, count=None):
-        shape = (self.size,) if count is None else (self.size, count)
-        return low + (high - low) * torch.as_tensor(self.by_name.get(name, self.fraction)).expand(shape)
+    def uniform(self, *names, low=0.0, high=1.0):
+        fractions = torch.tensor([self.by_name.get(name, self.fraction) for name in names]).expand(self.size, -1)
+        return low + (high - low) * (fractions[:, 0] if len(names) == 1 else fractions)
 
 
 def small_checkpoint(path, seed=0, **settings):

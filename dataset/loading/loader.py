@@ -1,7 +1,7 @@
-"""Batches of samples: collated, loaded by worker processes, passed to the training process in shared memory.
+"""Load batches: collate samples, read them in worker processes, pass them to training in shared memory.
 
-Passing a large tensor between processes makes new shared memory each time, and its pages cost more than copying: as
-much as decoding a JPEG. So workers write a batch into one of a few slots of memory that all processes share and reuse.
+Passing a large tensor between processes allocates new shared memory each time, and touching its pages costs as much
+as decoding a JPEG. So workers write each batch into a slot of a pool of shared memory, and slots are reused.
 """
 
 import atexit
@@ -11,216 +11,282 @@ import multiprocessing
 import signal
 import weakref
 from collections import Counter
+from collections.abc import Callable, Iterable, Iterator
+from math import prod
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
-from torch.utils.data import DataLoader, Dataset
+from torch import Tensor
+from torch.utils.data import DataLoader, Dataset, Sampler
 
 from utils.errors import UserError
 
+Key = tuple[int, int]  # (epoch, index of the clip): a sample of a dataset
+Sample = dict[str, Any]  # see `make_sample`; of a clip that can't be read {"index", "clip", "error"}
+Batch = dict[str, Any]  # see `collate`
+SkipHandler = Callable[[str, str], None]  # called with the id and the error message of a clip that can't be read
 
-def make_sample(frame, sound, index=0, time=0.0, seed=0, **flow):
-    """An item of `PairDataset` from a frame (S, S, 3) uint8 and its second of sound (R,) int16, for `collate`."""
-    return {"index": index, "time": time, "frame": frame, "sound": sound, "seed": seed, **flow}
+BATCH_NAMES = {"frame": "frames", "sound": "sounds", "other_sound": "other_sounds", "flow": "flows"}  # of arrays
 
 
-def collate(samples):
+def make_sample(
+    frame: np.ndarray,
+    sound: np.ndarray,
+    index: int = 0,
+    time: float = 0.0,
+    seed: int = 0,
+    other_sound: np.ndarray | None = None,
+    flow: np.ndarray | None = None,
+) -> Sample:
+    """Build a sample for `collate`.
+
+    Args:
+        frame: (S, S, 3) uint8 RGB, or (T, S, S, 3) for several frames.
+        sound: (R,) int16.
+        index: of the clip in its split.
+        time: of the frame, seconds.
+        seed: 64-bit integer that the augmentation draws from, see `dataset.pairs.sample_seed`.
+        other_sound: (R,) int16, another second of the clip's sound, or None.
+        flow: (S, S, 2 * fields) int8 optical flow, see `dataset.reading.flow`, or None.
+    """
+    sample = {"index": index, "time": time, "seed": seed, "frame": frame, "sound": sound}
+    optional = {"other_sound": other_sound, "flow": flow}
+    return sample | {key: array for key, array in optional.items() if array is not None}
+
+
+def collate(samples: list[Sample]) -> Batch:
     """Stack samples into one batch.
 
+    Args:
+        samples: of `make_sample`, or errors of clips that can't be read; all with the same arrays.
+
     Returns:
-        dict: frames (B, S, S, 3) uint8, sounds (B, R) int16, seeds (B,) int64, indices (B,) int64,
-        times (B,) float64, and `errors`: list of (clip id, message) of those that could not be read. Where the samples
-        have another second of sound, sounds are (2 B, R): those of the frames, then the others. Several frames are
-        (B, T, S, S, 3); flows (B, S, S, 2 * fields) int8 are there if the samples have them.
+        dict of the B samples that could be read: frames (B, S, S, 3) or (B, T, S, S, 3) uint8, sounds (B, R) int16,
+        seeds (B,) int64, indices (B,) int64, times (B,) float64; flows (B, S, S, 2 * fields) int8 if samples have
+        them; and errors, list of (clip id, message) of the others. If samples have another sound, sounds are
+        (2 * B, R): those of the frames, then the others.
     """
-    good = [sample for sample in samples if "error" not in sample]
-    batch = _small_parts(good)
-    batch["errors"] = [(sample["clip"], sample["error"]) for sample in samples if "error" in sample]
-    kinds = [("frame", "frames"), ("sound", "sounds")]
-    kinds += [("flow", "flows")] if good and "flow" in good[0] else []
-    for key, name in kinds:
-        batch[name] = torch.from_numpy(np.stack([s[key] for s in good])) if good else torch.empty(0)
-    if good and "other" in good[0]:
-        batch["sounds"] = torch.cat([batch["sounds"], torch.from_numpy(np.stack([s["other"] for s in good]))])
+    readable = [sample for sample in samples if "error" not in sample]
+    errors = [(sample["clip"], sample["error"]) for sample in samples if "error" in sample]
+    arrays = {}
+    for key, name in BATCH_NAMES.items():
+        if readable and key in readable[0]:
+            arrays[name] = torch.from_numpy(np.stack([sample[key] for sample in readable]))
+    return _assemble(readable, errors, arrays)
+
+
+def _assemble(samples: list[Sample], errors: list[tuple[str, str]], arrays: dict[str, Tensor]) -> Batch:
+    """Build the batch of readable samples whose arrays are stacked already."""
+    batch: Batch = {"frames": torch.empty(0), "sounds": torch.empty(0)} | arrays
+    batch["seeds"] = torch.tensor([sample["seed"] for sample in samples], dtype=torch.int64)
+    batch["indices"] = torch.tensor([sample["index"] for sample in samples], dtype=torch.int64)
+    batch["times"] = torch.tensor([sample["time"] for sample in samples], dtype=torch.float64)
+    batch["errors"] = errors
+    if "other_sounds" in batch:
+        batch["sounds"] = torch.cat([batch["sounds"], batch.pop("other_sounds")])
     return batch
 
 
-def _small_parts(good):
-    """The seeds, indices and times of readable samples, for a batch."""
-    return {
-        "seeds": torch.tensor([s["seed"] for s in good], dtype=torch.int64),
-        "indices": torch.tensor([s["index"] for s in good], dtype=torch.int64),
-        "times": torch.tensor([s["time"] for s in good], dtype=torch.float64),
-    }
+# ------------------------------------------------------------------------------------------------- worker processes
 
 
-class BatchBuilder:
-    """A batch that is filled sample by sample, its large parts in one piece of memory each.
+class TensorSpec(NamedTuple):
+    """A tensor of a batch, in which the arrays of its samples are stacked."""
 
-    That lies in a slot of the ring, if there is one and a slot is free.
+    key: str  # of a sample's array, a key of BATCH_NAMES
+    shape: tuple[int, ...]
+    dtype: torch.dtype
 
-    Args:
-        layout: of `Pairs.layout`. ring: a `Ring`, or None.
+    @property
+    def nbytes(self) -> int:
+        """Bytes that the tensor takes in a slot, rounded up to 64 so that the next one is aligned for any type."""
+        return -(-prod(self.shape) * self.dtype.itemsize // 64) * 64
+
+
+class SampleDataset(Dataset[Sample]):
+    """A dataset that `make_loader` can load: `dataset[epoch, index]` is a sample.
+
+    A subclass implements `__len__` and `__getitem__`. To pass batches in shared memory, or to read several samples of
+    a clip at once, it also overrides `layout` and `load_batches`.
     """
 
-    def __init__(self, layout, ring):
-        size = sum(aligned_size(shape, dtype) for _, _, shape, dtype in layout)
-        self.ring, self.slot = ring, ring.take(size) if ring else None
-        flat, offset = None if self.slot is None else torch.from_numpy(ring.memory[self.slot]), 0
-        self.parts = {}
-        for key, name, shape, dtype in layout:
-            empty = torch.empty(shape, dtype=dtype) if flat is None else tensor_view(flat, offset, shape, dtype)
-            self.parts[key] = name, empty
-            offset += aligned_size(shape, dtype)
-        self.good, self.errors = [], []
+    def __len__(self) -> int:
+        raise NotImplementedError
 
-    def add(self, sample):
-        """Take a sample of `Pairs`; of one that can't be read, its error."""
-        if "error" in sample:
-            self.errors.append((sample["clip"], sample["error"]))
-            return
-        for key, (_, tensor) in self.parts.items():
-            tensor.numpy()[len(self.good)] = sample.pop(key)
-        self.good.append(sample)
+    def layout(self, count: int) -> list[TensorSpec]:
+        """List the arrays of a batch of `count` samples that pass in shared memory; none by default."""
+        return []
 
-    def build(self):
-        """The batch as `collate` gives it, or an `InRing` of it."""
-        batch = collate([{"clip": clip, "error": error} for clip, error in self.errors])
-        if self.good:
-            batch |= _small_parts(self.good) | {name: rows[: len(self.good)] for name, rows in self.parts.values()}
-        if "others" in batch:
-            batch["sounds"] = torch.cat([batch["sounds"], batch.pop("others")])
-        return batch if self.slot is None else SharedBatch(self.ring, self.slot, batch)
+    def load_batches(self, keys: list[Key], pool: "SharedMemoryPool | None" = None) -> "list[Batch | SharedBatch]":
+        """Load samples as batches, one for each epoch among the keys.
+
+        Args:
+            keys: (epoch, index) of each sample.
+            pool: shared memory to write to, or None.
+        """
+        by_epoch: dict[int, list[Sample]] = {}
+        for key in keys:
+            by_epoch.setdefault(key[0], []).append(self[key])
+        return [collate(samples) for samples in by_epoch.values()]
 
 
-def aligned_size(shape, dtype):
-    """Bytes that a tensor takes in a slot: a multiple of 64, so that the next one begins on a whole number of any."""
-    return -(-int(np.prod(shape)) * dtype.itemsize // 64) * 64
-
-
-def drop_unreadable(batches, skipped, smallest=1):
-    """Pass batches on, taking note of clips that can't be read.
+def make_loader(
+    dataset: SampleDataset,
+    order: Sampler[list[Key]] | list[list[Key]],
+    workers: int,
+    device: torch.device | str = "cpu",
+) -> "BatchLoader":
+    """Load batches of a dataset, as of `collate`. Their memory isn't reused while any of their tensors is kept.
 
     Args:
-        batches: iterable of collated batches.
-        skipped: callable (clip id, message) that raises or takes note.
-        smallest: readable clips that a batch must have.
+        dataset: gives the samples.
+        order: the keys of each fetch, an `EpochBatchSampler` or a list. Each epoch among a fetch's keys is a batch.
+        workers: processes that load; 0 loads in this process. Batches do not depend on it.
+        device: of the net; for a GPU, batches are in pinned memory.
+    """
+    clips_of_batch = Counter(epoch for epoch, _ in next(iter(order), []))  # of the first fetch
+    prefetch = 4 if len(clips_of_batch) <= 1 else 2  # fetches that each worker is ahead
+    pool, size = None, sum(spec.nbytes for spec in dataset.layout(max(clips_of_batch.values(), default=0)))
+    if workers and size:
+        pool = SharedMemoryPool((workers * prefetch + 2) * len(clips_of_batch), size)
+    return BatchLoader(
+        _Fetches(dataset, pool),
+        batch_sampler=order,
+        num_workers=workers,
+        collate_fn=list,
+        pin_memory=torch.device(device).type == "cuda",
+        worker_init_fn=_start_worker,
+        multiprocessing_context="fork" if workers else None,  # workers inherit the cache and the pool
+        prefetch_factor=prefetch if workers else None,
+        persistent_workers=bool(workers),
+    )
+
+
+class BatchLoader(DataLoader):
+    """A DataLoader that fetches lists of batches and yields the batches."""
+
+    def __iter__(self) -> Iterator[Batch]:  # type: ignore[override]
+        for batches in super().__iter__():
+            yield from batches
+
+
+class _Fetches(Dataset):
+    """The lists of batches that a BatchLoader fetches."""
+
+    def __init__(self, dataset: SampleDataset, pool: "SharedMemoryPool | None") -> None:
+        self.dataset, self.pool = dataset, pool
+
+    def __getitems__(self, keys: list[Key]) -> "list[Batch | SharedBatch]":
+        return self.dataset.load_batches(keys, self.pool)
+
+
+def _start_worker(_: int) -> None:
+    for stop in (signal.SIGINT, signal.SIGTERM):  # the training process handles them, then ends its workers
+        signal.signal(stop, signal.SIG_IGN)
+    torch.set_num_threads(1)
+
+
+@atexit.register
+def _end_workers() -> None:
+    """Kill the workers when a script fails: Python sends them SIGTERM, which they ignore, and waits for them."""
+    workers = multiprocessing.active_children()
+    if workers:
+        signal.signal(signal.SIGCHLD, signal.SIG_DFL)  # torch's handler would raise an error
+    for worker in workers:
+        worker.kill()
+
+
+def drop_unreadable(batches: Iterable[Batch], on_skip: SkipHandler, min_clips: int = 1) -> Iterator[Batch]:
+    """Report the clips that can't be read, and yield the batches of the others.
+
+    Args:
+        batches: of `collate`.
+        on_skip: called with the id and the error message of each clip that can't be read; may raise.
+        min_clips: readable clips that a batch must have.
 
     Raises:
         UserError: a batch has fewer readable clips.
     """
     for batch in batches:
         for clip, message in batch["errors"]:
-            skipped(clip, message)
+            on_skip(clip, message)
         count = len(batch["indices"])
-        if count < smallest:
-            raise UserError(f"a batch needs {smallest} readable clips and has {count}: {batch['errors'][0][1]}")
+        if count < min_clips:
+            raise UserError(f"a batch needs {min_clips} readable clips and has {count}: {batch['errors'][0][1]}")
         yield batch
 
 
-def make_skip_handler(skipped, on_error):
-    """What `readable` shall do with a clip that can't be read: a callable (clip id, message).
+def make_skip_handler(skipped: dict[str, str], on_error: str) -> SkipHandler:
+    """Make the function that `drop_unreadable` calls for a clip that can't be read.
 
     Args:
-        skipped: dict that gets {id: message}. on_error: "stop" raises a UserError instead; of data.on_error.
+        skipped: gets {id: message}.
+        on_error: the setting data.on_error: "skip", or "stop" to raise a UserError instead.
     """
 
-    def note(clip, message):
+    def on_skip(clip: str, message: str) -> None:
         if on_error == "stop":
             raise UserError(message)
         skipped[clip] = message
 
-    return note
+    return on_skip
 
 
-def _start_worker(_):
-    for stop in (signal.SIGINT, signal.SIGTERM):  # the training process answers, and ends its loaders afterwards
-        signal.signal(stop, signal.SIG_IGN)
-    torch.set_num_threads(1)
+# ---------------------------------------------------------------------------------------------------- shared memory
 
 
-@atexit.register
-def _end_workers():
-    """A script that fails ends its loaders too: they ignore SIGTERM, which Python sends them and then waits."""
-    workers = multiprocessing.active_children()
-    if workers:
-        signal.signal(signal.SIGCHLD, signal.SIG_DFL)  # torch's handler would call it an error
-    for worker in workers:
-        worker.kill()
-
-
-class _BatchDataset(Dataset):
-    """What a loader process fetches at a time: a list of batches; those of `Pairs` by way of the ring, if any."""
-
-    def __init__(self, pairs, ring):
-        self.pairs, self.ring = pairs, ring
-
-    def __len__(self):
-        return len(self.pairs)
-
-    def __getitems__(self, keys):
-        if hasattr(self.pairs, "layout"):
-            return self.pairs.__getitems__(keys, self.ring)
-        return [collate([self.pairs[key] for key in keys])]
-
-
-class _BatchLoader(DataLoader):
-    """One batch after the other, however many are fetched at a time."""
-
-    def __iter__(self):
-        for fetched in super().__iter__():
-            yield from fetched
-
-
-def make_loader(pairs, batches, workers, device="cpu"):
-    """Batches of `pairs`, as `collate` gives them, in the order of `batches`.
+class BatchBuilder:
+    """Collates samples one by one, so that each large array is copied only once.
 
     Args:
-        pairs: a `Pairs`, or a dataset with samples like its. batches: an `EpochBatches`, or lists of (epoch, index).
-        workers: processes; any number gives the same batches. With none, this process loads.
-        device: of the net; for a GPU, batches are pinned.
-
-    Returns:
-        an iterable, for any number of passes. A batch is the caller's, as long as it is kept.
+        layout: of `SampleDataset.layout`.
+        pool: shared memory to write to, if a slot is free; or None.
     """
-    visit = getattr(batches, "samples_per_decode", 1)
-    ahead = 4 if visit == 1 else 2  # visits that a process is ahead
-    ring = None
-    if workers and hasattr(pairs, "layout"):
-        count = max(Counter(epoch for epoch, _ in next(iter(batches), [])).values(), default=0)  # clips in a batch
-        size = sum(aligned_size(shape, dtype) for _, _, shape, dtype in pairs.layout(count))
-        ring = SharedMemoryPool((workers * ahead + 2) * visit, size)
-    return _BatchLoader(
-        _BatchDataset(pairs, ring),
-        batch_sampler=batches,
-        num_workers=workers,
-        collate_fn=_identity,
-        pin_memory=torch.device(device).type == "cuda",
-        worker_init_fn=_start_worker,
-        multiprocessing_context="fork" if workers else None,  # the cache is inherited, not pickled
-        prefetch_factor=ahead if workers else None,
-        persistent_workers=bool(workers),
-    )
+
+    def __init__(self, layout: list[TensorSpec], pool: "SharedMemoryPool | None") -> None:
+        size, offset = sum(spec.nbytes for spec in layout), 0
+        self.pool, self.slot = pool, pool.take(size) if pool else None
+        memory = np.empty(size, np.uint8) if pool is None or self.slot is None else pool.memory[self.slot]
+        self.arrays: dict[str, Tensor] = {}
+        for spec in layout:
+            self.arrays[spec.key] = tensor_view(torch.from_numpy(memory), offset, spec.shape, spec.dtype)
+            offset += spec.nbytes
+        self.readable: list[Sample] = []
+        self.errors: list[tuple[str, str]] = []
+
+    def add(self, sample: Sample) -> None:
+        """Add a `sample`, or its error; its arrays are copied and removed from it."""
+        if "error" in sample:
+            self.errors.append((sample["clip"], sample["error"]))
+            return
+        for key, tensor in self.arrays.items():
+            tensor.numpy()[len(self.readable)] = sample.pop(key)
+        self.readable.append(sample)
+
+    def build(self) -> "Batch | SharedBatch":
+        """Build what `collate` gives for the same samples, wrapped in a SharedBatch if it lies in shared memory."""
+        count = len(self.readable)
+        arrays = {BATCH_NAMES[key]: tensor[:count] for key, tensor in self.arrays.items() if count}
+        batch = _assemble(self.readable, self.errors, arrays)
+        return batch if self.pool is None or self.slot is None else SharedBatch(self.pool, self.slot, batch)
 
 
-def _identity(batches):
-    return batches
-
-
-_POOLS = weakref.WeakValueDictionary()  # by number, the same in the processes forked later
-_POOL_NUMBERS = itertools.count()
+_POOLS: "weakref.WeakValueDictionary[int, SharedMemoryPool]" = weakref.WeakValueDictionary()  # by their numbers
+_POOL_NUMBERS = itertools.count()  # a pool has the same number in the worker processes, which are forked later
 
 
 class SharedMemoryPool:
-    """Slots for batches. Make it before the loader processes are forked, and keep it while they run.
+    """Slots of shared memory for batches. Make it before the workers are forked, and keep it while they run.
 
-    Memory is taken as slots are first used. It is not bound by the size of /dev/shm.
+    The system allocates memory as slots are first used. The size of /dev/shm doesn't limit it.
 
     Args:
-        slots: how many batches can be under way. size: of a slot, bytes.
+        slots: batches that can be in use at the same time.
+        size: of a slot, bytes.
     """
 
-    def __init__(self, slots, size):
+    def __init__(self, slots: int, size: int) -> None:
         size = -(-max(size, 1) // 64) * 64
         self.memory = np.frombuffer(mmap.mmap(-1, slots * size), np.uint8).reshape(slots, size)
         self._taken = np.frombuffer(mmap.mmap(-1, slots), np.uint8)
@@ -228,8 +294,8 @@ class SharedMemoryPool:
         self.number = next(_POOL_NUMBERS)
         _POOLS[self.number] = self
 
-    def take(self, size):
-        """The number of a free slot, which is then taken; None if none is free or `size` bytes are more than one."""
+    def take(self, size: int) -> int | None:
+        """Reserve a free slot for `size` bytes; returns its number, or None if none is free or large enough."""
         if size > self.memory.shape[1]:
             return None
         with self._lock:
@@ -239,46 +305,45 @@ class SharedMemoryPool:
             self._taken[free[0]] = 1
             return int(free[0])
 
-    def free(self, slot):
-        """Give a slot back; its content may be overwritten from now on."""
+    def free(self, slot: int) -> None:
+        """Give back the slot with the number `slot`: its content may be overwritten from now on."""
         self._taken[slot] = 0
 
 
 class SharedBatch:
-    """A batch whose large tensors lie in a slot. What another process unpickles is the batch itself.
-
-    The slot is free again when the last of those tensors is gone, whoever keeps them and how long.
+    """A batch whose arrays lie in a slot. A process that unpickles it gets the batch, and frees the slot with it.
 
     Args:
-        ring: a `Ring`. slot: its number. batch: dict of tensors, of which some are parts of the slot, and others.
+        pool: of the slot.
+        slot: its number.
+        batch: of `collate`, some of whose tensors are views of the slot.
     """
 
-    def __init__(self, ring, slot, batch):
-        self.ring, self.slot, self.batch = ring, slot, batch
+    def __init__(self, pool: SharedMemoryPool, slot: int, batch: Batch) -> None:
+        self.pool, self.slot, self.batch = pool, slot, batch
 
-    def __reduce__(self):
-        memory = self.ring.memory[self.slot]
-        parts, rest = {}, {}
+    def __reduce__(self) -> tuple[Callable[..., Batch], tuple]:
+        memory = self.pool.memory[self.slot]
+        views, rest = {}, {}
         for name, value in self.batch.items():
             offset = value.data_ptr() - memory.ctypes.data if torch.is_tensor(value) else -1
             if 0 <= offset < memory.nbytes and value.numel():
-                parts[name] = offset, tuple(value.shape), value.dtype
-            else:  # small tensors as arrays, by value
+                views[name] = offset, tuple(value.shape), value.dtype
+            else:  # small tensors are pickled as arrays, by value
                 rest[name] = value.numpy() if torch.is_tensor(value) else value
-        return _rebuild_batch, (self.ring.number, self.slot, parts, rest)
+        return _rebuild_batch, (self.pool.number, self.slot, views, rest)
 
 
-def _rebuild_batch(number, slot, parts, rest):
-    """The batch of an `InRing`, its tensors views of the slot."""
-    ring = _POOLS[number]
-    memory = ring.memory[slot]  # an array of its own: the tensors keep it, and its end is theirs
-    weakref.finalize(memory, ring.free, slot).atexit = False
+def _rebuild_batch(number: int, slot: int, views: dict[str, tuple], rest: dict[str, Any]) -> Batch:
+    """Unpickle a SharedBatch: `views` of the slot, given as (offset, shape, dtype), and the rest."""
+    pool = _POOLS[number]
+    memory = pool.memory[slot]  # a new array object, which the tensors keep alive
+    weakref.finalize(memory, pool.free, slot).atexit = False
     flat = torch.from_numpy(memory)
-    batch = {name: tensor_view(flat, *where) for name, where in parts.items()}
+    batch = {name: tensor_view(flat, *view) for name, view in views.items()}
     return batch | {k: torch.from_numpy(v) if isinstance(v, np.ndarray) else v for k, v in rest.items()}
 
 
-def tensor_view(flat, offset, shape, dtype):
-    """A tensor in a (bytes,) uint8 one, from the byte `offset` on, which `dtype` divides."""
-    size = int(np.prod(shape)) * dtype.itemsize
-    return flat[offset : offset + size].view(dtype).view(shape)
+def tensor_view(flat: Tensor, offset: int, shape: tuple[int, ...], dtype: torch.dtype) -> Tensor:
+    """View the bytes of `flat`, (bytes,) uint8, from `offset` on as a tensor of a `shape` and `dtype`."""
+    return flat[offset : offset + prod(shape) * dtype.itemsize].view(dtype).view(shape)

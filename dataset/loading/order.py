@@ -1,60 +1,80 @@
-"""Which clips make which batch: in training in a new order every epoch, in evaluation one after the other."""
+"""Which clips make which batch: in training a new order in every epoch, in evaluation one clip after the other."""
 
 import math
+from collections.abc import Iterator
 
 import numpy as np
 from torch.utils.data import Sampler
 
 
-class EpochBatchSampler(Sampler):
-    """Endless batches of clips: every epoch in a new order, without the few clips that don't fill a batch.
+class EpochBatchSampler(Sampler[list[tuple[int, int]]]):
+    """Endless training batches: a new order in every epoch, without the few clips that don't fill a batch.
 
-    With several samples a visit, K, the clips of a batch are visited once for K batches in a row, each of other
-    instants, sounds and changes of these same clips; two samples of one clip never meet in a batch, where they would
-    be a false mismatch. An epoch is then K samples of every clip. What it costs: K updates in a row learn from the
-    same clips, and a clip meets the same others K times, so that an epoch has the mismatches between clips of an
-    ordinary one, not of K. Averaging the K batches in one update (train.grad_accum_steps) takes the first away.
+    With K = samples_per_decode > 1, the clips of a batch are decoded once for K batches in a row, each with other
+    frames, sounds and augmentation of these same clips. Two samples of a clip are never in one batch, where they would
+    be a false negative. An epoch is then K samples of every clip. The cost: K updates in a row learn from the same
+    clips, which train.grad_accum_steps K avoids; and a clip meets the same other clips K times, so that an epoch has
+    as many different negatives as an ordinary epoch, not K times as many.
 
     Args:
-        clips: number of clips. batch_size: clips in a batch. seed: of the order.
+        clips: number of clips in the split.
+        batch_size: clips of a batch, of all processes together.
+        seed: of the order.
         multiple: an epoch holds a multiple of this many batches.
-        start: batch to begin with; a resumed run sees exactly the batches that it would have seen.
-        share: (r, n): of each batch the r-th of n equal parts, one after the other; n divides batch_size.
+        start: number of the first batch; a resumed run gets the batches that it would have got.
+        share: (rank, world size): of each batch the part of this process; the world size divides `batch_size`.
         samples_per_decode: K.
 
+    Attributes:
+        per_epoch: batches of an epoch.
+
     Yields:
-        list of (number, index), the keys of the batches of one visit for `Pairs`, batch by batch: as many
-        keys with the same number as this share of a batch has. Numbers count the samples of a clip through all epochs.
+        keys of the batches that are decoded together, list of (epoch, index), batch by batch: the keys of a batch have
+        the same epoch, which counts the samples of a clip.
     """
 
-    def __init__(self, clips, batch_size, seed, multiple=1, start=0, share=(0, 1), samples_per_decode=1):
+    def __init__(
+        self,
+        clips: int,
+        batch_size: int,
+        seed: int,
+        multiple: int = 1,
+        start: int = 0,
+        share: tuple[int, int] = (0, 1),
+        samples_per_decode: int = 1,
+    ) -> None:
         self.clips, self.batch_size, self.seed, self.multiple, self.start = clips, batch_size, seed, multiple, start
         self.share, self.samples_per_decode = share, samples_per_decode
         multiple //= math.gcd(multiple, samples_per_decode)
-        self.visits = clips // (batch_size * multiple) * multiple
-        self.per_epoch = self.visits * samples_per_decode
+        self.fetches = clips // (batch_size * multiple) * multiple  # of an epoch, K batches each
+        self.per_epoch = self.fetches * samples_per_decode
 
-    def starting_at(self, start):
-        """The same batches, beginning with number `start`."""
-        again = (self.clips, self.batch_size, self.seed, self.multiple, start, self.share, self.samples_per_decode)
-        return EpochBatchSampler(*again)
+    def starting_at(self, start: int) -> "EpochBatchSampler":
+        """Return the same batches, from batch number `start` on."""
+        settings = (self.clips, self.batch_size, self.seed, self.multiple, start, self.share, self.samples_per_decode)
+        return EpochBatchSampler(*settings)
 
-    def __iter__(self):
-        epoch, position = divmod(self.start, self.per_epoch)
-        visit, first = divmod(position, self.samples_per_decode)
-        part, parts = self.share
-        size = self.batch_size // parts
+    def __iter__(self) -> Iterator[list[tuple[int, int]]]:
+        k = self.samples_per_decode
+        epoch, batch = divmod(self.start, self.per_epoch)
+        first_fetch, first_sample = divmod(batch, k)
+        rank, world_size = self.share
+        size = self.batch_size // world_size
         while True:
             order = np.random.default_rng((self.seed, epoch)).permutation(self.clips).tolist()
-            for k in range(visit, self.visits):
-                begin = k * self.batch_size + part * size
+            for fetch in range(first_fetch, self.fetches):
+                begin = fetch * self.batch_size + rank * size
                 clips = order[begin : begin + size]
-                numbers = range(epoch * self.samples_per_decode + first, (epoch + 1) * self.samples_per_decode)
-                yield [(number, index) for number in numbers for index in clips]
-                first = 0
-            epoch, visit = epoch + 1, 0
+                yield [(epoch * k + sample, index) for sample in range(first_sample, k) for index in clips]
+                first_sample = 0
+            epoch, first_fetch = epoch + 1, 0
 
 
-def sequential_batches(clips, batch_size):
-    """Every clip once, in order, as lists of (epoch 0, index): for evaluation."""
+def sequential_batches(clips: int, batch_size: int) -> list[list[tuple[int, int]]]:
+    """List evaluation batches: every clip once, in order, as lists of keys (epoch 0, index).
+
+    Args:
+        clips: number of clips in the split.
+        batch_size: clips of a batch; the last has fewer.
+    """
     return [[(0, i) for i in range(k, min(k + batch_size, clips))] for k in range(0, clips, batch_size)]

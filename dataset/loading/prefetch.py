@@ -1,35 +1,39 @@
-"""Streams that are read one after the other, while the next ones are being read already."""
+"""Read several streams in order, while threads read the next ones ahead."""
 
 import queue
 import threading
+from collections.abc import Iterable, Iterator
+from typing import Any
 
-MAX_OPEN_STREAMS = 64  # streams that may be read, or wait to be taken, at a time
-QUEUE_SIZE = 8  # elements of each that may wait
+MAX_OPEN_STREAMS = 64  # streams that are being read, or wait to be taken, at the same time
+QUEUE_SIZE = 8  # elements of each stream that may wait
 
 
-def prefetch(streams, threads=2):
-    """Go through several streams in their order; threads read on meanwhile, decoders being free of Python's lock.
+def prefetch(streams: list[Iterable[Any]], threads: int = 2) -> Iterator[tuple[int, Any]]:
+    """Iterate over streams in their order while threads read ahead, which is parallel because decoders release the GIL.
 
     Args:
-        streams: list of iterables of elements that are not None. threads: how many are read at a time.
+        streams: iterables of elements that are not None.
+        threads: streams that are read at the same time.
 
     Yields:
-        (number, element): of stream 0 all, then of stream 1, ...; an error is its stream's last element, not raised,
-        and each stream ends with (number, None).
+        (number of the stream, element): all of stream 0, then all of stream 1, and so on. An error is yielded as its
+        stream's last element, not raised. Each stream ends with (number, None).
     """
-    queues, numbers = [queue.Queue(QUEUE_SIZE) for _ in streams], iter(range(len(streams)))
-    room, closed = threading.Semaphore(MAX_OPEN_STREAMS), threading.Event()
+    queues: list[queue.Queue] = [queue.Queue(QUEUE_SIZE) for _ in streams]
+    numbers = iter(range(len(streams)))
+    slots, closed = threading.Semaphore(MAX_OPEN_STREAMS), threading.Event()
 
-    def put(number, element):
+    def put(number: int, element: Any) -> None:
         while not closed.is_set():
             try:
                 return queues[number].put(element, timeout=0.2)
             except queue.Full:
                 pass
 
-    def read():
+    def read() -> None:
         while not closed.is_set():
-            if not room.acquire(timeout=0.2):
+            if not slots.acquire(timeout=0.2):
                 continue
             number = next(numbers, None)
             if number is None:
@@ -46,11 +50,11 @@ def prefetch(streams, threads=2):
     for _ in range(min(threads, len(streams))):
         threading.Thread(target=read, daemon=True).start()
     try:
-        for number, waiting in enumerate(queues):
-            element = True
+        for number, elements in enumerate(queues):
+            element: Any = True
             while element is not None:
-                element = waiting.get()
+                element = elements.get()
                 yield number, element
-            room.release()
+            slots.release()
     finally:
         closed.set()

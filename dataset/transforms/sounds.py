@@ -1,98 +1,78 @@
-"""Sounds to log spectrograms, batched on the device, with augmentation; and batches transformed in cache-sized chunks."""
+"""Sounds to log spectrograms, batched on the device, with augmentation; transform a batch in cache-sized chunks."""
 
 import contextlib
 import math
+from collections.abc import Callable, Iterator
+from functools import cache, partial
+from typing import Any
 
 import torch
+from torch import Tensor
 
-CHUNK_BYTES = 2 * 2**20  # bytes of float32 samples that a CPU changes at a time
+from dataset.pairs import RandomStream
 
-
-def apply_in_chunks(change, *samples):
-    """`change` all samples; on a CPU a few at a time, so that each operation finds in the cache what the last one left.
-
-    On one thread there: so few are no work to share, and threads that wait for each other after every operation take
-    many times as long where other processes want the cores too.
-
-    Args:
-        change: callable of as many tensors, (b, ...) -> (b, ...), whose row k depends on rows k alone.
-        samples: (B, ...) tensors, some of which may be None, but not the first.
-
-    Returns:
-        (B, ...), what `change` gives for all of them.
-    """
-    total, out = len(samples[0]), None
-    if not total or samples[0].device.type != "cpu":
-        return change(*samples)
-    few = max(1, CHUNK_BYTES // (4 * samples[0][0].numel()))
-    with single_thread():
-        if total <= few:
-            return change(*samples)
-        for start in range(0, total, few):
-            rows = slice(start, start + few)
-            part = change(*(one if one is None else one[rows] for one in samples))
-            if out is None:
-                out = part.new_empty_strided((total, *part.shape[1:]), part.stride())
-            out[rows] = part
-    return out
-
-
-@contextlib.contextmanager
-def single_thread():
-    """A context in which torch computes on one thread of the CPU."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(threads)
-
-
-def fill_masked(values, hidden, instead):
-    """Write `instead` into `values` where `hidden`; as a mixture, since `torch.where` is five times slower on a CPU."""
-    values.lerp_(instead, hidden.to(values))
-
-
-# A log power spectrogram of ordinary sound lies around -12 +- 4 (natural log; a full-scale sine peaks at log 0.25).
+CHUNK_BYTES = 2 * 2**20  # bytes of float32 samples that a CPU transforms at a time
+# Log power spectrograms of ordinary sounds lie around -12 +- 4 (natural log; a full-scale sine peaks at log 0.25).
 LOG_MEAN, LOG_STD = -12.0, 4.0
-LOG_FLOOR = 1e-8  # power under which nothing is told apart: -74 dB below a full-scale sine
-TARGET_RMS = 0.1
+LOG_FLOOR = 1e-8  # power that is added before the logarithm: -74 dB below a full-scale sine
+TARGET_RMS = 0.1  # of sounds that are scaled to equal loudness
 
 
-def prepare_sounds(sounds, rate, spec, augment=None, random=None):
-    """Log spectrograms of one second each, normalised.
+def prepare_sounds(
+    sounds: Tensor, rate: int, spec: Any, augment: Any = None, random: RandomStream | None = None
+) -> Tensor:
+    """Compute normalized log spectrograms of one second each, and augment them.
 
     Args:
         sounds: (B, rate) int16.
-        rate: Hz.
-        spec: a `Spectrogram` config. augment, random: as in `prepare_frames`.
+        rate: sample rate, Hz.
+        spec: the settings `configs.schema.Spectrogram`.
+        augment: the settings `configs.schema.Augment`, or None for no augmentation.
+        random: of the samples; needed with `augment`.
 
     Returns:
-        (B, 1, F, T) float32, roughly of mean 0 and deviation 1; F = n_fft / 2 + 1 or n_mels, T = 1 / hop:
-        (B, 1, 257, 200) with the paper's settings.
+        (B, 1, F, T) float32 with a mean of about 0 and a standard deviation of about 1. F is n_fft / 2 + 1 or n_mels,
+        T is 1 / hop: (B, 1, 257, 200) with the paper's settings.
     """
     waves = sounds.float().div_(32768)
+    pitch = noise = curve = freq_mask = time_mask = None
     if augment is not None:
-        waves.mul_((1 + random.uniform("gain", -augment.gain, augment.gain))[:, None])
-        if augment.mix:
-            level = waves.square().mean(1, keepdim=True).sqrt()
-            other = waves * (random.uniform("mix", 0, augment.mix)[:, None] / level.clamp(min=1e-4))
-            waves = waves + level * other.roll(3, 0)  # not the clip whose frame was blended in
-    changes = [None] * 5
-    if augment is not None:
+        assert random is not None, "augmentation needs random numbers"
+        waves = _augment_waves(waves, augment, random)
         rows, columns = spec.n_mels or spec.n_fft // 2 + 1, waves.shape[1] // round(spec.hop * rate)
-        pitch = (1 + augment.pitch) ** random.uniform("pitch", -1, 1) if augment.pitch else None
-        floor = random.uniform("noise") ** 2 * augment.noise if augment.noise else None
+        pitch = (1 + augment.pitch) ** random.uniform("pitch", low=-1) if augment.pitch else None
+        noise = random.uniform("noise") ** 2 * augment.noise if augment.noise else None
         curve = spectral_tilt(rows, augment.tilt, random) if augment.tilt else None
-        freq_mask = random_band_mask("freq_mask", rows, augment.freq_mask, random)
-        time_mask = random_band_mask("time_mask", columns, augment.time_mask, random)
-        changes = pitch, floor, curve, freq_mask, time_mask
+        freq_mask = random_band_mask("freq_mask", rows, augment.freq_mask, random) if augment.freq_mask else None
+        time_mask = random_band_mask("time_mask", columns, augment.time_mask, random) if augment.time_mask else None
     filters = mel_filterbank(spec.n_mels, spec.n_fft, rate).to(waves) if spec.n_mels else None
-    return apply_in_chunks(lambda *few: _transform_sounds(*few, filters, rate, spec), waves, *changes)[:, None]
+    transform = partial(_log_spectrogram, filters=filters, rate=rate, spec=spec)
+    return apply_in_chunks(transform, waves, pitch, noise, curve, freq_mask, time_mask)[:, None]
 
 
-def _transform_sounds(waves, pitch, floor, curve, rows, columns, filters, rate, spec):
-    """From waves (B, rate) float32 to log spectrograms (B, F, T), with the numbers that `prepare_sounds` has drawn."""
+def _augment_waves(waves: Tensor, augment: Any, random: RandomStream) -> Tensor:
+    """Change the gain of (B, samples) waves, in place, and mix in other clips' sounds."""
+    waves.mul_((1 + augment.gain * random.uniform("gain", low=-1))[:, None])
+    if not augment.mix:
+        return waves
+    level = waves.square().mean(1, keepdim=True).sqrt()
+    other = waves * (random.uniform("mix", high=augment.mix)[:, None] / level.clamp(min=1e-4))
+    return waves + level * other.roll(3, 0)  # not of the clip whose frame is blended in
+
+
+def _log_spectrogram(
+    waves: Tensor,
+    pitch: Tensor | None,
+    noise: Tensor | None,
+    curve: Tensor | None,
+    freq_mask: Tensor | None,
+    time_mask: Tensor | None,
+    *,
+    filters: Tensor | None,
+    rate: int,
+    spec: Any,
+) -> Tensor:
+    """From waves (B, samples) to log spectrograms (B, F, T), with the augmentation that `prepare_sounds` has drawn."""
     if spec.equal_loudness:
         waves = waves * (TARGET_RMS / waves.square().mean(1, keepdim=True).sqrt().clamp(min=1e-4))
     power = power_spectrogram(waves, rate, spec.window, spec.hop, spec.n_fft)  # (B, F, T)
@@ -100,26 +80,29 @@ def _transform_sounds(waves, pitch, floor, curve, rows, columns, filters, rate, 
         power = scale_frequencies(power, pitch)
     if filters is not None:
         power = filters @ power
-    if floor is not None:
-        power = power + floor[:, None, None] * power.mean((1, 2), keepdim=True)
+    if noise is not None:
+        power = power + noise[:, None, None] * power.mean((1, 2), keepdim=True)
     log = power.add_(LOG_FLOOR).log_()
     if curve is not None:
         log.add_(curve[:, :, None])
     log.sub_(LOG_MEAN).div_(LOG_STD)
-    return mask_spectrogram(log, rows, columns)
+    return mask_spectrogram(log, freq_mask, time_mask)
 
 
-def power_spectrogram(waves, rate, window=0.01, hop=0.005, n_fft=512):
-    """Power spectrogram of a second of sound (OtS sec. 3: 257 x 200 with the defaults at 48 kHz).
+def power_spectrogram(waves: Tensor, rate: int, window: float = 0.01, hop: float = 0.005, n_fft: int = 512) -> Tensor:
+    """Compute the power spectrogram of sounds (OtS sec. 3: 257 x 200 for a second at 48 kHz with the defaults).
 
-    A periodic Hann window of `window` seconds, zero-padded to `n_fft`, every `hop` seconds; column k starts at
-    sample k * hop. The sound is padded at its end only, by reflection, with as much as the last column lacks: 240
-    samples with the defaults, so that columns 0..198 see nothing but sound. Scaled so that a sine of amplitude A peaks
-    at (A / 2)^2: scipy.signal.spectrogram(mode="magnitude", scaling="spectrum") squared.
+    A periodic Hann window is zero-padded to `n_fft`; column k starts at sample k * hop. The sound is padded at its end
+    only, by reflection, with what the last column lacks: 240 samples with the defaults, so that columns 0..198 contain
+    nothing but sound. A sine of amplitude A peaks at (A / 2)^2, as in
+    scipy.signal.spectrogram(mode="magnitude", scaling="spectrum") squared.
 
     Args:
         waves: (B, samples) float32 in -1..1.
-        rate: Hz. window, hop: seconds. n_fft: samples.
+        rate: sample rate, Hz.
+        window: length of the window, seconds.
+        hop: step between windows, seconds.
+        n_fft: length of the Fourier transform, samples.
 
     Returns:
         (B, n_fft / 2 + 1, samples / hop) float32.
@@ -135,8 +118,14 @@ def power_spectrogram(waves, rate, window=0.01, hop=0.005, n_fft=512):
     return spectrum.real.square().add_(spectrum.imag.square()).transpose(1, 2)
 
 
-def mel_filterbank(bands, n_fft, rate):
-    """Triangular filters, evenly spaced on the mel scale (2595 log10(1 + f / 700)) from 0 to half the rate.
+@cache
+def mel_filterbank(bands: int, n_fft: int, rate: int) -> Tensor:
+    """Compute triangular filters that are evenly spaced on the mel scale, 2595 log10(1 + f / 700), up to rate / 2.
+
+    Args:
+        bands: number of filters.
+        n_fft: length of the Fourier transform, samples.
+        rate: sample rate, Hz.
 
     Returns:
         (bands, n_fft / 2 + 1) float32; each filter peaks at 1 and is at least one bin wide.
@@ -151,46 +140,130 @@ def mel_filterbank(bands, n_fft, rate):
     return torch.minimum(rising, falling).clamp(0, 1).float()
 
 
-def scale_frequencies(power, factor):
-    """Move every frequency f to f * factor, per sample: (B, F, T), (B,) -> (B, F, T). Nothing moves in time."""
-    rows = (
-        torch.arange(power.shape[1], device=power.device)[None] / factor[:, None]
-    )  # (B, F): where each row comes from
-    below = rows.floor().clamp(max=power.shape[1] - 2)
-    share = (rows - below).clamp(max=1)[:, :, None]
-    index = below.long()[:, :, None].expand_as(power)
-    return power.gather(1, index) * (1 - share) + power.gather(1, index + 1) * share
+# ----------------------------------------------------------------------------------------------------- augmentation
 
 
-def spectral_tilt(rows, most, random):
-    """Curves that tilt and bend the spectrum as another room and microphone would: (B, rows), natural log power.
+def scale_frequencies(power: Tensor, factor: Tensor) -> Tensor:
+    """Shift the pitch: move every frequency f of a spectrogram to f * factor; nothing moves in time.
 
     Args:
-        rows: of the spectrogram. most: dB at its ends.
+        power: (B, F, T).
+        factor: (B,).
+
+    Returns:
+        (B, F, T).
     """
-    strengths = random.uniform("tilt", -1, 1, count=3)[:, :, None].unbind(1)  # 3 of (B, 1)
+    source = torch.arange(power.shape[1], device=power.device)[None] / factor[:, None]  # (B, F): row each comes from
+    below = source.floor().clamp(max=power.shape[1] - 2)
+    weight = (source - below).clamp(max=1)[:, :, None]
+    index = below.long()[:, :, None].expand_as(power)
+    return power.gather(1, index) * (1 - weight) + power.gather(1, index + 1) * weight
+
+
+def spectral_tilt(rows: int, max_db: float, random: RandomStream) -> Tensor:
+    """Draw curves that tilt and bend the spectrum, as another room and microphone would.
+
+    Args:
+        rows: of the spectrogram.
+        max_db: largest change at the lowest and highest row, dB.
+        random: of the B samples.
+
+    Returns:
+        (B, rows) float32, to be added to natural log power.
+    """
+    strengths = random.uniform("tilt", "bend", "twist", low=-1).unbind(1)  # 3 x (B,)
     x = torch.linspace(-1, 1, rows, device=strengths[0].device)
-    shapes = x, 2 * x**2 - 1, 4 * x**3 - 3 * x
-    return sum(a * b for a, b in zip(strengths, shapes, strict=True)) * (most * math.log(10) / 10 / 3)
+    tilt, bend, twist = (a[:, None] * b for a, b in zip(strengths, (x, 2 * x**2 - 1, 4 * x**3 - 3 * x), strict=True))
+    return (tilt + bend + twist) * (max_db * math.log(10) / 10 / 3)
 
 
-def random_band_mask(name, size, max_fraction, random):
-    """Two random bands of up to `max_fraction` of `size` positions: (B, size) bool, True inside; None without them."""
-    if not max_fraction:
-        return None
-    width = random.uniform(f"{name}_width", 0, max_fraction, count=2)[:, :, None]  # (B, 2, 1)
-    start = random.uniform(f"{name}_start", count=2)[:, :, None] * (1 - width)
+def random_band_mask(name: str, size: int, max_fraction: float, random: RandomStream) -> Tensor:
+    """Draw two random bands to mask.
+
+    Args:
+        name: of the mask, to draw by.
+        size: positions along the masked axis.
+        max_fraction: largest width of a band, as a fraction of the axis.
+        random: of the B samples.
+
+    Returns:
+        (B, size) bool, True inside the bands.
+    """
+    width = random.uniform(f"{name}_width_1", f"{name}_width_2", high=max_fraction)[:, :, None]  # (B, 2, 1)
+    start = random.uniform(f"{name}_start_1", f"{name}_start_2")[:, :, None] * (1 - width)
     position = torch.linspace(0, 1, size, device=width.device)
     return ((position >= start) & (position < start + width)).any(1)
 
 
-def mask_spectrogram(log, rows, columns):
-    """Set masked rows and columns to the spectrogram's mean, in place: (B, F, T), (B, F), (B, T) -> (B, F, T).
+def mask_spectrogram(log: Tensor, freq_mask: Tensor | None, time_mask: Tensor | None) -> Tensor:
+    """Set masked rows and columns to the spectrogram's mean, in place (SpecAugment, arXiv 1904.08779).
 
-    As in SpecAugment (arXiv 1904.08779), without its time warp. Either may be None.
+    Args:
+        log: (B, F, T).
+        freq_mask: (B, F) bool, or None.
+        time_mask: (B, T) bool, or None.
+
+    Returns:
+        `log`.
     """
     mean = log.mean((1, 2), keepdim=True)
-    for hidden, axis in ((rows, 2), (columns, 1)):
-        if hidden is not None:
-            fill_masked(log, hidden.unsqueeze(axis), mean)
+    for mask, axis in ((freq_mask, 2), (time_mask, 1)):
+        if mask is not None:
+            fill_masked(log, mask.unsqueeze(axis), mean)
     return log
+
+
+# ---------------------------------------------------------------------------------------------------- speed on CPUs
+
+
+def apply_in_chunks(transform: Callable[..., Tensor], *batch: Tensor | None) -> Tensor:
+    """Apply `transform` to a batch, on a CPU in chunks of about 2 MiB.
+
+    Args:
+        transform: maps (b, ...) tensors to a (b, ...) tensor; row k depends on rows k only.
+        batch: (B, ...) tensors or None; the first is a tensor.
+
+    Returns:
+        (B, ...) tensor.
+
+    Chunks stay in the CPU cache between operations. They run on one thread: they are too small to share, and threads
+    that wait for each other after every operation are many times slower where other processes use the cores too.
+    """
+    first = batch[0]
+    assert first is not None
+    if not len(first) or first.device.type != "cpu":
+        return transform(*batch)
+    rows = max(1, CHUNK_BYTES // (4 * first[0].numel()))
+    chunks = [slice(start, start + rows) for start in range(0, len(first), rows)]
+    with single_thread():
+        parts = (transform(*(None if values is None else values[chunk] for values in batch)) for chunk in chunks)
+        part = next(parts)
+        if len(chunks) == 1:
+            return part
+        out = part.new_empty_strided((len(first), *part.shape[1:]), part.stride())
+        out[chunks[0]] = part
+        for chunk, part in zip(chunks[1:], parts, strict=True):
+            out[chunk] = part
+    return out
+
+
+@contextlib.contextmanager
+def single_thread() -> Iterator[None]:
+    """Compute on one thread of the CPU in this context."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(threads)
+
+
+def fill_masked(values: Tensor, mask: Tensor, fill: Tensor) -> None:
+    """Fill `values` in place with `fill` where `mask` is True; a lerp, as `torch.where` is five times slower on a CPU.
+
+    Args:
+        values: (...) float32.
+        mask: bool, broadcast to `values`.
+        fill: float32, broadcast to `values`.
+    """
+    values.lerp_(fill, mask.to(values))

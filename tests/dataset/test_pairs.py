@@ -12,7 +12,7 @@ from helpers import make_clip, make_dataset, numbered, read_number, write_genres
 
 from dataset.loading.loader import collate, drop_unreadable, make_loader
 from dataset.loading.order import EpochBatchSampler, sequential_batches
-from dataset.pairs import PairDataset, RandomStream, sample_seed, sample_times
+from dataset.pairs import PairDataset, sample_seed, sample_times
 from dataset.reading.clip_reader import ClipReader
 from dataset.reading.clips import Clips
 from dataset.reading.errors import ClipError
@@ -141,7 +141,7 @@ def test_instants_are_the_multiples_of_the_step(first, last, step, wanted):
 def test_a_batch_fetched_whole_equals_its_samples_stacked(clips, options):
     pairs = PairDataset(clips, **INSTANT, seed=4, **options)
     wanted = [(7, index) for index in (3, 0, 11, 5)]
-    (batch,) = pairs.__getitems__(wanted)
+    (batch,) = pairs.load_batches(wanted)
     assert same(batch, collate([pairs[key] for key in wanted]))
     assert len(batch["sounds"]) == (8 if "off_grid" in options else 4)
 
@@ -315,9 +315,9 @@ def test_a_batch_with_too_few_readable_clips_stops_and_says_why(damaged):
     batches = [[(0, 3), (0, 4)], [(0, 0), (0, 1)]]
     pairs = PairDataset(damaged, **INSTANT)
     with pytest.raises(UserError, match=r"needs 2 readable clips and has 1: .*c3\.mp4 is empty"):
-        list(drop_unreadable(make_loader(pairs, batches, 0), lambda *_: None, smallest=2))
-    assert len(list(drop_unreadable(make_loader(pairs, batches, 0), lambda *_: None, smallest=1))) == 2
-    nothing = next(drop_unreadable(make_loader(pairs, [[(0, 3), (0, 5)]], 0), lambda *_: None, smallest=0))
+        list(drop_unreadable(make_loader(pairs, batches, 0), lambda *_: None, min_clips=2))
+    assert len(list(drop_unreadable(make_loader(pairs, batches, 0), lambda *_: None, min_clips=1))) == 2
+    nothing = next(drop_unreadable(make_loader(pairs, [[(0, 3), (0, 5)]], 0), lambda *_: None, min_clips=0))
     assert len(nothing["indices"]) == 0 and [clip for clip, _ in nothing["errors"]] == ["c3", "c5"]
 
 

@@ -67,9 +67,10 @@ def test_our_pairs_do_not(clips, negatives):
 def test_the_other_second_is_of_the_same_clip_and_changed_alike(clips):
     pairs = PairDataset(clips, 32, RATE, STEP, off_grid=True)
     plain, both = (PairDataset(clips, 32, RATE, STEP, off_grid=on)[3, 7] for on in (False, True))
-    assert "other" not in plain and all(np.array_equal(plain[key], both[key]) for key in ("frame", "sound", "seed"))
-    assert both["other"].shape == (RATE,) and not np.array_equal(both["other"], pairs[4, 7]["other"])
-    pitch = [np.abs(np.fft.rfft(both[key] / 3e4))[150:1100].argmax() for key in ("sound", "other")]
+    assert "other_sound" not in plain
+    assert all(np.array_equal(plain[key], both[key]) for key in ("frame", "sound", "seed"))
+    assert both["other_sound"].shape == (RATE,) and not np.array_equal(both["other_sound"], pairs[4, 7]["other_sound"])
+    pitch = [np.abs(np.fft.rfft(both[key] / 3e4))[150:1100].argmax() for key in ("sound", "other_sound")]
     assert pitch[0] == pitch[1]
     frames, sounds = PairTransform(Config(data=Data(frame_size=32, resize_size=32, sample_rate=RATE)), train=True)(
         collate([both, both])

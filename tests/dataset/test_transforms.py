@@ -223,7 +223,7 @@ def test_all_changes_of_frames_together_are_the_formulas_in_double_precision():
     draws = random_draws(5)
     theta, (matrix, contrast) = T.random_affine(augment, draws).double(), T.random_color_matrix(augment, draws)
     half, x, y = T.random_erasing(augment, draws)[:, :, None, None].unbind(1)
-    share = draws.uniform("blend", 0, augment.blend)[:, None, None, None].double()
+    share = draws.uniform("blend", high=augment.blend)[:, None, None, None].double()
 
     grid = torch.nn.functional.affine_grid(theta, (5, 3, size, size), align_corners=False)
     cropped = torch.nn.functional.grid_sample(
@@ -400,8 +400,8 @@ def test_tilt_adds_a_smooth_curve_over_frequency_that_is_the_same_in_all_columns
 
 def test_tilt_draws_three_independent_shapes_of_equal_strength():
     sounds, curves = sounds_of(1), []
-    for which in (None, 0, 1, 2):
-        draws = FixedDraws(0.5, 1, tilt=torch.tensor([1.0 if k == which else 0.5 for k in range(3)]))
+    for strengths in ({}, {"tilt": 1.0}, {"bend": 1.0}, {"twist": 1.0}):
+        draws = FixedDraws(0.5, 1, **strengths)
         out = S.prepare_sounds(sounds, 16000, PAPER, replace(OFF, tilt=6.0), draws)
         curves.append((out - S.prepare_sounds(sounds, 16000, PAPER))[0, 0, :, 0])
     assert curves[0].abs().max() < 1e-5
@@ -454,7 +454,7 @@ def test_masks_set_whole_bands_or_times_to_the_mean(name, axis):
     assert (hidden.float().mean(0) > 0).float().mean() > 0.9  # anywhere
     # As wide as drawn, also at the very end: none is cut off there.
     for place in (0.0, 0.5, 1.0):
-        draws = FixedDraws(1.0, 64, freq_mask_start=place, time_mask_start=place)
+        draws = FixedDraws(1.0, 64, **{f"{name}_start_{k}": place for k in (1, 2)})
         out = S.prepare_sounds(sounds, 16000, PAPER, augment, draws)[:, 0]
         share = (out != level).any(2 - axis).float().mean(1)
         assert share.min() == share.max() == pytest.approx(0.2, abs=0.012)
@@ -465,18 +465,18 @@ def test_all_changes_of_sounds_together_are_the_formulas_in_double_precision(spe
     sounds, augment, rate = sounds_of(5), replace(OFF, **EVERYTHING), 16000
     ours = S.prepare_sounds(sounds, rate, spec, augment, random_draws(5))
     draws = random_draws(5)
-    waves = sounds.double() / 32768 * (1 + draws.uniform("gain", -1, 1) * augment.gain)[:, None]
+    waves = sounds.double() / 32768 * (1 + draws.uniform("gain", low=-1) * augment.gain)[:, None]
     level = waves.square().mean(1, keepdim=True).sqrt()
-    waves = waves + level * (waves / level * draws.uniform("mix", 0, augment.mix)[:, None]).roll(3, 0)
+    waves = waves + level * (waves / level * draws.uniform("mix", high=augment.mix)[:, None]).roll(3, 0)
     if spec.equal_loudness:
         waves = waves * S.TARGET_RMS / waves.square().mean(1, keepdim=True).sqrt()
     power = S.power_spectrogram(waves, rate, spec.window, spec.hop, spec.n_fft)
-    power = S.scale_frequencies(power, (1 + augment.pitch) ** draws.uniform("pitch", -1, 1))
+    power = S.scale_frequencies(power, (1 + augment.pitch) ** draws.uniform("pitch", low=-1))
     if spec.n_mels:
         power = S.mel_filterbank(spec.n_mels, spec.n_fft, rate).double() @ power
     power = power + (draws.uniform("noise") ** 2 * augment.noise)[:, None, None] * power.mean((1, 2), keepdim=True)
     x = torch.linspace(-1, 1, power.shape[1])
-    strengths = draws.uniform("tilt", -1, 1, count=3).T[:, :, None]
+    strengths = draws.uniform("tilt", "bend", "twist", low=-1).T[:, :, None]
     shapes = (x, 2 * x**2 - 1, 4 * x**3 - 3 * x)
     tilt = sum(a * shape for a, shape in zip(strengths, shapes, strict=True)) * augment.tilt / 3
     log = torch.log(power + S.LOG_FLOOR) + (tilt * math.log(10) / 10)[:, :, None]
