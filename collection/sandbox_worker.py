@@ -19,15 +19,8 @@ from PIL import Image
 from collection.query import Query, RefusedUpload, pack_query, pack_refusal
 from collection.sandbox import REPLY_HEADER
 from dataset.reading.errors import MediaError
-from dataset.reading.media_folder import (
-    MediaItem,
-    Moment,
-    detect_kind,
-    frame_image,
-    iter_moments,
-    open_image,
-    resize_square,
-)
+from dataset.reading.images import open_image, resize_square
+from dataset.reading.media_folder import MediaItem, Moment, detect_kind, frame_image, iter_moments
 
 PREVIEW_SIDE = 480  # longest side of the preview, pixels
 JPEG_QUALITY = 88

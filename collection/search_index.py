@@ -16,7 +16,7 @@ from collection.query import Query
 from collection.row_media import RowMedia
 from collection.storage import Collection, file_digest
 from dataset.reading.audio import INT16_SCALE, SAMPLE_RATE, resample, to_int16
-from dataset.reading.media_folder import resize_square
+from dataset.reading.images import resize_square
 from evaluation.report.heatmaps import map_probabilities, overlay_heatmap
 from evaluation.trained_net import TrainedNet, load_trained_net
 from models.interfaces import LocalizingNet

@@ -15,7 +15,7 @@ from dataset.reading.audio import SOUND_SECONDS, AudioReader
 from dataset.reading.errors import error_reason
 
 FRAME_INTERVAL = 0.04  # between consecutive frames of a stack, seconds (OtS: 25 fps)
-TIME_TOLERANCE = 1e-4  # time stamps are whole ticks of the video's clock: one this much later than a time meets it, s
+TIME_TOLERANCE = 1e-4  # a frame this much later than a time is shown at it: time stamps are rounded to ticks, seconds
 # Names of the top-level parts ("boxes") of an mp4 file.
 MP4_BOXES = (b"ftyp", b"moov", b"mdat", b"free", b"skip", b"wide", b"moof", b"sidx", b"styp", b"mfra", b"uuid", b"udta")
 

@@ -5,7 +5,7 @@
                          /audio/ID.wav        sample 0 is time 0 of the video's own clock
                          /boxes.json          optional: {id: [{"time", "box", "label", "sounding"}, ...]}
 
-A clip that can't be read raises `ClipError` with its name and the reason. Nothing takes its place.
+A clip that can't be read raises `ClipError` with its name and the reason. Nothing replaces it.
 """
 
 from pathlib import Path

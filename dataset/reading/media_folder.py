@@ -254,8 +254,7 @@ def iter_sound_seconds(path: Path, rate: int, hop: float = SOUND_SECONDS) -> Ite
 
 
 def _align(path: Path, time: float, samples: np.ndarray, native: int, end: int) -> np.ndarray:
-    """A block of samples that begins at `time`, continued from sample number `end`: a gap is filled with zeros, an
-    overlap is cut off."""
+    """Fit a block of samples that begins at `time` to the `end` samples before it: fill a gap, cut an overlap off."""
     gap = round(time * native) - end
     if not np.isfinite(samples).all():
         raise MediaError("damaged", path, "holds samples that are not numbers (NaN or infinite)")

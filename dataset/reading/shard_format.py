@@ -39,7 +39,6 @@ class Manifest(TypedDict):
 
     version: int
     settings: dict[str, Any]  # options of data/build_shards.py
-    source: str
     missing: dict[str, dict[str, str]]  # {split: {id: reason}} of the clips without files in the source
     splits: dict[str, list[ShardEntry]]
 
