@@ -1,67 +1,130 @@
-"""Audio-visual correspondence: the loss, its measures, the calibration of its threshold, and what tells a stall.
+"""Audio-visual correspondence: scores of pairs, their measures and the calibration of the threshold.
 
-Pure functions on tensors and arrays.
+A positive is a frame with the sound of its own clip, a negative one with another clip's. Pure functions on tensors and
+arrays.
 """
 
 import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 import torch
+from torch import Tensor
+
+from evaluation.measures.measure import Detail, Headline, Measure, Section, Values, compute_measures
+
+PairLogits = Callable[[Tensor, Tensor], Tensor]  # embedded frames (N, ...) and sounds (M, ...) -> logits (N, M)
 
 
-def avc_measures(matches, mismatches, threshold=0.0):
-    """AVC accuracy, AUC and loss of scored pairs.
+@dataclass(frozen=True)
+class ScoredPairs:
+    """Logits of P positives and N negatives.
+
+    Attributes:
+        positives: (P,) float64.
+        negatives: (N,) float64.
+        threshold: logits above it mean "correspond".
+    """
+
+    positives: np.ndarray
+    negatives: np.ndarray
+    threshold: float = 0.0
+
+    @cached_property
+    def wins(self) -> np.ndarray:
+        """(P,) fraction of the negatives that each positive scores above, ties counted half."""
+        ascending = np.sort(self.negatives)
+        below = np.searchsorted(ascending, self.positives, "left")
+        up_to = np.searchsorted(ascending, self.positives, "right")
+        return (below + up_to) / 2 / len(self.negatives)
+
+
+def balanced_accuracy(pairs: ScoredPairs, threshold: float) -> float:
+    """Compute the mean of the fraction of positives above `threshold` and that of negatives not above it.
+
+    `pairs` are the scored pairs; positives and negatives have equal weight, so that 0.5 is chance.
+    """
+    return ((pairs.positives > threshold).mean() + (pairs.negatives <= threshold).mean()) / 2
+
+
+def balanced_cross_entropy(pairs: ScoredPairs) -> float:
+    """Compute the cross-entropy of `pairs` in nats, positives and negatives weighted half each: ln 2 is chance."""
+    return (np.logaddexp(0, -pairs.positives).mean() + np.logaddexp(0, pairs.negatives).mean()) / 2
+
+
+CORRESPONDENCE = Section[ScoredPairs](
+    key="avc",
+    title="Correspondence",
+    about="Do a frame and a sound belong to the same clip? Each clip's pair against those with the other clips of a "
+    "fixed random group; both classes have equal weight (OtS sec. 3).",
+    measures=(
+        Measure(
+            "accuracy", "accuracy",
+            "mean of the fraction of positives called a match and that of negatives called none; the threshold is "
+            "calibrated on the validation split",
+            lambda pairs: balanced_accuracy(pairs, pairs.threshold), 0.5, "chance",
+            headlines=(Headline(3, "tells pairs from mismatches"),),
+        ),
+        Measure(
+            "accuracy_raw", "accuracy at the net's own threshold", "the same at a logit of 0",
+            lambda pairs: balanced_accuracy(pairs, 0.0), 0.5, "chance",
+        ),
+        Measure(
+            "auc", "AUC", "probability that a positive scores above a negative",
+            lambda pairs: pairs.wins.mean(), 0.5, "chance",
+            error=lambda pairs: pairs.wins.std() / len(pairs.wins) ** 0.5,
+        ),
+        Measure(
+            "loss", "loss", "cross-entropy with both classes weighted half",
+            balanced_cross_entropy, math.log(2), "chance", lower_is_better=True, unit="nats",
+        ),
+    ),
+    details=(
+        Detail("pairs", "scored pairs", "{} pairs"),
+        Detail("threshold", "logits above it mean a match", "threshold {:+.2f} from val"),
+    ),
+)  # fmt: skip
+
+
+def avc_measures(positives: np.ndarray, negatives: np.ndarray, threshold: float = 0.0) -> Values:
+    """Compute AVC accuracy, AUC and loss of scored pairs: metrics.json's section.
 
     Args:
-        matches, mismatches: (P,), (Q,) float arrays of logits.
-        threshold: logits above it say "match".
+        positives: (P,) float logits.
+        negatives: (N,) float logits.
+        threshold: logits above it mean "correspond".
 
     Returns:
-        dict of floats: accuracy, the mean of the share of matches above the threshold and that of mismatches not above
-        it (0.5 is chance); accuracy_raw, the same at threshold 0; auc, the probability that a match scores higher than
-        a mismatch, ties counted half; auc_error, its standard error over the matches; loss, cross-entropy in nats with
-        both classes weighted half (ln 2 is chance); threshold; pairs, P + Q.
+        the measures of `CORRESPONDENCE`, threshold, and pairs, P + N.
     """
-    matches, mismatches = np.asarray(matches, np.float64), np.asarray(mismatches, np.float64)
-    order = np.sort(mismatches)
-    below = np.searchsorted(order, matches, "left")
-    up_to = np.searchsorted(order, matches, "right")
-    above = (below + up_to) / 2 / len(mismatches)  # share of the mismatches that each match beats
-    return {
-        "accuracy": _accuracy(matches, mismatches, threshold),
-        "accuracy_raw": _accuracy(matches, mismatches, 0.0),
-        "auc": float(above.mean()),
-        "auc_error": float(above.std() / len(matches) ** 0.5),
-        "loss": float((np.logaddexp(0, -matches).mean() + np.logaddexp(0, mismatches).mean()) / 2),
-        "threshold": float(threshold),
-        "pairs": len(matches) + len(mismatches),
-    }
+    pairs = ScoredPairs(np.asarray(positives, np.float64), np.asarray(negatives, np.float64), float(threshold))
+    counts = {"threshold": pairs.threshold, "pairs": len(pairs.positives) + len(pairs.negatives)}
+    return compute_measures(CORRESPONDENCE, pairs) | counts
 
 
-def _accuracy(matches, mismatches, threshold):
-    return float(((matches > threshold).mean() + (mismatches <= threshold).mean()) / 2)
+def calibrate_threshold(positives: np.ndarray, negatives: np.ndarray) -> float:
+    """Fit the threshold between positives and negatives of the validation split, by Platt scaling.
 
-
-def calibrate_threshold(matches, mismatches):
-    """The threshold that tells matches from mismatches best, from validation pairs: Platt scaling.
-
-    In long runs the training pairs become separable, fc3 sharpens and its threshold drifts. Here a logistic
-    regression of one variable, classes weighted half each, is fitted by Newton's method; its zero is the threshold.
-    Its two parameters make it steadier on few pairs than the best of all cuts.
+    In long runs the training pairs become separable, fc3 sharpens and its threshold drifts. Here a logistic regression
+    of one variable, both classes weighted half, is fitted by Newton's method; its zero is the threshold. It has two
+    parameters, which makes it steadier on few pairs than the threshold of the highest accuracy.
 
     Args:
-        matches, mismatches: (P,), (Q,) float arrays of logits.
+        positives: (P,) float logits.
+        negatives: (N,) float logits.
 
     Returns:
-        float, a logit; 0.0 where the logits tell nothing.
+        a logit; 0.0 where positives don't score above negatives.
     """
-    x = np.concatenate([matches, mismatches]).astype(np.float64)
-    y = np.concatenate([np.ones(len(matches)), np.zeros(len(mismatches))])
-    weight = np.where(y == 1, 0.5 / len(matches), 0.5 / len(mismatches))
-    centre, scale = np.average(x, weights=weight), x.std()
+    x = np.concatenate([positives, negatives]).astype(np.float64)
+    y = np.concatenate([np.ones(len(positives)), np.zeros(len(negatives))])
+    weight = np.where(y == 1, 0.5 / len(positives), 0.5 / len(negatives))
+    center, scale = np.average(x, weights=weight), x.std()
     if not scale > 1e-9:
         return 0.0
-    design = np.stack([(x - centre) / scale, np.ones_like(x)], 1)
+    design = np.stack([(x - center) / scale, np.ones_like(x)], 1)
     beta = np.zeros(2)
     for _ in range(50):
         p = 1 / (1 + np.exp(-np.clip(design @ beta, -30, 30)))
@@ -74,59 +137,72 @@ def calibrate_threshold(matches, mismatches):
             break
     if not beta[0] > 1e-3:
         return 0.0
-    return float(centre - scale * beta[1] / beta[0])
+    return float(center - scale * beta[1] / beta[0])
 
 
-def evaluation_groups(count, largest, seed=0):
-    """Fixed random groups for the AVC pairs of an evaluation: every clip with every other of its group.
+def evaluation_groups(count: int, largest: int, seed: int = 0) -> list[np.ndarray]:
+    """Split clips into fixed random groups, in which every clip is paired with every other.
 
     Args:
-        count: clips. largest: clips in a group, at most. seed: of the grouping.
+        count: clips.
+        largest: clips in a group, at most.
+        seed: of the grouping.
 
     Returns:
-        list of (n,) int arrays, sizes as equal as can be.
+        (n,) int arrays of indices, sizes as equal as possible.
     """
     order = np.random.default_rng(seed).permutation(count)
     return np.array_split(order, max(math.ceil(count / largest), 1))
 
 
 @torch.no_grad()
-def score_groups(pair_logits, v, a, largest=256):
-    """Logits of the fixed evaluation pairs.
+def score_groups(pair_logits: PairLogits, v: Tensor, a: Tensor, largest: int = 256) -> tuple[np.ndarray, np.ndarray]:
+    """Score the fixed evaluation pairs of N clips.
 
     Args:
-        pair_logits: the net's; (n, ...), (n, ...) -> (n, n).
-        v, a: (N, ...) embeddings of matching frames and sounds.
+        pair_logits: the net's.
+        v: (N, ...) embedded frames.
+        a: (N, ...) embedded sounds, in the same order.
         largest: clips in a group, at most.
 
     Returns:
-        (matches (N,), mismatches (M,)): float64 arrays.
+        float64 logits of the positives (N,) and of the negatives (M,).
     """
-    matches, mismatches = [], []
+    positives, negatives = [], []
     for group in evaluation_groups(len(v), largest):
-        logits = pair_logits(v[group], a[group]).double().cpu()
-        on = torch.eye(len(group), dtype=torch.bool)
-        matches.append(logits[on].numpy())
-        mismatches.append(logits[~on].numpy())
-    return np.concatenate(matches), np.concatenate(mismatches)
+        logits = pair_logits(v[group], a[group]).double().cpu().numpy()
+        same_clip = np.eye(len(group), dtype=bool)
+        positives.append(logits[same_clip])
+        negatives.append(logits[~same_clip])
+    return np.concatenate(positives), np.concatenate(negatives)
 
 
 @torch.no_grad()
-def class_confusion(pair_logits, v, a, labels, classes, threshold=0.0, largest=256):
-    """Which class's sound is taken for which class's frame, over the pairs of `score_groups`.
+def class_confusion(
+    pair_logits: PairLogits,
+    v: Tensor,
+    a: Tensor,
+    labels: Sequence[Sequence[str]],
+    classes: Sequence[str],
+    threshold: float = 0.0,
+    largest: int = 256,
+) -> np.ndarray:
+    """Compute how often a frame of one class and a sound of another are called a match, over `score_groups`' pairs.
 
     Args:
-        pair_logits, v, a, largest: of `score_groups`. labels: list of N lists of class ids. threshold: of `measure`.
-        classes: list of C class ids, the rows and columns.
+        pair_logits, v, a, largest: of `score_groups`.
+        labels: N lists of class ids.
+        classes: C class ids, the rows (frames) and columns (sounds).
+        threshold: logits above it mean a match.
 
     Returns:
-        (C, C) float64, [i, j]: the share of the pairs of a frame of class i and a sound of class j that are called a
-        match, matching pairs among them; nan where there is no such pair. A clip counts for each of its classes.
+        (C, C) float64 fractions of the pairs, positives included; nan where there is no pair. A clip counts for each of
+        its classes.
     """
-    belongs = np.array([[label in one for label in classes] for one in labels], np.float64).reshape(len(v), -1)
-    called, pairs = (np.zeros((len(classes), len(classes))) for _ in range(2))
+    has_class = np.array([[label in own for label in classes] for own in labels], np.float64).reshape(len(v), -1)
+    matches, pairs = (np.zeros((len(classes), len(classes))) for _ in range(2))
     for group in evaluation_groups(len(v), largest):
-        said = (pair_logits(v[group], a[group]).double().cpu().numpy() > threshold).astype(np.float64)
-        called += belongs[group].T @ said @ belongs[group]
-        pairs += np.outer(belongs[group].sum(0), belongs[group].sum(0))
-    return np.divide(called, pairs, out=np.full_like(called, np.nan), where=pairs > 0)
+        called = (pair_logits(v[group], a[group]).double().cpu().numpy() > threshold).astype(np.float64)
+        matches += has_class[group].T @ called @ has_class[group]
+        pairs += np.outer(has_class[group].sum(0), has_class[group].sum(0))
+    return np.divide(matches, pairs, out=np.full_like(matches, np.nan), where=pairs > 0)

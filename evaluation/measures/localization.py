@@ -1,53 +1,63 @@
-"""Where does the sound come from? Peak accuracy, distractors, cIoU and its AUC. Pure functions on arrays.
+"""Sound source localization: peak accuracy, distractors, cIoU and its AUC. Pure functions on arrays.
 
-A map is (h, w) float, larger where the sound is believed to come from. Places are (x, y) in 0..1 of the frame, from
+A map is (h, w) float, larger where the sound is believed to come from. Locations are (x, y) in 0..1 of the frame, from
 its top left corner; boxes are (x0, y0, x1, y1) in the same units.
 """
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
 import torch.nn.functional as F
 
-THRESHOLDS = np.linspace(0, 1, 21)  # of the cIoU, for its AUC
+from evaluation.measures.measure import Detail, Headline, Measure, Section, Values, compute_measures
+
+CIOU_THRESHOLDS = np.linspace(0, 1, 21)
+
+Box = Sequence[float]
+Entry = Mapping[str, Any]  # of boxes.json: {"box": Box, "sounding": bool, ...}
 
 
-def upsample(maps, size):
-    """Maps at the size of a picture, by bilinear interpolation: (N, h, w) float -> (N, size, size) float32."""
-    maps = torch.as_tensor(np.asarray(maps), dtype=torch.float32)[:, None]
-    return F.interpolate(maps, size=(size, size), mode="bilinear", align_corners=False)[:, 0].numpy()
+def upsample(maps: np.ndarray, size: int) -> np.ndarray:
+    """Interpolate `maps` bilinearly to the size of a frame: (N, h, w) float -> (N, `size`, `size`) float32."""
+    tensor = torch.as_tensor(np.asarray(maps), dtype=torch.float32)[:, None]
+    return F.interpolate(tensor, size=(size, size), mode="bilinear", align_corners=False)[:, 0].numpy()
 
 
-def map_peaks(maps):
-    """Places of the largest values: (N, h, w) -> (N, 2) float64, the centre of the pixel; of equal ones the first."""
+def map_peaks(maps: np.ndarray) -> np.ndarray:
+    """Find the largest value of each map: `maps` (N, h, w) -> (N, 2) float64 locations, the first of equal ones."""
     height, width = maps.shape[1:]
     row, column = np.unravel_index(maps.reshape(len(maps), -1).argmax(1), (height, width))
     return np.stack([(column + 0.5) / width, (row + 0.5) / height], 1)
 
 
-def is_in_box(place, boxes):
-    """Whether a place (x, y) lies in one of the boxes, edges included."""
-    return any(x0 <= place[0] <= x1 and y0 <= place[1] <= y1 for x0, y0, x1, y1 in boxes)
+def is_in_box(location: Sequence[float] | np.ndarray, boxes: Sequence[Box]) -> bool:
+    """Check whether a `location` (x, y) lies in one of the `boxes`, edges included."""
+    return any(x0 <= location[0] <= x1 and y0 <= location[1] <= y1 for x0, y0, x1, y1 in boxes)
 
 
-def box_mask(boxes, size):
-    """Pixels whose centre lies in one of the boxes: (size, size) float32, 0 or 1."""
-    centres = (np.arange(size) + 0.5) / size
+def box_mask(boxes: Sequence[Box], size: int) -> np.ndarray:
+    """Mark the pixels whose center lies in one of the `boxes`: (`size`, `size`) float32, 0 or 1."""
+    centers = (np.arange(size) + 0.5) / size
     mask = np.zeros((size, size), bool)
     for x0, y0, x1, y1 in boxes:
-        columns, rows = (centres >= x0) & (centres <= x1), (centres >= y0) & (centres <= y1)
+        columns, rows = (centers >= x0) & (centers <= x1), (centers >= y0) & (centers <= y1)
         mask |= rows[:, None] & columns[None]
     return mask.astype(np.float32)
 
 
-def ciou(maps, truths):
-    """Consensus intersection over union of maps and annotated regions.
+def ciou(maps: np.ndarray, truths: np.ndarray) -> np.ndarray:
+    """Compute the consensus intersection over union of maps and annotated regions.
 
-    A map predicts the pixels above its median, half of the picture. With the prediction p in 0 / 1 and the truth g:
-    sum(p g) / (sum(g) + sum(p where g = 0)). As published results on Flickr-SoundNet and VGG-SS are computed (Senocak
-    et al., arXiv 1803.03849; EZ-VSL, arXiv 2203.09324).
+    A map predicts the pixels above its median, half of the frame. With the prediction p in 0 / 1 and the truth g:
+    sum(p g) / (sum(g) + sum(p where g = 0)), as results on Flickr-SoundNet and VGG-SS are published (Senocak et al.,
+    arXiv 1803.03849; EZ-VSL, arXiv 2203.09324).
 
     Args:
-        maps: (N, S, S) float, upsampled. truths: (N, S, S) float in 0..1, how many annotators agree on each pixel.
+        maps: (N, S, S) float, upsampled.
+        truths: (N, S, S) float in 0..1, how many annotators agree on each pixel.
 
     Returns:
         (N,) float64 in 0..1; 0 where nothing is annotated.
@@ -59,59 +69,161 @@ def ciou(maps, truths):
     return np.divide(hit, union, out=np.zeros(len(maps)), where=union > 0)
 
 
-def ciou_measures(maps, truths):
-    """Share of maps with a cIoU of at least 0.5, and the area under that share over thresholds 0, 0.05, ..., 1.
+# --------------------------------------------------------------------------------------------------- the measures
 
-    Each beside always the centre: the map that falls with the distance from the centre.
+
+class PeakHits(NamedTuple):
+    """Where one location of each frame lies.
+
+    on_sounding: (N,) bool, in the box of an object that sounds.
+    on_silent: (N,) bool, in the box of a silent object, and in none of an object that sounds.
+    """
+
+    on_sounding: np.ndarray
+    on_silent: np.ndarray
+
+
+@dataclass(frozen=True)
+class LocalizedFrames:
+    """What the measures of localization are computed from: N frames, the maps' results beside "always the centre".
+
+    Attributes:
+        ciou, center_ciou: (N,) of the maps, and of a map that falls with the distance from the center.
+        peaks, center: of the maps' peaks and of the frames' centers; None where objects are not told apart.
+        two_objects: (N,) bool, frames with a silent object too.
+    """
+
+    ciou: np.ndarray
+    center_ciou: np.ndarray
+    peaks: PeakHits | None = None
+    center: PeakHits | None = None
+    two_objects: np.ndarray | None = None
+
+
+def peak_accuracy(hits: PeakHits | None) -> float | None:
+    """Compute the fraction of frames whose location lies on an object that sounds (`hits`)."""
+    return None if hits is None else hits.on_sounding.mean()
+
+
+def two_object_accuracy(hits: PeakHits | None, two_objects: np.ndarray | None) -> float | None:
+    """Compute the same as `peak_accuracy` of `hits`, over the frames with a silent object too (`two_objects`)."""
+    return None if hits is None else _mean_where(hits.on_sounding, two_objects)
+
+
+def distractor_accuracy(hits: PeakHits | None, two_objects: np.ndarray | None) -> float | None:
+    """Compute the fraction of the frames with a silent object (`two_objects`) whose location lies on it (`hits`)."""
+    return None if hits is None else _mean_where(hits.on_silent, two_objects)
+
+
+def _mean_where(values: np.ndarray, where: np.ndarray | None) -> float:
+    return values[where].mean() if where is not None and where.any() else 0.0
+
+
+def ciou_success(values: np.ndarray) -> float:
+    """Compute the fraction of frames with a cIoU (`values`) of at least 0.5."""
+    return (values >= 0.5).mean()
+
+
+def ciou_area(values: np.ndarray) -> float:
+    """Compute the area under the fraction of frames whose cIoU (`values`) reaches a threshold of 0, 0.05, ..., 1."""
+    fractions = [(values >= threshold - 1e-9).mean() for threshold in CIOU_THRESHOLDS]
+    return float(np.trapezoid(fractions, CIOU_THRESHOLDS))
+
+
+CENTER = "always the centre"
+LOCALIZATION = Section[LocalizedFrames](
+    key="localization",
+    title="Localization",
+    about="The map of each annotated frame and its own sound (OtS sec. 5.2). cIoU as Senocak et al. (2018) define it; "
+    "small objects can't reach 0.5, because a map always predicts half of the frame.",
+    measures=(
+        Measure(
+            "peak_accuracy", "peak on an object that sounds",
+            "fraction of frames in which the map's largest value lies in the box of an object that sounds",
+            lambda frames: peak_accuracy(frames.peaks),
+            lambda frames: peak_accuracy(frames.center), CENTER, ("centre_accuracy",),
+            headlines=(Headline(1, "finds what sounds"),),
+        ),
+        Measure(
+            "two_object_accuracy", "with a silent object too: peak on the one that sounds",
+            "the same over the frames in which a silent object is annotated too",
+            lambda frames: two_object_accuracy(frames.peaks, frames.two_objects),
+            lambda frames: two_object_accuracy(frames.center, frames.two_objects), CENTER, ("two_object_centre",),
+            count_key="two_object_frames",
+        ),
+        Measure(
+            "distractor_accuracy", "with a silent object too: peak on the silent one",
+            "fraction of those frames in which the map's largest value lies on the silent object",
+            lambda frames: distractor_accuracy(frames.peaks, frames.two_objects),
+            lambda frames: distractor_accuracy(frames.center, frames.two_objects), CENTER, ("distractor_centre",),
+            lower_is_better=True, count_key="two_object_frames",
+        ),
+        Measure(
+            "ciou@0.5", "cIoU of at least 0.5",
+            "fraction of frames in which the half of the frame above the map's median and the box have an intersection "
+            "over union of at least 0.5",
+            lambda frames: ciou_success(frames.ciou),
+            lambda frames: ciou_success(frames.center_ciou), CENTER, ("ciou@0.5_centre",),
+            headlines=(Headline(6, "cIoU of at least 0.5"),),
+        ),
+        Measure(
+            "auc", "area under cIoU fractions",
+            "mean over all thresholds in 0..1 of the fraction of frames with a larger cIoU",
+            lambda frames: ciou_area(frames.ciou),
+            lambda frames: ciou_area(frames.center_ciou), CENTER, ("auc_centre",),
+        ),
+    ),
+    details=(
+        Detail("frames", "annotated frames", "{} frames"),
+        Detail("two_object_frames", "those with a silent object too", "{} with a silent object too"),
+        Detail("random_accuracy", "peak_accuracy of a random location"),
+        Detail("dropped_boxes", "invalid boxes of a public benchmark"),
+    ),
+)  # fmt: skip
+
+
+def ciou_measures(maps: np.ndarray, truths: np.ndarray) -> Values:
+    """Compute the cIoU measures of `LOCALIZATION`, each beside always the center.
 
     Args:
         maps, truths: of `ciou`; N at least 1.
-
-    Returns:
-        dict of floats: ciou@0.5, auc, ciou@0.5_centre, auc_centre.
     """
-    line = (np.arange(maps.shape[1]) + 0.5) / maps.shape[1] - 0.5
-    centred = np.broadcast_to(-np.hypot(line[:, None], line[None]), maps.shape)
-    out = {}
-    for suffix, candidate in (("", maps), ("_centre", centred)):
-        values = ciou(candidate, truths)
-        shares = [(values >= threshold - 1e-9).mean() for threshold in THRESHOLDS]
-        out |= {f"ciou@0.5{suffix}": float((values >= 0.5).mean())}
-        out |= {f"auc{suffix}": float(np.trapezoid(shares, THRESHOLDS))}
-    return out
+    return compute_measures(LOCALIZATION, LocalizedFrames(ciou(maps, truths), _center_ciou(truths)))
 
 
-def box_measures(maps, frames):
-    """How often a map's peak lies on an object that sounds, and on one that doesn't (OtS sec. 5.2).
+def box_measures(maps: np.ndarray, frames: Sequence[Sequence[Entry]]) -> Values:
+    """Compute how often maps peak on the object that sounds, and the cIoU with it: metrics.json's section.
 
     Args:
         maps: (N, S, S) float, upsampled to the frame.
-        frames: list of N lists of {"box": (x0, y0, x1, y1), "sounding": bool}, what is in each frame; in each frame at
-            least one object sounds.
+        frames: for each frame its entries of boxes.json; at least one object of each frame sounds.
 
     Returns:
-        dict of floats: peak_accuracy, the share of frames whose peak lies in a sounding box; centre_accuracy, the same
-        of always the frame's centre; random_accuracy, of a random place. Over the frames with a silent object as well:
-        two_object_accuracy and two_object_centre, the same two; distractor_accuracy and distractor_centre, how often
-        the peak, or the centre, lies on a silent object and on none that sounds; all 0 if there are no such frames.
-        frames, two_object_frames: how many. And those of `ciou_measures`, where the sounding boxes are the truth.
+        the measures of `LOCALIZATION`, those over frames with a silent object being 0 without such a frame;
+        random_accuracy, of a random location; frames and two_object_frames, how many.
     """
-    size = maps.shape[1]
     sounding = [[entry["box"] for entry in entries if entry["sounding"]] for entries in frames]
     silent = [[entry["box"] for entry in entries if not entry["sounding"]] for entries in frames]
-    truths = np.stack([box_mask(boxes, size) for boxes in sounding])
-    two = np.array([bool(boxes) for boxes in silent])
+    truths = np.stack([box_mask(boxes, maps.shape[1]) for boxes in sounding])
+    two_objects = np.array([bool(boxes) for boxes in silent])
+    data = LocalizedFrames(
+        ciou=ciou(maps, truths),
+        center_ciou=_center_ciou(truths),
+        peaks=_hits(map_peaks(maps), sounding, silent),
+        center=_hits(np.full((len(frames), 2), 0.5), sounding, silent),
+        two_objects=two_objects,
+    )
+    counts = {"frames": len(frames), "two_object_frames": int(two_objects.sum())}
+    return compute_measures(LOCALIZATION, data) | {"random_accuracy": float(truths.mean())} | counts
 
-    def share(values, where):
-        return float(np.asarray(values)[where].mean()) if where.any() else 0.0
 
-    out, every = {}, np.ones(len(frames), bool)
-    for name, places in (("peak", map_peaks(maps)), ("centre", np.full((len(frames), 2), 0.5))):
-        on = np.array([is_in_box(place, boxes) for place, boxes in zip(places, sounding, strict=True)])
-        off = np.array([is_in_box(place, boxes) for place, boxes in zip(places, silent, strict=True)]) & ~on
-        suffix = "accuracy" if name == "peak" else name
-        out |= {f"{name}_accuracy": share(on, every)}
-        out |= {f"two_object_{suffix}": share(on, two), f"distractor_{suffix}": share(off, two)}
-    out["random_accuracy"] = float(truths.mean())
-    out |= {"frames": len(frames), "two_object_frames": int(two.sum())}
-    return out | ciou_measures(maps, truths)
+def _hits(locations: np.ndarray, sounding: Sequence[Sequence[Box]], silent: Sequence[Sequence[Box]]) -> PeakHits:
+    on_sounding = np.array([is_in_box(*one) for one in zip(locations, sounding, strict=True)])
+    on_silent = np.array([is_in_box(*one) for one in zip(locations, silent, strict=True)])
+    return PeakHits(on_sounding, on_silent & ~on_sounding)
+
+
+def _center_ciou(truths: np.ndarray) -> np.ndarray:
+    """The cIoU of the map that falls with the distance from the center: (N, S, S) -> (N,)."""
+    line = (np.arange(truths.shape[1]) + 0.5) / truths.shape[1] - 0.5
+    return ciou(np.broadcast_to(-np.hypot(line[:, None], line[None]), truths.shape), truths)

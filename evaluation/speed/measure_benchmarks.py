@@ -6,9 +6,9 @@ from typing import Any
 
 import numpy as np
 
+from evaluation.measures.bss_eval import bss_eval
 from evaluation.measures.ontology import Ontology, load_ontology
 from evaluation.measures.retrieval import DIRECTIONS, four_directions
-from evaluation.measures.separation import bss_eval
 from evaluation.speed.timing import comparison, interleave
 
 K = 30  # of nDCG (OtS sec. 4.2)

@@ -14,7 +14,13 @@ from dataset.mixes import MixtureDataset, fixed_mixtures
 from dataset.reading.audio import to_int16, write_wav
 from dataset.reading.public_benchmarks import Benchmark
 from dataset.transforms.frames import prepare_frames
-from evaluation.measures.separation import ESTIMATE_KINDS, score_pairs, separation_summary, snr_improvement
+from evaluation.measures.separation import (
+    ESTIMATE_KINDS,
+    MixtureScore,
+    score_pairs,
+    separation_summary,
+    snr_improvement,
+)
 from evaluation.mixture_separator import SeparatedMixture, extract_clip_features, separate_mixtures
 from evaluation.report.mixture_figures import write_mixture_images
 from evaluation.report.selection import evenly_spaced
@@ -116,14 +122,15 @@ class SeparationTask:
         return TaskResult({"separation": measures}, len(features.row), skipped)
 
 
-def _figures(score: np.ndarray | str) -> dict[str, Any]:
-    """What pairs.json says of a mixture, dB, from `evaluation.measures.separation.score_pair`."""
-    if isinstance(score, str):
-        return {"silent": score}
-    estimates, mixture, _, ideal, _ = score.tolist()  # of ESTIMATE_KINDS: SDR, SIR, SAR each
-    names = ("nsdr", "nsdr_ideal_binary", "sdr", "sir", "sar", "sdr_mixture", "sir_mixture")
-    values = (estimates[0] - mixture[0], ideal[0] - mixture[0], *estimates, *mixture[:2])
-    return {name: round(value, 3) for name, value in zip(names, values, strict=True)}
+def _figures(score: MixtureScore) -> dict[str, Any]:
+    """What pairs.json says of a mixture, ratios in dB."""
+    if score.silent:
+        return {"silent": score.silent}
+    estimates, mixture, ideal = (score.ratios[kind] for kind in ("estimates", "mixture", "ideal_binary"))
+    figures = {"nsdr": estimates.sdr - mixture.sdr, "nsdr_ideal_binary": ideal.sdr - mixture.sdr}
+    figures |= {"sdr": estimates.sdr, "sir": estimates.sir, "sar": estimates.sar}
+    figures |= {"sdr_mixture": mixture.sdr, "sir_mixture": mixture.sir}
+    return {name: round(value, 3) for name, value in figures.items()}
 
 
 def write_example(folder: Path, net: TrainedNet, mixture: SeparatedMixture, frames: list[np.ndarray]) -> None:
