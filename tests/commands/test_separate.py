@@ -1,4 +1,4 @@
-"""separate.py on films of two coloured halves, each with a tone, and a net that knows which is whose."""
+"""separate.py on videos of two colored halves, each with a tone, and a net that assigns the tones to the colors."""
 
 import json
 
@@ -44,12 +44,12 @@ RED, GREY, BLUE = (220, 30, 30), (120, 120, 120), (30, 30, 220)
 NAMES = ["clusters.mp4", "energy.mp4", "mixture.wav", "overview.png", "separation.json", "source_1.wav", "source_2.wav"]
 
 
-class KnowsColours(PixelPlayer):
-    """Gives the low half of the spectrogram's rows to red places, the high one to blue ones."""
+class ColorNet(PixelPlayer):
+    """Gives low frequencies to red locations, high ones to blue ones."""
 
     def pixel_features(self, frames):
-        colours = F.avg_pool2d(frames, 16)  # (B, 3, h, w)
-        difference = colours[:, 0] - colours[:, 2]
+        colors = F.avg_pool2d(frames, 16)  # (B, 3, h, w)
+        difference = colors[:, 0] - colors[:, 2]
         return torch.stack([difference > 1, difference < -1], 1).float()
 
     def sound_maps(self, spectrograms):
@@ -59,18 +59,18 @@ class KnowsColours(PixelPlayer):
 
 @pytest.fixture
 def knowing(monkeypatch):
-    """A net that separates red from blue, in the place of a checkpoint."""
+    """A net that separates red from blue, instead of a checkpoint."""
     config = override(demo, {"model.num_channels": 2, **{k: v for k, v in SMALL.items() if k != "model.num_channels"}})
-    net = KnowsColours(2, 4, 4, 6).eval()
-    torch.nn.init.constant_(net.synthesizer.bias, -1)  # grey places are given nothing
+    net = ColorNet(2, 4, 4, 6).eval()
+    torch.nn.init.constant_(net.synthesizer.bias, -1)  # grey locations get no sound
     monkeypatch.setattr(separate, "load_trained_net", lambda path, changes: TrainedNet(net, config, {}, str(path)))
     return net
 
 
-def film(path, seconds=4.0, sound=True, fps=10):
+def make_video(path, seconds=4.0, sound=True, fps=10):
     """Red on the left with a low tone, blue on the right with a high one, grey in between: 128 x 64 pixels."""
     picture = np.full((64, 128, 3), GREY, np.uint8)
-    picture[:, :32], picture[:, 96:] = RED, BLUE  # the net's outer places of 4
+    picture[:, :32], picture[:, 96:] = RED, BLUE  # the outer of the net's 4 locations
     low, high = (tone(seconds, 16000, pitch, 0.2) for pitch in (LOW, HIGH))
     write_video(path, [picture] * round(seconds * fps), fps, sound=low + high if sound else None)
     return path
@@ -81,7 +81,7 @@ def words(video, out, *more):
 
 
 def level(sound, pitch):
-    """The amplitude of a tone in a sound, but for its ends."""
+    """The amplitude of a tone in the middle of a sound."""
     part = sound[2000:-2000]
     return 2 * np.abs(np.mean(part * np.exp(-2j * np.pi * pitch / RATE * np.arange(len(part)))))
 
@@ -92,30 +92,30 @@ def read(path):
     return sound
 
 
-def test_each_clicked_place_gives_its_own_tone_for_the_whole_video(knowing, tmp_path):
-    video, out = film(tmp_path / "a.mp4", 5.0), tmp_path / "out"
+def test_each_given_location_gets_its_own_tone_for_the_whole_video(knowing, tmp_path):
+    video, out = make_video(tmp_path / "a.mp4", 5.0), tmp_path / "out"
     separate.main(words(video, out, "--at", "0.9,0.5", "0.1,0.5"))
     high, low, mixture = (read(out / name) for name in ("source_1.wav", "source_2.wav", "mixture.wav"))
     assert len(high) == len(low) == len(mixture) == pytest.approx(5.0 * RATE, abs=0.1 * RATE)
     assert level(low, LOW) == pytest.approx(0.2, abs=0.02) and level(low, HIGH) < 0.002
     assert level(high, HIGH) == pytest.approx(0.2, abs=0.02) and level(high, LOW) < 0.002
-    assert np.abs(low + high - mixture)[1000:-1000].max() < 0.02  # no seams where the pieces meet
+    assert np.abs(low + high - mixture)[1000:-1000].max() < 0.02  # no seams where the segments meet
     assert json.loads((out / "separation.json").read_text())["sources"]["source_1.wav"]["at"] == [0.9, 0.5]
 
 
-def test_without_places_the_two_that_sound_are_found(knowing, tmp_path, capsys):
+def test_without_locations_both_sources_are_located(knowing, tmp_path, capsys):
     out = tmp_path / "out"
-    separate.main(words(film(tmp_path / "a.mp4"), out))
+    separate.main(words(make_video(tmp_path / "a.mp4"), out))
     assert {path.name for path in out.iterdir()} == {*NAMES, "spectrograms.png"}
     sources = json.loads((out / "separation.json").read_text())["sources"]
     x = {level(read(out / name), LOW) > 0.1: source["at"][0] for name, source in sources.items()}
-    assert x[True] < 0.25 and x[False] > 0.75  # the low tone's place is red, the high one's blue
+    assert x[True] < 0.25 and x[False] > 0.75  # the low tone is where it is red, the high one's blue
     assert "source_2.wav: at 0." in capsys.readouterr().out
 
 
-def test_the_films_show_where_it_sounds_and_sound_themselves(knowing, tmp_path):
+def test_the_videos_show_the_sources_and_have_sound(knowing, tmp_path):
     out = tmp_path / "out"
-    separate.main(words(film(tmp_path / "a.mp4", 2.0), out))
+    separate.main(words(make_video(tmp_path / "a.mp4", 2.0), out))
     shown = {}
     for name in ("energy", "clusters"):
         with av.open(str(out / f"{name}.mp4")) as opened:
@@ -126,7 +126,7 @@ def test_the_films_show_where_it_sounds_and_sound_themselves(knowing, tmp_path):
         assert len(sound) / 48000 == pytest.approx(2.0, abs=0.1) and np.abs(sound).max() > 0.2
         shown[name] = [pictures[24][60, x].astype(int) for x in (5, 64, 122)]  # below the numbers
     for red, grey, blue in shown.values():
-        assert np.abs(grey - GREY).max() < 25  # nothing sounds: the film as it was
+        assert np.abs(grey - GREY).max() < 25  # no sound: the frame is unchanged
         assert np.abs(red - RED).max() > 40 and np.abs(blue - BLUE).max() > 40
     assert np.abs(shown["clusters"][0] - shown["clusters"][2]).max() > 60
     for name in ("overview.png", "spectrograms.png"):
@@ -134,29 +134,29 @@ def test_the_films_show_where_it_sounds_and_sound_themselves(knowing, tmp_path):
             assert min(picture.size) > 150 and len(np.unique(picture.convert("L"))) > 20
 
 
-def test_a_video_shorter_than_the_nets_piece_is_heard_with_silence_after_it(knowing, tmp_path, capsys):
+def test_a_video_shorter_than_a_segment_is_padded_with_silence(knowing, tmp_path, capsys):
     out = tmp_path / "out"
-    separate.main(words(film(tmp_path / "a.mp4", 1.2), out, "--at", "0.1,0.5"))
+    separate.main(words(make_video(tmp_path / "a.mp4", 1.2), out, "--at", "0.1,0.5"))
     low = read(out / "source_1.wav")
     assert len(low) == pytest.approx(1.2 * RATE, abs=0.1 * RATE) and level(low, LOW) == pytest.approx(0.2, abs=0.02)
     assert "less than the net's segments of 1.86 s: it is padded with silence" in capsys.readouterr().out
 
 
-def test_the_sound_may_be_a_file_of_its_own(knowing, tmp_path):
+def test_the_sound_can_be_a_separate_file(knowing, tmp_path):
     write_sound(tmp_path / "other.wav", tone(3.0, 44100, LOW, 0.4), 44100)
-    video, more = film(tmp_path / "a.mp4", 3.0, sound=False), ["--sound", str(tmp_path / "other.wav")]
+    video, more = make_video(tmp_path / "a.mp4", 3.0, sound=False), ["--sound", str(tmp_path / "other.wav")]
     separate.main(words(video, tmp_path / "out", *more, "--at", "0,0"))
     assert level(read(tmp_path / "out" / "source_1.wav"), LOW) == pytest.approx(0.4, abs=0.03)
 
 
-def test_one_colour_gives_one_group_and_says_so(knowing, tmp_path, capsys):
+def test_one_color_gives_one_cluster_and_a_message(knowing, tmp_path, capsys):
     write_video(tmp_path / "red.mp4", [np.full((64, 64, 3), RED, np.uint8)] * 20, 10, sound=tone(2.0, 16000, LOW))
     separate.main(words(tmp_path / "red.mp4", tmp_path / "out"))
     assert "red.mp4 form only 1 of 2 clusters of different sound" in capsys.readouterr().out
     assert not (tmp_path / "out" / "source_2.wav").exists()
 
 
-def test_a_net_that_gives_nothing_to_any_place_is_told(knowing, tmp_path):
+def test_a_net_that_gives_no_sound_to_any_pixel_is_an_error(knowing, tmp_path):
     grey = np.full((64, 64, 3), GREY, np.uint8)
     write_video(tmp_path / "grey.mp4", [grey] * 20, 10, sound=tone(2.0, 16000, LOW))
     with pytest.raises(UserError, match=r"gives no pixel of .*grey.mp4 more than 1% of the sound: train it longer"):
@@ -168,11 +168,11 @@ def test_a_net_that_gives_nothing_to_any_place_is_told(knowing, tmp_path):
 # ------------------------------------------------------------------------------------------------------- mistakes
 
 
-def broken(folder, kind):
-    """The words for one mistake, and what the sentence must hold."""
+def bad_input(folder, kind):
+    """The arguments of one mistake, and what its message must contain."""
     video = folder / "v.mp4"
     if kind == "no sound":
-        return [film(video, 2.0, sound=False)], "v.mp4 has no audio stream: give a file with its sound by --sound"
+        return [make_video(video, 2.0, sound=False)], "v.mp4 has no audio stream: give a file with its sound by --sound"
     if kind == "no picture":
         write_sound(folder / "v.wav", tone(2.0, 16000))
         return [folder / "v.wav"], "v.wav has no video stream"
@@ -182,12 +182,12 @@ def broken(folder, kind):
     if kind == "no file":
         return [video], "there is no file"
     if kind == "too short":
-        return [film(video, 0.6)], "less than 1 s"
+        return [make_video(video, 0.6)], "less than 1 s"
     if kind == "silent":
         write_sound(folder / "v.wav", np.zeros(32000))
-        return [film(video, 2.0), "--sound", str(folder / "v.wav")], "v.wav is silent from start to end"
+        return [make_video(video, 2.0), "--sound", str(folder / "v.wav")], "v.wav is silent from start to end"
     if kind == "no sound file":
-        return [film(video, 2.0), "--sound", str(folder / "v.wav")], "there is no file"
+        return [make_video(video, 2.0), "--sound", str(folder / "v.wav")], "there is no file"
     if kind == "left of it":
         return [video, "--at", "-0.2,0.5"], "-0.2,0.5 is outside the frame"
     if kind == "outside":
@@ -210,18 +210,18 @@ def broken(folder, kind):
         "word",
     ],
 )
-def test_a_mistake_gives_one_sentence_and_leaves_nothing(knowing, tmp_path, kind):
-    (video, *more), sentence = broken(tmp_path, kind)
+def test_a_mistake_gives_one_sentence_and_no_files(knowing, tmp_path, kind):
+    (video, *more), sentence = bad_input(tmp_path, kind)
     with pytest.raises(UserError) as error:
         separate.main(words(video, tmp_path / "out", *more))
     assert sentence in str(error.value) and "\n" not in str(error.value)
     assert not (tmp_path / "out").exists() or not list((tmp_path / "out").iterdir())
 
 
-def test_a_folder_that_cannot_be_written_is_named(knowing, tmp_path):
+def test_an_output_folder_that_cannot_be_written_is_named(knowing, tmp_path):
     (tmp_path / "out").write_text("a file")
     with pytest.raises(UserError, match=r"results can't be written to .*out .File exists.: choose another --out"):
-        separate.main(words(film(tmp_path / "a.mp4", 2.0), tmp_path / "out"))
+        separate.main(words(make_video(tmp_path / "a.mp4", 2.0), tmp_path / "out"))
 
 
 def saved(path, changes):
@@ -233,7 +233,7 @@ def saved(path, changes):
 
 
 def test_as_a_user_runs_it(tmp_path, script):
-    settings = {"checkpoint": saved(tmp_path / "net.pt", SMALL), "video": film(tmp_path / "a.mp4", 2.0)}
+    settings = {"checkpoint": saved(tmp_path / "net.pt", SMALL), "video": make_video(tmp_path / "a.mp4", 2.0)}
     settings["out"] = tmp_path / "out"
     done = script(command("separate.py", settings))
     assert done.returncode == 0, done.stderr
@@ -249,13 +249,13 @@ def test_as_a_user_runs_it(tmp_path, script):
 
 
 @pytest.mark.parametrize(("samples", "length"), [(1, 4), (4, 4), (5, 4), (6, 4), (7, 4), (100, 7), (99, 10)])
-def test_pieces_cover_the_sound_and_overlap_by_half(samples, length):
+def test_segments_cover_the_sound_and_overlap_by_half(samples, length):
     starts = chunk_starts(samples, length)
     assert starts[0] == 0 and starts[-1] == max(samples - length, 0)
     assert (np.diff(starts) <= np.ceil(length / 2)).all() and (np.diff(starts) > 0).all()
 
 
-def test_pixels_that_sound_alike_are_one_group_the_loudest_first():
+def test_pixels_of_similar_sound_form_one_cluster_the_loudest_first():
     rng = np.random.default_rng(0)
     mixture = 10 ** rng.uniform(-3, 0, 12)
     shares = np.full((40, 4, 6, 12), 1e-3)
@@ -265,13 +265,13 @@ def test_pixels_that_sound_alike_are_one_group_the_loudest_first():
     labels = clustering.cluster_pixels(spectra, mixture, energies, 2)
     assert (labels == np.array([1, 1, -1, -1, 0, 0])).all()
     energies[:, 1, 5] *= 2
-    places = clustering.loudest_locations(labels, energies)
-    assert len(places) == 2 and clustering.clusters_at(labels, [*places, (0.5, 1.0)]) == [0, 1, -1]
-    assert places[0] == ((5 + 0.5) / 6, (1 + 0.5) / 4)
+    locations = clustering.loudest_locations(labels, energies)
+    assert len(locations) == 2 and clustering.clusters_at(labels, [*locations, (0.5, 1.0)]) == [0, 1, -1]
+    assert locations[0] == ((5 + 0.5) / 6, (1 + 0.5) / 4)
 
 
-def test_a_pixel_glows_by_its_share_of_the_moment_and_a_moment_by_its_level():
+def test_a_pixels_loudness_is_relative_to_its_moment_and_a_moments_to_the_loudest():
     energies = np.array([[[2.0, 1.0, 0.0]], [[0.1, 0.2, 0.0]], [[2e-4, 1e-4, 0.0]]])  # 0, -10 and -40 dB
-    found = source_figures.relative_loudness(energies)
-    assert found == pytest.approx(np.array([[[1, 1 / 2, 0]], [[1 / 3, 2 / 3, 0]], [[0, 0, 0]]]))
+    loudness = source_figures.relative_loudness(energies)
+    assert loudness == pytest.approx(np.array([[[1, 1 / 2, 0]], [[1 / 3, 2 / 3, 0]], [[0, 0, 0]]]))
     assert not source_figures.relative_loudness(np.zeros((1, 2, 2))).any()
