@@ -103,7 +103,7 @@ def separate(net: TrainedNet, args: argparse.Namespace, out: Path) -> dict:
             segment = net.config.mix.samples / separator.rate
             lasts = f"{args.video} lasts {separator.seconds:.2f} s"
             print(f"{lasts}, less than the net's segments of {segment:.2f} s: it is padded with silence")
-        pixels = separator.pixels()
+        pixels = separator.analyze_pixels()
         count = args.sources or len(args.at or ()) or net.config.mix.sources
         labels = cluster_pixels(pixels.spectra, pixels.mixture, pixels.energies, count)
         locations = args.at or loudest_locations(labels, pixels.energies)
@@ -114,7 +114,7 @@ def separate(net: TrainedNet, args: argparse.Namespace, out: Path) -> dict:
             )
         if len(locations) < count and not args.at:
             print(f"the pixels of {args.video} form only {len(locations)} of {count} clusters of different sound")
-        sounds = separator.separated(locations)
+        sounds = separator.separate(locations)
         # A location that was searched for has its own cluster; a given one has the most frequent cluster at its pixel.
         clusters = clusters_at(labels, locations) if args.at else list(range(len(locations)))
         mixture, rate = separator.wave.numpy(), separator.rate

@@ -1,34 +1,41 @@
-"""A PixelPlayer on a video of any length: what each pixel sounds like, and the sounds of chosen ones (SoP fig. 5, 6).
+"""Separate the sound of a video of any length by its pixels, with a PixelPlayer (SoP fig. 5, 6).
 
-The net hears pieces of mix.samples. They overlap by half and are cross-faded; a sound that is shorter than one piece
-is heard with silence after it. What is heard at an instant is what the masks of its own frame's pixels leave of it.
+The net takes segments of mix.samples. They overlap by half and are cross-faded; a shorter sound is padded with silence.
+At each moment, a pixel of the frame shown then is given the part of the sound that its mask keeps.
 """
 
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from math import ceil
+from typing import NamedTuple
 
 import numpy as np
 import torch
 import torch.nn.functional as F
+from torch import Tensor
 from tqdm import tqdm
 
+from dataset.reading.reader import OpenClip
 from dataset.transforms.frames import prepare_frames
 from dataset.transforms.mixtures import MixtureSTFT
+from evaluation.trained_net import TrainedNet
 from utils.engine import autocast
 
-FRAMES_PER_SECOND = 8  # frames a second that are looked at (SoP sec. 4.1)
-NUM_REFERENCE = 64  # instants of the sound on which pixels are compared with one another
-POOL_CELLS = (16, 4)  # rows and columns to which a pixel's part of them is averaged
+FRAMES_PER_SECOND = 8  # moments per second at which pixels are analyzed (SoP sec. 4.1)
+NUM_REFERENCE = 64  # spectrogram columns of the whole sound on which pixels are compared
+POOL_CELLS = (16, 4)  # frequencies and times to which the power of a pixel is averaged for the comparison
 
 
 @dataclass(frozen=True)
 class PixelSounds:
-    """What the pixels of a video sound like, at M instants, on h x w places.
+    """What the pixels of a video sound like at M moments, on a grid of h x w locations.
 
     Attributes:
-        times: (M,) seconds. energies: (M, h, w) float32, of the sound that the pixel is given at that instant.
-        spectra: (M, h, w, D) float32, powers of what it would be given of the whole video's sound, in few numbers.
-        mixture: (D,), those of the sound itself.
+        times: (M,) seconds.
+        energies: (M, h, w) float32, energy of the sound that a pixel is given at that moment.
+        spectra: (M, h, w, D) float32, powers of what the pixel would be given of the whole sound, at D pooled
+            frequencies and times.
+        mixture: (D,) float32, powers of the whole sound.
     """
 
     times: np.ndarray
@@ -37,119 +44,154 @@ class PixelSounds:
     mixture: np.ndarray
 
 
-def chunk_starts(samples, length):
-    """First samples of the pieces that cover a sound, (P,) int: evenly spaced, overlapping by half or a little more."""
+class SegmentMaps(NamedTuple):
+    """A segment of the sound on the net's device.
+
+    Attributes:
+        spectrum: (bins, T) complex64.
+        maps: (K, F, T) float32, of the sound net.
+        powers: (F, T) float32: of each row of a mask the power of the bins that it acts on, so that none is lost.
+    """
+
+    spectrum: Tensor
+    maps: Tensor
+    powers: Tensor
+
+
+def chunk_starts(samples: int, length: int) -> np.ndarray:
+    """Place the segments that cover a sound evenly, overlapping by half or slightly more.
+
+    Args:
+        samples: of the sound.
+        length: of a segment, samples.
+
+    Returns:
+        (P,) int, the first sample of each segment.
+    """
     if samples <= length:
         return np.zeros(1, int)
     return np.linspace(0, samples - length, ceil((samples - length) / (length / 2)) + 1).round().astype(int)
 
 
-def pool_cells(powers):
-    """Means over neighbouring rows and columns: (A, B, rows, columns) -> (A, B, D), D the product of CELLS."""
+def pool_cells(powers: Tensor) -> Tensor:
+    """Average `powers` over neighboring frequencies and times: (A, B, F, T) -> (A, B, D), D cells of POOL_CELLS."""
     return F.adaptive_avg_pool2d(powers, POOL_CELLS).flatten(2)
 
 
 class PixelSeparator:
-    """A net, and the sound that it shall take apart.
+    """A PixelPlayer and a video whose sound it separates.
 
     Args:
-        net: an `evaluation.trained_net.TrainedNet` of a PixelPlayer. clip: an open `dataset.reading.clip_reader.ClipReader`.
+        net: a PixelPlayer.
+        clip: the video, open.
 
     Attributes:
-        wave: (samples,) float32 in -1..1 at the net's rate. seconds: of the video with its sound.
+        wave: (samples,) float32 in -1..1, at the net's rate.
+        rate: of the sound, Hz.
+        seconds: length of the sound.
     """
 
-    def __init__(self, net, clip):
-        self.net, self.clip, self.mix, self.rate = net, clip, net.config.mix, net.config.data.sample_rate
-        self.spectra = MixtureSTFT(self.mix)
+    def __init__(self, net: TrainedNet, clip: OpenClip) -> None:
+        self.net, self.model, self.clip = net, net.separating_net, clip
+        self.mix, self.rate = net.config.mix, net.config.data.sample_rate
+        self.stft = MixtureSTFT(self.mix)
         self.wave = torch.from_numpy(clip.full_waveform(self.rate)).float() / 32768
         self.seconds = len(self.wave) / self.rate
         self.starts = chunk_starts(len(self.wave), self.mix.samples)
 
-    def _look(self, times):
+    @torch.no_grad()
+    def analyze_pixels(self) -> PixelSounds:
+        """Compute what each pixel sounds like at FRAMES_PER_SECOND moments per second."""
+        times = np.arange(0, self.seconds, 1 / FRAMES_PER_SECOND)
+        nearest = np.abs(times[:, None] * self.rate - (self.starts + self.mix.samples / 2)).argmin(1)
+        reference_maps, reference_powers = self._reference()
+        all_energies, all_spectra = [], []
+        for k, start in enumerate(tqdm(self.starts, "analyzing", unit=" segments", disable=None)):
+            own_times = times[nearest == k]
+            if not len(own_times):
+                continue
+            segment = self._segment(start)
+            for time, features in zip(own_times, self._frame_features(own_times), strict=True):
+                all_energies.append(self._energies(time - start / self.rate, features, segment))
+                parts = self._masked_powers(features, reference_maps, reference_powers)
+                all_spectra.append(torch.cat([pool_cells(part) for part in parts]))
+        energies, spectra = (torch.stack(values).cpu().numpy() for values in (all_energies, all_spectra))
+        return PixelSounds(times, energies, spectra, pool_cells(reference_powers[None, None])[0, 0].cpu().numpy())
+
+    @torch.no_grad()
+    def separate(self, locations: Sequence[tuple[float, float]]) -> np.ndarray:
+        """Separate the sounds of locations, cross-faded from segment to segment.
+
+        Args:
+            locations: N (x, y) in 0..1 from the top left corner.
+
+        Returns:
+            (N, samples) float32.
+        """
+        length = self.mix.samples
+        fade = 1 - (2 * (torch.arange(length) + 0.5) / length - 1).abs()  # (samples of a segment,), nowhere 0
+        sounds = torch.zeros(len(locations), self.starts[-1] + length)
+        weights = torch.zeros(self.starts[-1] + length)
+        for start in tqdm(self.starts, "separating", unit=" segments", disable=None):
+            segment, features = self._segment(start), self._segment_features(start)
+            height, width = features.shape[1:]
+            cells = [(min(int(y * height), height - 1), min(int(x * width), width - 1)) for x, y in locations]
+            chosen = torch.stack([features[:, row, column] for row, column in cells])  # (N, K)
+            masks = torch.sigmoid(self.model.mask_logits(chosen[None], segment.maps[None]))
+            part = self.stft.apply_masks(masks, segment.spectrum[None], length)[0].cpu()
+            sounds[:, start : start + length] += fade * part
+            weights[start : start + length] += fade
+        return (sounds / weights)[:, : len(self.wave)].numpy()
+
+    def _frame_features(self, times: Sequence[float] | np.ndarray) -> Tensor:
         """Features of the frames shown at ascending times, seconds: (M, K, h, w) float32."""
         data = self.net.config.data
-        times = [min(max(time, 0.0), self.clip.video_end) for time in times]
-        frames = torch.from_numpy(self.clip.frames(times, data.resize_size)).to(self.net.device)
+        shown = [min(max(time, 0.0), self.clip.video_end) for time in times]
+        frames = torch.from_numpy(self.clip.frames(shown, data.resize_size)).to(self.net.device)
         with autocast(self.net.device, self.net.config.train.precision):
-            return self.net.model.pixel_features(prepare_frames(frames, data.frame_size)).float()
+            return self.model.pixel_features(prepare_frames(frames, data.frame_size)).float()
 
-    def _hear(self, start):
-        """The piece that begins at a sample: its spectrum (bins, T) complex, maps and powers (K or none, rows, T).
+    def _segment_features(self, start: int) -> Tensor:
+        """Features of the frames in the middle of a segment, max-pooled over them as in training: (K, h, w)."""
+        middle = (start + self.mix.samples / 2) / self.rate
+        if len(self.starts) == 1:
+            middle = min(middle, self.seconds / 2)  # the segment may be padded with silence
+        offsets = [k - (self.mix.frames - 1) / 2 for k in range(self.mix.frames)]
+        return self._frame_features([middle + offset * self.mix.frame_stride for offset in offsets]).amax(0)
 
-        A row's power is that of the bins on which its mask acts, so that none is lost between two rows.
-        """
+    def _segment(self, start: int) -> SegmentMaps:
+        """The segment that begins at sample `start`."""
         wave = self.wave[start : start + self.mix.samples]
         wave = F.pad(wave, (0, self.mix.samples - len(wave))).to(self.net.device)
-        spectrum = self.spectra.stft(wave[None])
+        spectrum = self.stft.stft(wave[None])
         with autocast(self.net.device, self.net.config.train.precision):
-            maps = self.net.model.sound_maps(self.spectra.net_input(spectrum))
+            maps = self.model.sound_maps(self.stft.net_input(spectrum))
         rows = torch.eye(maps.shape[2], device=maps.device)
-        share = self.spectra.to_linear_freq(rows[None, None])[0, 0]  # (bins, rows): which row's mask acts on a bin
-        return spectrum[0], maps[0].float(), share.T @ spectrum[0].abs() ** 2
+        row_to_bin = self.stft.to_linear_freq(rows[None, None])[0, 0]  # (bins, F): which row of a mask acts on a bin
+        return SegmentMaps(spectrum[0], maps[0].float(), row_to_bin.T @ spectrum[0].abs() ** 2)
 
-    def _reference(self):
-        """Instants of the whole sound on which pixels are compared: maps (K, rows, R), powers (rows, R)."""
+    def _reference(self) -> tuple[Tensor, Tensor]:
+        """NUM_REFERENCE columns of the whole sound, the loud half only: maps (K, F, R) and powers (F, R)."""
         chosen = self.starts[np.unique(np.linspace(0, len(self.starts) - 1, NUM_REFERENCE).round().astype(int))]
         maps, powers = [], []
         for start in chosen:
-            _, heard, loud = self._hear(start)
-            columns = loud.sum(0).argsort(descending=True)[: loud.shape[1] // 2].sort().values  # no silence
+            segment = self._segment(start)
+            loudness = segment.powers.sum(0)
+            columns = loudness.argsort(descending=True)[: len(loudness) // 2].sort().values
             columns = columns[np.linspace(0, len(columns) - 1, ceil(NUM_REFERENCE / len(chosen))).round().astype(int)]
-            maps.append(heard[..., columns])
-            powers.append(loud[:, columns])
+            maps.append(segment.maps[..., columns])
+            powers.append(segment.powers[:, columns])
         return torch.cat(maps, -1), torch.cat(powers, -1)
 
-    @torch.no_grad()
-    def pixels(self):
-        """Look and listen at LOOKS instants a second: a `Pixels`."""
-        times = np.arange(0, self.seconds, 1 / FRAMES_PER_SECOND)
-        nearest = np.abs(times[:, None] * self.rate - (self.starts + self.mix.samples / 2)).argmin(1)
-        reference, found = self._reference(), []
-        for piece, start in enumerate(tqdm(self.starts, "listening", unit=" pieces", disable=None)):
-            mine = times[nearest == piece]
-            if len(mine):
-                _, maps, powers = self._hear(start)
-                for time, features in zip(mine, self._look(mine), strict=True):
-                    energies = self._energies(time - start / self.rate, features, maps, powers)
-                    found.append((energies, self._spectra(features, *reference)))
-        energies, spectra = (torch.stack(part).cpu().numpy() for part in zip(*found, strict=True))
-        return PixelSounds(times, energies, spectra, pool_cells(reference[1][None, None])[0, 0].cpu().numpy())
+    def _energies(self, time: float, features: Tensor, segment: SegmentMaps) -> Tensor:
+        """The energy that each location is given at `time`, seconds into a segment: features (K, h, w) -> (h, w)."""
+        first, last = ((time + side / FRAMES_PER_SECOND / 2) * self.rate / self.mix.hop for side in (-1, 1))
+        start = min(max(round(first), 0), segment.powers.shape[1] - 1)
+        now = slice(start, max(round(last), start) + 1)
+        parts = self._masked_powers(features, segment.maps[..., now], segment.powers[:, now])
+        return torch.cat([part.sum(2).mean(-1) for part in parts])
 
-    def _energies(self, time, features, maps, powers):
-        """What each place is given at `time`, seconds into a piece: (K, h, w), (K, rows, T), (rows, T) -> (h, w)."""
-        first, last = ((time + way / FRAMES_PER_SECOND / 2) * self.rate / self.mix.hop for way in (-1, 1))
-        first = min(max(round(first), 0), powers.shape[1] - 1)
-        now = slice(first, max(round(last), first) + 1)
-        given = self._given(features, maps[..., now], powers[:, now])
-        return torch.cat([part.sum(2).mean(-1) for part in given])
-
-    def _spectra(self, features, maps, powers):
-        """What each place would be given of a sound: (K, h, w), (K, rows, R), (rows, R) -> (h, w, D) powers."""
-        return torch.cat([pool_cells(part) for part in self._given(features, maps, powers)])
-
-    def _given(self, features, maps, powers):
-        """Yield what each place is given, some rows of places at a time: (few, w, rows, columns) powers."""
-        for masks in self.net.model.masks_at_pixels(features, maps):
+    def _masked_powers(self, features: Tensor, maps: Tensor, powers: Tensor) -> Iterator[Tensor]:
+        """Yield the powers that each location is given, some rows of locations at a time: (rows, w, F, T)."""
+        for masks in self.model.masks_at_pixels(features, maps):
             yield ((masks > 0.5).float() if self.mix.mask == "binary" else masks**2) * powers
-
-    @torch.no_grad()
-    def separated(self, places):
-        """The sounds of places: list of N (x, y) in 0..1 -> (N, samples) float32, cross-faded from piece to piece."""
-        length = self.mix.samples
-        fade = 1 - (2 * (torch.arange(length) + 0.5) / length - 1).abs()  # (samples of a piece,), nowhere 0
-        out, weight = torch.zeros(len(places), self.starts[-1] + length), torch.zeros(self.starts[-1] + length)
-        for start in tqdm(self.starts, "separating", unit=" pieces", disable=None):
-            spectrum, maps, _ = self._hear(start)
-            middle = (start + length / 2) / self.rate
-            middle = min(middle, self.seconds / 2) if len(self.starts) == 1 else middle  # of what is no silence
-            spread = (self.mix.frames - 1) / 2
-            features = self._look([middle + (k - spread) * self.mix.frame_stride for k in range(self.mix.frames)])
-            features = features.amax(0)  # (K, h, w), pooled over the frames as in training
-            height, width = features.shape[1:]
-            cells = [(min(int(y * height), height - 1), min(int(x * width), width - 1)) for x, y in places]
-            chosen = torch.stack([features[:, row, column] for row, column in cells])  # (N, K)
-            masks = torch.sigmoid(self.net.model.mask_logits(chosen[None], maps[None]))
-            out[:, start : start + length] += fade * self.spectra.apply_masks(masks, spectrum[None], length)[0].cpu()
-            weight[start : start + length] += fade
-        return (out / weight)[:, : len(self.wave)].numpy()

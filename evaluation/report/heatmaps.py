@@ -41,11 +41,24 @@ def upscale_small(frame: np.ndarray) -> np.ndarray:
     return np.asarray(Image.fromarray(frame).resize((MIN_SIDE, MIN_SIDE), Image.Resampling.BICUBIC))
 
 
+def colorize(values: np.ndarray, colormap: str) -> np.ndarray:
+    """Color an image.
+
+    Args:
+        values: (H, W) float; below 0 and above 1 they have the colors of 0 and 1.
+        colormap: name of a matplotlib colormap.
+
+    Returns:
+        (H, W, 3) uint8 RGB.
+    """
+    return (colormaps[colormap](np.clip(values, 0, 1))[..., :3] * 255).round().astype(np.uint8)
+
+
 def heatmap_rgba(values: np.ndarray) -> np.ndarray:
     """Color a map: `values` (h, w) float in 0..1 -> (h, w, 4) uint8 RGBA, transparent at 0, bright at 1."""
-    color = colormaps["inferno"](0.45 + 0.55 * values)
-    color[..., 3] = values
-    return (color * 255).round().astype(np.uint8)
+    color = colorize(0.45 + 0.55 * values, "inferno")
+    alpha = (values.astype(np.float64) * 255).round().astype(np.uint8)
+    return np.dstack([color, alpha])
 
 
 def overlay_heatmap(frame: np.ndarray, values: np.ndarray) -> np.ndarray:

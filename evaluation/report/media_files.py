@@ -6,10 +6,9 @@ from typing import NamedTuple
 
 import av
 import numpy as np
-from matplotlib import colormaps
 from PIL import Image
 
-from evaluation.report.heatmaps import heatmap_rgba
+from evaluation.report.heatmaps import colorize, heatmap_rgba
 from evaluation.report.page_content import ClipMedia
 
 FRAME_SIDE = 224  # of an image, at most, pixels
@@ -71,8 +70,7 @@ def write_spectrogram(path: Path, spectrogram: np.ndarray) -> None:
         spectrogram: (F, T) float, log power.
     """
     low, high = np.percentile(spectrogram, (2, 99.8))
-    level = np.clip((spectrogram - low) / max(high - low, 1e-6), 0, 1)[::-1]
-    image = Image.fromarray((colormaps["magma"](level)[..., :3] * 255).astype(np.uint8))
+    image = Image.fromarray(colorize((spectrogram - low) / max(high - low, 1e-6), "magma")[::-1])
     image.resize((FRAME_SIDE, FRAME_SIDE), Image.Resampling.BILINEAR).save(path, quality=70)
 
 

@@ -1,45 +1,50 @@
-"""Pictures of separated mixtures: spectrograms, masks, and how loud each place of each frame is."""
+"""Draw a separated mixture: spectrograms, masks, and how much energy each location of each frame is given."""
+
+from pathlib import Path
 
 import numpy as np
-from matplotlib import colormaps
 from PIL import Image
 
-from evaluation.report.heatmaps import upscale_small
-from evaluation.report.source_figures import energy_picture, relative_loudness
+from evaluation.mixture_separator import SeparatedMixture
+from evaluation.report.heatmaps import colorize, upscale_small
+from evaluation.report.source_figures import draw_energy, relative_loudness
 
-RANGE = 4.0  # of log magnitude over the median that spectrograms show, and half as much below
-ZOOM = 2  # pixels of a picture for each row and column
+LOG_RANGE = 4.0  # log magnitudes above the median of the mixture that spectrograms show, and half as many below
+MASK_FLOOR = 1e-3  # smaller masks have the same color in spectrograms
+ZOOM = 2  # pixels of an image for each frequency and time
 
 
-def write_mixture_images(folder, found, frames, energies):
-    """Write spectrogram.png, spectrogram_K.png, true_spectrogram_K.png, mask_K.png, true_mask_K.png, frame_K.png.
+def write_mixture_images(
+    folder: Path, mixture: SeparatedMixture, frames: list[np.ndarray], energies: np.ndarray
+) -> None:
+    """Write spectrogram.png and, for sources K = 1..N, (true_)spectrogram_K, (true_)mask_K, frame_K, frame_energy_K.
 
     Args:
-        folder: Path. found: dict of one mixture's arrays: spectrogram (1, rows, columns) log magnitude, logits and
-            targets (N, rows, columns). frames: N of (S, S, 3) or (T, S, S, 3) uint8. energies: N of (h, w).
+        folder: to write to.
+        mixture: of N sources.
+        frames: N of (S, S, 3) or (T, S, S, 3) uint8.
+        energies: (N, h, w), the energy that each location is given.
     """
-    mixture, masks = found["spectrogram"][0], 1 / (1 + np.exp(-found["logits"]))
-    level = np.median(mixture)
+    log_magnitude = mixture.spectrogram[0]  # (F, T)
+    floor = np.median(log_magnitude) - LOG_RANGE / 2
+    masks = 1 / (1 + np.exp(-mixture.logits))
+    levels = {"spectrogram": _masked_level(log_magnitude, np.ones_like(log_magnitude), floor)}
+    for k, (mask, target) in enumerate(zip(masks, mixture.targets, strict=True), 1):
+        levels[f"spectrogram_{k}"] = _masked_level(log_magnitude, mask, floor)
+        levels[f"true_spectrogram_{k}"] = _masked_level(log_magnitude, target, floor)
+        levels |= {f"mask_{k}": mask, f"true_mask_{k}": target}
+    for name, values in levels.items():
+        image = Image.fromarray(colorize(values, "gray" if "mask" in name else "magma")[::-1])  # low frequencies below
+        size = (image.width * ZOOM, image.height * ZOOM)
+        image.resize(size, Image.Resampling.NEAREST).save(folder / f"{name}.png")
 
-    def save(name, values, colours):
-        rows = (
-            (colormaps[colours](np.clip(values, 0, 1))[::-1, :, :3] * 255).round().astype(np.uint8)
-        )  # low at the foot
-        picture = Image.fromarray(rows)
-        picture.resize((picture.width * ZOOM, picture.height * ZOOM), Image.Resampling.NEAREST).save(folder / name)
+    loudness = relative_loudness(energies)  # on the same scale for all frames of the mixture
+    for k, (frame, loud) in enumerate(zip(frames, loudness, strict=True), 1):
+        middle = upscale_small(frame if frame.ndim == 3 else frame[len(frame) // 2])
+        Image.fromarray(middle).save(folder / f"frame_{k}.png")
+        Image.fromarray(draw_energy(middle, loud)).save(folder / f"frame_energy_{k}.png")
 
-    def spectrogram(name, mask):
-        shown = mixture + np.log(np.maximum(mask, 1e-3))
-        save(name, (shown - level + RANGE / 2) / (1.5 * RANGE), "magma")
 
-    spectrogram("spectrogram.png", np.ones_like(mixture))
-    for k, (mask, target) in enumerate(zip(masks, found["targets"], strict=True), 1):
-        spectrogram(f"spectrogram_{k}.png", mask)
-        spectrogram(f"true_spectrogram_{k}.png", target)
-        save(f"mask_{k}.png", mask, "gray")
-        save(f"true_mask_{k}.png", target, "gray")
-    louds = relative_loudness(np.stack(energies))  # one scale for all pictures of a mixture
-    for k, (frame, loud) in enumerate(zip(frames, louds, strict=True), 1):
-        frame = upscale_small(frame if frame.ndim == 3 else frame[len(frame) // 2])
-        Image.fromarray(frame).save(folder / f"frame_{k}.png")
-        Image.fromarray(energy_picture(frame, loud)).save(folder / f"frame_energy_{k}.png")
+def _masked_level(log_magnitude: np.ndarray, mask: np.ndarray, floor: float) -> np.ndarray:
+    """The spectrogram after a mask, scaled to 0..1 for the colors."""
+    return (log_magnitude + np.log(np.maximum(mask, MASK_FLOOR)) - floor) / (1.5 * LOG_RANGE)

@@ -1,79 +1,111 @@
-"""The separated sounds of an evaluation, as OUT/separation holds them, for the report page.
+"""Read the separated mixtures of an evaluation from OUT/separation, for report.html.
 
-pairs.json                           [{"folder", "classes": [name, ...], FIGURE: number in dB, ...}, ...]
-FOLDER/mixture.wav, pred_1.wav, true_1.wav, ...                      of each source in turn
-FOLDER/spectrogram.png, mask_1.png, frame_energy_1.png, ...          any pictures, of the mixture or of one source
+pairs.json                                        [{"folder", "classes": [name, ...], FIGURE: number in dB, ...}, ...]
+FOLDER/mixture.wav, pred_1.wav, true_1.wav, ...                 the mixture; of each source the estimate and the truth
+FOLDER/spectrogram.png, mask_1.png, frame_energy_1.png, ...     any images, of the mixture or (NAME_1) of a source
 """
 
 import json
 import re
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 from urllib.parse import quote
 
 from utils.errors import UserError
 
-MAX_EXAMPLES = 12  # pairs on the page
-IMAGE_ORDER = (
-    "frame energy",
-    "frame",
-    "spectrogram",
-    "true spectrogram",
-    "mask",
-    "true mask",
-)  # pictures, in this order
+MAX_EXAMPLES = 12
+IMAGE_NAME = re.compile(r"(.+?)(?:_(\d))?\.(?:png|jpe?g)")  # NAME_1.png is of the first source
+IMAGE_ORDER = ("frame energy", "frame", "spectrogram", "true spectrogram", "mask", "true mask")
 
 
-def separation_examples(out):
-    """The pairs of OUT/separation/pairs.json that have sounds, with the files that lie beside it.
+@dataclass(frozen=True)
+class Link:
+    """A file that the page shows: its caption, and its URL relative to the page."""
+
+    text: str
+    file: str
+
+
+@dataclass(frozen=True)
+class SourceExample:
+    """A source of a mixture: its classes, URLs of its estimated and true sound (None if missing), and its images."""
+
+    name: str
+    pred: str | None
+    true: str | None
+    images: list[Link]
+
+
+@dataclass(frozen=True)
+class MixtureExample:
+    """A mixture: its classes, scores in dB, the URL of its sound (None if missing), its images and sources."""
+
+    title: str
+    figures: list[tuple[str, float]]
+    mixture: str | None
+    images: list[Link]
+    sources: list[SourceExample]
+
+
+def separation_examples(out: Path) -> list[MixtureExample]:
+    """Read the mixtures of OUT/separation/pairs.json that have sounds, and find their files.
 
     Args:
-        out: Path of the evaluation's folder.
+        out: folder of the evaluation.
 
     Returns:
-        list of {"title", "figures": list of (name, number), "mixture", "pictures": list of (text, file),
-        "sources": list of {"name", "pred", "true", "pictures"}}; files are links from OUT, None where there is none.
-        Empty without pairs.json.
+        Up to MAX_EXAMPLES mixtures; none without pairs.json.
 
     Raises:
-        UserError: pairs.json is not of its form.
+        UserError: pairs.json has an invalid format.
     """
-    path = Path(out) / "separation" / "pairs.json"
+    path = out / "separation" / "pairs.json"
     if not path.exists():
         return []
     try:
-        pairs = [pair for pair in json.loads(path.read_text(encoding="utf-8")) if pair.get("folder")]
-        return [_pair(path.parent, str(pair["folder"]), pair) for pair in pairs[:MAX_EXAMPLES]]
+        entries = [entry for entry in json.loads(path.read_text(encoding="utf-8")) if entry.get("folder")]
+        return [_read_example(path.parent, entry) for entry in entries[:MAX_EXAMPLES]]
     except (ValueError, TypeError, KeyError, AttributeError) as error:
-        raise UserError(f"{path} is not of its form ({error}): evaluate again, or remove it") from None
+        raise UserError(f"{path} has an invalid format ({error}): evaluate again, or remove it") from None
 
 
-def _pair(root, name, pair):
-    folder, classes = root / name, list(map(str, pair["classes"]))
+def _read_example(root: Path, entry: dict[str, Any]) -> MixtureExample:
+    """Read an entry of pairs.json, whose folder is below `root`."""
+    name, classes = str(entry["folder"]), list(map(str, entry["classes"]))
+    folder = root / name
     if not folder.resolve().is_relative_to(root.resolve()):
-        raise ValueError(f"{name!r} leads out of its folder")
+        raise ValueError(f"{name!r} is outside of {root}")
     files = sorted(path.name for path in folder.iterdir()) if folder.is_dir() else []
 
-    def link(file):
-        return f"separation/{quote(name)}/{quote(file)}" if file in files else None
+    def url(file: str) -> str:
+        return f"separation/{quote(name)}/{quote(file)}"
 
-    def pictures(number):
-        """Those of one source, or of the mixture (0): NAME_1.png belongs to the first source."""
-        found = [re.fullmatch(r"(.+?)(?:_(\d))?\.(?:png|jpe?g)", file) for file in files]
-        found = [(one[1].replace("_", " "), link(one[0])) for one in found if one and int(one[2] or 0) == number]
-        return sorted(
-            found, key=lambda one: (IMAGE_ORDER.index(one[0]) if one[0] in IMAGE_ORDER else len(IMAGE_ORDER), one)
-        )
+    def sound(stem: str) -> str | None:
+        return url(f"{stem}.wav") if f"{stem}.wav" in files else None
 
-    return {
-        "title": " + ".join(classes), "mixture": link("mixture.wav"), "pictures": pictures(0),
-        "figures": [(_said(key), value) for key, value in pair.items() if isinstance(value, float)],
-        "sources": [
-            {"name": one, "pred": link(f"pred_{k}.wav"), "true": link(f"true_{k}.wav"), "pictures": pictures(k)}
-            for k, one in enumerate(classes, 1)
+    def images(number: int) -> list[Link]:
+        """Images of a source, 1..N, or of the mixture, 0."""
+        matches = [match for match in map(IMAGE_NAME.fullmatch, files) if match and int(match[2] or 0) == number]
+        return sorted((Link(match[1].replace("_", " "), url(match[0])) for match in matches), key=_image_order)
+
+    return MixtureExample(
+        title=" + ".join(classes),
+        figures=[(_figure_name(key), value) for key, value in entry.items() if isinstance(value, float)],
+        mixture=sound("mixture"),
+        images=images(0),
+        sources=[
+            SourceExample(label, sound(f"pred_{k}"), sound(f"true_{k}"), images(k))
+            for k, label in enumerate(classes, 1)
         ],
-    }  # fmt: skip
+    )
 
 
-def _said(key):
-    """A figure's name for people: "nsdr_ideal_binary" is "NSDR ideal binary"."""
-    return re.sub(r"\bn?s[dai]r\b", lambda found: found[0].upper(), key.replace("_", " "))
+def _image_order(link: Link) -> tuple[int, str, str]:
+    known = IMAGE_ORDER.index(link.text) if link.text in IMAGE_ORDER else len(IMAGE_ORDER)
+    return known, link.text, link.file
+
+
+def _figure_name(key: str) -> str:
+    """The name of a score for people: "nsdr_ideal_binary" is "NSDR ideal binary"."""
+    return re.sub(r"\bn?s[dai]r\b", lambda match: match[0].upper(), key.replace("_", " "))

@@ -80,16 +80,16 @@ def write_videos(out: Path, clip: ClipReader, result: SeparatedVideo) -> None:
     loudness, labels = source_figures.relative_loudness(result.pixels.energies), result.labels
 
     def energy_frame(frame: np.ndarray, moment: float) -> np.ndarray:
-        return source_figures.energy_picture(frame, source_figures.interpolate_maps(loudness, moment))
+        return source_figures.draw_energy(frame, source_figures.interpolate_maps(loudness, moment))
 
     def cluster_frame(frame: np.ndarray, moment: float) -> np.ndarray:
         nearest = min(round(moment), len(labels) - 1)
-        return result.draw_locations(source_figures.cluster_picture(frame, labels[nearest]))
+        return result.draw_locations(source_figures.draw_clusters(frame, labels[nearest]))
 
     sound = clip.full_waveform(VIDEO_SAMPLE_RATE)
     times = np.minimum(np.arange(0, result.seconds, 1 / VIDEO_FPS), clip.video_end)
     for name, draw in (("energy", energy_frame), ("clusters", cluster_frame)):
-        frames = source_figures.overlay_frames(_frames(clip, times), VIDEO_FPS // FRAMES_PER_SECOND, draw)
+        frames = (draw(frame, k * FRAMES_PER_SECOND / VIDEO_FPS) for k, frame in enumerate(_frames(clip, times)))
         write_video(out / f"{name}.mp4", frames, VIDEO_FPS, sound, VIDEO_SAMPLE_RATE)
 
 
@@ -103,7 +103,7 @@ def write_images(out: Path, clip: ClipReader, result: SeparatedVideo) -> None:
     """
     loudness = source_figures.relative_loudness(result.pixels.energies)
     spaced = np.linspace(0, len(result.labels) - 1, OVERVIEW_COLUMNS + 2)[1:-1]
-    moments = np.unique(spaced.round().astype(int))
+    moments = np.unique(spaced.round().astype(int)).tolist()
     times = np.minimum(result.pixels.times[moments], clip.video_end)
     frames, titles = list(_frames(clip, times, OVERVIEW_WIDTH)), [f"{time:.1f} s" for time in times]
     source_figures.write_overview(

@@ -1,4 +1,7 @@
-"""Pictures of separated sounds over a video: how loud each pixel is, which pixels sound alike, spectrograms."""
+"""Draw the sources of a video: how loud each pixel is, which pixels sound alike, and spectrograms."""
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
 
 import matplotlib
 
@@ -13,112 +16,165 @@ from scipy.signal import stft
 from evaluation.measures.clustering import SILENT_CLUSTER
 from evaluation.report.heatmaps import overlay_heatmap, write_image_grid
 
-DYNAMIC_RANGE = 30.0  # dB under the loudest moment where the colour ends
+DYNAMIC_RANGE = 30.0  # dB below the loudest moment that maps show
+SPECTROGRAM_RANGE = 70.0  # dB below the largest value that spectrograms show
 CLUSTER_COLORS = ((255, 120, 30), (40, 150, 255), (60, 210, 110), (230, 70, 200), (250, 220, 60), (130, 110, 250))
-OPACITY = 0.55
-SPECTROGRAM_RANGE = 70.0  # dB under the loudest that spectrograms show
+CLUSTER_OPACITY = 0.55
+
+Color = tuple[int, int, int]
 
 
-def relative_loudness(energies):
-    """Energies (M, h, w) as colours show them: float32 in 0..1, 1 the loudest pixel of all.
+def relative_loudness(energies: np.ndarray) -> np.ndarray:
+    """Convert the energies of pixels to the values that are drawn, 1 for the loudest pixel of all moments.
 
-    Within a moment it is the share of what the moment's loudest pixel has: a wall is given a few dB less than who plays
-    before it, which decibels would hardly show. Between moments it is decibels, so that what is played softly is still
-    seen: a moment's loudest pixel has 1 where that is the loudest of all, and 0 at QUIETEST dB under it.
+    Within a moment, values are proportional to energy: a wall gets only a few dB less than the player before it, a
+    difference that decibels would hide. Between moments they are in decibels, so that soft notes are visible: the
+    loudest pixel of a moment has 1 in the loudest moment, and 0 in moments DYNAMIC_RANGE dB below.
+
+    Args:
+        energies: (M, h, w), of M moments.
+
+    Returns:
+        (M, h, w) float32 in 0..1.
     """
-    tops = np.maximum(energies.max((1, 2), keepdims=True), 1e-20)
-    level = np.clip(1 + 10 / DYNAMIC_RANGE * np.log10(tops / tops.max()), 0, 1)
-    return (energies / tops * level).astype(np.float32)
+    peaks = np.maximum(energies.max((1, 2), keepdims=True), 1e-20)
+    level = np.clip(1 + 10 / DYNAMIC_RANGE * np.log10(peaks / peaks.max()), 0, 1)
+    return (energies / peaks * level).astype(np.float32)
 
 
-def upscale_maps(maps, size):
-    """Maps (M, h, w) at the size (H, W) of a picture, bilinear: (M, H, W) float32."""
+def upscale_maps(maps: np.ndarray, size: tuple[int, int]) -> np.ndarray:
+    """Enlarge maps by bilinear interpolation.
+
+    Args:
+        maps: (M, h, w).
+        size: (H, W) of the frame.
+
+    Returns:
+        (M, H, W) float32.
+    """
     return F.interpolate(torch.from_numpy(maps)[:, None].float(), size=size, mode="bilinear")[:, 0].numpy()
 
 
-def energy_picture(frame, loud):
-    """How loud each place is over its frame: (H, W, 3) uint8, (h, w) of `loudness` -> (H, W, 3) uint8."""
-    return overlay_heatmap(frame, upscale_maps(loud[None], frame.shape[:2])[0])
-
-
-def cluster_picture(frame, labels):
-    """Groups of pixels over their frame in COLOURS, silent ones as they are: (H, W, 3), (h, w) -> (H, W, 3) uint8."""
-    names = np.arange(SILENT_CLUSTER, max(int(labels.max()), 0) + 1)
-    shares = upscale_maps((labels[None] == names[:, None, None]).astype(np.float32), frame.shape[:2])
-    smooth = shares.argmax(0)  # (H, W): round edges in the place of the net's squares
-    palette = np.array([cluster_color(name) for name in names], np.float32)
-    weight = np.where(names[smooth] == SILENT_CLUSTER, 0.0, OPACITY)[..., None]
-    return ((1 - weight) * frame + weight * palette[smooth]).round().astype(np.uint8)
-
-
-def cluster_color(name):
-    """The RGB colour of a group."""
-    return (255, 255, 255) if name == SILENT_CLUSTER else CLUSTER_COLORS[name % len(CLUSTER_COLORS)]
-
-
-def draw_locations(picture, places, names):
-    """Mark places by discs in their groups' colours, numbered from 1.
+def interpolate_maps(maps: np.ndarray, moment: float) -> np.ndarray:
+    """Interpolate between the maps of two moments, linearly.
 
     Args:
-        picture: (H, W, 3) uint8. places: list of N (x, y) in 0..1. names: list of the N groups.
+        maps: (M, h, w).
+        moment: 0..M-1 or larger, between two moments.
+
+    Returns:
+        (h, w).
+    """
+    first = min(int(moment), len(maps) - 1)
+    fraction, second = moment - int(moment), min(first + 1, len(maps) - 1)
+    return (1 - fraction) * maps[first] + fraction * maps[second]
+
+
+def draw_energy(frame: np.ndarray, loudness: np.ndarray) -> np.ndarray:
+    """Draw over a frame how loud each location is.
+
+    Args:
+        frame: (H, W, 3) uint8.
+        loudness: (h, w), of `relative_loudness`.
 
     Returns:
         (H, W, 3) uint8.
     """
-    image = Image.fromarray(picture)
-    pen, radius = ImageDraw.Draw(image), max(7, round(min(image.size) / 30))
-    font = ImageFont.load_default(1.3 * radius)
-    for k, ((x, y), name) in enumerate(zip(places, names, strict=True)):
-        x, y = x * image.width, y * image.height
-        pen.ellipse((x - radius, y - radius, x + radius, y + radius), cluster_color(name), "white", max(1, radius // 5))
-        pen.text((x, y), str(k + 1), "black", font, anchor="mm")
-    return np.asarray(image)
+    height, width = frame.shape[:2]
+    return overlay_heatmap(frame, upscale_maps(loudness[None], (height, width))[0])
 
 
-def overlay_frames(frames, per_look, draw):
-    """Yield a film's pictures: frames at `per_look` times the rate of the looks.
+def draw_clusters(frame: np.ndarray, labels: np.ndarray) -> np.ndarray:
+    """Color the clusters of pixels over their frame; silent pixels keep their color.
 
     Args:
-        frames: iterable of (H, W, 3) uint8. draw: callable (frame, look) -> picture; a look is its number, a float
-            between two of them.
+        frame: (H, W, 3) uint8.
+        labels: (h, w) int, the cluster of each location.
+
+    Returns:
+        (H, W, 3) uint8.
     """
-    for k, frame in enumerate(frames):
-        yield draw(frame, k / per_look)
+    height, width = frame.shape[:2]
+    clusters = np.arange(SILENT_CLUSTER, max(int(labels.max()), 0) + 1)
+    fractions = upscale_maps((labels[None] == clusters[:, None, None]).astype(np.float32), (height, width))
+    smooth = fractions.argmax(0)  # (H, W): smooth edges instead of the squares of locations
+    palette = np.array([cluster_color(cluster) for cluster in clusters.tolist()], np.float32)
+    weight = np.where(clusters[smooth] == SILENT_CLUSTER, 0.0, CLUSTER_OPACITY)[..., None]
+    return ((1 - weight) * frame + weight * palette[smooth]).round().astype(np.uint8)
 
 
-def interpolate_maps(maps, look):
-    """Maps (M, h, w) at a look between two, linearly: (h, w)."""
-    first = min(int(look), len(maps) - 1)
-    share, second = look - int(look), min(first + 1, len(maps) - 1)
-    return (1 - share) * maps[first] + share * maps[second]
+def cluster_color(cluster: int) -> Color:
+    """Get the RGB color of a `cluster`: white for the silent one."""
+    return (255, 255, 255) if cluster == SILENT_CLUSTER else CLUSTER_COLORS[cluster % len(CLUSTER_COLORS)]
 
 
-def write_overview(path, frames, looks, loud, labels, mark, names):
-    """Write one picture of some moments: the frame with the sources' places, how loud each pixel is, which sound alike.
+def draw_locations(image: np.ndarray, locations: Sequence[tuple[float, float]], clusters: Sequence[int]) -> np.ndarray:
+    """Mark locations by discs in the colors of their clusters, numbered from 1.
 
     Args:
-        path: of the PNG. frames: (C, H, W, 3) uint8. looks: their C places among the looks. loud: (M, h, w).
-        labels: (M, h, w). mark: callable (picture) -> it with the places. names: list of C texts, above the columns.
+        image: (H, W, 3) uint8.
+        locations: N (x, y) in 0..1.
+        clusters: their N clusters.
+
+    Returns:
+        (H, W, 3) uint8.
+    """
+    canvas = Image.fromarray(image)
+    pen, radius = ImageDraw.Draw(canvas), max(7, round(min(canvas.size) / 30))
+    font = ImageFont.load_default(1.3 * radius)
+    for k, ((x, y), cluster) in enumerate(zip(locations, clusters, strict=True), 1):
+        x, y = x * canvas.width, y * canvas.height
+        box = (x - radius, y - radius, x + radius, y + radius)
+        pen.ellipse(box, cluster_color(cluster), "white", max(1, radius // 5))
+        pen.text((x, y), str(k), "black", font, anchor="mm")
+    return np.asarray(canvas)
+
+
+def write_overview(
+    path: Path,
+    frames: Sequence[np.ndarray],
+    moments: Sequence[int],
+    loudness: np.ndarray,
+    labels: np.ndarray,
+    mark: Callable[[np.ndarray], np.ndarray],
+    titles: Sequence[str],
+) -> None:
+    """Write an image of some moments: the frame with the sources' locations, the energy, and the clusters.
+
+    Args:
+        path: of the PNG.
+        frames: C of (H, W, 3) uint8.
+        moments: their indices, 0..M-1.
+        loudness: (M, h, w), of `relative_loudness`.
+        labels: (M, h, w) int, the cluster of each location.
+        mark: draws the sources' locations on a frame.
+        titles: C texts above the columns.
     """
     rows = [
         [mark(frame) for frame in frames],
-        [energy_picture(frame, loud[look]) for frame, look in zip(frames, looks, strict=True)],
-        [cluster_picture(frame, labels[look]) for frame, look in zip(frames, looks, strict=True)],
+        [draw_energy(frame, loudness[moment]) for frame, moment in zip(frames, moments, strict=True)],
+        [draw_clusters(frame, labels[moment]) for frame, moment in zip(frames, moments, strict=True)],
     ]
-    rows = [[Image.fromarray(picture) for picture in row] for row in rows]
-    write_image_grid(rows, path, left=["sources", "sound energy", "what sounds alike"], top=names)
+    images = [[Image.fromarray(image) for image in row] for row in rows]
+    write_image_grid(images, path, left=["sources", "energy", "clusters"], top=titles)
 
 
-def write_spectrograms(path, mixture, sounds, names, rate):
-    """Write the spectrograms of the mixture and of each source below it, all on one scale of colours.
+def write_spectrograms(
+    path: Path, mixture: np.ndarray, sounds: Sequence[np.ndarray] | np.ndarray, names: Sequence[str], rate: int
+) -> None:
+    """Write the spectrograms of the mixture and, below it, of each source, on one color scale.
 
     Args:
-        path: of the PNG. mixture: (samples,), sounds: (N, samples) float. names: list of N texts. rate: Hz.
+        path: of the PNG.
+        mixture: (samples,) float.
+        sounds: N of (samples,) float, the sources.
+        names: N titles.
+        rate: Hz.
     """
-    powers = [np.abs(stft(one, rate, nperseg=1024, noverlap=768)[2]) ** 2 for one in (mixture, *sounds)]
+    powers = [np.abs(stft(sound, rate, nperseg=1024, noverlap=768)[2]) ** 2 for sound in (mixture, *sounds)]
     top = 10 * np.log10(max(powers[0].max(), 1e-20))
     figure, axes = plt.subplots(len(powers), sharex=True, figsize=(9, 1.9 * len(powers)), layout="constrained")
-    for axis, power, name in zip(axes, powers, ["all sound", *names], strict=True):
+    for axis, power, name in zip(axes, powers, ["mixture", *names], strict=True):
         level = 10 * np.log10(power + 1e-20)
         edges = np.linspace(0, len(mixture) / rate, level.shape[1]), np.linspace(0, rate / 2, level.shape[0])
         image = axis.pcolormesh(*edges, level, cmap="magma", vmin=top - SPECTROGRAM_RANGE, vmax=top, rasterized=True)
