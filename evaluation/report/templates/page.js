@@ -4,20 +4,20 @@
   const all = (selector, within = document) => [...within.querySelectorAll(selector)];
   const one = (selector, within = document) => within.querySelector(selector);
 
-  // ---- light and dark: as the system says, until the switch says otherwise
+  // ---- light and dark: follow the system until the user switches
   const theme = one("#theme");
   const dark = matchMedia("(prefers-color-scheme: dark)");
   const isDark = () => (root.dataset.theme ? root.dataset.theme === "dark" : dark.matches);
-  const named = () => { theme.textContent = isDark() ? "Light" : "Dark"; theme.setAttribute("aria-label", `Switch to ${isDark() ? "light" : "dark"} colours`); };
+  const named = () => { theme.textContent = isDark() ? "Light" : "Dark"; theme.setAttribute("aria-label", `Switch to ${isDark() ? "light" : "dark"} colors`); };
   theme.addEventListener("click", () => {
     root.dataset.theme = isDark() ? "light" : "dark";
-    try { localStorage.setItem("theme", root.dataset.theme); } catch { /* pages from disk may not keep anything */ }
+    try { localStorage.setItem("theme", root.dataset.theme); } catch { /* pages opened from disk may not store anything */ }
     named();
   });
   dark.addEventListener("change", named);
   named();
 
-  // ---- tabs: arrow keys move between them, Tab goes on into the panel
+  // ---- tabs: arrow keys move between them, the Tab key moves into the panel
   for (const list of all(".tabs")) {
     const tabs = all("[role=tab]", list);
     const choose = (tab, focus) => {
@@ -39,7 +39,7 @@
     });
   }
 
-  // ---- sound: every link to a sound plays here; without this script it opens the file
+  // ---- sounds: links play here; without this script they open the file
   const data = JSON.parse(one("#clips")?.textContent || "{}");
   const bar = one("#player");
   const audio = bar && one("audio", bar);
@@ -66,7 +66,7 @@
     });
   }
 
-  // ---- grids of links: one stop of the Tab key each, arrow keys within
+  // ---- grids of links: one tab stop each, arrow keys move within
   for (const grid of all("[data-grid]")) {
     const rows = all("[data-row]", grid).map((row) => all("a[data-k]", row)).filter((row) => row.length);
     rows.flat().forEach((link, k) => { link.tabIndex = k ? -1 : 0; });
