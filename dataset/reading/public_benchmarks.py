@@ -13,6 +13,7 @@ Files of clips without an annotation are ignored. A clip that can't be read rais
 """
 
 from abc import ABC, abstractmethod
+from collections.abc import Callable
 from pathlib import Path
 from typing import TypedDict, TypeGuard
 from xml.etree import ElementTree
@@ -257,7 +258,7 @@ class VGGSS(Benchmark):
         return np.minimum(self._count_boxes(index, size), 1)
 
 
-BENCHMARKS = {"flickr": FlickrSoundNet, "vggss": VGGSS}
+BENCHMARKS: dict[str, Callable[[Path | str, OnError], Benchmark]] = {"flickr": FlickrSoundNet, "vggss": VGGSS}
 
 
 def clean_boxes(boxes: list[list[float]]) -> np.ndarray:
