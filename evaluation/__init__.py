@@ -1,1 +1,1 @@
-"""What a trained net is worth: load it, run it on a split, measure, report."""
+"""Load a trained net, run it on a split, measure it, and report the results."""

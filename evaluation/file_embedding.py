@@ -1,6 +1,6 @@
 """Embed any files (videos, images, sounds) with a trained net: a frame and a second of sound at each moment."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -119,7 +119,7 @@ def embed_files(
         rows.extend(_Row(file, moment.time, pair) for (file, moment), pair in zip(pending, vectors, strict=True))
         pending.clear()
 
-    streams = [iter_moments(item, data.resize_size, data.sample_rate, hop) for item in items]
+    streams: list[Iterable[Moment]] = [iter_moments(item, data.resize_size, data.sample_rate, hop) for item in items]
     for file, element in prefetch(streams, threads):
         if element is None:
             done()

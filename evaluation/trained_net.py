@@ -1,7 +1,7 @@
 """A trained net from its checkpoint: embed frames and sounds, score pairs, locate a sound in a frame."""
 
 from dataclasses import dataclass
-from os import PathLike
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -149,7 +149,7 @@ class TrainedNet:
         return torch.sigmoid(self.localizing_net.location_logits(v.to(self.device), a.to(self.device))).cpu()
 
 
-def load_trained_net(path: str | PathLike[str], changes: dict[str, Any] | None = None) -> TrainedNet:
+def load_trained_net(path: str | Path, changes: dict[str, Any] | None = None) -> TrainedNet:
     """Load a trained net from a checkpoint: its settings, and the weights that are evaluated.
 
     Args:

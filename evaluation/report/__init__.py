@@ -1,1 +1,1 @@
-"""Numbers to what people look at: tables, report.html, compare.html, images and videos."""
+"""Tables, report.html, compare.html, images and videos of an evaluation."""

@@ -1,1 +1,1 @@
-"""What eval.py does with a checkpoint: one file for each task."""
+"""The tasks of eval.py, one file for each."""

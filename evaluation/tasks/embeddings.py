@@ -40,8 +40,7 @@ class Embeddings(NamedTuple):
     times: Tensor
 
 
-@dataclass(frozen=True)
-class EvalSplit:
+class EvalSplit(NamedTuple):
     """A split, or a public benchmark, opened for an evaluation.
 
     Attributes:

@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import math
 import os
 import shutil
 import signal
@@ -279,7 +280,7 @@ def test_resuming_a_finished_run_says_so_and_trains_no_more(copied, data, script
 
 def test_a_run_stopped_just_before_its_last_validation_is_validated_when_resumed(copied, whole, data, script):
     content = checkpoint.load(copied / "last.pt")
-    checkpoint.save(copied / "last.pt", content | {"metrics": {}, "best": {}})
+    checkpoint.save(copied / "last.pt", content | {"metrics": {}, "best": {}, "highest": -math.inf})
     (copied / "best.pt").unlink()
     log = [line for line in read_log(copied) if line["kind"] == "train"]
     (copied / "log.jsonl").write_text("".join(json.dumps(line) + "\n" for line in log))
@@ -373,7 +374,7 @@ def test_embeddings_in_bf16_are_those_in_fp32(whole):
     for precision in ("fp32", "bf16"):
         net = load_trained_net(whole[0] / "best.pt", {"train.precision": precision})
         with torch.no_grad():
-            found.append(embed_split(net.model, net.config, *open_eval_split(net.config, "test")))
+            found.append(embed_split(net.model, net.config, open_eval_split(net.config, "test")))
     for one, other in ((found[0].v, found[1].v), (found[0].a, found[1].a)):
         assert 0.999 < (one * other).sum(1).min() < 1 and not torch.equal(one, other)
 
