@@ -1,9 +1,10 @@
-"""One shard, written whole or not at all: the part of data/build_shards.py that each of its processes does."""
+"""Write one shard: what each process of data/build_shards.py does."""
 
 import hashlib
 import json
-import os
+from pathlib import Path
 from tarfile import USTAR_FORMAT, TarInfo
+from typing import BinaryIO, NamedTuple, TypedDict
 
 import av
 import numpy as np
@@ -11,118 +12,223 @@ import simplejpeg
 
 from dataset.reading.audio import wav_bytes
 from dataset.reading.clip_reader import ClipReader, to_upright_rgb, upright_size
-from dataset.reading.errors import ClipError, error_reason
-from dataset.reading.shard_format import pack_index
-from utils.files import write_json
+from dataset.reading.clips import clip_files
+from dataset.reading.errors import ClipError, OnError, error_reason
+from dataset.reading.shard_format import ShardEntry, pack_index
+from utils.errors import UserError
+from utils.files import atomic_write, write_json
 
-BLOCK = 512  # of a tar, bytes
+TAR_BLOCK = 512  # bytes
+WAV_HEADER = 44  # bytes of a wav before its samples
 
 
-def build_shard(source, target, job, settings, on_error):
+class ShardSettings(TypedDict):
+    """The options of data/build_shards.py that the content of shards depends on; shards.json holds them."""
+
+    fps: float  # frames per second that are kept
+    size: int  # short side of the pictures, pixels
+    square: bool  # resize pictures to squares
+    quality: int  # of the JPEGs, 1..100
+    rate: int  # of the sound, Hz
+    clips: int  # in a shard
+
+
+class ShardClip(NamedTuple):
+    """One clip of a job.
+
+    Attributes:
+        id: its id.
+        labels: mids.
+        times: at which it is annotated, seconds: the frames of these times are kept too.
+        mp4_bytes: size of its mp4.
+        wav_bytes: size of its wav.
+    """
+
+    id: str
+    labels: list[str]
+    times: list[float]
+    mp4_bytes: int
+    wav_bytes: int
+
+
+class ShardJob(NamedTuple):
+    """What one shard is made of.
+
+    Attributes:
+        name: of the shard in its split: "00000".
+        first: index of its first clip in the split.
+        clips: its clips.
+        source: checksum of all that the shard depends on.
+    """
+
+    name: str
+    first: int
+    clips: list[ShardClip]
+    source: str
+
+
+class StoredClip(NamedTuple):
+    """A clip as a shard stores it.
+
+    Attributes:
+        json: bytes of its description.
+        wav: bytes of its sound.
+        jpegs: bytes of its frames.
+        times: when each frame is shown first, seconds.
+        samples: number of samples of its sound.
+        last: latest time of a frame whose second of sound lies within the clip, seconds.
+        video_end: latest time at which a frame is shown, seconds.
+    """
+
+    json: bytes
+    wav: bytes
+    jpegs: list[bytes]
+    times: list[float]
+    samples: int
+    last: float
+    video_end: float
+
+
+def build_shard(source: Path, target: Path, job: ShardJob, settings: ShardSettings, on_error: OnError) -> ShardEntry:
     """Write one shard of a split: its tar, its index, and last NAME.done, its entry in shards.json.
 
     Args:
-        source, target: Paths of the split in SRC and in DST.
-        job: {"name", "first": number of its first clip, "clips": [[id, labels, annotated times, ...], ...], "source"}.
-        settings: dict, the options of data/build_shards.py. on_error: "stop" or "skip".
+        source: folder of the split in SRC.
+        target: folder of the split in DST.
+        job: what the shard is made of.
+        settings: how.
+        on_error: at a clip that can't be read: "stop" raises its error, "skip" lists it in the entry.
 
-    Returns:
-        The entry, a dict; a str, what is wrong, if it can't be made.
+    Raises:
+        UserError: a clip can't be read, or the shard can't be written.
     """
-    drafts = {kind: target / f".{job['name']}.{kind}.{os.getpid()}.tmp" for kind in ("tar", "index")}
-    ids, skipped, rows, frames = [], {}, [], []
+    tar_path, index_path = target / f"{job.name}.tar", target / f"{job.name}.index"
+    ids: list[str] = []
+    skipped: dict[str, str] = {}
+    clip_rows: list[tuple] = []
+    frame_rows: list[tuple] = []
     try:
-        with open(drafts["tar"], "wb") as tar:
-            for number, (clip, labels, times, *_) in enumerate(job["clips"], job["first"]):
+        with atomic_write(tar_path) as tar:
+            for index, clip in enumerate(job.clips, job.first):
                 try:
-                    members, stamps, row = read_clip(source, clip, labels, times, f"{number:07d}", settings)
+                    stored = read_clip(source, clip.id, clip.labels, clip.times, settings)
                 except ClipError as error:
                     if on_error == "stop":
-                        return f"{error.path} {error.reason}: fix or remove clip {clip}, or pass --on_error skip"
-                    skipped[clip] = str(error)
+                        hint = f"fix or remove clip {clip.id}, or pass --on_error skip"
+                        raise UserError(f"{error.problem}: {hint}") from None
+                    skipped[clip.id] = str(error)
                     continue
-                ids.append(clip)
-                begins = [write_member(tar, *member) for member in members]  # its json, its wav, its pictures
-                rows.append((len(frames), len(stamps), begins[1] + 44, *row))
-                frames += list(zip(stamps, begins[2:], [len(data) for _, data in members[2:]], strict=True))
-            tar.write(bytes(2 * BLOCK))
-        drafts["index"].write_bytes(pack_index(rows, frames))
-        entry = {"name": job["name"], "ids": ids, "skipped": skipped, "source": job["source"]}
-        for kind, draft in drafts.items():
-            entry |= {f"{kind}_bytes": draft.stat().st_size, f"{kind}_sha256": sha256(draft)}
-            os.replace(draft, target / f"{job['name']}.{kind}")
-        write_json(target / f"{job['name']}.done", entry)
-        return entry
+                sound_start, frame_starts = write_clip(tar, stored, f"{index:07d}")
+                ids.append(clip.id)
+                clip_rows.append((len(frame_rows), len(stored.times), sound_start, *stored[4:]))
+                frame_rows += zip(stored.times, frame_starts, map(len, stored.jpegs), strict=True)
+            tar.write(bytes(2 * TAR_BLOCK))
+        with atomic_write(index_path) as file:
+            file.write(pack_index(clip_rows, frame_rows))
+        entry: ShardEntry = {
+            "name": job.name, "ids": ids, "skipped": skipped, "source": job.source,
+            "tar_bytes": tar_path.stat().st_size, "tar_sha256": file_sha256(tar_path),
+            "index_bytes": index_path.stat().st_size, "index_sha256": file_sha256(index_path),
+        }  # fmt: skip
+        write_json(target / f"{job.name}.done", entry)
     except OSError as error:
-        return f"{target} can't take the shards ({error}): put that right and repeat the command"
-    finally:
-        for draft in drafts.values():
-            draft.unlink(missing_ok=True)
+        raise UserError(f"{target} can't be written ({error}): fix this, then repeat the command") from None
+    return entry
 
 
-def read_clip(source, clip, labels, times, key, settings):
-    """Read one clip whole.
+def read_clip(source: Path, clip: str, labels: list[str], times: list[float], settings: ShardSettings) -> StoredClip:
+    """Read a whole clip and encode it as a shard stores it.
 
     Args:
-        source: Path of its split. times: annotated ones, seconds. key: what its members are named by.
-
-    Returns:
-        [(name, bytes), ...] of the members: json, wav, pictures; the times of the pictures, seconds; and
-        (samples, last, video_end).
+        source: folder of its split.
+        clip: its id.
+        labels: its mids.
+        times: annotated ones, seconds.
+        settings: how.
 
     Raises:
         ClipError: it can't be read.
     """
-    mp4, wav = source / "video" / f"{clip}.mp4", source / "audio" / f"{clip}.wav"
+    mp4, wav = clip_files(source, clip)
     try:
-        with ClipReader(clip, mp4, wav) as opened:
-            sound = opened.full_waveform(settings["rate"])
+        with ClipReader(clip, mp4, wav) as reader:
+            sound = reader.full_waveform(settings["rate"])
             if len(sound) < settings["rate"]:
                 raise ClipError(clip, "short", wav, "is shorter than one second")
-            pictures, stamps = kept_pictures(opened, times, settings)
-            row = len(sound), opened.last, opened.video_end
+            jpegs, stamps = encode_frames(reader, times, settings)
+            last, video_end = reader.last, reader.video_end
     except (av.FFmpegError, OSError, ValueError, MemoryError) as error:
         if isinstance(error, ClipError):
             raise
         raise ClipError(clip, "damaged", mp4, f"can't be read ({error_reason(error)})") from error
-    about = {"id": clip, "labels": labels, "times": stamps, "shown_until": row[2]}
-    members = [(f"{key}.json", json.dumps(about).encode()), (f"{key}.wav", wav_bytes(sound, settings["rate"]))]
-    return members + [(f"{key}.{k:03d}.jpg", jpeg) for k, jpeg in enumerate(pictures)], stamps, row
+    description = {"id": clip, "labels": labels, "times": stamps, "shown_until": video_end}
+    encoded = json.dumps(description).encode(), wav_bytes(sound, settings["rate"])
+    return StoredClip(*encoded, jpegs, stamps, len(sound), last, video_end)
 
 
-def kept_pictures(opened, times, settings):
-    """([JPEG, ...], [time stamp, ...]) of the frames shown at each multiple of 1 / fps and at each of `times`."""
-    ticks = np.arange(int(opened.video_end * settings["fps"] + 1e-6) + 1) / settings["fps"]
-    ticks = sorted({*ticks.tolist(), *(time for time in times if 0 <= time <= opened.video_end)})
-    pictures, stamps = [], []
-    for frame in opened.decode_frames(ticks):
+def encode_frames(reader: ClipReader, times: list[float], settings: ShardSettings) -> tuple[list[bytes], list[float]]:
+    """Encode the frames that are shown at each multiple of 1 / fps and at each of `times`.
+
+    Args:
+        reader: an open clip.
+        times: annotated ones, seconds.
+        settings: how.
+
+    Returns:
+        JPEGs, and the time stamp of each, seconds.
+    """
+    ticks = np.arange(int(reader.video_end * settings["fps"] + 1e-6) + 1) / settings["fps"]
+    wanted = sorted({*ticks.tolist(), *(time for time in times if 0 <= time <= reader.video_end)})
+    jpegs: list[bytes] = []
+    stamps: list[float] = []
+    for frame in reader.decode_frames(wanted):
         if stamps and frame.time == stamps[-1]:
             continue  # it is still shown
-        picture = to_upright_rgb(frame, *side_lengths(*upright_size(frame), settings))
-        # Colour at half the resolution, as in the video itself: a third fewer bytes, decoded in two thirds of the time.
-        jpeg = simplejpeg.encode_jpeg(np.ascontiguousarray(picture), settings["quality"], "RGB", "420")
-        pictures.append(jpeg)
-        stamps.append(frame.time)
-    return pictures, stamps
+        picture = np.ascontiguousarray(to_upright_rgb(frame, *resized(*upright_size(frame), settings)))
+        # Color at half the resolution, as in the video itself: a third fewer bytes, decoded in two thirds of the time.
+        jpegs.append(simplejpeg.encode_jpeg(picture, settings["quality"], "RGB", "420"))
+        stamps.append(float(frame.time or 0.0))
+    return jpegs, stamps
 
 
-def side_lengths(width, height, settings):
-    """(width, height) of a kept picture: the short side is `size`, or less where the video's is; pixels."""
+def resized(width: int, height: int, settings: ShardSettings) -> tuple[int, int]:
+    """Compute the (width, height) of a kept picture from those of the video and the `settings`; never larger."""
     short = min(width, height)
     side = min(settings["size"], short)
     return (side, side) if settings["square"] else (round(width * side / short), round(height * side / short))
 
 
-def write_member(tar, name, data):
-    """Append a file to a tar, always in the same way: no owner, no time. Returns where its data begins, bytes."""
+def write_clip(tar: BinaryIO, clip: StoredClip, key: str) -> tuple[int, list[int]]:
+    """Append a clip to a tar.
+
+    Args:
+        tar: open file.
+        clip: what to write.
+        key: names its members.
+
+    Returns:
+        Where its samples begin and where each of its frames begins, bytes.
+    """
+    write_member(tar, f"{key}.json", clip.json)
+    sound_start = write_member(tar, f"{key}.wav", clip.wav) + WAV_HEADER
+    return sound_start, [write_member(tar, f"{key}.{k:03d}.jpg", jpeg) for k, jpeg in enumerate(clip.jpegs)]
+
+
+def write_member(tar: BinaryIO, name: str, content: bytes) -> int:
+    """Append a file with this `name` and `content` to a `tar`, without owner and time: the same bytes in every run.
+
+    Returns:
+        Where its content begins, bytes.
+    """
     info = TarInfo(name)
-    info.size = len(data)
+    info.size = len(content)
     tar.write(info.tobuf(USTAR_FORMAT))
     begin = tar.tell()
-    tar.write(data + bytes(-len(data) % BLOCK))
+    tar.write(content + bytes(-len(content) % TAR_BLOCK))
     return begin
 
 
-def sha256(path):
+def file_sha256(path: Path) -> str:
+    """Compute the SHA-256 of the file `path`, in hexadecimal."""
     with open(path, "rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()

@@ -170,7 +170,7 @@ def test_what_is_not_ours_is_left_alone(source, tmp_path, make_shards):
     with pytest.raises(UserError, match="holds something else than shards"):
         make_shards(source, source)
     make_shards(source, tmp_path / "shards")
-    with pytest.raises(UserError, match=r"other settings \(size 256\)"):
+    with pytest.raises(UserError, match=r"different settings \(size 256\)"):
         make_shards(source, tmp_path / "shards", size=128)
     with pytest.raises(UserError, match="holds shards already"):
         make_shards(tmp_path / "shards", tmp_path / "twice")

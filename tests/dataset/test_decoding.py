@@ -82,8 +82,7 @@ def test_what_a_phone_films_lying_down_is_trained_on_upright(tmp_path, turn):
     with ClipReader("a", mp4, wav) as clip:
         assert read_number(clip.frame(1.0, 48)) == 25
     settings = {"rate": 16000, "fps": 1, "size": 48, "square": False, "quality": 90}
-    members, *_ = read_clip(tmp_path, "a", [], [], "a", settings)
-    pictures = [Image.open(io.BytesIO(content)) for name, content in members if name.endswith("jpg")]
+    pictures = [Image.open(io.BytesIO(jpeg)) for jpeg in read_clip(tmp_path, "a", [], [], settings).jpegs]
     assert [read_number(np.asarray(one)) for one in pictures] == [0, 25] and pictures[0].size == (48, 64)
     cut_clip(mp4, wav, 0.0, 2.0, tmp_path / "cut.mp4", tmp_path / "cut.wav", height=60)
     found = everything(tmp_path / "cut.mp4")
