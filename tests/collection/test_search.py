@@ -8,6 +8,7 @@ import threading
 import time
 import urllib.error
 import urllib.request
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -218,6 +219,13 @@ def test_another_checkpoint_and_missing_files_are_refused(folder, tmp_path):
         open_search_index(found, other)
     with pytest.raises(UserError, match="give their folder by --files"):
         open_search_index(found, folder=tmp_path / "nowhere")
+
+
+def test_settings_that_an_older_version_stored_are_translated(folder):
+    found = storage.load_collection(folder.parent / "emb.npz")
+    old = {"eval.mirror": "true", "mix.sources": "3"}  # a renamed setting, and one that no AVOL-Net reads
+    index = open_search_index(replace(found, about=found.about | {"changes": old}))
+    assert index.net.config.eval.flip_tta is True and index.net.config.mix.sources == 2
 
 
 def test_the_script_refuses_a_missing_collection_without_a_traceback(script, tmp_path):

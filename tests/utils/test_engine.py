@@ -13,7 +13,7 @@ from torch import nn
 
 from configs.schema import Config, Model, Train
 from utils import checkpoint, health
-from utils.config import from_dict
+from utils.config import CONFIG_VERSION, from_dict
 from utils.engine import autocast, fit
 from utils.errors import UserError
 from utils.optimizers import learning_rate, update_ema
@@ -348,7 +348,8 @@ def test_a_checkpoint_holds_its_config(tmp_path):
     settings = config(tmp_path)
     train(settings)
     for name in ("last.pt", "best.pt"):
-        assert from_dict(checkpoint.load(tmp_path / "run" / name)["config"]) == settings
+        content = checkpoint.load(tmp_path / "run" / name)
+        assert from_dict(content["config"]) == settings and content["config_version"] == CONFIG_VERSION
     assert from_dict(json.loads((tmp_path / "run/config.json").read_text())) == settings
 
 
