@@ -1,7 +1,7 @@
 """Settings that were renamed: what configs stored by older versions call them.
 
-A checkpoint keeps the names of the version that wrote it. A change of the names or values of settings raises
-`CONFIG_VERSION` and adds a line to a table below; stored configs are then read with their new names.
+A checkpoint keeps the names of the version that wrote it. Adding, removing or renaming a setting, or a value of one,
+raises `CONFIG_VERSION`. A renamed one gets a line in a table below, so that old checkpoints still load.
 """
 
 from collections.abc import Mapping
