@@ -52,7 +52,8 @@ class AVCDataModule:
             train.batch_size,
             train.seed,
             multiple=train.grad_accum_steps,
-            share=(rank, world_size),
+            rank=rank,
+            world_size=world_size,
             samples_per_decode=data.samples_per_decode,
         )
         if not self._train_order.per_epoch:

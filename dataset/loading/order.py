@@ -1,5 +1,6 @@
 """Which clips make which batch: in training a new order in every epoch, in evaluation one clip after the other."""
 
+import copy
 import math
 from collections.abc import Iterator
 
@@ -22,7 +23,8 @@ class EpochBatchSampler(Sampler[list[tuple[int, int]]]):
         seed: of the order.
         multiple: an epoch holds a multiple of this many batches.
         start: number of the first batch; a resumed run gets the batches that it would have got.
-        share: (rank, world size): of each batch the part of this process; the world size divides `batch_size`.
+        rank: number of this process; its keys are the rank-th of `world_size` equal parts of each batch.
+        world_size: number of processes; divides `batch_size`.
         samples_per_decode: K.
 
     Attributes:
@@ -40,30 +42,31 @@ class EpochBatchSampler(Sampler[list[tuple[int, int]]]):
         seed: int,
         multiple: int = 1,
         start: int = 0,
-        share: tuple[int, int] = (0, 1),
+        rank: int = 0,
+        world_size: int = 1,
         samples_per_decode: int = 1,
     ) -> None:
         self.clips, self.batch_size, self.seed, self.multiple, self.start = clips, batch_size, seed, multiple, start
-        self.share, self.samples_per_decode = share, samples_per_decode
+        self.rank, self.world_size, self.samples_per_decode = rank, world_size, samples_per_decode
         multiple //= math.gcd(multiple, samples_per_decode)
         self.fetches = clips // (batch_size * multiple) * multiple  # of an epoch, K batches each
         self.per_epoch = self.fetches * samples_per_decode
 
     def starting_at(self, start: int) -> "EpochBatchSampler":
         """Return the same batches, from batch number `start` on."""
-        settings = (self.clips, self.batch_size, self.seed, self.multiple, start, self.share, self.samples_per_decode)
-        return EpochBatchSampler(*settings)
+        same = copy.copy(self)
+        same.start = start
+        return same
 
     def __iter__(self) -> Iterator[list[tuple[int, int]]]:
         k = self.samples_per_decode
         epoch, batch = divmod(self.start, self.per_epoch)
         first_fetch, first_sample = divmod(batch, k)
-        rank, world_size = self.share
-        size = self.batch_size // world_size
+        size = self.batch_size // self.world_size
         while True:
             order = np.random.default_rng((self.seed, epoch)).permutation(self.clips).tolist()
             for fetch in range(first_fetch, self.fetches):
-                begin = fetch * self.batch_size + rank * size
+                begin = fetch * self.batch_size + self.rank * size
                 clips = order[begin : begin + size]
                 yield [(epoch * k + sample, index) for sample in range(first_sample, k) for index in clips]
                 first_sample = 0

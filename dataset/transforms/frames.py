@@ -151,8 +151,8 @@ def random_affine(augment: Any, random: RandomStream) -> Tensor:
         (B, 2, 3) float32, from locations in the result to locations in the frame, both in -1..1.
     """
     side = random.uniform("crop_size", low=augment.crop_min, high=augment.crop_max)
-    turn, stretch, x, y = random.uniform("rotation", "stretch", "crop_x", "crop_y", low=-1).unbind(1)
-    flip = torch.where(random.uniform("flip") < 0.5, -1.0, 1.0) if augment.flip else torch.ones_like(side)
+    turn, stretch, x, y, flip = random.uniform("rotation", "stretch", "crop_x", "crop_y", "flip", low=-1).unbind(1)
+    flip = torch.where(flip < 0, -1.0, 1.0) if augment.flip else torch.ones_like(side)
     angle = turn * math.radians(augment.rotation)
     stretch = (1 + augment.stretch) ** (stretch / 2)
     margin = (1 - side).abs()  # how far the center of the crop can move, in half frames

@@ -206,10 +206,13 @@ def mask_spectrogram(log: Tensor, freq_mask: Tensor | None, time_mask: Tensor | 
     Returns:
         `log`.
     """
+    if freq_mask is None and time_mask is None:
+        return log
     mean = log.mean((1, 2), keepdim=True)
-    for mask, axis in ((freq_mask, 2), (time_mask, 1)):
-        if mask is not None:
-            fill_masked(log, mask.unsqueeze(axis), mean)
+    if freq_mask is not None:
+        fill_masked(log, freq_mask[:, :, None], mean)
+    if time_mask is not None:
+        fill_masked(log, time_mask[:, None], mean)
     return log
 
 

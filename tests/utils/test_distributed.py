@@ -173,7 +173,7 @@ def said_once(ended, *parts):
 @pytest.mark.parametrize(("count", "multiple", "start"), [(2, 1, 0), (2, 2, 5), (4, 1, 3)])
 def test_the_shares_of_a_batch_are_the_batch_sample_for_sample(count, multiple, start):
     def first(share):
-        return list(itertools.islice(EpochBatchSampler(53, 8, 3, multiple, share=share).starting_at(start), 20))
+        return list(itertools.islice(EpochBatchSampler(53, 8, 3, multiple, 0, *share).starting_at(start), 20))
 
     shares = [first((number, count)) for number in range(count)]
     assert [list(itertools.chain(*parts)) for parts in zip(*shares, strict=True)] == first((0, 1))
@@ -339,7 +339,7 @@ def test_by_the_clock_all_processes_stop_at_the_same_step_whatever_their_clocks_
 def damaged(tmp_path):
     """A dataset with one clip that can't be decoded, in process 1's share of the first batch, and that clip's name."""
     root = make_dataset(tmp_path / "damaged", train=16, val=4, test=0)
-    _, index = next(iter(EpochBatchSampler(16, 8, seed=0, share=(1, 2))))[0]
+    _, index = next(iter(EpochBatchSampler(16, 8, seed=0, rank=1, world_size=2)))[0]
     path = root / f"train/video/train_{index:04d}.mp4"
     path.write_bytes(b"no video" * 200)
     return root, path.stem
