@@ -227,6 +227,7 @@ def test_an_output_folder_that_cannot_be_written_is_named(knowing, tmp_path):
 def saved(path, changes):
     """A checkpoint of a net with fresh weights."""
     config = override(demo, changes)
+    torch.manual_seed(0)
     content = {"config": to_dict(config), "model": build_net(config.model).state_dict(), "step": 0, "metrics": {}}
     checkpoint.save(path, content)
     return path
