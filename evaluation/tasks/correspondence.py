@@ -1,6 +1,7 @@
 """Task "avc": which frames and sounds belong to the same clip, over all pairs and class by class (OtS sec. 3)."""
 
 import math
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -55,7 +56,7 @@ def evaluate_avc(net: TrainedNet, embeddings: SplitEmbeddings) -> dict[str, Any]
 
 
 def validate_avc(
-    model: EmbeddingNet, embeddings: Embeddings, group_size: int, device: torch.device | str, split: object
+    model: EmbeddingNet, embeddings: Embeddings, group_size: int, device: torch.device | str, split: Path | str
 ) -> dict[str, float]:
     """Measure the pairs of a validation split, at the threshold that fits them best.
 

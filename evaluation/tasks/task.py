@@ -107,7 +107,7 @@ class TaskResult:
 
 
 class Task(Protocol):
-    """A task of eval.py. A new one is listed in `evaluation.tasks.registry.TASKS`.
+    """A task of eval.py. A new one is listed in `evaluation.tasks.all_tasks.TASKS`.
 
     Attributes:
         name: its word for `--tasks`.
