@@ -156,7 +156,7 @@ def render_page(root: Path, splits: list[SplitFolder], results: Results, seconds
 
 
 def count_classes(splits: list[SplitFolder], results: Results) -> list[dict]:
-    """Count the clips of each class that are ok and that aren't, by `results`: a row for each, largest first."""
+    """Count, for each class of `splits`, the clips that are ok and that aren't by `results`: rows, largest class first."""
     names = ontology.load_ontology()
     rows: dict[str, dict] = {}
     for split in splits:

@@ -98,7 +98,7 @@ def open_folder(root: Path, settings: dict[str, Any]) -> None:
 
 
 def is_temporary(path: Path) -> bool:
-    """Check whether a file is what a killed run left of writing its demo.json."""
+    """Check whether the file `path` is what a killed run left of writing its demo.json."""
     return path.name.startswith(".demo.json.") and path.name.endswith(".tmp")
 
 

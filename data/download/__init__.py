@@ -1,1 +1,1 @@
-"""What download_video_audio.py downloads with: failures, yt-dlp, state on disk, workers."""
+"""Download clips from a video site, for data/download_video_audio.py."""

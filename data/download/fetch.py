@@ -1,166 +1,197 @@
-"""One video from its site to a file or two, by yt-dlp's Python API.
+"""Download one video from its site to one or two files, by yt-dlp's Python API.
 
-Nothing that yt-dlp is given comes from a file unchecked: ids are YouTube ids, names of files are ours, and it reads no
-settings, plugins, playlists or caches.
+yt-dlp gets nothing from a file unchecked: ids are YouTube ids, file names are ours, and it reads no settings, plugins,
+playlists or caches.
 """
 
 import io
 import os
 import shutil
+import threading
 from pathlib import Path
+from typing import Any, NamedTuple
 
-os.environ["YTDLP_NO_PLUGINS"] = "1"  # it would import them from the folders that Python looks in
+os.environ["YTDLP_NO_PLUGINS"] = "1"  # it would import them from the folders that Python searches
 import imageio_ffmpeg
 from yt_dlp import YoutubeDL
 from yt_dlp.cookies import YoutubeDLCookieJar
 from yt_dlp.utils import DownloadCancelled
 
 from data.download.failures import Failure, failure_of
+from data.download.settings import DownloadSettings
 from utils.errors import UserError
 
-MOST_BYTES = 4 * 2**30  # of one file: ten hours of a small format
+MAX_BYTES = 4 * 2**30  # of one file: ten hours of a small format
 PROTOCOLS = ("http", "https", "http_dash_segments")  # in HLS the time stamps begin anywhere: no exact cut
-SOUND_AS_IT_IS = ["-xerror", "-c:a", "copy"]  # -xerror: a connection that breaks off is an error, not an end
+COPY_SOUND = ["-xerror", "-c:a", "copy"]  # -xerror: a broken connection is an error, not the end of the video
 
 
-def read_cookies(path):
-    """The text of a cookies file; yt-dlp writes to what it is given, and the user's file is to stay as it is.
+class DownloadedVideo(NamedTuple):
+    """The files of a video.
+
+    Attributes:
+        picture: file of the pictures.
+        sound: file of the sound, often the same.
+        duration: of the whole video, seconds; None if the site doesn't tell.
+    """
+
+    picture: Path
+    sound: Path
+    duration: float | None
+
+
+def read_cookies(path: str) -> str:
+    """Read the text of a file of cookies, `path`: yt-dlp would write to the file itself.
 
     Raises:
-        UserError: it can't be read or has another form.
+        UserError: it can't be read or has another format.
     """
     try:
         YoutubeDLCookieJar(path).load()
         return Path(path).read_text(encoding="utf-8")
     except OSError as error:  # also http.cookiejar's LoadError
-        why = error.strerror or "it is not in Netscape's form, as browsers' add-ons and yt-dlp write it"
-        raise UserError(f"--cookies {path} can't be read ({why})") from None
+        reason = error.strerror or "it is not in Netscape's format, which browser add-ons and yt-dlp write"
+        raise UserError(f"--cookies {path} can't be read ({reason})") from None
     except UnicodeDecodeError:
         raise UserError(f"--cookies {path} can't be read (it is not text)") from None
 
 
-def find_ffmpeg(folder):
-    """Make sure that yt-dlp finds an ffmpeg, which it needs for sections: the system's, or the one of a package."""
+def find_ffmpeg(folder: Path) -> None:
+    """Make sure that yt-dlp finds an ffmpeg, which it needs for sections: the system's, or a package's, in `folder`."""
     if not shutil.which("ffmpeg"):
         (folder / "bin").mkdir()
         (folder / "bin" / "ffmpeg").symlink_to(imageio_ffmpeg.get_ffmpeg_exe())
         os.environ["PATH"] = f"{folder / 'bin'}{os.pathsep}{os.environ.get('PATH', '')}"
 
 
-def choose_formats(formats, height):
-    """The formats to download, each a copy with "part": [picture, sound], or one that holds both.
+def choose_formats(formats: list[dict[str, Any]], height: int) -> list[dict[str, Any]]:
+    """Choose the formats to download: pictures and sound apart, or one format that has both.
 
-    Of pictures: the largest of at most `height` lines, else the smallest above; of equal ones H.264. Of sounds: the
-    best, by yt-dlp's order. Apart they need no merging, and a small picture doesn't come with a poor sound.
+    Pictures: the largest of at most `height` lines, otherwise the smallest above; of equal ones H.264. Sound: the best,
+    by yt-dlp's order. Apart they need no merging, and small pictures don't come with poor sound.
 
     Args:
-        formats: yt-dlp's list of dicts, worst first.
+        formats: yt-dlp's list, worst first.
+        height: pixels.
+
+    Returns:
+        Copies with another key, "part": "picture" or "sound", for the file's name.
 
     Raises:
         Failure: the video has no sound, or no picture.
     """
     usable = [f for f in formats if f.get("protocol") in PROTOCOLS and not f.get("has_drm")]
-    shown, heard = ([f for f in usable if f.get(key) != "none"] for key in ("vcodec", "acodec"))
-    pictures, sounds = [f for f in shown if f not in heard], [f for f in heard if f not in shown]
-    both = [f for f in shown if f in heard]
+    with_picture, with_sound = ([f for f in usable if f.get(key) != "none"] for key in ("vcodec", "acodec"))
+    pictures = [f for f in with_picture if f not in with_sound]
+    sounds = [f for f in with_sound if f not in with_picture]
+    both = [f for f in with_picture if f in with_sound]
 
-    def rank(picture):
+    def rank(picture: dict[str, Any]) -> tuple[bool, int, bool]:
         lines = picture.get("height") or 0
         fits = lines <= height
         return fits, lines if fits else -lines, (picture.get("vcodec") or "").startswith("avc")
 
-    def best(pictures):
-        return {**max(reversed(pictures), key=rank), "part": "picture"}  # of equals the first: yt-dlp's best
+    def best(pictures: list[dict[str, Any]]) -> dict[str, Any]:
+        chosen: dict[str, Any] = max(reversed(pictures), key=rank)  # of equal ones yt-dlp's best
+        return {**chosen, "part": "picture"}
 
     if pictures and sounds:
         return [best(pictures), {**sounds[-1], "part": "sound"}]
     if both:
         return [best(both)]
-    if pictures or sounds:
-        raise Failure(*(("no audio", "there is no sound") if pictures else ("no picture", "there is no picture")))
+    if pictures:
+        raise Failure("no audio", "there is no sound")
+    if sounds:
+        raise Failure("no picture", "there is no picture")
     return []
 
 
-class Log:
-    """Takes yt-dlp's messages; one of them is the only sign of a file that was too large."""
+class YtDlpLog:
+    """The logger of yt-dlp.
 
-    too_large = False
+    Attributes:
+        is_too_large: whether a file was larger than `MAX_BYTES`, of which a message is the only sign.
+    """
 
-    def debug(self, message):
-        """Called with what yt-dlp would print."""
-        self.too_large |= "larger than max-filesize" in message
+    is_too_large = False
 
-    def warning(self, message):
-        """Errors come as exceptions, and what is a warning only is not the user's business."""
+    def debug(self, message: str) -> None:
+        """Handle a `message` that yt-dlp would print."""
+        self.is_too_large |= "larger than max-filesize" in message
+
+    def warning(self, message: str) -> None:
+        """Ignore a `message`: errors come as exceptions, and warnings don't concern the user."""
 
     error = warning
 
 
-def downloader(stop, height=360, rate=0, timeout=20, retries=3, cookies=None, proxy=None):
-    """A `YoutubeDL` for one worker, which keeps its connections and the site's player from clip to clip.
+def make_downloader(stop: threading.Event, settings: DownloadSettings) -> YoutubeDL:
+    """Create a `YoutubeDL` for one worker; it keeps its connections and the site's player from clip to clip.
 
     Args:
-        stop: threading.Event that ends a download.
-        rate: KB/s at most, 0 for any. timeout: seconds of silence. retries: of a fragment. cookies: text or None.
+        stop: ends a download when it is set.
+        settings: of the run.
     """
 
-    def watch(_):
+    def cancel(_: dict) -> None:
         if stop.is_set():
             raise DownloadCancelled
 
-    def refuse_live(info, incomplete=False):
+    def refuse_live(info: dict[str, Any], incomplete: bool = False) -> None:
         if info.get("is_live") or info.get("live_status") == "is_upcoming":
             raise Failure("other", "a live stream that has not ended")
 
-    settings = {
-        "logger": Log(), "quiet": True, "noprogress": True, "color": "never", "cachedir": False,
+    ffmpeg_timeout = ["-rw_timeout", str(int(settings.timeout * 1e6))]
+    options = {
+        "logger": YtDlpLog(), "quiet": True, "noprogress": True, "color": "never", "cachedir": False,
         "noplaylist": True, "extract_flat": "in_playlist", "match_filter": refuse_live,
-        "format": lambda found: choose_formats(found["formats"], height),
+        "format": lambda info: choose_formats(info["formats"], settings.height),
         "outtmpl": {"default": "%(part)s.%(ext)s"}, "restrictfilenames": True, "updatetime": False, "fixup": "never",
-        "max_filesize": MOST_BYTES, "socket_timeout": timeout, "proxy": proxy, "progress_hooks": [watch],
-        # The retries are ours, with a back-off. A fragment that is missing must not be left out silently.
+        "max_filesize": MAX_BYTES, "socket_timeout": settings.timeout, "proxy": settings.proxy,
+        "progress_hooks": [cancel],
+        # We retry ourselves, with a back-off. A fragment that is missing must not be left out silently.
         "retries": 0, "extractor_retries": 0, "file_access_retries": 0,
-        "fragment_retries": retries, "skip_unavailable_fragments": False,
-        "external_downloader_args": {"ffmpeg_i": ["-rw_timeout", str(int(timeout * 1e6))], "ffmpeg_o": SOUND_AS_IT_IS},
+        "fragment_retries": settings.retries, "skip_unavailable_fragments": False,
+        "external_downloader_args": {"ffmpeg_i": ffmpeg_timeout, "ffmpeg_o": COPY_SOUND},
         "force_keyframes_at_cuts": True,
     }  # fmt: skip
-    settings |= {"ratelimit": rate * 1000} if rate else {}
-    settings |= {"cookiefile": io.StringIO(cookies)} if cookies else {}
-    return YoutubeDL(settings)
+    options |= {"ratelimit": settings.rate * 1000} if settings.rate else {}
+    options |= {"cookiefile": io.StringIO(settings.cookies)} if settings.cookies else {}
+    return YoutubeDL(options)
 
 
-def fetch(ydl, url, folder, section=None):
-    """Download one video.
+def download_video(
+    downloader: YoutubeDL, url: str, folder: Path, section: tuple[float, float] | None = None
+) -> DownloadedVideo:
+    """Download one video, or a section of it.
 
     Args:
-        ydl: of `downloader`. folder: for its files; what an earlier try left there is gone on with.
-        section: (start, end) in seconds: only these are asked for; or None for the whole video.
-
-    Returns:
-        (file of the picture, file of the sound, seconds that the video lasts or None); often one file. Time 0 of a
-        section's files is its start.
+        downloader: of `make_downloader`.
+        url: address of the video.
+        folder: for its files; a download that an earlier try left there is resumed.
+        section: start and end, seconds; time 0 of the files is its start. None downloads the whole video.
 
     Raises:
-        Failure: with its class.
+        Failure: with its kind.
     """
-    ydl.params["paths"] = {"home": str(folder.resolve())}
-    ydl.params["logger"].too_large = False
+    downloader.params["paths"] = {"home": str(folder.resolve())}
+    downloader.params["logger"].is_too_large = False
     if section:
-        ydl.params["download_ranges"] = lambda *_: [{"start_time": section[0], "end_time": section[1]}]
+        downloader.params["download_ranges"] = lambda *_: [{"start_time": section[0], "end_time": section[1]}]
     try:
-        info = ydl.extract_info(url)
+        info = downloader.extract_info(url)
     except Exception as error:
         raise failure_of(error) from error
-    if ydl.params["logger"].too_large:
-        raise Failure("too large", f"larger than {MOST_BYTES / 2**30:.0f} GB")
+    if downloader.params["logger"].is_too_large:
+        raise Failure("too large", f"larger than {MAX_BYTES / 2**30:.0f} GB")
     if not info or info.get("_type", "video") != "video":
         raise Failure("other", "the page holds no video of its own, or several")
-    picture = _whole(folder, "picture")
+    picture = _complete_file(folder, "picture")
     if picture is None:
         raise Failure("other", "yt-dlp gave no file and no reason")
-    return picture, _whole(folder, "sound") or picture, info.get("duration")
+    return DownloadedVideo(picture, _complete_file(folder, "sound") or picture, info.get("duration"))
 
 
-def _whole(folder, part):
+def _complete_file(folder: Path, part: str) -> Path | None:
     files = [file for file in folder.glob(f"{part}.*") if file.suffix not in (".part", ".ytdl")]
     return files[0] if files else None

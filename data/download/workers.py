@@ -1,4 +1,4 @@
-"""The threads of a download: each claims a clip, has it fetched and cut, and puts it in its place."""
+"""The threads of a download: each locks a clip, downloads and cuts it, and moves it to its place."""
 
 import os
 import queue
@@ -6,167 +6,200 @@ import random
 import shutil
 import threading
 import time
+from collections.abc import Mapping
 from datetime import UTC, datetime
 from pathlib import Path
 
 import av
 import soundfile
+from yt_dlp import YoutubeDL
 
-from data.download.failures import KINDS, STOPPING, Failure, failure_of
-from data.download.fetch import downloader, fetch
-from data.download.state import claimed, files_of, is_there
+from data.download.failures import FAILURE_KINDS, FATAL_KINDS, Failure, failure_of
+from data.download.fetch import download_video, make_downloader
+from data.download.folders import has_clip, try_clip_lock
+from data.download.journal import Event, Journal
+from data.download.settings import DownloadSettings
 from dataset.making.cut import cut_clip
+from dataset.making.segments import Segment
 from dataset.reading.clip_reader import is_truncated
+from dataset.reading.clips import clip_files
 from dataset.reading.errors import MediaError
 
-IN_A_ROW = 50  # so many clips one after the other that can't be had, but might be: then it is not the clips
-# So much more than the section is asked for, seconds: the picture that is shown at its start comes before it. It may
-# lack as much at its end: sites round the length of a video.
+MAX_FAILURES_IN_A_ROW = 50  # after so many failures that another try might mend, the fault isn't in the clips
+# A section is asked for with so much more at each end, seconds: the picture shown at its start comes before it. As much
+# may be missing at its end: sites round the length of a video.
 MARGIN = 0.5
+TAKEN = "taken"  # outcome of a clip that another process works on, or has finished
 
 
 class Workers:
-    """Threads that work off a list of clips.
+    """Threads that download a list of clips.
 
     Args:
-        out: Path of the split. rows: {id: Segment} to do. folder: of `work_folder`. journal: `Journal`.
-        args: the script's settings. cookies: text or None.
+        out: folder of the split.
+        segments: {clip: its segment} to download.
+        folder: of `data.download.folders.work_folder`.
+        journal: of the folder.
+        settings: of the run.
 
     Attributes:
-        results: queue of (clip, outcome): "done", a class of failures, or "taken": another process has or had it; or
-            (None, exception) where a worker broke down.
-        stop: Event; once it is set the threads end soon, and what they were at is dropped.
-        why: the sentence that says why they stopped by themselves, or None.
+        results: queue of (clip, outcome): "done", a kind of failure, or `TAKEN`; (None, exception) of a thread that
+            broke down.
+        stop: once it is set the threads end soon, and drop what they work on.
+        reason: why they stopped by themselves, a sentence, or None.
     """
 
-    def __init__(self, out, rows, folder, journal, args, cookies=None):
-        self.out, self.folder, self.journal, self.args, self.cookies = out, folder, journal, args, cookies
-        self.results, self.stop, self.why = queue.SimpleQueue(), threading.Event(), None
-        self._before = {clip: journal.last.get(clip) for clip in rows}
-        self._rows, self._lock, self._failed = iter(rows.items()), threading.Lock(), 0
-        self._placing = threading.Lock()
-        self._threads = [threading.Thread(target=self._work, daemon=True) for _ in range(args.workers)]
+    def __init__(
+        self,
+        out: Path,
+        segments: Mapping[str, Segment],
+        folder: Path,
+        journal: Journal,
+        settings: DownloadSettings,
+    ) -> None:
+        self.out, self.folder, self.journal, self.settings = out, folder, journal, settings
+        self.results: queue.SimpleQueue[tuple[str, str] | tuple[None, BaseException]] = queue.SimpleQueue()
+        self.stop = threading.Event()
+        self.reason: str | None = None
+        self._before = {clip: journal.last.get(clip) for clip in segments}
+        self._remaining, self._lock = iter(segments.items()), threading.Lock()
+        self._failures_in_a_row = 0
+        self._move_lock = threading.Lock()
+        self._threads = [threading.Thread(target=self._run, daemon=True) for _ in range(settings.workers)]
 
-    def start(self):
+    def start(self) -> None:
         """Start the threads."""
         for thread in self._threads:
             thread.start()
 
-    def alive(self):
-        """Whether any thread is still at work."""
+    def are_alive(self) -> bool:
+        """Check whether any thread is still running."""
         return any(thread.is_alive() for thread in self._threads)
 
-    def end(self, seconds=6):
-        """Stop, wait for the threads, but no longer than `seconds`: from then on nothing is put in place any more."""
+    def end(self, seconds: float = 6.0) -> None:
+        """Stop the threads and wait for them for at most `seconds`; from then on no clip is added any more."""
         self.stop.set()
-        until = time.monotonic() + seconds
+        deadline = time.monotonic() + seconds
         for thread in self._threads:
-            thread.join(max(until - time.monotonic(), 0))
-        self._placing.acquire()
+            thread.join(max(deadline - time.monotonic(), 0))
+        self._move_lock.acquire()
 
-    def _work(self):
+    def _run(self) -> None:
         try:
-            with downloader(self.stop, self.args.height, self.args.rate, self.args.timeout, self.args.retries,
-                            self.cookies, self.args.proxy) as ydl:  # fmt: skip
+            with make_downloader(self.stop, self.settings) as downloader:
                 while not self.stop.is_set():
                     with self._lock:
-                        clip, segment = next(self._rows, (None, None))
-                    if clip is None:
+                        clip, segment = next(self._remaining, (None, None))
+                    if clip is None or segment is None:
                         return
-                    outcome = self._one(ydl, clip, segment)
+                    outcome = self._process(downloader, clip, segment)
+                    if outcome is None:
+                        return
                     self.results.put((clip, outcome))
-                    if outcome != "taken":
-                        self.stop.wait(self.args.sleep * random.uniform(0.5, 1.5))
+                    if outcome != TAKEN:
+                        self.stop.wait(self.settings.sleep * random.uniform(0.5, 1.5))
         except BaseException as error:
             self.stop.set()
             self.results.put((None, error))
 
-    def _one(self, ydl, clip, segment):
-        """Have one clip, or say why not: the outcome, see `results`; None where the run was stopped."""
-        with claimed(self.out, clip) as mine:
+    def _process(self, downloader: YoutubeDL, clip: str, segment: Segment) -> str | None:
+        """Download one clip and record the outcome; None if the run was stopped."""
+        with try_clip_lock(self.out, clip) as is_locked:
             self.journal.refresh()
-            # Another process may have been at it since the list was looked through.
-            if not mine or is_there(self.out, clip) or self.journal.last.get(clip) != self._before[clip]:
-                return "taken"
+            # Another process may have processed it since the list of clips was made.
+            if not is_locked or has_clip(self.out, clip) or self.journal.last.get(clip) != self._before[clip]:
+                return TAKEN
             self._check_disk()
             if self.stop.is_set():
                 return None
-            failure, tries = self._try(ydl, clip, segment)
+            failure, tries = self._try(downloader, clip, segment)
             if failure and self.stop.is_set():
                 return None
-            event = {"id": clip, "video": segment.video, "start": segment.start, "end": segment.end, "tries": tries}
-            event |= {"when": datetime.now(UTC).isoformat(timespec="seconds")}
-            event |= {"class": failure.kind if failure else "done", "message": str(failure or "")}
+            event: Event = {
+                "id": clip, "video": segment.video, "start": segment.start, "end": segment.end, "tries": tries,
+                "when": datetime.now(UTC).isoformat(timespec="seconds"),
+                "class": failure.kind if failure else "done", "message": str(failure or ""),
+            }  # fmt: skip
             self.journal.write(event)
             self._count(failure)
             return event["class"]
 
-    def _try(self, ydl, clip, segment):
-        """(None or the Failure, number of tries)."""
-        work = self.folder / clip
+    def _try(self, downloader: YoutubeDL, clip: str, segment: Segment) -> tuple[Failure | None, int]:
+        """Download one clip, with retries: its failure, if any, and the number of tries."""
+        work, retries = self.folder / clip, self.settings.retries
         try:
-            for tried in range(1, self.args.retries + 2):
-                failure = self._fetch_and_cut(ydl, clip, segment, work)
-                if failure is None or failure.kind != "network" or tried > self.args.retries:
+            for tries in range(1, retries + 2):
+                failure = self._download_and_cut(downloader, clip, segment, work)
+                if failure is None or failure.kind != "network" or tries > retries:
                     break
-                if self.stop.wait(self.args.backoff * 2 ** (tried - 1) * random.uniform(0.75, 1.25)):
+                if self.stop.wait(self.settings.backoff * 2 ** (tries - 1) * random.uniform(0.75, 1.25)):
                     break
-            return failure, tried
+            return failure, tries
         finally:
             shutil.rmtree(work, ignore_errors=True)
 
-    def _fetch_and_cut(self, ydl, clip, segment, work):
-        """None where the clip is in its place, or the Failure."""
+    def _download_and_cut(self, downloader: YoutubeDL, clip: str, segment: Segment, work: Path) -> Failure | None:
+        """Download, cut and add one clip; returns why it failed, or None."""
         mp4, wav = work / "clip.mp4", work / "clip.wav"
-        asked, zero = None, 0.0  # the section asked for, and the video's time at which its files begin
-        if self.args.mode == "section":
-            zero = max(segment.start - MARGIN, 0.0)
-            asked = (zero, segment.end + MARGIN)
+        section, origin = None, 0.0  # `origin`: time of the video at which the downloaded files begin
+        if self.settings.mode == "section":
+            origin = max(segment.start - MARGIN, 0.0)
+            section = (origin, segment.end + MARGIN)
         try:
             work.mkdir(exist_ok=True)
-            picture, sound, lasts = fetch(ydl, self.args.url.replace("{id}", segment.video), work, asked)
-            start, end = segment.start - zero, segment.end - zero
-            seconds = cut_clip(picture, sound, start, end, mp4, wav, self.args.height, self.args.fps)
-            whole = min(segment.end, lasts or segment.end) - segment.start
-            if asked and seconds < whole - MARGIN:
-                # ffmpeg may take a connection that breaks off for the end of the video.
-                raise Failure("network", f"only {seconds:.1f} s of {whole:.1f} s came")
-            self._place(clip, mp4, wav)
+            video = download_video(downloader, self.settings.url.replace("{id}", segment.video), work, section)
+        except (Failure, OSError) as error:
+            return failure_of(error)
+        try:
+            start, end = segment.start - origin, segment.end - origin
+            height, fps = self.settings.height, self.settings.fps
+            seconds = cut_clip(video.picture, video.sound, start, end, mp4, wav, height, fps)
+            expected = min(segment.end, video.duration or segment.end) - segment.start
+            if section and seconds < expected - MARGIN:
+                # ffmpeg may mistake a broken connection for the end of the video.
+                return Failure("network", f"only {seconds:.1f} s of {expected:.1f} s came")
+            self._add(clip, mp4, wav)
         except MediaError as error:
-            # A file that lacks its end may seem to lack a stream: that is no verdict on the video.
-            broken = any(is_truncated(file) for file in (picture, sound))
-            kind = "damaged" if broken else {"no sound": "no audio"}.get(error.kind, error.kind)
+            # A file that lacks its end may seem to lack a stream: that says nothing about the video.
+            is_broken = is_truncated(video.picture) or is_truncated(video.sound)
+            kind = "damaged" if is_broken else "no audio" if error.kind == "no sound" else error.kind
             return Failure(kind, f"{Path(error.path).name} {error.reason}")
-        except (Failure, OSError, av.FFmpegError, soundfile.LibsndfileError) as error:
+        except (OSError, av.FFmpegError, soundfile.LibsndfileError) as error:
             return failure_of(error)
         return None
 
-    def _place(self, clip, mp4, wav):
-        """Put a clip that is whole in its place; it is there as soon as the second half, the mp4, is."""
+    def _add(self, clip: str, mp4: Path, wav: Path) -> None:
+        """Move the files of a complete clip to their place. It exists as soon as its mp4, moved last, does."""
         for file in (mp4, wav):
             with open(file, "rb") as written:
                 os.fsync(written.fileno())
-        with self._placing:
-            in_place = files_of(self.out, clip)
-            os.replace(wav, in_place[1])
-            os.replace(mp4, in_place[0])
+        with self._move_lock:
+            mp4_target, wav_target = clip_files(self.out, clip)
+            os.replace(wav, wav_target)
+            os.replace(mp4, mp4_target)
 
-    def _check_disk(self):
-        free = shutil.disk_usage(self.out).free / 1e9
-        if free < self.args.min_free:
-            self._end(f"only {free:.1f} GB are free where {self.out} lies, less than --min_free "
-                      f"{self.args.min_free:g}: make room, then run the same command again")  # fmt: skip
+    def _check_disk(self) -> None:
+        free, min_free = shutil.disk_usage(self.out).free / 1e9, self.settings.min_free
+        if free < min_free:
+            self._stop_because(
+                f"only {free:.1f} GB are free on the disk of {self.out}, less than --min_free {min_free:g}: free some "
+                "space, then repeat the command"
+            )
 
-    def _count(self, failure):
-        if failure and failure.kind in STOPPING:
-            self._end(f"stopped by {failure.kind!r} ({failure}): {KINDS[failure.kind].advice}, "
-                      "then run the same command again")  # fmt: skip
+    def _count(self, failure: Failure | None) -> None:
+        """Count failures in a row, and stop the run where all further clips would fail."""
+        if failure and failure.kind in FATAL_KINDS:
+            advice = FAILURE_KINDS[failure.kind].advice
+            self._stop_because(f"stopped by {failure.kind!r} ({failure}): {advice}, then repeat the command")
         with self._lock:
-            self._failed = self._failed + 1 if failure and KINDS[failure.kind].again else 0
-            if self._failed >= IN_A_ROW:
-                self._end(f"nothing came through for {IN_A_ROW} clips in a row (the last: {failure.kind}, {failure}): "
-                          "see that the network and the site work, then run the same command again")  # fmt: skip
+            is_counted = failure and FAILURE_KINDS[failure.kind].is_retried
+            self._failures_in_a_row = self._failures_in_a_row + 1 if is_counted else 0
+            if failure and self._failures_in_a_row >= MAX_FAILURES_IN_A_ROW:
+                self._stop_because(
+                    f"{MAX_FAILURES_IN_A_ROW} clips in a row failed (the last: {failure.kind}, {failure}): make sure "
+                    "that the network and the site work, then repeat the command"
+                )
 
-    def _end(self, sentence):
-        self.why = self.why or sentence
+    def _stop_because(self, reason: str) -> None:
+        self.reason = self.reason or reason
         self.stop.set()

@@ -22,21 +22,10 @@ from media_server import MediaServer, film
 from yt_dlp.utils import DownloadError, GeoRestrictedError
 
 import data.download_video_audio as script
-from data.download import (
-    fetch,
-    state,
-    workers,
-)
-from data.download.failures import (
-    KINDS,
-    Failure,
-    failure_of,
-)
-from dataset.making.segments import (
-    Segment,
-    read_segments,
-)
-from dataset.reading.clips import Clips
+from data.download import fetch, folders, journal, workers
+from data.download.failures import FAILURE_KINDS, Failure, failure_of
+from dataset.making.segments import Segment, read_segments
+from dataset.reading.clips import Clips, clip_files
 from utils.errors import UserError
 
 REPOSITORY = Path(__file__).parents[2]
@@ -155,14 +144,14 @@ def test_each_failure_ends_in_its_class_and_a_rerun_completes(films, site, out, 
     well = set(FAULTS) - set(expected)
     check_whole(out, well, tmp_path)
     said = capsys.readouterr().out
-    assert "3 of 15 clips are there" in said and "4 network" in said and KINDS["gone"].advice in said
+    assert "3 of 15 clips exist in" in said and "4 network" in said and FAILURE_KINDS["gone"].advice in said
     tries = {json.loads(line)["id"]: json.loads(line)["tries"] for line in journal_lines(out)}
     assert tries["cut_halfway"] == 3 and tries["-gone_gone_"] == 1 and tries["for_a_while"] == 3
 
     site.faults, site.films, site.types = {}, {}, {}  # the server is mended
     site.requests.clear()
     script.main(words(listed, out, site.url))
-    for_good = {video: kind for video, kind in expected.items() if not KINDS[kind].again}
+    for_good = {video: kind for video, kind in expected.items() if not FAILURE_KINDS[kind].is_retried}
     assert classes(out) == for_good and not site.requests.keys() & (well | for_good.keys())
     check_whole(out, set(FAULTS) - set(for_good), tmp_path)
 
@@ -220,7 +209,7 @@ MESSAGES = {  # as YouTube and yt-dlp word them
 @pytest.mark.parametrize(("message", "kind"), MESSAGES.items())
 def test_the_class_of_a_message(message, kind):
     failure = failure_of(DownloadError(f"ERROR: {message}"))
-    assert failure.kind == kind and kind in KINDS
+    assert failure.kind == kind and kind in FAILURE_KINDS
     assert "ERROR" not in str(failure) and "--cookies" not in str(failure) and "caused by" not in str(failure)
 
 
@@ -240,8 +229,8 @@ def test_the_table_of_failures_is_safe_to_open():
         {"id": "-abcdefghij", "class": "other", "message": nasty, "tries": 1, "video": "-abcdefghij", "when": "@x"},
         {"id": "there_alrea", "class": "other"}, {"id": "done_done_d", "class": "done"},
     ]  # fmt: skip
-    rows = list(csv.reader(state.failures_table(events, {"there_alrea"}).splitlines()))
-    assert rows[0] == list(state.COLUMNS) and len(rows) == 2
+    rows = list(csv.reader(journal.failures_table(events, {"there_alrea"}).splitlines()))
+    assert rows[0] == list(journal.COLUMNS) and len(rows) == 2
     row = dict(zip(*rows, strict=True))
     assert row["id"] == row["video"] == "-abcdefghij" and row["worth_retrying"] == "yes" and row["when"] == "'@x"
     assert row["message"] == '\'=HYPERLINK("http://x") <b>second</b>'
@@ -315,7 +304,7 @@ def test_a_clip_is_cut_to_the_millisecond_in_both_modes(site, out, tmp_path, mod
 
 
 def test_a_file_that_is_too_large_is_left(site, out, tmp_path, monkeypatch):
-    monkeypatch.setattr(fetch, "MOST_BYTES", 1000)
+    monkeypatch.setattr(fetch, "MAX_BYTES", 1000)
     script.main(words(segment_file(tmp_path, names(1)), out, site.url))
     assert classes(out) == {names(1)[0]: "too large"}
 
@@ -367,12 +356,12 @@ def test_a_disk_that_fills_up_between_the_two_halves(site, out, tmp_path, capsys
 
 
 def test_a_network_that_is_down_doesnt_use_up_the_list(site, out, tmp_path, capsys, monkeypatch):
-    monkeypatch.setattr(workers, "IN_A_ROW", 4)
+    monkeypatch.setattr(workers, "MAX_FAILURES_IN_A_ROW", 4)
     videos = names(12)
     site.faults = dict.fromkeys(videos, 503)
     with pytest.raises(SystemExit) as end:
         script.main(words(segment_file(tmp_path, videos), out, site.url, "--workers", 1, "--retries", 0))
-    assert end.value.code == 1 and "nothing came through for 4 clips in a row" in capsys.readouterr().err
+    assert end.value.code == 1 and "4 clips in a row failed" in capsys.readouterr().err
     assert set(classes(out)) == set(videos[:4])
 
 
@@ -384,7 +373,7 @@ def test_an_interrupted_run_leaves_nothing_half_done_and_goes_on(site, out, tmp_
     wait_for(lambda: len(clips_on_disk(out)[0]) >= 3)
     process.send_signal(how)
     _, said = process.communicate(timeout=30)
-    assert process.returncode == 130 and "the same command goes on from here" in said and "Traceback" not in said
+    assert process.returncode == 130 and "the same command resumes" in said and "Traceback" not in said
     there = clips_on_disk(out)[0]
     assert 3 <= len(there) < 60 and classes(out) == {}
     check_whole(out, there, tmp_path)
@@ -448,13 +437,13 @@ def test_what_a_kill_left_is_cleared_and_a_live_process_is_left_alone(site, out,
     (out / ".download" / "journal.jsonl").write_text(
         json.dumps({"id": videos[1], "class": "gone"}) + "\n" + json.dumps({"id": videos[0], "class": "gone"})[:-9]
     )
-    with state.work_folder(out) as alive:  # of another process, as far as the lock can tell
+    with folders.work_folder(out) as alive:  # of another process, as far as the lock can tell
         assert [path.name for path in work.iterdir()] == [alive.name]
         script.main(words(segment_file(tmp_path, videos), out, site.url))
         assert alive.is_dir()
     check_whole(out, videos[:1], tmp_path)
     assert not list(out.glob(".*.tmp")) and classes(out) == {videos[1]: "gone"}
-    assert state.Journal(out).last[videos[0]]["class"] == "done"  # not glued to the line that was cut off
+    assert journal.Journal(out).last[videos[0]]["class"] == "done"  # not glued to the line that was cut off
 
 
 # ---------------------------------------------------------------------------------------------------- several
@@ -474,26 +463,26 @@ def test_two_processes_share_a_folder(site, out, tmp_path):
 
 
 def test_a_lock_that_a_kill_left_beside_its_whole_clip_is_removed(out):
-    with state.work_folder(out):
+    with folders.work_folder(out):
         for clip in ("whole", "held"):
-            for file in state.files_of(out, clip):
+            for file in clip_files(out, clip):
                 file.touch()
         locks = out / ".download" / "locks"
         for clip in ("whole", "to_be_had"):
             (locks / clip).touch()
-        with state.claimed(out, "held") as mine, state.work_folder(out):
+        with folders.try_clip_lock(out, "held") as mine, folders.work_folder(out):
             assert mine and {path.name for path in locks.iterdir()} == {"held", "to_be_had"}
-            with state.claimed(out, "held") as second:
+            with folders.try_clip_lock(out, "held") as second:
                 assert not second
 
 
 def test_a_claim_is_of_one_holder_and_leaves_no_file(out):
-    with state.work_folder(out), state.claimed(out, "-a") as first:
-        with state.claimed(out, "-a") as second, state.claimed(out, "b") as other:
+    with folders.work_folder(out), folders.try_clip_lock(out, "-a") as first:
+        with folders.try_clip_lock(out, "-a") as second, folders.try_clip_lock(out, "b") as other:
             assert (first, second, other) == (True, False, True)
-        with state.claimed(out, "-a") as third:
+        with folders.try_clip_lock(out, "-a") as third:
             assert not third
-    with state.claimed(out, "-a") as again:
+    with folders.try_clip_lock(out, "-a") as again:
         assert again
     assert not list((out / ".download" / "locks").iterdir())
 
@@ -610,6 +599,6 @@ def test_the_real_list_is_planned_in_seconds(out, tmp_path):
         segments = read_segments(path)
         rows = dict(zip(script.clip_ids(segments), segments, strict=True))
         assert len(rows) == 20371 and sum(len(script.in_shard(rows, (i, 3))) for i in (1, 2, 3)) == 20371
-        with state.work_folder(out):
-            state.keep_in_step(out, rows, state.Journal(out))
+        with folders.work_folder(out):
+            journal.update_tables(out, rows, journal.Journal(out))
         assert time.monotonic() - begun < 10

@@ -58,7 +58,7 @@ def test_from_lists_to_a_trained_net(lists, tmp_path):
     with MediaServer(b"") as site:
         site.films = films
         words = ["--csv", chosen, "--out", clips, "--url", site.url, "--sleep", 0, "--height", 48]
-        assert "12 of 12 clips are there" in run("data/download_video_audio.py", *words)
+        assert "12 of 12 clips exist in" in run("data/download_video_audio.py", *words)
         assert set(site.requests) == set(films)  # nobody asked for speech
     assert "12 of 12 clips are ok" in run("data/check_data.py", clips)
     run("data/train_val_split_small.py", clips, root, "--val", 0.25, "--test", 0.25)

@@ -1,0 +1,139 @@
+"""The folder of a download on disk: its clips, locks among processes, and what dead processes left.
+
+    OUT/video/ID.mp4, OUT/audio/ID.wav
+    OUT/.download/locks/ID          a clip that a process works on
+    OUT/.download/work/PROCESS/ID/  incomplete files; `alive` in PROCESS is locked while its process lives
+    OUT/.download/journal.jsonl     see `data.download.journal`
+
+The locks are the kernel's (flock), which releases them however a process ends; nothing relies on process ids.
+"""
+
+import fcntl
+import os
+import shutil
+import tempfile
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import NamedTuple
+
+from dataset.reading.clips import MEDIA_FOLDERS, clip_files
+
+
+class ClipsOnDisk(NamedTuple):
+    """Ids of the clips in a folder: those that have both files, and those that have a wav only."""
+
+    complete: set[str]
+    wav_only: set[str]
+
+
+def state_folder(out: Path) -> Path:
+    """Name the folder of our own files in the folder of a split, `out`."""
+    return out / ".download"
+
+
+def has_clip(out: Path, clip: str) -> bool:
+    """Check that both files of the clip with id `clip` exist in `out`."""
+    return all(file.exists() for file in clip_files(out, clip))
+
+
+def list_clips(out: Path) -> ClipsOnDisk:
+    """List the clips in `out`: two listings, however many clips there are."""
+    video, audio = (
+        {name.removesuffix(suffix) for name in os.listdir(out / kind) if name.endswith(suffix)}
+        for kind, suffix in MEDIA_FOLDERS
+    )
+    return ClipsOnDisk(video & audio, audio - video)
+
+
+@contextmanager
+def hold_lock(path: Path) -> Iterator[None]:
+    """Wait for the lock of the file `path`, among processes and threads, and hold it."""
+    with open(path, "a") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        yield
+
+
+@contextmanager
+def try_clip_lock(out: Path, clip: str) -> Iterator[bool]:
+    """Try to lock a clip: yields True, or False at once if another process works on it.
+
+    Args:
+        out: folder of the split.
+        clip: its id.
+    """
+    path = state_folder(out) / "locks" / clip
+    while True:
+        file = os.open(path, os.O_CREAT | os.O_RDWR)
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            os.close(file)
+            yield False
+            return
+        # The last holder may have removed the name between our two calls: then this lock keeps nobody out.
+        if _inode(path) == os.fstat(file).st_ino:
+            break
+        os.close(file)
+    try:
+        yield True
+    finally:
+        path.unlink(missing_ok=True)
+        os.close(file)
+
+
+def _inode(path: Path) -> int | None:
+    try:
+        return os.stat(path).st_ino
+    except FileNotFoundError:
+        return None
+
+
+@contextmanager
+def work_folder(out: Path) -> Iterator[Path]:
+    """Create the folders in `out`, remove what dead processes left, and yield an empty folder for this process."""
+    state = state_folder(out)
+    for folder in (state / "locks", state / "work", *(out / kind for kind, _ in MEDIA_FOLDERS)):
+        folder.mkdir(parents=True, exist_ok=True)
+    with hold_lock(state / "lock"):  # until `alive` is locked, nobody may take our folder for a dead process's
+        for stale in (state / "work").iterdir():
+            if not _is_alive(stale / "alive"):
+                shutil.rmtree(stale, ignore_errors=True)
+        complete = list_clips(out).complete  # only these: a clip that is still missing must not look locked by us
+        for stale in (state / "locks").iterdir():
+            if stale.name in complete:
+                with try_clip_lock(out, stale.name):
+                    pass  # on leaving, the name is removed, unless another process holds the lock
+        own = Path(tempfile.mkdtemp(prefix=f"{os.getpid()}-", dir=state / "work"))
+        alive = os.open(own / "alive", os.O_CREAT | os.O_RDWR)
+        fcntl.flock(alive, fcntl.LOCK_EX)
+    try:
+        yield own
+    finally:
+        shutil.rmtree(own, ignore_errors=True)
+        os.close(alive)
+
+
+def _is_alive(path: Path) -> bool:
+    try:
+        with open(path) as file:
+            fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return True
+    except OSError:
+        pass  # killed before it had its lock
+    return False
+
+
+def remove_lone_wavs(out: Path, clips: Iterable[str]) -> None:
+    """Remove wavs without an mp4, which a kill between two renames left, unless a process works on the clip.
+
+    Args:
+        out: folder of the split.
+        clips: ids of clips that may be changed.
+    """
+    for clip in sorted(list_clips(out).wav_only & set(clips)):
+        with try_clip_lock(out, clip) as is_locked:
+            mp4, wav = clip_files(out, clip)
+            if is_locked and not mp4.exists():
+                wav.unlink(missing_ok=True)
