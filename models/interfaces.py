@@ -21,7 +21,7 @@ class Gather(Protocol):
     first: int
 
     def __call__(self, values: Tensor) -> Tensor:
-        """(B, ...) of this process -> (M, ...) of all processes."""
+        """Gather `values`: (B, ...) of this process -> (M, ...) of all processes."""
         ...
 
 
@@ -35,7 +35,7 @@ class Encoder(Protocol):
     channels: int
 
     def __call__(self, inputs: Tensor) -> Tensor:
-        """(B, ...) float32 -> (B, channels, h, w), or (B, channels, t, h, w) for several frames."""
+        """Encode `inputs`: (B, ...) float32 -> (B, channels, h, w), or (B, channels, t, h, w) for several frames."""
         ...
 
 
@@ -43,7 +43,7 @@ class Net(Protocol):
     """What `torch.nn.Module` gives every net."""
 
     def parameters(self) -> Iterator[nn.Parameter]:
-        """The weights."""
+        """List the weights."""
         ...
 
     def eval(self) -> nn.Module:
@@ -56,23 +56,23 @@ class FrameSoundEncoder(Net, Protocol):
     """Encoders of frames and sounds whose embeddings need not be comparable (a VGG16 beside a net's sounds)."""
 
     def embed_frames(self, frames: Tensor) -> Tensor:
-        """(B, 3, H, W) float32, normalized -> (B, ...) float32."""
+        """Embed normalized `frames`, (B, 3, H, W) float32 -> (B, ...) float32."""
         ...
 
     def embed_with_flip(self, frames: Tensor) -> Tensor:
-        """As `embed_frames`, averaged over each frame and its mirror image."""
+        """Average `embed_frames` over `frames` and their mirror images."""
         ...
 
     def embed_sounds(self, spectrograms: Tensor) -> Tensor:
-        """(B, 1, F, T) float32, normalized log spectrograms -> (B, ...) float32."""
+        """Embed normalized log `spectrograms`, (B, 1, F, T) float32 -> (B, ...) float32."""
         ...
 
     def frame_vectors(self, v: Tensor) -> Tensor:
-        """Embedded frames (B, ...) -> (B, D) unit vectors for retrieval."""
+        """Get unit vectors for retrieval from embedded frames `v`: (B, ...) -> (B, D)."""
         ...
 
     def sound_vectors(self, a: Tensor) -> Tensor:
-        """Embedded sounds (B, ...) -> (B, D) unit vectors for retrieval."""
+        """Get unit vectors for retrieval from embedded sounds `a`: (B, ...) -> (B, D)."""
         ...
 
 
@@ -81,7 +81,7 @@ class EmbeddingNet(FrameSoundEncoder, Protocol):
     """A net that embeds frames and sounds and scores pairs of them (AVE-Net, AVOL-Net, L3-Net and their variants)."""
 
     def pair_logits(self, v: Tensor, a: Tensor) -> Tensor:
-        """Embedded frames (N, ...) and sounds (M, ...) -> (N, M) log-odds that they correspond."""
+        """Score all pairs of embedded frames `v` (N, ...) and sounds `a` (M, ...) -> (N, M) log-odds of a match."""
         ...
 
 
@@ -90,7 +90,7 @@ class LocalizingNet(EmbeddingNet, Protocol):
     """An embedding net that also says where in the frame a sound comes from (AVOL-Net)."""
 
     def location_logits(self, v: Tensor, a: Tensor) -> Tensor:
-        """Embedded frames (N, D, h, w) and sounds (N, D) of N pairs -> (N, h, w) logits, one for each location."""
+        """Score each location of N frames with N sounds: `v` (N, D, h, w), `a` (N, D) -> (N, h, w) logits."""
         ...
 
 
@@ -99,19 +99,19 @@ class SeparatingNet(Net, Protocol):
     """A net that separates the sound of a mixture by the frames of its sources (PixelPlayer)."""
 
     def frame_features(self, frames: Tensor) -> Tensor:
-        """(B, T, 3, H, W) frames of B clips -> (B, K) features in 0..1, pooled over locations and frames."""
+        """Compute features of B clips from `frames`, (B, T, 3, H, W) -> (B, K) in 0..1."""
         ...
 
     def pixel_features(self, frames: Tensor) -> Tensor:
-        """(B, 3, H, W) frames -> (B, K, h, w) features in 0..1, one vector for each location."""
+        """Compute features of each location of `frames`, (B, 3, H, W) -> (B, K, h, w) in 0..1."""
         ...
 
     def sound_maps(self, spectrograms: Tensor) -> Tensor:
-        """(B, 1, F, T) log magnitudes of mixtures -> (B, K, F, T)."""
+        """Compute the K maps of mixtures from `spectrograms`, (B, 1, F, T) log magnitudes -> (B, K, F, T)."""
         ...
 
     def mask_logits(self, features: Tensor, maps: Tensor) -> Tensor:
-        """Features (B, N, K) of N sources and the maps (B, K, F, T) of their mixture -> (B, N, F, T) mask logits."""
+        """Combine `features` (B, N, K) of N sources with the `maps` (B, K, F, T) of their mixture -> (B, N, F, T)."""
         ...
 
     def masks_at_pixels(self, features: Tensor, maps: Tensor, rows: int = 4) -> Iterator[Tensor]:

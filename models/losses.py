@@ -112,11 +112,11 @@ class MixtureTransform(Protocol):
     """What a separation step asks of `dataset.transforms.mixtures.MixtureTransform`."""
 
     def __call__(self, batch: Batch) -> tuple[Tensor, Tensor]:
-        """Batch of B clips -> frames (B, T, 3, S, S), waves (B, samples)."""
+        """Prepare a `batch` of B clips: frames (B, T, 3, S, S), waves (B, samples)."""
         ...
 
     def avc_spectrograms(self, batch: Batch) -> Tensor:
-        """Batch of B clips -> spectrograms of the unmixed sounds, for the AVC branch."""
+        """Prepare the unmixed sounds of a `batch` for the AVC branch: (B, 1, F, T)."""
         ...
 
 
@@ -124,19 +124,19 @@ class MixtureSpectra(Protocol):
     """What a separation step asks of `dataset.transforms.mixtures.MixtureSTFT`."""
 
     def stft(self, waves: Tensor) -> Tensor:
-        """(B, samples) -> (B, bins, columns) complex."""
+        """Transform `waves`, (B, samples) -> (B, bins, columns) complex."""
         ...
 
     def net_input(self, mixture: Tensor) -> Tensor:
-        """(B, bins, columns) complex -> (B, 1, F, T) log magnitudes."""
+        """Compute the sound net's input from a `mixture`, (B, bins, columns) complex -> (B, 1, F, T)."""
         ...
 
     def targets(self, sources: Tensor, mixture: Tensor) -> Tensor:
-        """(B, N, bins, columns), (B, bins, columns) complex -> (B, N, F, T) ideal masks."""
+        """Compute ideal masks (B, N, F, T) of `sources` (B, N, bins, columns) in a `mixture` (B, bins, columns)."""
         ...
 
     def weights(self, mixture: Tensor) -> Tensor:
-        """(B, bins, columns) complex -> (B, 1, F, T)."""
+        """Compute weights (B, 1, F, T) of frequencies and times from a `mixture`, (B, bins, columns) complex."""
         ...
 
 

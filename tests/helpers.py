@@ -201,6 +201,13 @@ class FixedDraws:
         return low + (high - low) * (fractions[:, 0] if len(names) == 1 else fractions)
 
 
+def relative_error(found, wanted):
+    """The largest difference of two tensors or arrays relative to the largest value: float32 sums on other processors
+    and in batches of other sizes add up in another order.
+    """
+    return float(abs(found - wanted).max() / abs(wanted).max())
+
+
 def small_checkpoint(path, seed=0, **settings):
     """Write best.pt of an untrained net of the smallest size, AVE-Net by default; returns its Path.
 

@@ -206,10 +206,20 @@ def test_a_mistake_in_evaluation_gets_one_sentence(words, said, vol, tmp_path, s
     assert one_sentence(done, *said)
 
 
-def test_a_net_without_a_map_is_refused_where_a_map_is_needed(data, tmp_path, script):
-    done = script(train_command(data, tmp_path, SETTINGS | {"model.name": "AVENet"}, **VOL))
-    assert one_sentence(done, "AVENet", "--model.name AVOLNet")
-    assert not list(tmp_path.glob("*.pt"))
+@pytest.mark.parametrize(
+    ("name", "net", "right", "own"),
+    [
+        ("train_VOLNet.py", "AVENet", "train_AVENet.py", "AVOLNet"),
+        ("train_AVENet.py", "AVOLNet", "train_VOLNet.py", "AVENet"),
+        ("train_AVENet.py", "PixelPlayer", "train_PixelPlayer.py", "L3Net"),
+        ("train_PixelPlayer.py", "L3Net", "train_AVENet.py", "PixelPlayer"),
+    ],
+)
+def test_a_script_refuses_the_nets_of_another(name, net, right, own, data, tmp_path, script):
+    configs = {"AVOLNet": "configs/demo_VOLNet.py"}
+    done = script(train_command(data, tmp_path, {}, script=name, config=configs.get(net, f"configs/demo_{net}.py")))
+    assert one_sentence(done, f"{net} is trained by {right}", own)
+    assert not list(tmp_path.iterdir())
 
 
 def test_help_lists_the_settings_of_both_scripts():

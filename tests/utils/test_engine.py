@@ -256,6 +256,28 @@ def test_a_run_of_before_such_means_goes_on(tmp_path):
     assert ours[:2] == whole[:2]
 
 
+def test_metrics_that_were_renamed_keep_their_means_and_their_curves(tmp_path):
+    """In the log of a run that an older version began, and between its last line and its checkpoint."""
+
+    def scaled(model, batch):
+        loss, metrics = step(model, batch)
+        return loss, metrics | {"logit_scale": torch.tensor(float(batch["number"]))}
+
+    settings = config(tmp_path, log_every=4, save_every=6)
+    first_epoch = dataclasses.replace(settings, train=dataclasses.replace(settings.train, epochs=1))
+    train(first_epoch, step=scaled)
+    log = tmp_path / "run/log.jsonl"
+    log.write_text(log.read_text().replace("logit_scale", "slope"))
+    content = checkpoint.load(tmp_path / "run/last.pt")
+    for name in ("sums", "summed"):
+        content[name]["slope"] = content[name].pop("logit_scale")
+    checkpoint.save(tmp_path / "run/last.pt", {k: v for k, v in content.items() if k != "format"})
+    assert read_log(tmp_path / "run")[0]["logit_scale"] == 1.5
+    train(settings, resume=True, step=scaled)
+    assert [line["logit_scale"] for line in lines(tmp_path, "train")] == [1.5, 5.5, 9.5]
+    assert "slope" not in log.read_text()
+
+
 def test_the_running_average_equals_a_plain_loop_and_is_what_is_evaluated_and_kept(tmp_path):
     weights, evaluated = [], []
 

@@ -1,0 +1,60 @@
+"""Every net has the methods that the protocols of models/interfaces.py ask for, with the same arguments."""
+
+import inspect
+
+import pytest
+import torch
+
+from configs.schema import NETS, Model
+from models import AVC_NETS, MODELS, build_net
+from models.avenet import AVENet, ConvEncoder
+from models.interfaces import EmbeddingNet, FrameSoundEncoder, LocalizingNet, SeparatingNet
+from models.resnet import DilatedResNet18
+from models.vgg import ReplacedFrames
+
+
+def methods(protocol):
+    """{name: function} of a protocol and of those that it extends, without what torch's modules have."""
+    bases = [base for base in protocol.__mro__ if base.__module__ == "models.interfaces" and base.__name__ != "Net"]
+    return {name: f for base in bases for name, f in vars(base).items() if inspect.isfunction(f) and name[0] != "_"}
+
+
+def assert_satisfies(kind, protocol):
+    for name, function in methods(protocol).items():
+        wanted, found = inspect.signature(function), inspect.signature(getattr(kind, name))
+        assert list(found.parameters) == list(wanted.parameters), name
+        assert inspect.get_annotations(getattr(kind, name)) == inspect.get_annotations(function), name
+
+
+def test_the_methods_of_the_protocols_are_found():
+    assert methods(LocalizingNet).keys() == {
+        "embed_frames", "embed_with_flip", "embed_sounds", "frame_vectors", "sound_vectors", "pair_logits",
+        "location_logits",
+    }  # fmt: skip
+    assert methods(SeparatingNet).keys() > {"frame_features", "sound_maps"}
+
+
+def test_the_nets_of_the_settings_are_those_that_can_be_built():
+    assert tuple(MODELS) == NETS
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_every_net_satisfies_the_protocol_of_what_it_does(name):
+    net = build_net(Model(name=name, width=2, sound_width=2, unet_depth=2))
+    assert isinstance(net, EmbeddingNet) == (name in AVC_NETS)
+    assert isinstance(net, LocalizingNet) == (name == "AVOLNet")
+    assert isinstance(net, SeparatingNet) == (name == "PixelPlayer")
+    for protocol in (EmbeddingNet, LocalizingNet, SeparatingNet):
+        if isinstance(net, protocol):
+            assert_satisfies(type(net), protocol)
+
+
+def test_vgg16_beside_a_nets_sounds_embeds_but_scores_no_pairs():
+    assert_satisfies(ReplacedFrames, FrameSoundEncoder)
+    assert not hasattr(ReplacedFrames, "pair_logits")
+
+
+def test_ave_net_takes_any_encoder_of_frames():
+    for encoder in (ConvEncoder(3, 2), DilatedResNet18(2)):
+        net = AVENet(width=2, dim=8, vision=encoder)
+        assert net.embed_frames(torch.randn(2, 3, 32, 32)).shape == (2, 8)
