@@ -123,14 +123,19 @@ def nearest_name(name: str, known: Iterable[str]) -> str:
 
 
 def _replace(config: Config, values: Mapping[str, Value]) -> Config:
+    sections: dict[str, Any] = {
+        section: dataclasses.replace(getattr(config, section), **keys) for section, keys in _by_section(values).items()
+    }
+    return dataclasses.replace(config, **sections)
+
+
+def _by_section(values: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
+    """Convert {section.name: value} to {section: {name: value}}."""
     sections: dict[str, dict[str, Any]] = {}
     for name, value in values.items():
         section, key = name.split(".")
         sections.setdefault(section, {})[key] = value
-    replaced: dict[str, Any] = {
-        section: dataclasses.replace(getattr(config, section), **keys) for section, keys in sections.items()
-    }
-    return dataclasses.replace(config, **replaced)
+    return sections
 
 
 def _validate(config: Config, given: Collection[str]) -> None:
@@ -211,10 +216,9 @@ def load_config(path: str | Path) -> Config:
     config = getattr(module, "config", None)
     if not isinstance(config, Config):
         raise UserError(f"config file {path} must set `config` to a configs.schema.Config")
+    values = {name: setting.value for name, setting in all_settings(config).items()}
     try:
-        config = _replace(
-            config, parse_settings({name: setting.value for name, setting in all_settings(config).items()})
-        )
+        config = _replace(config, parse_settings(values))  # an int where a float is declared becomes one
         _validate(config, given=())
     except UserError as error:
         raise UserError(f"config file {path}: {error}") from None
@@ -226,11 +230,7 @@ def load_config(path: str | Path) -> Config:
 
 def to_dict(config: Config) -> dict[str, dict[str, Value]]:
     """Convert a `config` to {section: {name: value}}, as a run and a checkpoint store it: only what its net reads."""
-    stored: dict[str, dict[str, Value]] = {}
-    for name, setting in list_settings(config).items():
-        section, key = name.split(".")
-        stored.setdefault(section, {})[key] = setting.value
-    return stored
+    return _by_section({name: setting.value for name, setting in list_settings(config).items()})
 
 
 def from_dict(stored: Any, source: str | Path = "the stored config", version: int = CONFIG_VERSION) -> Config:
