@@ -227,7 +227,7 @@ def test_an_output_folder_that_cannot_be_written_is_named(knowing, tmp_path):
 def saved(path, changes):
     """A checkpoint of a net with fresh weights."""
     config = override(demo, changes)
-    torch.manual_seed(0)
+    torch.manual_seed(1)  # a net that gives sound to pixels; seed 0 gives one that gives none
     content = {"config": to_dict(config), "model": build_net(config.model).state_dict(), "step": 0, "metrics": {}}
     checkpoint.save(path, content)
     return path
@@ -235,7 +235,7 @@ def saved(path, changes):
 
 def test_as_a_user_runs_it(tmp_path, script):
     settings = {"checkpoint": saved(tmp_path / "net.pt", SMALL), "video": make_video(tmp_path / "a.mp4", 2.0)}
-    settings["out"] = tmp_path / "out"
+    settings |= {"out": tmp_path / "out", "at": "0.5,0.5"}  # an untrained net may give no pixel enough sound
     done = script(command("separate.py", settings))
     assert done.returncode == 0, done.stderr
     assert {path.name for path in (tmp_path / "out").iterdir()} >= {"energy.mp4", "source_1.wav"}
