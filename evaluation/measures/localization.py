@@ -85,7 +85,7 @@ class PeakHits(NamedTuple):
 
 @dataclass(frozen=True)
 class LocalizedFrames:
-    """What the measures of localization are computed from: N frames, the maps' results beside "always the centre".
+    """What the measures of localization are computed from: N frames, the maps' results beside always the center.
 
     Attributes:
         ciou, center_ciou: (N,) of the maps, and of a map that falls with the distance from the center.
@@ -130,7 +130,7 @@ def ciou_area(values: np.ndarray) -> float:
     return float(np.trapezoid(fractions, CIOU_THRESHOLDS))
 
 
-CENTER = "always the centre"
+CENTER = "always the center"
 LOCALIZATION = Section[LocalizedFrames](
     key="localization",
     title="Localization",

@@ -1,7 +1,9 @@
-"""Distances between sound classes in AudioSet's ontology, and the relevance that retrieval is judged by."""
+"""Distances between sound classes in AudioSet's ontology, and the relevance by which retrieval is measured."""
 
 import json
+from collections.abc import Iterable, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from scipy.sparse import csr_array
@@ -10,7 +12,7 @@ from scipy.sparse.csgraph import shortest_path
 from utils.errors import UserError
 
 FULL_ONTOLOGY = Path("data/data_infos/ontology.json")  # AudioSet's, once downloaded
-DEMO_ONTOLOGY = Path("data/demo_ontology.json")  # the paths of the demo's twelve classes, a few facts of AudioSet's
+DEMO_ONTOLOGY = Path("data/demo_ontology.json")  # the paths between the demo's twelve classes, from AudioSet's
 MAX_RELEVANCE = 20  # C of r = C - d (OtS sec. 4.2)
 
 
@@ -18,64 +20,68 @@ class Ontology:
     """The class graph: shortest paths along parent-child links, in either direction.
 
     Args:
-        classes: list of {"id", "name", "child_ids"}, the form of AudioSet's ontology.json.
+        classes: each {"id", "name", "child_ids"}, as in AudioSet's ontology.json.
         source: file name, for messages and records.
 
     Attributes:
-        names: {id: display name}. source: str.
+        names: {id: display name}.
+        source: as given.
     """
 
-    def __init__(self, classes, source=""):
+    def __init__(self, classes: Sequence[dict[str, Any]], source: str | Path = "") -> None:
         self.source = str(source)
-        self.names = {c["id"]: c["name"] for c in classes}
-        self._links = {c["id"]: set() for c in classes}
-        self._children = {c["id"]: c["child_ids"] for c in classes}
-        for c in classes:
-            for child in c["child_ids"]:
+        self.names: dict[str, str] = {c["id"]: c["name"] for c in classes}
+        self._children: dict[str, list[str]] = {c["id"]: c["child_ids"] for c in classes}
+        self._links: dict[str, set[str]] = {c["id"]: set() for c in classes}
+        for parent, children in self._children.items():
+            for child in children:
                 if child in self.names:  # a child without an entry of its own is no class
-                    self._links[c["id"]].add(child)
-                    self._links[child].add(c["id"])
+                    self._links[parent].add(child)
+                    self._links[child].add(parent)
 
-    def __contains__(self, label):
+    def __contains__(self, label: str) -> bool:
         return label in self.names
 
-    def name(self, label):
-        """Display name of a class; the id itself where the ontology lacks it."""
+    def name(self, label: str) -> str:
+        """Get the display name of a class; the id itself (`label`) where the ontology lacks it."""
         return self.names.get(label, label)
 
-    def steps(self, labels):
-        """Steps of the shortest path from each class to each other, in either direction of the links.
+    def steps(self, labels: Sequence[str]) -> np.ndarray:
+        """Compute the lengths of the shortest paths between classes, in either direction of the links.
 
         Args:
-            labels: list of L class ids. One that the ontology lacks has a path to itself only.
+            labels: L class ids. One that the ontology lacks has a path to itself only.
 
         Returns:
             (L, L) float64, inf where there is no path.
         """
-        place = {name: i for i, name in enumerate({**self.names, **dict.fromkeys(labels)})}
-        links = np.array([(place[a], place[b]) for a in self.names for b in self._links[a]], int).reshape(-1, 2)
-        graph = csr_array((np.ones(len(links)), links.T), (len(place), len(place)))
-        chosen = [place[label] for label in labels]
-        return shortest_path(graph, unweighted=True, indices=chosen)[:, chosen] if labels else np.zeros((0, 0))
+        if not labels:
+            return np.zeros((0, 0))
+        index = {name: i for i, name in enumerate({**self.names, **dict.fromkeys(labels)})}
+        links = np.array([(index[a], index[b]) for a in self.names for b in self._links[a]], int).reshape(-1, 2)
+        graph = csr_array((np.ones(len(links)), links.T), (len(index), len(index)))
+        chosen = [index[label] for label in labels]
+        return shortest_path(graph, unweighted=True, indices=chosen)[:, chosen]
 
-    def descendants(self, labels):
-        """Set of the classes and all below them; a class that the ontology lacks is there alone."""
-        found, left = set(), list(labels)
-        while left:
-            here = left.pop()
-            if here not in found:
-                found.add(here)
-                left.extend(self._children.get(here, ()))
-        return found
+    def descendants(self, labels: Iterable[str]) -> set[str]:
+        """Collect the classes `labels` and all below them; a class that the ontology lacks has none below it."""
+        collected: set[str] = set()
+        waiting = list(labels)
+        while waiting:
+            label = waiting.pop()
+            if label not in collected:
+                collected.add(label)
+                waiting.extend(self._children.get(label, ()))
+        return collected
 
-    def relevance(self, labels):
-        """Relevance r = C - d of classes to each other (OtS sec. 4.2), C = 20.
+    def relevance(self, labels: Sequence[str]) -> np.ndarray:
+        """Compute the relevance r = C - d of classes to each other (OtS sec. 4.2), C = 20.
 
-        d is the shortest path: acoustic guitar to itself 0, to electric guitar 2, to drum 5. Classes without a path
-        between them, and classes that the ontology lacks, are relevant to themselves only.
+        d is the length of the shortest path: acoustic guitar to itself 0, to electric guitar 2, to drum 5. Classes
+        without a path between them, and classes that the ontology lacks, are relevant to themselves only.
 
         Args:
-            labels: list of L class ids.
+            labels: L class ids.
 
         Returns:
             (L, L) int8, in 0..20.
@@ -83,15 +89,17 @@ class Ontology:
         return np.maximum(MAX_RELEVANCE - self.steps(labels), 0).astype(np.int8)
 
 
-def load_ontology(path=""):
-    """The ontology of a file; without one AudioSet's full one if it was downloaded, else the demo's classes.
+def load_ontology(path: str | Path = "") -> Ontology:
+    """Read an ontology.
+
+    Args:
+        path: of an ontology.json; by default AudioSet's full one if it was downloaded, else the demo's classes.
 
     Raises:
-        UserError: the file is missing or not of ontology.json's form.
+        UserError: the file is missing or has an invalid format.
     """
-    path = (
-        Path(path) if path else (FULL_ONTOLOGY if FULL_ONTOLOGY.exists() else Path(__file__).parents[2] / DEMO_ONTOLOGY)
-    )
+    default = FULL_ONTOLOGY if FULL_ONTOLOGY.exists() else Path(__file__).parents[2] / DEMO_ONTOLOGY
+    path = Path(path) if path else default
     try:
         classes = json.loads(path.read_text(encoding="utf-8"))
     except OSError as error:
@@ -100,32 +108,37 @@ def load_ontology(path=""):
         ) from None
     except (ValueError, RecursionError) as error:
         raise UserError(f"ontology {path} is not valid JSON ({error})") from None
-    well_formed = isinstance(classes, list) and all(
-        isinstance(c, dict) and all(isinstance(c.get(key), str) and c[key].isprintable() for key in ("id", "name"))
-        and isinstance(c.get("child_ids"), list) and all(isinstance(child, str) for child in c["child_ids"])
-        for c in classes
-    )  # fmt: skip
-    if not well_formed:
-        form = "a list of {id, name, child_ids}, id and name of printable letters"
-        raise UserError(f"ontology {path} is not of ontology.json's form: {form}")
+    if not (isinstance(classes, list) and all(map(_is_class, classes))):
+        form = "a list of {id, name, child_ids}, ids and names of printable characters"
+        raise UserError(f"ontology {path} has an invalid format: it must be {form}")
     return Ontology(classes, path.relative_to(Path.cwd()) if path.is_relative_to(Path.cwd()) else path)
 
 
-def clip_relevance(clip_labels, ontology):
-    """Relevance of clips to each other: the largest over all pairs of their labels (OtS sec. 4.2).
+def _is_class(entry: Any) -> bool:
+    """Whether an entry of a JSON file has the form of a class."""
+    if not isinstance(entry, dict):
+        return False
+    names, children = [entry.get("id"), entry.get("name")], entry.get("child_ids")
+    named = all(isinstance(name, str) and name.isprintable() for name in names)
+    return named and isinstance(children, list) and all(isinstance(child, str) for child in children)
+
+
+def clip_relevance(clip_labels: Sequence[Sequence[str]], ontology: Ontology) -> tuple[np.ndarray, np.ndarray]:
+    """Compute the relevance of clips to each other: the largest over all pairs of their labels (OtS sec. 4.2).
 
     Args:
-        clip_labels: list of N lists of class ids.
-        ontology: an `Ontology`.
+        clip_labels: N lists of class ids.
+        ontology: the class graph.
 
     Returns:
-        (table, kind): (U, U) int8 relevance between the U different sets of labels, and (N,) int64, which set each
-        clip has. The relevance of clips i and j is table[kind[i], kind[j]]. Clips without labels are relevant to none.
+        relevance_table (U, U) int8, between the U different sets of labels, and label_set (N,) int64, which of the sets
+        each clip has: the relevance of clips i and j is relevance_table[label_set[i], label_set[j]]. Clips without
+        labels are relevant to none.
     """
     sets = sorted({tuple(sorted(set(labels))) for labels in clip_labels})
     labels = sorted({label for labels in sets for label in labels})
-    place = {label: i for i, label in enumerate(labels)}
-    filled = [[place[label] for label in one] for one in sets if one]
+    label_index = {label: i for i, label in enumerate(labels)}
+    filled = [[label_index[label] for label in one] for one in sets if one]
     first = len(sets) - len(filled)  # the empty set, if there is one, is sorted before all others
     table = np.zeros((len(sets), len(sets)), np.int8)
     if filled:
@@ -133,5 +146,5 @@ def clip_relevance(clip_labels, ontology):
         of_labels = ontology.relevance(labels)
         to_class = np.maximum.reduceat(of_labels[flat], starts)  # (U, L): from each set to each class
         table[first:, first:] = np.maximum.reduceat(to_class.T[flat], starts)  # to each set
-    position = {one: i for i, one in enumerate(sets)}
-    return table, np.array([position[tuple(sorted(set(labels)))] for labels in clip_labels], np.int64)
+    set_index = {one: i for i, one in enumerate(sets)}
+    return table, np.array([set_index[tuple(sorted(set(labels)))] for labels in clip_labels], np.int64)

@@ -1,10 +1,13 @@
-"""A linear probe: how much of what a clip shows a linear classifier can read from a net's features. Arrays only.
+"""Linear probe: how much of a clip's classes a linear classifier can read from a net's features. Arrays only.
 
-Standardised features, logistic regression; its regularisation is chosen on clips that it wasn't fitted on. L3-Net's
+Standardized features, logistic regression; its regularization is chosen on clips that it wasn't fitted on. L3-Net's
 authors probe so on ESC-50, with a linear support vector machine in the regression's place (arXiv 1705.08168).
 """
 
 import warnings
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import cached_property, partial
 
 import numpy as np
 from scipy.special import logsumexp
@@ -13,119 +16,237 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.model_selection import StratifiedKFold
 from sklearn.preprocessing import StandardScaler
 
+from evaluation.measures.measure import Detail, Measure, Section, Values, compute_measures
 from evaluation.measures.ranking_scores import average_precision
 from utils.errors import UserError
 
-STRENGTHS = (1e-5, 1e-4, 1e-3, 1e-2, 1e-1)  # C of scikit-learn: the smaller, the more regular
-HELD_OUT_FRACTION = 5  # one of so many training clips chooses among them
-ITERATIONS = 300
+STRENGTHS = (1e-5, 1e-4, 1e-3, 1e-2, 1e-1)  # C of scikit-learn: the smaller, the stronger the regularization
+HELD_OUT = 5  # one of so many training clips is held out to choose it
+MAX_ITERATIONS = 300
+
+Labels = Sequence[Sequence[str]]  # class names of each clip
 
 
-def linear_probe(train, train_labels, test, test_labels, chooser=None):
-    """Fit on one set of clips, measure on another.
+@dataclass(frozen=True)
+class Predictions:
+    """What a probe says of M test clips.
+
+    Attributes:
+        scores: (M, C) float log-odds of each class.
+        truth: (M, C) bool, which clip has which class.
+        single: (M,) bool, clips with one label, which is among the C.
+        most_common: index of the most common class of the training clips.
+    """
+
+    scores: np.ndarray
+    truth: np.ndarray
+    single: np.ndarray
+    most_common: int
+
+    def accuracy(self, predicted: np.ndarray) -> float:
+        """Compute how often `predicted` (M,) int is the class of a clip with one label; 0 without such clips."""
+        return self.truth[self.single, predicted[self.single]].mean() if self.single.any() else 0.0
+
+    @cached_property
+    def mean_average_precision(self) -> tuple[float, float]:
+        """The mAP over the classes that any clip has, and that of a random ranking."""
+        present = self.truth.any(0)
+        order = np.argsort(-self.scores[:, present], axis=0, kind="stable")  # (M, classes)
+        ap, random = average_precision(np.take_along_axis(self.truth[:, present], order, 0).T)
+        return float(ap.mean()), float(random.mean())
+
+
+Folds = Sequence[Predictions]
+Score = Callable[[Predictions], float]
+
+
+def mean_over_folds(folds: Folds, score: Score) -> float:
+    """Compute the mean over `folds` of a measure of each (`score`)."""
+    return float(np.mean([score(fold) for fold in folds]))
+
+
+def std_over_folds(folds: Folds, score: Score) -> float | None:
+    """Compute the standard deviation over `folds` of a measure of each (`score`): None for a single one."""
+    return float(np.std([score(fold) for fold in folds], ddof=1)) if len(folds) > 1 else None
+
+
+def _map(predictions: Predictions) -> float:
+    return predictions.mean_average_precision[0]
+
+
+def _random_map(predictions: Predictions) -> float:
+    return predictions.mean_average_precision[1]
+
+
+def _top1(predictions: Predictions) -> float:
+    return predictions.accuracy(predictions.scores.argmax(1))
+
+
+def _most_common_top1(predictions: Predictions) -> float:
+    return predictions.accuracy(np.full(len(predictions.truth), predictions.most_common))
+
+
+PROBE = Section[Folds](
+    key="probe",
+    title="Linear probe",
+    about="A linear classifier fitted with labels to the frozen features of each encoder (as arXiv 1705.08168 does on "
+    "ESC-50). On a split it is fitted on train and chosen on val. On a folder of classes it is cross-validated: means "
+    "over the folds, ± their standard deviation.",
+    measures=(
+        Measure(
+            "map", "mAP", "mean over the classes of the average precision of the test clips, ranked by their scores",
+            partial(mean_over_folds, score=_map),
+            partial(mean_over_folds, score=_random_map), "chance", ("chance", "map"),
+            error=partial(std_over_folds, score=_map), error_key="map_spread",
+        ),
+        Measure(
+            "top1", "top-1", "fraction of the test clips with one label whose class has the highest score; chance is "
+            "always the most common class",
+            partial(mean_over_folds, score=_top1),
+            partial(mean_over_folds, score=_most_common_top1), "chance", ("chance", "top1"),
+            error=partial(std_over_folds, score=_top1), error_key="top1_spread", count_key="top1_clips",
+        ),
+    ),
+    details=(
+        Detail("train_clips", "clips to fit on", "{} clips to fit on"),
+        Detail("test_clips", "clips to measure", "{} to measure"),
+        Detail("folds", "folds of a folder of classes", "{} folds"),
+        Detail("files", "readable files of the folder", "{} files"),
+    ),
+    groups={"audio": "sounds", "vision": "frames"},
+    group_details=(
+        Detail("classes", "classes that both sets of clips have", "{} classes"),
+        Detail("dims", "length of the features"),
+        Detail("strength", "chosen regularization, C of scikit-learn"),
+        Detail("top1_clips", "test clips with one label"),
+        Detail("files", "readable files of this kind"),
+    ),
+    comparisons={("untrained",): "untrained"},
+    compared=("map", "top1"),
+)  # fmt: skip
+
+
+def linear_probe(
+    train: np.ndarray,
+    train_labels: Labels,
+    test: np.ndarray,
+    test_labels: Labels,
+    chooser: tuple[np.ndarray, Labels] | None = None,
+) -> Values:
+    """Fit a linear probe on one set of clips and measure it on another: a group of metrics.json's "probe".
 
     Args:
-        train, test: (N, D) and (M, D) float features. train_labels, test_labels: lists of lists of class names.
-        chooser: (features, labels) of a third set, which chooses the regularisation, or None for a fifth of the first.
-            A net knows its own training clips too well to choose by them.
+        train: (N, D) float features.
+        train_labels: of N clips.
+        test: (M, D) float features.
+        test_labels: of M clips.
+        chooser: features and labels of a third set, on which the regularization is chosen; None for a fifth of the
+            first. A net knows its own training clips too well to choose by them.
 
     Returns:
-        dict: map, the mean over classes of the average precision of the ranking by that class's score, over the
-        classes that both sets have; top1, the share of the test clips with one label (top1_clips) whose class gets the
-        highest score; chance: {"map", of a random ranking; "top1", of always saying the commonest class}; classes,
-        dims, strength (C).
+        the measures of `PROBE`, over the classes that both sets have, with chance; top1_clips, classes, dims, strength.
 
     Raises:
         UserError: fewer than two classes are in both sets.
     """
+    predictions, strength = fit_and_predict(train, train_labels, test, test_labels, chooser)
+    details = {"top1_clips": int(predictions.single.sum()), "classes": predictions.truth.shape[1]}
+    return compute_measures(PROBE, [predictions]) | details | {"dims": train.shape[1], "strength": strength}
+
+
+def fit_and_predict(
+    train: np.ndarray,
+    train_labels: Labels,
+    test: np.ndarray,
+    test_labels: Labels,
+    chooser: tuple[np.ndarray, Labels] | None = None,
+) -> tuple[Predictions, float]:
+    """Fit a linear probe with the best of `STRENGTHS`: its predictions, and that strength.
+
+    Args:
+        train, train_labels, test, test_labels, chooser: of `linear_probe`.
+    """
     names = sorted({name for labels in train_labels for name in labels} & {n for ls in test_labels for n in ls})
     if len(names) < 2:
-        raise UserError(f"a probe needs two classes or more in both sets of clips, and there are {len(names)}")
-    truth, judged = _indicators(train_labels, names), _indicators(test_labels, names)
+        raise UserError(f"a linear probe needs at least 2 classes in both sets of clips; there are {len(names)}")
+    train_truth, truth = _indicators(train_labels, names), _indicators(test_labels, names)
     scaler = StandardScaler().fit(train)
     train, test = scaler.transform(train), scaler.transform(test)
     if chooser is None:
-        apart = np.random.default_rng(0).permutation(len(train)) % HELD_OUT_FRACTION == 0
-        fit, fit_truth, choose, choose_truth = train[~apart], truth[~apart], train[apart], truth[apart]
+        held_out = np.random.default_rng(0).permutation(len(train)) % HELD_OUT == 0
+        fit, fit_truth = train[~held_out], train_truth[~held_out]
+        choose, choose_truth = train[held_out], train_truth[held_out]
     else:
-        fit, fit_truth = train, truth
+        fit, fit_truth = train, train_truth
         choose, choose_truth = scaler.transform(chooser[0]), _indicators(chooser[1], names)
-
-    strength = min(STRENGTHS, key=lambda c: _loss(_scores(fit, fit_truth, choose, c), choose_truth))
-    scores = _scores(train, truth, test, strength)
-    found, chance = _map(scores, judged)
-    one = np.array([len(set(labels)) == 1 for labels in test_labels]) & judged.any(1)
-    said, commonest = scores[one].argmax(1), truth.sum(0).argmax()
-    top1 = float(judged[one][np.arange(one.sum()), said].mean()) if one.any() else 0.0
-    by_chance = float(judged[one][:, commonest].mean()) if one.any() else 0.0
-    out = {"top1": top1, "top1_clips": int(one.sum()), "map": found, "chance": {"top1": by_chance, "map": chance}}
-    return out | {"classes": len(names), "dims": train.shape[1], "strength": strength}
+    strength = min(STRENGTHS, key=lambda c: _cross_entropy(_fitted_scores(fit, fit_truth, choose, c), choose_truth))
+    scores = _fitted_scores(train, train_truth, test, strength)
+    single = np.array([len(set(labels)) == 1 for labels in test_labels]) & truth.any(1)
+    return Predictions(scores, truth, single, int(train_truth.sum(0).argmax())), strength
 
 
-def _indicators(labels, names):
+def _indicators(labels: Labels, names: Sequence[str]) -> np.ndarray:
     """(N, C) bool: which clip has which class."""
     return np.array([[name in own for name in names] for own in map(set, labels)], bool)
 
 
-def _scores(train, truth, test, strength):
+def _fitted_scores(train: np.ndarray, truth: np.ndarray, test: np.ndarray, strength: float) -> np.ndarray:
     """(M, C) log-odds of each class: one regression for all where each clip has one class, else one for each class."""
 
-    def fitted(target):
-        with warnings.catch_warnings():  # what is not yet at its best ranks as well
+    def fit(target: np.ndarray) -> LogisticRegression:
+        with warnings.catch_warnings():  # a fit that has not quite converged ranks as well
             warnings.simplefilter("ignore", ConvergenceWarning)
-            return LogisticRegression(C=strength, max_iter=ITERATIONS).fit(train, target)
+            return LogisticRegression(C=strength, max_iter=MAX_ITERATIONS).fit(train, target)
 
     out = np.full((len(test), truth.shape[1]), -np.inf)
-    kinds = truth.sum(0)
-    if (truth.sum(1) == 1).all() and (kinds > 0).sum() > 2:
-        net = fitted(truth.argmax(1))
-        sums = net.decision_function(test)
-        # Of one class against all others, as the regressions below have it.
-        out[:, net.classes_] = sums - np.stack([logsumexp(np.delete(sums, k, 1), 1) for k in range(sums.shape[1])], 1)
+    counts = truth.sum(0)
+    if (truth.sum(1) == 1).all() and (counts > 0).sum() > 2:
+        model = fit(truth.argmax(1))
+        logits = model.decision_function(test)
+        # Log-odds of one class against all others, as the regressions below have them.
+        others = [logsumexp(np.delete(logits, k, 1), 1) for k in range(logits.shape[1])]
+        out[:, model.classes_] = logits - np.stack(others, 1)
         return out
-    for k in np.flatnonzero((kinds > 0) & (kinds < len(truth))):
-        out[:, k] = fitted(truth[:, k]).decision_function(test)
+    for k in np.flatnonzero((counts > 0) & (counts < len(truth))):
+        out[:, k] = fit(truth[:, k]).decision_function(test)
     return out
 
 
-def _loss(scores, truth):
-    """Cross-entropy of log-odds. It chooses the regularisation: rankings are soon perfect and choose nothing."""
+def _cross_entropy(scores: np.ndarray, truth: np.ndarray) -> float:
+    """Cross-entropy of log-odds. It chooses the regularization: rankings are soon perfect and choose nothing."""
     fitted = np.isfinite(scores).all(0)
     return np.logaddexp(0, np.where(truth, -scores, scores)[:, fitted]).mean()
 
 
-def _map(scores, truth):
-    """Mean average precision over the classes that are there, and that of a random ranking."""
-    there = truth.any(0)
-    order = np.argsort(-scores[:, there], axis=0, kind="stable")  # (N, C)
-    ap, random = average_precision(np.take_along_axis(truth[:, there], order, 0).T)
-    return float(ap.mean()), float(random.mean())
-
-
-def cross_validate(features, labels, folds):
-    """`measure` on each fold, fitted on the others.
+def cross_validate(features: np.ndarray, labels: Sequence[str], folds: np.ndarray) -> Values:
+    """Measure a linear probe on each fold, fitted on the others: a group of metrics.json's "probe".
 
     Args:
-        features: (N, D) float. labels: N class names. folds: (N,) int.
+        features: (N, D) float.
+        labels: N class names.
+        folds: (N,) int.
 
     Returns:
-        dict: top1 and map, means over the folds; top1_spread and map_spread, their standard deviations; chance;
-        classes, dims.
+        the measures of `PROBE`, means over the folds, with map_spread and top1_spread, their standard deviations, and
+        chance; classes, dims.
     """
-    lists, found = [[label] for label in labels], []
+    results = []
     for fold in np.unique(folds):
-        own = folds == fold
-        rest, held = np.flatnonzero(~own), np.flatnonzero(own)
-        found.append(linear_probe(features[rest], [lists[k] for k in rest], features[held], [lists[k] for k in held]))
-    out = {"classes": len(set(labels)), "dims": features.shape[1]}
-    for name in ("top1", "map"):
-        values = [one[name] for one in found]
-        out |= {name: float(np.mean(values)), f"{name}_spread": float(np.std(values, ddof=1))}
-    return out | {"chance": {name: float(np.mean([one["chance"][name] for one in found])) for name in ("top1", "map")}}
+        train, test = np.flatnonzero(folds != fold), np.flatnonzero(folds == fold)
+        train_labels, test_labels = ([[labels[int(k)]] for k in rows] for rows in (train, test))
+        results.append(fit_and_predict(features[train], train_labels, features[test], test_labels)[0])
+    return compute_measures(PROBE, results) | {"classes": len(set(labels)), "dims": features.shape[1]}
 
 
-def assign_folds(labels, folds=5):
-    """Folds in which each class has about as many files, the same at each call: N class names -> (N,) int.
+def assign_folds(labels: Sequence[str], folds: int = 5) -> np.ndarray:
+    """Split files into folds in which each class has about as many files, the same at each call.
+
+    Args:
+        labels: N class names.
+        folds: how many.
+
+    Returns:
+        (N,) int64 fold of each file.
 
     Raises:
         UserError: a class has fewer files than there are folds.
@@ -135,6 +256,6 @@ def assign_folds(labels, folds=5):
         few = f"class {names[counts.argmin()]} has {counts.min()}" if len(names) > 1 else f"there is only {names[0]}"
         raise UserError(f"a probe of {folds} folds needs two classes of {folds} readable files or more: {few}")
     out = np.empty(len(labels), np.int64)
-    for fold, (_, held) in enumerate(StratifiedKFold(folds, shuffle=True, random_state=0).split(labels, labels)):
-        out[held] = fold
+    for fold, (_, held_out) in enumerate(StratifiedKFold(folds, shuffle=True, random_state=0).split(labels, labels)):
+        out[held_out] = fold
     return out

@@ -3,28 +3,96 @@
 import json
 import os
 import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 from urllib.parse import quote
 
-from evaluation.report import curves
+from evaluation.measures.measure import Values
+from evaluation.measures.registry import SECTIONS
+from evaluation.report.curves import compare_charts
 from evaluation.report.html_report import run_duration, template_environment
-from evaluation.report.rows import MEANINGS, SECTIONS, metric_rows
+from evaluation.report.rows import MetricRow, metric_rows, section_meanings, section_titles
 from utils.errors import UserError
 from utils.files import write_text
 from utils.run import read_log
 
-MUST_MATCH = ("data", "split", "clips")  # what must be equal for figures to be comparable
+MUST_MATCH = ("data", "split", "clips")  # values of metrics.json without which measures are not comparable
+RETRIEVAL_MUST_MATCH = ("k", "gain", "ontology")
 
 
-def read_runs(paths):
-    """Find the evaluations of some runs.
+@dataclass(frozen=True)
+class EvaluatedRun:
+    """An evaluation of a run.
+
+    Attributes:
+        name: the shortest end of its folder's path that no other run shares.
+        file: of its metrics.json.
+        metrics: its content.
+        log: lines of log.jsonl, may be empty.
+    """
+
+    name: str
+    file: Path
+    metrics: Values
+    log: list[dict[str, Any]]
+
+    def report_link(self, folder: Path) -> str | None:
+        """Make a link from a page in `folder` to the run's own report, None where it has none."""
+        page = self.file.parent / "report.html"
+        if not page.is_file():
+            return None
+        return quote(os.path.relpath(page.resolve(), folder.resolve()).replace(os.sep, "/"))
+
+
+@dataclass(frozen=True)
+class Cell:
+    """A measure of one run.
+
+    Attributes:
+        value: the measure.
+        shown, baseline: it and its baseline as text.
+        best: whether it is the best of its row.
+        bar, mark: width of its bar and location of the baseline on it, percent; None without a scale.
+    """
+
+    value: float
+    shown: str
+    baseline: str
+    best: bool
+    bar: float | None
+    mark: float | None
+
+
+@dataclass(frozen=True)
+class ComparedMeasure:
+    """A measure of all runs.
+
+    Attributes:
+        section, group, key, name, lower_is_better, unit: of `evaluation.report.rows.MetricRow`.
+        cells: one for each run, None where a run lacks the measure.
+        baseline: as text, None if the runs' baselines differ.
+    """
+
+    section: str
+    group: str
+    key: str
+    name: str
+    lower_is_better: bool
+    unit: str
+    cells: list[Cell | None]
+    baseline: str | None
+
+
+def read_runs(paths: Sequence[str | Path]) -> list[EvaluatedRun]:
+    """Read the evaluations of some runs.
 
     Args:
         paths: each a run's folder that holds eval_test/metrics.json, an evaluation's folder, or a metrics.json.
 
     Returns:
-        list of {"name", "file": Path of metrics.json, "metrics", "log": lines of log.jsonl, may be empty}; names are
-        the shortest ends of their folders' paths that differ.
+        the runs, in the same order.
 
     Raises:
         UserError: fewer than two, one given twice, or one without a metrics.json of this project.
@@ -35,37 +103,38 @@ def read_runs(paths):
     for k, file in enumerate(files):
         if file.resolve() in {other.resolve() for other in files[:k]}:
             raise UserError(f"--compare got {file} twice: name each run once")
+    names = _distinct_names(files)
     return [
-        {"name": name, "file": file, "metrics": _read(file), "log": read_log(_run_folder(file))}
-        for name, file in zip(_names(files), files, strict=True)
+        EvaluatedRun(name, file, _read_metrics(file), read_log(_run_folder(file)))
+        for name, file in zip(names, files, strict=True)
     ]
 
 
-def _metrics_file(path):
+def _metrics_file(path: Path) -> Path:
     for file in (path, path / "metrics.json", path / "eval_test" / "metrics.json"):
         if file.is_file():
             return file
-    raise UserError(f"{path} holds no metrics.json and no eval_test/metrics.json: evaluate its checkpoint first")
+    raise UserError(f"{path} has no metrics.json and no eval_test/metrics.json: evaluate its checkpoint first")
 
 
-def _read(file):
+def _read_metrics(file: Path) -> Values:
     try:
         metrics = json.loads(file.read_text(encoding="utf-8"))
         if isinstance(metrics, dict) and {"model", *MUST_MATCH} <= metrics.keys() and metric_rows(metrics):
             return metrics
     except (ValueError, TypeError, KeyError, AttributeError):
         pass
-    raise UserError(f"{file} is not what eval.py writes, or measures nothing: evaluate again")
+    raise UserError(f"{file} was not written by eval.py, or measures nothing: evaluate again")
 
 
-def _run_folder(file):
+def _run_folder(file: Path) -> Path:
     """The folder of the run that an evaluation belongs to: the one around eval_SPLIT."""
     folder = file.resolve().parent
     return folder.parent if folder.name.startswith("eval_") else folder
 
 
-def _names(files):
-    """The shortest ends of the runs' paths that tell them apart."""
+def _distinct_names(files: Sequence[Path]) -> list[str]:
+    """The shortest ends of the runs' paths that differ."""
     parts = [_run_folder(file).parts for file in files]
     if len(set(parts)) < len(parts):  # several evaluations of one run
         parts = [file.resolve().parent.parts for file in files]
@@ -78,96 +147,95 @@ def _names(files):
     raise AssertionError("different files have different paths")
 
 
-def differences(runs):
-    """One sentence on what the runs were not measured alike on, or None."""
-    asked = {name: [run["metrics"].get(name) for run in runs] for name in MUST_MATCH}
-    for name in ("k", "gain", "ontology"):
-        found = [run["metrics"].get("retrieval", {}).get(name) for run in runs]
-        asked[f"retrieval's {name}"] = [one for one in found if one is not None]
-    unlike = {name: dict.fromkeys(map(str, found)) for name, found in asked.items()}
-    unlike = [f"{name} ({', '.join(found)})" for name, found in unlike.items() if len(found) > 1]
-    if not unlike:
-        return None
-    return "the runs were not measured alike, so their figures can't be compared as they are: they differ in " + (
-        "; ".join(unlike)
-    )
-
-
-def compare_measures(runs):
-    """Every measure of the runs, in one order.
+def differences(runs: Sequence[EvaluatedRun]) -> str | None:
+    """Name what the runs were measured on differently, which makes their values incomparable.
 
     Args:
         runs: of `read_runs`.
 
     Returns:
-        list of {"section", "group", "key", "name", "lower", "unit", "cells": list, one for each run, of {"value",
-        "baseline", "shown", "best", "bar", "mark": the baseline's place on the bar} or None where a run has no such
-        measure, "baseline": what all share, as text, or None}.
+        one sentence, or None.
     """
-    measured = [{row.key: row for row in metric_rows(run["metrics"])} for run in runs]
-    order = sorted({key: row for found in measured for key, row in found.items()}.values(), key=_place)
-    out = []
-    for row in order:
-        found = [of.get(row.key) for of in measured]
-        there = [one for one in found if one]
-        best = (min if row.lower else max)(one.value for one in there)
-        marked = not row.reference and len({one.shown(one.value) for one in there}) > 1
-        shared = {one.shown(one.baseline) for one in there}
-        cells = [
-            one and {
-                "value": one.value, "shown": one.shown(one.value), "baseline": one.shown(one.baseline),
-                "best": marked and one.shown(one.value) == one.shown(best), "bar": one.width(one.value),
-                "mark": one.width(one.baseline),
-            }
-            for one in found
-        ]  # fmt: skip
-        out.append({
-            "section": row.section, "group": row.group, "key": row.key, "name": row.name, "lower": row.lower,
-            "unit": row.unit, "cells": cells, "baseline": shared.pop() if len(shared) == 1 else None,
-        })  # fmt: skip
-    return out
+    conditions = {name: [run.metrics.get(name) for run in runs] for name in MUST_MATCH}
+    retrievals = [run.metrics["retrieval"] for run in runs if "retrieval" in run.metrics]
+    conditions |= {f"retrieval's {name}": [one.get(name) for one in retrievals] for name in RETRIEVAL_MUST_MATCH}
+    different = {name: dict.fromkeys(map(str, values)) for name, values in conditions.items()}
+    texts = [f"{name} ({', '.join(values)})" for name, values in different.items() if len(values) > 1]
+    if not texts:
+        return None
+    return f"the runs were not measured alike, so their values are not comparable: they differ in {'; '.join(texts)}"
 
 
-def _place(row):
-    order = list(SECTIONS)
-    return order.index(row.section) if row.section in order else len(order)
-
-
-def comparison_table(runs, measures):
-    """The comparison as text: a measure a line, a run a column; the best of each line bears a star.
+def compare_measures(runs: Sequence[EvaluatedRun]) -> list[ComparedMeasure]:
+    """Bring every measure of the runs together, in the order of the sections.
 
     Args:
-        runs, measures: of `read_runs` and `compared`.
+        runs: of `read_runs`.
     """
-    widths = [max(len(run["name"]), 9) + 2 for run in runs]
-    first = max(map(len, map(_named, measures))) + 4
-    head = "".join(run["name"].rjust(width) for run, width in zip(runs, widths, strict=True))
-    lines, section = [" " * first + head + "baseline".rjust(11)], None
-    for row in measures:
-        if row["section"] != section:
-            section = row["section"]
-            lines += ["", SECTIONS.get(section, section)]
-        name = _named(row)
-        cells = [("*" if cell["best"] else "") + cell["shown"] if cell else "-" for cell in row["cells"]]
+    rows_of_runs = [{row.key: row for row in metric_rows(run.metrics)} for run in runs]
+    rows = {key: row for rows in rows_of_runs for key, row in rows.items()}
+    order = [*SECTIONS]
+    in_order = sorted(rows.values(), key=lambda one: order.index(one.section) if one.section in order else len(order))
+    return [_compare([rows.get(row.key) for rows in rows_of_runs]) for row in in_order]
+
+
+def _compare(rows: Sequence[MetricRow | None]) -> ComparedMeasure:
+    """Compare one measure of several runs: its row of each, None where a run lacks it."""
+    measured = [row for row in rows if row]
+    first = measured[0]
+    best = (min if first.lower_is_better else max)(row.value for row in measured)
+    marked = not first.reference and len({row.format(row.value) for row in measured}) > 1
+    cells = [
+        None if row is None else Cell(
+            value=row.value, shown=row.format(row.value), baseline=row.format(row.baseline),
+            best=marked and row.format(row.value) == row.format(best),
+            bar=row.bar_width(row.value), mark=row.bar_width(row.baseline),
+        )
+        for row in rows
+    ]  # fmt: skip
+    baselines = {row.format(row.baseline) for row in measured}
+    return ComparedMeasure(
+        first.section, first.group, first.key, first.name, first.lower_is_better, first.unit, cells,
+        baselines.pop() if len(baselines) == 1 else None,
+    )  # fmt: skip
+
+
+def comparison_table(runs: Sequence[EvaluatedRun], measures: Sequence[ComparedMeasure]) -> str:
+    """Format the comparison as text: a measure in each line, a run in each column, a star at the best.
+
+    Args:
+        runs: of `read_runs`.
+        measures: of `compare_measures`.
+    """
+    names, titles = [_full_name(row) for row in measures], section_titles()
+    first = max(map(len, names)) + 4
+    widths = [max(len(run.name), 9) + 2 for run in runs]
+    head = "".join(run.name.rjust(width) for run, width in zip(runs, widths, strict=True))
+    lines, section = [" " * first + head + "baseline".rjust(11)], ""
+    for row, name in zip(measures, names, strict=True):
+        if row.section != section:
+            section = row.section
+            lines += ["", titles.get(section, section)]
+        cells = [("*" if cell.best else "") + cell.shown if cell else "-" for cell in row.cells]
         texts = "".join(cell.rjust(width) for cell, width in zip(cells, widths, strict=True))
-        lines.append(f"  {name}".ljust(first) + texts + (row["baseline"] or "differ").rjust(11))
+        lines.append(f"  {name}".ljust(first) + texts + (row.baseline or "differ").rjust(11))
     return "\n".join(lines)
 
 
-def _named(row):
-    """A measure's name on its line of the table."""
-    name = f"{row['group']}: {row['name']}" if row["group"] else row["name"]
-    return name + ", dB" * (row["unit"] == "dB") + " (less is better)" * row["lower"]
+def _full_name(row: ComparedMeasure) -> str:
+    name = f"{row.group}: {row.name}" if row.group else row.name
+    return name + ", dB" * (row.unit == "dB") + " (lower is better)" * row.lower_is_better
 
 
-def write_comparison(paths, out=None):
+def write_comparison(paths: Sequence[str | Path], out: str | Path | None = None) -> Path:
     """Read runs, print their table, warn of what differs, and write compare.html.
 
     Args:
-        paths: of `read_runs`. out: folder of the page; by default the one that holds all the runs.
+        paths: of `read_runs`.
+        out: folder of the page; by default the one that holds all the runs.
 
     Returns:
-        Path of the page.
+        the page.
 
     Raises:
         UserError: as `read_runs`, or the page can't be written.
@@ -177,23 +245,21 @@ def write_comparison(paths, out=None):
     print(comparison_table(runs, measures))
     if warning:
         print(f"warning: {warning}", file=sys.stderr)
-    folder = Path(out or os.path.commonpath([_run_folder(run["file"]).parent for run in runs]))
-    views = [run | {"lasted": run_duration(run["log"]), "report": _report(run["file"], folder)} for run in runs]
-    logs = {run["name"]: run["log"] for run in runs if run["log"]}
+    folder = Path(out or os.path.commonpath([_run_folder(run.file).parent for run in runs]))
+    views = [
+        {"name": run.name, "file": run.file, "metrics": run.metrics, "duration": run_duration(run.log),
+         "report": run.report_link(folder)}
+        for run in runs
+    ]  # fmt: skip
     text = template_environment().get_template("compare.html").render(
-        runs=views, measures=measures, warning=warning, sections=SECTIONS, meanings=MEANINGS,
-        charts=curves.compare_charts(logs), numbers={name: k for k, name in enumerate(run["name"] for run in runs)},
+        runs=views, measures=measures, warning=warning, sections=section_titles(), meanings=section_meanings(),
+        charts=compare_charts({run.name: run.log for run in runs if run.log}),
+        numbers={run.name: k for k, run in enumerate(runs)},
     )  # fmt: skip
     try:
         folder.mkdir(parents=True, exist_ok=True)
         write_text(folder / "compare.html", text)
     except OSError as error:
-        raise UserError(f"{folder}/compare.html can't be written ({error.strerror}): name another --out") from None
+        raise UserError(f"{folder}/compare.html can't be written ({error.strerror}): choose another --out") from None
     print(f"\nwritten: {folder / 'compare.html'}")
     return folder / "compare.html"
-
-
-def _report(file, folder):
-    """The link from the comparison's folder to a run's own page, or None where it has none."""
-    page = file.parent / "report.html"
-    return quote(os.path.relpath(page.resolve(), folder.resolve()).replace(os.sep, "/")) if page.is_file() else None

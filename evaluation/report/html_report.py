@@ -4,7 +4,6 @@ It needs no network and no server: style and script are in the page, images and 
 """
 
 import json
-from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -12,7 +11,7 @@ from typing import Any
 import jinja2
 from threadpoolctl import threadpool_limits
 
-from evaluation.measures.retrieval import DIRECTIONS
+from evaluation.measures.retrieval import DIRECTIONS, RETRIEVAL
 from evaluation.report.class_tables import class_tables
 from evaluation.report.curves import run_charts
 from evaluation.report.embedding_map import EmbeddingMap, map_embeddings
@@ -21,7 +20,7 @@ from evaluation.report.heatmaps import map_probabilities
 from evaluation.report.media_files import clear_media_folder, write_clip, write_map
 from evaluation.report.page_content import PageClips, PageContent, PageMaps, RunInfo
 from evaluation.report.ranked_maps import RankedMaps, rank_heatmaps
-from evaluation.report.rows import DIRECTION_NAMES, MEANINGS, SECTIONS, MetricRow, metric_rows
+from evaluation.report.rows import headlines, metric_rows, section_meanings, section_titles
 from evaluation.report.selection import first_of_each_class
 from evaluation.report.separation_examples import separation_examples
 from utils.errors import UserError
@@ -31,15 +30,6 @@ TEMPLATES = Path(__file__).parent / "templates"
 MEDIA = "report"  # folder of the media beside report.html
 CROSS_CLIPS = 6  # frames and sounds of the matrix of pairs
 MAP_SIDE = 96  # of a map's image, pixels: the browser enlarges it smoothly
-# The figures of the first screen: those of these that were measured, four at most.
-HEADLINES = {
-    "localization.peak_accuracy": "finds what sounds", "separation.nsdr": "gain over the mixture, dB",
-    "avc.accuracy": "tells pairs from mismatches", "retrieval.aud-im.ndcg": "sound to frame, nDCG",
-    "retrieval.im-aud.ndcg": "frame to sound, nDCG", "localization.ciou@0.5": "cIoU of at least 0.5",
-    "retrieval.im-im.ndcg": "frame to frame, nDCG", "separation.sir": "SIR, dB",
-    "separation.nsdr_share_of_ideal": "of what ideal masks gain",
-    "separation.swap_consistency": "worse with frames swapped",
-}  # fmt: skip
 NO_CONTENT = PageContent()
 
 
@@ -98,8 +88,8 @@ def _render(out: Path, metrics: dict[str, Any], run: RunInfo, content: PageConte
     return template_environment().get_template("report.html").render(
         metrics=metrics, run=run, duration=run_duration(run.log), charts=run_charts(run.log),
         pretrained=any(setting.name == "model.init_from" for setting in run.changed),
-        rows=rows, sections=SECTIONS, meanings=MEANINGS, headlines=_headlines(rows),
-        names=DIRECTION_NAMES, directions=DIRECTIONS, views=views, marks=MARKS, galleries=galleries,
+        rows=rows, sections=section_titles(), meanings=section_meanings(), headlines=headlines(rows),
+        names=RETRIEVAL.groups, directions=DIRECTIONS, views=views, marks=MARKS, galleries=galleries,
         maps=maps, ranked=ranked, matrix=matrix, atlas=embedding_map,
         classes=class_tables(metrics, clips) if clips else None,
         pairs=separation_examples(out) if "separation" in metrics else [],
@@ -167,11 +157,6 @@ def _write_maps(folder: Path, maps: PageMaps, ranked: RankedMaps, matrix: list[i
             logits |= {f"cross_{i}_{j}.png": one for j, one in enumerate(row)}
     for name, one in logits.items():
         write_map(folder / name, map_probabilities(one[None], MAP_SIDE)[0])
-
-
-def _headlines(rows: Iterable[MetricRow]) -> list[tuple[str, MetricRow]]:
-    by_key = {row.key: row for row in rows}
-    return [(text, by_key[key]) for key, text in HEADLINES.items() if key in by_key][:4]
 
 
 def template_environment() -> jinja2.Environment:

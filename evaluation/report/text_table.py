@@ -1,123 +1,114 @@
-"""The measures of an evaluation as text."""
+"""The measures of an evaluation as text, each beside its baseline."""
 
-from math import log
+from collections.abc import Iterable, Sequence
 
-from evaluation.measures.retrieval import DIRECTIONS
-from evaluation.report.rows import DIRECTION_NAMES
+from evaluation.measures.measure import DECIMALS, Detail, Measure, Section, Values, look_up
+from evaluation.measures.registry import SECTIONS
+
+Row = list[str]  # cells of a line
+VARIOUS = "baseline"  # head of baselines that differ
 
 
-def metrics_table(metrics):
-    """The measures as text, each beside what chance gets.
+def metrics_table(metrics: Values) -> str:
+    """Format the measures of an evaluation for the terminal.
 
     Args:
         metrics: content of metrics.json.
 
     Returns:
-        str, lines of at most 100 characters.
+        lines of at most 100 characters or so.
     """
-    lines = [f"{metrics['model']} on {metrics['split']}: {metrics['clips']} clips, {metrics['skipped']} skipped", ""]
-    if "avc" in metrics:
-        avc = metrics["avc"]
-        lines += [
-            f"correspondence, {avc['pairs']} pairs".ljust(40) + "ours".rjust(8) + "chance".rjust(8),
-            f"  accuracy, threshold {avc['threshold']:+.2f} from val".ljust(40) + f"{avc['accuracy']:8.3f}{0.5:8.3f}",
-            "  accuracy, the net's own threshold".ljust(40) + f"{avc['accuracy_raw']:8.3f}{0.5:8.3f}",
-            "  AUC".ljust(40) + f"{avc['auc']:8.3f}{0.5:8.3f}",
-            "  loss".ljust(40) + f"{avc['loss']:8.3f}{log(2):8.3f}",
-            "",
-        ]
-    if "retrieval" in metrics:
-        found = metrics["retrieval"]
-        heads = {"ndcg": f"nDCG@{found['k']}", "median_rank": "med. rank", "map": "mAP"}
-        measures = [name for name in found[DIRECTIONS[0]] if f"random_{name}" in found[DIRECTIONS[0]]]
-        measures.sort(key=["ndcg", "recall@1", "recall@5", "recall@10", "median_rank", "map"].index)
-        of = f", {found['queries']} queries" if "queries" in found else ""
-        lines.append(
-            f"retrieval, {found['labels']} labels{of}".ljust(28) + "".join(heads.get(m, m).rjust(11) for m in measures)
-        )
-        for direction in DIRECTIONS:
-            for prefix, name in (("", f"{direction} ({DIRECTION_NAMES[direction]})"), ("random_", "  random")):
-                values = [(found[direction][prefix + m], 1 if m == "median_rank" else 3) for m in measures]
-                lines.append("  " + name.ljust(26) + "".join(f"{value:11.{digits}f}" for value, digits in values))
-        lines += [f"  ontology {found['ontology']}, gain {found['gain']}", ""]
-        if "baselines" in found:
-            lines += [f"nDCG@{found['k']} beside baselines".ljust(28) + "".join(name.rjust(11) for name in DIRECTIONS)]
-            rows = {metrics["model"]: found, **found["baselines"]}
-            for name, row in rows.items():
-                cells = (f"{row[d]['ndcg']:11.3f}" if d in row else "-".rjust(11) for d in DIRECTIONS)
-                lines.append(f"  {name}".ljust(28) + "".join(cells))
-            lines += ["  random".ljust(28) + "".join(f"{found[d]['random_ndcg']:11.3f}" for d in DIRECTIONS), ""]
-    if "localization" in metrics:
-        lines += _localization_lines(metrics["localization"])
-    if "separation" in metrics:
-        lines += _separation_lines(metrics["separation"])
-    if "probe" in metrics:
-        lines += ["", *probe_lines(metrics["probe"])]
-    return "\n".join(lines).rstrip()
+    lines = [f"{metrics['model']} on {metrics['split']}: {metrics['clips']} clips, {metrics['skipped']} skipped"]
+    for section in SECTIONS.values():
+        if section.key in metrics:
+            lines += ["", *section_lines(section, metrics[section.key], metrics["model"])]
+    return "\n".join(lines)
 
 
-def probe_lines(found):
-    """The rows of the table on the linear probe, beside chance and, where it was asked for, a net with fresh weights.
+def section_lines(section: Section, values: Values, model: str = "ours") -> list[str]:
+    """Format a section of metrics.json.
 
     Args:
-        found: metrics.json's "probe".
+        section: declares it.
+        values: its content.
+        model: name of the net, beside other models.
     """
-    where = f"{found['folds']} folds" if "folds" in found else f"{found['train_clips']} clips to fit on"
-    fresh = found.get("untrained", {})
-    lines = [f"linear probe, {where}".ljust(40) + "ours".rjust(16) + "chance".rjust(8) + "fresh".rjust(8) * bool(fresh)]
-    for side in ("audio", "vision"):
-        for name, head in (("map", "mAP"), ("top1", "top-1")):
-            if side not in found or (name == "top1" and found[side].get("top1_clips") == 0):
-                continue
-            row = found[side]
-            spread = f" +- {row[f'{name}_spread']:.3f}" if f"{name}_spread" in row else ""
-            text = f"  {side}, {row['classes']} classes: {head}".ljust(40)
-            text += f"{row[name]:.3f}{spread}".rjust(16) + f"{row['chance'][name]:8.3f}"
-            lines.append(text + (f"{fresh[side][name]:8.3f}" if fresh else ""))
+    heading = ", ".join(filter(None, (section.title, *_details(section.details, values))))
+    if not section.groups:
+        return [heading, *_aligned(_list_rows(section, values))]
+    compared = [measure for measure in section.measures if measure.key in section.compared]
+    tables = [_aligned(_comparison_rows(section, values, measure, model)) for measure in compared]
+    return [heading, *_aligned(_matrix_rows(section, values)), *(line for table in tables for line in table)]
+
+
+def _list_rows(section: Section, values: Values) -> list[Row]:
+    """A measure in each row: its name, value and baseline."""
+    shown = [measure for measure in section.measures if measure.value_in(values) is not None]
+    if not shown:
+        return []
+    baseline, width = _baseline_name(shown), max(len(measure.baseline_name) for measure in shown)
+    rows = [["", "ours", baseline]]
+    for measure in shown:
+        unit = f", {measure.unit}" if measure.unit in ("dB", "nats") else ""
+        direction = " (lower is better)" * measure.lower_is_better
+        name = f"{measure.name.format_map(values)}{unit}{direction}"
+        cells = [_format(measure, number) for number in (measure.value_in(values), measure.baseline_in(values))]
+        rows.append([name, *cells, *([measure.baseline_name.ljust(width)] if baseline == VARIOUS else [])])
+    return rows
+
+
+def _matrix_rows(section: Section, values: Values) -> list[Row]:
+    """A measure in each column; in each row a group, and its baseline in the next."""
+    groups = section.values_by_group(values)
+    shown = [one for one in section.measures if any(one.value_in(group) is not None for group in groups.values())]
+    rows = [["", *(measure.name.format_map(values) for measure in shown)]]
+    for key, group in groups.items():
+        name = ", ".join((f"{key} ({section.groups[key]})", *_details(section.group_details, group)))
+        rows.append([name, *(_with_error(measure, group) for measure in shown)])
+        rows.append([f"  {_baseline_name(shown)}", *(_format(one, one.baseline_in(group)) for one in shown)])
+    return rows
+
+
+def _comparison_rows(section: Section, values: Values, measure: Measure, model: str) -> list[Row]:
+    """One measure: a group in each column; in the rows the net, other models and the baseline. Empty without others."""
+    others = {name: look_up(values, path) for path, name in section.comparisons.items()}
+    models = {name: section.values_by_group(one) for name, one in others.items() if one}
+    if not models:
+        return []
+    own = section.values_by_group(values)
+    rows = [[f"{measure.name.format_map(values)} beside other models", *own]]
+    for name, groups in {model: own, **models}.items():
+        rows.append([name, *(_format(measure, measure.value_in(groups.get(key, {}))) for key in own)])
+    return [*rows, [measure.baseline_name, *(_format(measure, measure.baseline_in(group)) for group in own.values())]]
+
+
+def _baseline_name(measures: Iterable[Measure]) -> str:
+    """The name of the baseline, if all measures have the same."""
+    names = {measure.baseline_name for measure in measures if measure.baseline_name}
+    return names.pop() if len(names) == 1 else VARIOUS
+
+
+def _details(details: Iterable[Detail], values: Values) -> list[str]:
+    return [detail.heading.format(values[detail.key]) for detail in details if detail.heading and detail.key in values]
+
+
+def _format(measure: Measure, value: float | None) -> str:
+    return "-" if value is None else f"{value:.{DECIMALS[measure.unit]}f}"
+
+
+def _with_error(measure: Measure, values: Values) -> str:
+    error = measure.error_in(values)
+    return _format(measure, measure.value_in(values)) + (f" ± {_format(measure, error)}" if error is not None else "")
+
+
+def _aligned(rows: Sequence[Row]) -> list[str]:
+    """Indent rows, and align their first cells to the left, the others to the right."""
+    if not rows:
+        return []
+    columns = max(map(len, rows))
+    widths = [max(len(row[k]) for row in rows if k < len(row)) for k in range(columns)]
+    lines = []
+    for first, *others in rows:
+        cells = [cell.rjust(width + 2) for cell, width in zip(others, widths[1:], strict=False)]
+        lines.append(f"  {first.ljust(widths[0])}{''.join(cells)}".rstrip())
     return lines
-
-
-def _localization_lines(found):
-    """The rows of the table on where the sound comes from, beside always the centre."""
-    rows = [(f"localisation, {found['frames']} frames", None, None)]
-    if "peak_accuracy" in found:
-        rows += [("  peak on an object that sounds", "peak_accuracy", "centre_accuracy")]
-    rows += [
-        ("  cIoU of at least 0.5", "ciou@0.5", "ciou@0.5_centre"),
-        ("  area under cIoU shares", "auc", "auc_centre"),
-    ]
-    if found.get("two_object_frames"):
-        rows += [
-            (f"  of {found['two_object_frames']} frames with a silent object too", None, None),
-            ("    peak on the one that sounds", "two_object_accuracy", "two_object_centre"),
-            ("    peak on the silent one", "distractor_accuracy", "distractor_centre"),
-        ]
-    heads = "ours".rjust(8) + "centre".rjust(8)
-    return [
-        name.ljust(40) + (f"{found[ours]:8.3f}{found[plain]:8.3f}" if ours else heads if k == 0 else "")
-        for k, (name, ours, plain) in enumerate(rows)
-    ]
-
-
-def _separation_lines(found):
-    """The rows of the table on how well mixtures are parted, beside the mixture as it is and the ideal masks."""
-    count = f"separation, {found['pairs']} mixtures, {found['skipped']} with a silent source or estimate"
-    if not found["pairs"]:
-        return [count]
-    heads = ("dB", "ours", "mixture", "ideal binary", "ideal ratio")
-    rows = [
-        ("SDR above the mixture's (NSDR)", "nsdr", None, "nsdr_ideal_binary", "nsdr_ideal_ratio"),
-        ("SDR", "sdr", "sdr_mixture", None, None),
-        ("SIR", "sir", "sir_mixture", None, None),
-        ("SAR", "sar", None, None, None),
-    ]
-    lines = [count, "  " + heads[0].ljust(34) + "".join(head.rjust(14) for head in heads[1:])]
-    for name, *keys in rows:
-        cells = ["" if key is None else f"{found[key]:.2f}" for key in keys]
-        lines.append("  " + name.ljust(34) + "".join(cell.rjust(14) for cell in cells))
-    shares = [
-        ("NSDR as a share of the ideal binary mask's", "nsdr_share_of_ideal"),
-        ("share of mixtures with a SIR above the mixture's", "sir_above_mixture"),
-        ("share whose SDR falls with the pictures exchanged", "swap_consistency"),
-    ]
-    return lines + [f"  {name}".ljust(60) + f"{found[key]:8.3f}" for name, key in shares if key in found]

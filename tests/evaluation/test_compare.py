@@ -54,18 +54,18 @@ def test_the_page_and_the_table_hold_every_measure_of_every_run(two, capsys):
 
 
 def test_the_best_is_marked_by_the_way_that_is_better(two):
-    measures = {row["key"]: row for row in compare_measures(read_runs(two))}
+    measures = {row.key: row for row in compare_measures(read_runs(two))}
     for key in ("avc.auc", "avc.loss"):
-        assert [cell["best"] for cell in measures[key]["cells"]] == [False, True], key
-    assert [cell["mark"] for cell in measures["avc.auc"]["cells"]] == [50, 50]  # chance, on the bars
-    assert [cell["best"] for cell in measures["avc.accuracy"]["cells"]] == [False, False]  # equal: none is better
+        assert [cell.best for cell in measures[key].cells] == [False, True], key
+    assert [cell.mark for cell in measures["avc.auc"].cells] == [50, 50]  # chance, on the bars
+    assert [cell.best for cell in measures["avc.accuracy"].cells] == [False, False]  # equal: none is better
 
 
 def test_a_measure_that_one_run_lacks_leaves_a_gap(two, tmp_path):
     third = make_run(tmp_path / "third", lambda metrics: metrics.pop("localization"), log=False)
     runs = read_runs([*two, third])
-    row = next(row for row in compare_measures(runs) if row["key"] == "localization.peak_accuracy")
-    assert row["cells"][2] is None and row["cells"][0]["value"] > 0
+    row = next(row for row in compare_measures(runs) if row.key == "localization.peak_accuracy")
+    assert row.cells[2] is None and row.cells[0].value > 0
     assert [
         line.split()[-2]
         for line in comparison_table(runs, compare_measures(runs)).splitlines()
@@ -92,12 +92,12 @@ def test_what_was_not_measured_alike_is_said_in_one_sentence(name, change, two, 
 def test_runs_are_found_by_folder_evaluation_or_file_and_named_apart(tmp_path):
     runs = [make_run(tmp_path / seed / "AVE-Net") for seed in "01"]
     found = read_runs([runs[0], runs[1] / "eval_test"])
-    assert [run["name"] for run in found] == ["0/AVE-Net", "1/AVE-Net"]
+    assert [run.name for run in found] == ["0/AVE-Net", "1/AVE-Net"]
     found = read_runs([runs[0] / "eval_test" / "metrics.json", make_run(tmp_path / "L3-Net")])
-    assert [run["name"] for run in found] == ["AVE-Net", "L3-Net"] and all(run["log"] for run in found)
+    assert [run.name for run in found] == ["AVE-Net", "L3-Net"] and all(run.log for run in found)
     (runs[0] / "eval_val").mkdir()
     (runs[0] / "eval_val" / "metrics.json").write_text((runs[0] / "eval_test" / "metrics.json").read_text())
-    assert [run["name"] for run in read_runs([runs[0], runs[0] / "eval_val"])] == ["eval_test", "eval_val"]
+    assert [run.name for run in read_runs([runs[0], runs[0] / "eval_val"])] == ["eval_test", "eval_val"]
 
 
 def test_a_comparison_links_the_runs_own_pages(tmp_path):

@@ -293,21 +293,21 @@ def test_ticks_span_what_is_drawn(low, high):
 
 def test_curves_lie_within_the_chart_and_end_with_the_last_value():
     line = [(k, k % 7) for k in range(5000)]
-    one = chart("x", [("a", line)], chance=3)
-    points = np.array([point.split(",") for point in one["lines"][0]["points"].split()], float)
-    assert (points >= 0).all() and (points[:, 0] <= one["width"]).all() and (points[:, 1] <= one["height"]).all()
-    assert one["lines"][0]["last"] == line[-1][1]
+    one = chart("x", {"a": line}, chance=3)
+    points = np.array([point.split(",") for point in one.lines[0].points.split()], float)
+    assert (points >= 0).all() and (points[:, 0] <= one.width).all() and (points[:, 1] <= one.height).all()
+    assert one.lines[0].last == line[-1][1]
     log = [{"kind": "train", "step": k, "loss": 1.0, "accuracy": 0.5} for k in range(1, 3000)]
     found = run_charts(
         [*log, {"kind": "train", "step": 3000, "loss": 7.0}, {"kind": "val", "step": 1, "loss": float("nan")}]
     )
-    assert [one["title"] for one in found] == ["loss", "accuracy"]
-    assert found[0]["lines"][0]["last"] == 7 and len(found[0]["lines"][0]["points"].split()) <= MAX_POINTS + 1
+    assert [one.title for one in found] == ["loss", "accuracy"]
+    assert found[0].lines[0].last == 7 and len(found[0].lines[0].points.split()) <= MAX_POINTS + 1
 
 
 def test_a_part_that_the_page_does_not_know_is_shown_beside_its_random_neighbour():
-    found = metric_rows({"probe": {"audio": {"map": 0.7, "random_map": 0.1, "clips": 5}}})
-    assert [(row.key, row.value, row.baseline) for row in found] == [("probe.audio.map", 0.7, 0.1)]
+    found = metric_rows({"mine": {"audio": {"map": 0.7, "random_map": 0.1, "clips": 5}}})
+    assert [(row.key, row.value, row.baseline) for row in found] == [("mine.audio.map", 0.7, 0.1)]
 
 
 @pytest.mark.parametrize("content", ["{not json", '["a"]', '[{"folder": "../..", "classes": ["a", "b"]}]', "7"])

@@ -10,6 +10,7 @@ from sklearn.metrics import average_precision_score
 
 import eval
 from evaluation.measures import probe
+from evaluation.measures.probe import PROBE
 from evaluation.report import text_table
 from utils.errors import UserError
 
@@ -47,7 +48,8 @@ def test_map_is_scikit_learns():
     random = np.random.default_rng(0)
     scores, truth = random.standard_normal((60, 5)), random.random((60, 5)) < 0.3
     expected = np.mean([average_precision_score(truth[:, k], scores[:, k]) for k in range(5)])
-    assert probe._map(scores, truth)[0] == pytest.approx(expected, abs=1e-12)
+    predictions = probe.Predictions(scores, truth, truth.sum(1) == 1, 0)
+    assert predictions.mean_average_precision[0] == pytest.approx(expected, abs=1e-12)
 
 
 def test_the_third_set_chooses_the_regularisation():
@@ -87,8 +89,15 @@ def test_of_a_split_each_modality_has_its_measures_beside_chance_and_a_fresh_net
             one = rows[side]
             assert one["classes"] == 3 and one["dims"] == 32
             assert 0 <= one["top1"] <= 1 and one["chance"]["map"] < one["map"] <= 1  # colours and pitches are plain
-    lines = text_table.probe_lines(found)
-    assert "fresh" in lines[0] and sum("mAP" in line for line in lines) == 2
+    lines = text_table.section_lines(PROBE, found, "AVENet")
+    for side in ("audio", "vision"):
+        (row,) = (k for k, line in enumerate(lines) if line.split()[0] == side)
+        assert lines[row].split()[-2:] == [f"{found[side][name]:.3f}" for name in ("map", "top1")]
+        assert lines[row + 1].split() == ["chance", *(f"{found[side]['chance'][name]:.3f}" for name in ("map", "top1"))]
+    fresh = [line.split()[1:] for line in lines if line.split()[0] == "untrained"]
+    assert fresh == [
+        [f"{found['untrained'][side][name]:.3f}" for side in ("audio", "vision")] for name in ("map", "top1")
+    ]
 
 
 @pytest.fixture
