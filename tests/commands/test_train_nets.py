@@ -135,7 +135,7 @@ def test_starting_from_ave_nets_weights(data, tmp_path, script):
 
 
 def test_ave_nets_own_answer_teaches_from_scratch_only(vol, data, tmp_path, monkeypatch):
-    """From its weights there is nothing left that it could teach: docs/localising.md. An answer that is not a number
+    """From its weights there is nothing left that it could teach: docs/localization.md. An answer that is not a number
     stops a training that listens to it.
     """
     real = AVOLNet.forward_with_aux
