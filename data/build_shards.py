@@ -1,7 +1,7 @@
 """Build shards of a dataset: a copy in a few large files that loads faster; --data.root takes it like the folder.
 
     python data/build_shards.py data/mine data/mine_shards            # SRC/{train,val,test} -> DST
-    python data/build_shards.py data/mine data/mine_shards --square   # pictures resized to squares, as nets use them
+    python data/build_shards.py data/mine data/mine_shards --square   # frames resized to squares, as the nets use them
     python data/build_shards.py --verify data/mine_shards             # compare every file with its SHA-256
 
 dataset/reading/shards.py describes the files in DST. The number of processes changes no byte. The same command resumes
@@ -67,9 +67,9 @@ def parse_arguments(argv: list[str] | None) -> argparse.Namespace:
     add("source", nargs="?", type=Path, metavar="SRC", help="dataset folder")
     add("target", nargs="?", type=Path, metavar="DST", help="folder for the shards")
     add("--fps", type=at_least(0.001, float, 1000), default=5.0, metavar="N", help="frames kept per second [5]")
-    size = "short side of the pictures, pixels; never enlarged [256]"
+    size = "short side of the frames, pixels; never enlarged [256]"
     add("--size", type=at_least(16), default=256, metavar="N", help=size)
-    add("--square", action="store_true", help="resize pictures to squares, as the nets use them [keep the shape]")
+    add("--square", action="store_true", help="resize frames to squares, as the nets use them [keep the shape]")
     add("--quality", type=at_least(1, most=100), default=90, metavar="N", help="JPEG quality, 1 to 100 [90]")
     add("--rate", type=at_least(1000), default=48000, metavar="HZ", help="sample rate of the sound, Hz [48000]")
     clips = "clips per shard [128; fewer if there are less than 8192 clips]"

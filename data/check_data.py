@@ -156,7 +156,7 @@ def render_page(root: Path, splits: list[SplitFolder], results: Results, seconds
 
 
 def count_classes(splits: list[SplitFolder], results: Results) -> list[dict]:
-    """Count, for each class of `splits`, the clips that are ok and that aren't by `results`: rows, largest class first."""
+    """Count the ok and other clips of each class in `splits`, by `results`: one row for each, largest class first."""
     names = ontology.load_ontology()
     rows: dict[str, dict] = {}
     for split in splits:

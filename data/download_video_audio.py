@@ -75,7 +75,7 @@ def parse_arguments(argv: list[str] | None) -> argparse.Namespace:
         "ffmpeg, which sites\nslow down for long videos [full]"
     )
     add("--mode", choices=("full", "section"), default="full", help=mode)
-    add("--height", type=at_least(2), default=360, metavar="N", help="largest height of the pictures, pixels [360]")
+    add("--height", type=at_least(2), default=360, metavar="N", help="largest height of the frames, pixels [360]")
     add("--fps", type=at_least(0), default=25, metavar="N", help="frames per second; 0 keeps the source's times [25]")
     add("--workers", type=at_least(1), default=4, metavar="N", help="downloads at the same time [4]")
     sleep = "mean pause between a worker's downloads, seconds; random,\nhalf to one and a half times as long [5]"

@@ -38,7 +38,7 @@ def make_clip(split: str, index: int, label: int, root: Path, seed: int, rate: i
         seed: of the dataset.
         rate: of the sound, Hz.
     """
-    scene_rng, picture_rng, sound_rng = np.random.default_rng([seed, SPLITS.index(split), index]).spawn(3)
+    scene_rng, frame_rng, sound_rng = np.random.default_rng([seed, SPLITS.index(split), index]).spawn(3)
     scene = draw_scene(scene_rng, label)
     wav, mp4 = root / split / "audio" / f"{scene.id}.wav", root / split / "video" / f"{scene.id}.mp4"
     if not (wav.exists() and mp4.exists()):
@@ -46,7 +46,7 @@ def make_clip(split: str, index: int, label: int, root: Path, seed: int, rate: i
         soundfile.write(f"{wav}{PART}", samples, rate, format="WAV", subtype="PCM_16")
         os.replace(f"{wav}{PART}", wav)
         width, height = map(int, scene.size)
-        write_mp4(f"{mp4}{PART}", render_frames(scene, picture_rng), (width, height), samples, rate)
+        write_mp4(f"{mp4}{PART}", render_frames(scene, frame_rng), (width, height), samples, rate)
         os.replace(f"{mp4}{PART}", mp4)
     return DemoClip(scene.id, CLASSES[label].mid, box_list(scene))
 

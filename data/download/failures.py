@@ -25,8 +25,8 @@ FAILURE_KINDS = {
     "age-restricted": FailureKind(False, "pass --cookies of an adult's account, then --retry age-restricted"),
     "region": FailureKind(False, "not available in this country: pass a --proxy in another one, then --retry region"),
     "no audio": FailureKind(False, "the video has no sound"),
-    "no picture": FailureKind(False, "the video has no picture"),
-    "short": FailureKind(False, "less than a second of picture and sound between start and end"),
+    "no picture": FailureKind(False, "the file has no video stream"),
+    "short": FailureKind(False, "less than a second of frames and sound between start and end"),
     "too large": FailureKind(False, "larger than this script downloads: pass --mode section --retry 'too large'"),
     "throttled": FailureKind(
         True, "the site wants fewer requests: wait an hour, then pass a longer --sleep or fewer --workers"

@@ -26,16 +26,16 @@ PROTOCOLS = ("http", "https", "http_dash_segments")  # in HLS the time stamps be
 COPY_SOUND = ["-xerror", "-c:a", "copy"]  # -xerror: a broken connection is an error, not the end of the video
 
 
-class DownloadedVideo(NamedTuple):
+class DownloadedFiles(NamedTuple):
     """The files of a video.
 
     Attributes:
-        picture: file of the pictures.
-        sound: file of the sound, often the same.
+        video: file with the frames.
+        sound: file with the sound, often the same.
         duration: of the whole video, seconds; None if the site doesn't tell.
     """
 
-    picture: Path
+    video: Path
     sound: Path
     duration: float | None
 
@@ -65,41 +65,41 @@ def find_ffmpeg(folder: Path) -> None:
 
 
 def choose_formats(formats: list[dict[str, Any]], height: int) -> list[dict[str, Any]]:
-    """Choose the formats to download: pictures and sound apart, or one format that has both.
+    """Choose the formats to download: video and sound apart, or one format that has both.
 
-    Pictures: the largest of at most `height` lines, otherwise the smallest above; of equal ones H.264. Sound: the best,
-    by yt-dlp's order. Apart they need no merging, and small pictures don't come with poor sound.
+    Video: the largest of at most `height` lines, otherwise the smallest above; of equal ones H.264. Sound: the best,
+    by yt-dlp's order. Apart they need no merging, and a small video doesn't come with poor sound.
 
     Args:
         formats: yt-dlp's list, worst first.
         height: pixels.
 
     Returns:
-        Copies with another key, "part": "picture" or "sound", for the file's name.
+        Copies with another key, "part": "video" or "sound", for the file's name.
 
     Raises:
         Failure: the video has no sound, or no picture.
     """
     usable = [f for f in formats if f.get("protocol") in PROTOCOLS and not f.get("has_drm")]
-    with_picture, with_sound = ([f for f in usable if f.get(key) != "none"] for key in ("vcodec", "acodec"))
-    pictures = [f for f in with_picture if f not in with_sound]
-    sounds = [f for f in with_sound if f not in with_picture]
-    both = [f for f in with_picture if f in with_sound]
+    with_video, with_sound = ([f for f in usable if f.get(key) != "none"] for key in ("vcodec", "acodec"))
+    videos = [f for f in with_video if f not in with_sound]
+    sounds = [f for f in with_sound if f not in with_video]
+    both = [f for f in with_video if f in with_sound]
 
-    def rank(picture: dict[str, Any]) -> tuple[bool, int, bool]:
-        lines = picture.get("height") or 0
+    def rank(video: dict[str, Any]) -> tuple[bool, int, bool]:
+        lines = video.get("height") or 0
         fits = lines <= height
-        return fits, lines if fits else -lines, (picture.get("vcodec") or "").startswith("avc")
+        return fits, lines if fits else -lines, (video.get("vcodec") or "").startswith("avc")
 
-    def best(pictures: list[dict[str, Any]]) -> dict[str, Any]:
-        chosen: dict[str, Any] = max(reversed(pictures), key=rank)  # of equal ones yt-dlp's best
-        return {**chosen, "part": "picture"}
+    def best(videos: list[dict[str, Any]]) -> dict[str, Any]:
+        chosen: dict[str, Any] = max(reversed(videos), key=rank)  # of equal ones yt-dlp's best
+        return {**chosen, "part": "video"}
 
-    if pictures and sounds:
-        return [best(pictures), {**sounds[-1], "part": "sound"}]
+    if videos and sounds:
+        return [best(videos), {**sounds[-1], "part": "sound"}]
     if both:
         return [best(both)]
-    if pictures:
+    if videos:
         raise Failure("no audio", "there is no sound")
     if sounds:
         raise Failure("no picture", "there is no picture")
@@ -162,7 +162,7 @@ def make_downloader(stop: threading.Event, settings: DownloadSettings) -> Youtub
 
 def download_video(
     downloader: YoutubeDL, url: str, folder: Path, section: tuple[float, float] | None = None
-) -> DownloadedVideo:
+) -> DownloadedFiles:
     """Download one video, or a section of it.
 
     Args:
@@ -186,10 +186,10 @@ def download_video(
         raise Failure("too large", f"larger than {MAX_BYTES / 2**30:.0f} GB")
     if not info or info.get("_type", "video") != "video":
         raise Failure("other", "the page holds no video of its own, or several")
-    picture = _complete_file(folder, "picture")
-    if picture is None:
+    video = _complete_file(folder, "video")
+    if video is None:
         raise Failure("other", "yt-dlp gave no file and no reason")
-    return DownloadedVideo(picture, _complete_file(folder, "sound") or picture, info.get("duration"))
+    return DownloadedFiles(video, _complete_file(folder, "sound") or video, info.get("duration"))
 
 
 def _complete_file(folder: Path, part: str) -> Path | None:

@@ -11,7 +11,7 @@ class DownloadSettings:
     Attributes:
         url: address of a video; {id} stands for its YouTube id.
         mode: "full" downloads whole videos, "section" only the seconds that are needed.
-        height: largest height of the pictures, pixels.
+        height: largest height of the frames, pixels.
         fps: frames per second of a clip; 0 keeps the source's own times.
         workers: downloads at the same time.
         sleep: pause between the downloads of a worker, seconds.

@@ -26,7 +26,7 @@ from dataset.reading.clips import clip_files
 from dataset.reading.errors import MediaError
 
 MAX_FAILURES_IN_A_ROW = 50  # after so many failures that another try might mend, the fault isn't in the clips
-# A section is asked for with so much more at each end, seconds: the picture shown at its start comes before it. As much
+# A section is asked for with so much more at each end, seconds: the frame shown at its start comes before it. As much
 # may be missing at its end: sites round the length of a video.
 MARGIN = 0.5
 TAKEN = "taken"  # outcome of a clip that another process works on, or has finished
@@ -147,21 +147,21 @@ class Workers:
             section = (origin, segment.end + MARGIN)
         try:
             work.mkdir(exist_ok=True)
-            video = download_video(downloader, self.settings.url.replace("{id}", segment.video), work, section)
+            files = download_video(downloader, self.settings.url.replace("{id}", segment.video), work, section)
         except (Failure, OSError) as error:
             return failure_of(error)
         try:
             start, end = segment.start - origin, segment.end - origin
             height, fps = self.settings.height, self.settings.fps
-            seconds = cut_clip(video.picture, video.sound, start, end, mp4, wav, height, fps)
-            expected = min(segment.end, video.duration or segment.end) - segment.start
+            seconds = cut_clip(files.video, files.sound, start, end, mp4, wav, height, fps)
+            expected = min(segment.end, files.duration or segment.end) - segment.start
             if section and seconds < expected - MARGIN:
                 # ffmpeg may mistake a broken connection for the end of the video.
                 return Failure("network", f"only {seconds:.1f} s of {expected:.1f} s came")
             self._add(clip, mp4, wav)
         except MediaError as error:
-            # A file that lacks its end may seem to lack a stream: that says nothing about the video.
-            is_broken = is_truncated(video.picture) or is_truncated(video.sound)
+            # A file that lacks its end may seem to lack a stream: that says nothing about the video on the site.
+            is_broken = is_truncated(files.video) or is_truncated(files.sound)
             kind = "damaged" if is_broken else "no audio" if error.kind == "no sound" else error.kind
             return Failure(kind, f"{Path(error.path).name} {error.reason}")
         except (OSError, av.FFmpegError, soundfile.LibsndfileError) as error:

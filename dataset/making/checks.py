@@ -2,7 +2,7 @@
 
 A clip is opened as training opens it, so what training would refuse is refused here, for the same reason. Beyond that
 a clip must not be black, and its wav must be in sync with the sound track of its own mp4, which shares the clock of the
-pictures.
+frames.
 """
 
 import io
@@ -20,9 +20,9 @@ from dataset.reading.errors import ClipError, error_reason
 
 CHECK_KINDS = ("ok", "missing", "damaged", "no picture", "short", "silent", "black", "out of step")
 MP4, WAV = "the mp4", "the wav"  # in messages
-BRIGHTNESS_INTERVAL = 0.2  # from one picture whose brightness is measured to the next, seconds
-BLACK_LEVEL = 0.1  # a picture is black if 98% of its pixels are darker than this, 0..1
-LATE_START = 0.04 + SYNC_TOLERANCE  # pictures that begin later than this, a frame, are mentioned, seconds
+BRIGHTNESS_INTERVAL = 0.2  # from one frame whose brightness is measured to the next, seconds
+BLACK_LEVEL = 0.1  # a frame is black if 98% of its pixels are darker than this, 0..1
+LATE_START = 0.04 + SYNC_TOLERANCE  # a first frame later than this, one frame's duration, is mentioned, seconds
 THUMBNAIL_WIDTH = 240  # pixels
 
 
@@ -33,11 +33,11 @@ class CheckResult(NamedTuple):
         clip: its id.
         kind: one of `CHECK_KINDS`.
         message: what is wrong, or worth knowing; may be empty.
-        seconds: how long both its picture and its sound last; 0 if unknown.
+        seconds: how long both its video and its sound last; 0 if unknown.
         offset_ms: how much later the wav is than the mp4's own sound; None without such a sound, or if they differ.
         loudness: RMS of the wav, dB below full scale; None if unknown.
-        brightness: mean brightness of the pictures, 0..1; None if unknown.
-        thumbnail: JPEG of a picture of a clip that isn't ok, or None.
+        brightness: mean brightness of the frames, 0..1; None if unknown.
+        thumbnail: JPEG of a frame of a clip that isn't ok, or None.
     """
 
     clip: str
@@ -66,13 +66,13 @@ def check_clip(clip: str, mp4: Path, wav: Path) -> CheckResult:
         kind, message = error.kind, f"{MP4 if error.path == mp4 else WAV} {error.reason}"
     except (av.FFmpegError, OSError, ValueError, MemoryError) as error:
         kind, message = "damaged", f"{MP4} can't be read ({error_reason(error)})"
-    thumbnail = None if kind == "ok" or reader.picture is None else _encode_thumbnail(reader.picture)
+    thumbnail = None if kind == "ok" or reader.middle_frame is None else _encode_thumbnail(reader.middle_frame)
     seconds = max(min(reader.sound_seconds, reader.video_end), 0.0)
     return CheckResult(clip, kind, message, seconds, reader.offset_ms, reader.loudness, reader.brightness, thumbnail)
 
 
 class _DecodedVideo(NamedTuple):
-    """What decoding all of an mp4 gave: when its first picture is shown, whether all are black, its own sound."""
+    """What decoding all of an mp4 gave: when its first frame is shown, whether all are black, its own sound."""
 
     first_time: float
     is_black: bool
@@ -84,14 +84,14 @@ class _CheckingReader(ClipReader):
 
     Attributes:
         offset_ms, loudness, brightness: as of `CheckResult`.
-        picture: a frame from about the middle.
+        middle_frame: a frame from about the middle.
     """
 
     sound_seconds = video_end = 0.0
     offset_ms: float | None = None
     loudness: float | None = None
     brightness: float | None = None
-    picture: av.VideoFrame | None = None
+    middle_frame: av.VideoFrame | None = None
 
     def check(self) -> tuple[str, str]:
         """Read all and return (kind, message).
@@ -109,15 +109,15 @@ class _CheckingReader(ClipReader):
             self.offset_ms = 1000 * offset
             if abs(offset) > SYNC_TOLERANCE:
                 when = "late" if offset > 0 else "early"
-                return "out of step", f"{WAV} is {abs(1000 * offset):.0f} ms {when} for its pictures"
-        # Training reads no picture before `first`: up to there a late start does no harm.
+                return "out of step", f"{WAV} is {abs(1000 * offset):.0f} ms {when} relative to the video"
+        # Training reads no frame before `first`: up to there a late start does no harm.
         if video.first_time > self.first + LATE_START:
-            return "out of step", f"{MP4} shows its first picture at {video.first_time:.2f} s, the sound begins at 0"
+            return "out of step", f"{MP4} shows its first frame at {video.first_time:.2f} s, the sound begins at 0"
         is_late = video.first_time > LATE_START
-        return "ok", f"the first picture comes at {video.first_time:.2f} s" if is_late else ""
+        return "ok", f"the first frame comes at {video.first_time:.2f} s" if is_late else ""
 
     def _decode_video(self) -> _DecodedVideo:
-        """Decode all pictures and the mp4's own sound; measure the brightness."""
+        """Decode all frames and the mp4's own sound; measure the brightness."""
         first_time, last_time, last_frame = 0.0, 0.0, None
         brightness: list[float] = []
         is_black, sound = True, EmbeddedAudio()
@@ -137,8 +137,8 @@ class _CheckingReader(ClipReader):
                         gray = frame.reformat(64, 64, "gray", interpolation="AREA", threads=1).to_ndarray() / 255
                         brightness.append(gray.mean())
                         is_black &= bool(np.quantile(gray, 0.98) < BLACK_LEVEL)
-                        if self.picture is None or frame.time < self.video_end / 2:
-                            self.picture = frame
+                        if self.middle_frame is None or frame.time < self.video_end / 2:
+                            self.middle_frame = frame
         except (av.FFmpegError, OSError) as error:
             raise self._error("damaged", self.video_file, f"is damaged ({error_reason(error)})") from error
         finally:

@@ -1,6 +1,6 @@
-"""Cut a clip in the dataset's format out of any video: exact to a millisecond, picture and sound on the same clock.
+"""Cut a clip in the dataset's format out of any video: exact to a millisecond, frames and sound on the same clock.
 
-Both streams are placed by their absolute time stamps. A wav that is taken to begin with the first picture is off by 60
+Both streams are placed by their absolute time stamps. A wav that is taken to begin with the first frame is off by 60
 to 700 ms after ordinary cuts and where a stream starts late.
 """
 
@@ -22,13 +22,13 @@ from dataset.reading.clip_reader import TIME_TOLERANCE, to_upright_rgb
 from dataset.reading.errors import MediaError
 from dataset.reading.media import best_stream, open_media, read_audio, stream_frames
 
-VIDEO_TIME_BASE = 90_000  # ticks per second of the pictures' time stamps
-KEY_FRAME_INTERVAL = 1.0  # from one key frame to the next at most, seconds: training reads pictures at random
-DEFAULT_DURATION = 0.04  # of a file's last picture if it has none, seconds
+VIDEO_TIME_BASE = 90_000  # ticks per second of the frames' time stamps
+KEY_FRAME_INTERVAL = 1.0  # from one key frame to the next at most, seconds: training reads frames at random
+DEFAULT_DURATION = 0.04  # of a file's last frame if it has none, seconds
 
 
 def cut_clip(
-    picture: Path | str,
+    video: Path | str,
     sound: Path | str,
     start: float,
     end: float,
@@ -39,30 +39,30 @@ def cut_clip(
 ) -> float:
     """Write one clip: H.264 and AAC in an mp4, and a 48 kHz mono 16-bit wav; time 0 of both is `start`.
 
-    Pictures have square pixels. A stream that starts late starts late in the clip too: silence in the wav, no picture
-    in the mp4.
+    Frames have square pixels. A stream that starts late starts late in the clip too: silence in the wav, no frame in
+    the mp4.
 
     Args:
-        picture: file of the pictures.
-        sound: file of the sound, on the same clock; often the same file.
+        video: file with the frames.
+        sound: file with the sound, on the same clock; often the same file.
         start: seconds.
         end: seconds; may be infinite, or later than the end of the video.
         mp4: path to write to, a temporary one: the caller renames it. It doesn't exist after an error.
         wav: the same for the wav.
-        height: largest height of the pictures, pixels; smaller ones keep theirs.
-        fps: frames per second, counted from `start`, each shows what is shown then; 0 keeps the source's own times.
+        height: largest height of the frames, pixels; smaller ones keep theirs.
+        fps: frames per second, counted from `start`; each repeats what is shown then; 0 keeps the source's own times.
 
     Returns:
         Duration of the clip, seconds: of the shorter of the two streams.
 
     Raises:
-        MediaError: damaged or truncated, without picture or sound, or less than a second of them between start and end.
+        MediaError: damaged or truncated, without video or sound, or less than a second of them between start and end.
         OSError: the result can't be written.
     """
     try:
         samples = read_audio(sound, start, end)
         _refuse_short(sound, "sound", len(samples) / SAMPLE_RATE, start)
-        seconds = _write_mp4(picture, samples, start, mp4, height, fps)
+        seconds = _write_mp4(video, samples, start, mp4, height, fps)
         write_wav(wav, samples[: round(seconds * SAMPLE_RATE)])
     except BaseException:
         for path in (mp4, wav):
@@ -72,7 +72,7 @@ def cut_clip(
 
 
 class _Shown(NamedTuple):
-    """A picture and the time from which until which it is shown, seconds from the start of the clip."""
+    """A frame, and from when to when it is shown, seconds from the start of the clip."""
 
     time: float
     until: float
@@ -80,26 +80,26 @@ class _Shown(NamedTuple):
 
 
 def _write_mp4(path: Path | str, samples: np.ndarray, start: float, mp4: Path | str, height: int, fps: int) -> float:
-    """Write the pictures of `path` from `start` on, for as long as the sound lasts, and the sound for as long as the
-    pictures; returns the duration in seconds.
+    """Write the frames of `path` from `start` on, for as long as the sound lasts, and the sound for as long as the
+    frames; returns the duration in seconds.
     """
     seconds, first, until, key_until = len(samples) / SAMPLE_RATE, None, 0.0, -inf
-    pictures = _frames_shown(path, start, seconds)
-    head = next(pictures, None)  # only a picture tells whether it must be rotated
+    frames = _frames_shown(path, start, seconds)
+    head = next(frames, None)  # only a frame tells whether it must be rotated
     size = _output_size(path, height, head.frame.rotation // 90 if head else 0)
-    pictures = chain([head] if head else [], pictures)
+    frames = chain([head] if head else [], frames)
     with av.open(f"file:{mp4}", "w", format="mp4") as out:
         video, sound = _add_h264_stream(out, size, fps), out.add_stream("aac", rate=SAMPLE_RATE, layout="mono")
-        for time, until, frame in _resample_frames(pictures, fps) if fps else pictures:
-            picture = _scale_frame(frame, size)
-            picture.pts, picture.time_base = round(time * VIDEO_TIME_BASE), Fraction(1, VIDEO_TIME_BASE)
-            picture.duration = round(until * VIDEO_TIME_BASE) - picture.pts
-            if until > key_until + TIME_TOLERANCE:  # the next picture would be too late for a key frame
-                picture.pict_type, key_until = PictureType.I, time + KEY_FRAME_INTERVAL
-            out.mux(video.encode(picture))
+        for time, until, frame in _resample_frames(frames, fps) if fps else frames:
+            scaled = _scale_frame(frame, size)
+            scaled.pts, scaled.time_base = round(time * VIDEO_TIME_BASE), Fraction(1, VIDEO_TIME_BASE)
+            scaled.duration = round(until * VIDEO_TIME_BASE) - scaled.pts
+            if until > key_until + TIME_TOLERANCE:  # the next frame would be too late for a key frame
+                scaled.pict_type, key_until = PictureType.I, time + KEY_FRAME_INTERVAL
+            out.mux(video.encode(scaled))
             first = time if first is None else first
         seconds = min(seconds, until)
-        _refuse_short(path, "pictures", seconds - (first or 0), start)
+        _refuse_short(path, "video", seconds - (first or 0), start)
         out.mux(video.encode())
         block = av.AudioFrame.from_ndarray(samples[None, : round(seconds * SAMPLE_RATE)], format="s16", layout="mono")
         block.sample_rate, block.pts = SAMPLE_RATE, 0
@@ -118,12 +118,12 @@ def _scale_frame(frame: av.VideoFrame, size: tuple[int, int]) -> av.VideoFrame:
 
 
 def _add_h264_stream(out: OutputContainer, size: tuple[int, int], fps: int) -> av.VideoStream:
-    """Add a stream for pictures of `size` (width, height) to an mp4."""
-    # No picture refers to a later one, so that every time can be sought, see `dataset.reading.clip_reader.decode_from`.
+    """Add a stream for frames of `size` (width, height) to an mp4."""
+    # No frame refers to a later one, so that every time can be sought, see `dataset.reading.clip_reader.decode_from`.
     # Key frames are chosen by the caller.
     options = {"preset": "veryfast", "crf": "23", "g": "100000", "bf": "0", "threads": "1"}
     video = cast(av.VideoStream, out.add_stream("libx264", rate=fps or 25, options=options))
-    video.codec_context.flags |= Flags.frame_duration  # otherwise the last picture would last as long as any
+    video.codec_context.flags |= Flags.frame_duration  # otherwise the last frame would last as long as any
     video.width, video.height = size
     video.pix_fmt = "yuv420p"
     video.time_base = video.codec_context.time_base = Fraction(1, VIDEO_TIME_BASE)
@@ -131,25 +131,25 @@ def _add_h264_stream(out: OutputContainer, size: tuple[int, int], fps: int) -> a
 
 
 def _frames_shown(path: Path | str, start: float, seconds: float) -> Iterator[_Shown]:
-    """Decode the pictures that are shown between start and start + seconds; times are counted from `start`."""
+    """Decode the frames that are shown between start and start + seconds; times are counted from `start`."""
     last_time, last_frame = -inf, None
     for absolute_time, frame in stream_frames(path, "video", start, start + seconds - TIME_TOLERANCE):
         time = absolute_time - start
         if last_frame is not None and time <= last_time:
-            continue  # two pictures for the same time, or a clock that was set back: the first one stays
+            continue  # two frames for the same time, or a clock that was set back: the first one stays
         if last_frame is not None and time > TIME_TOLERANCE:
             yield _Shown(max(last_time, 0.0), min(time, seconds), last_frame)
         last_time, last_frame = time, frame
-    if last_frame is not None and last_time < seconds - TIME_TOLERANCE:  # the last picture of the file
+    if last_frame is not None and last_time < seconds - TIME_TOLERANCE:  # the last frame of the file
         duration = float((last_frame.duration or 0) * (last_frame.time_base or 0)) or DEFAULT_DURATION
         if last_time + duration > 0:
             yield _Shown(max(last_time, 0.0), min(last_time + duration, seconds), last_frame)
 
 
-def _resample_frames(pictures: Iterable[_Shown], fps: int) -> Iterator[_Shown]:
-    """Repeat and skip pictures so that one is shown at each of the times 0, 1/fps, 2/fps, ..."""
+def _resample_frames(frames: Iterable[_Shown], fps: int) -> Iterator[_Shown]:
+    """Repeat and skip frames so that one is shown at each of the times 0, 1/fps, 2/fps, ..."""
     tick = 0
-    for time, until, frame in pictures:
+    for time, until, frame in frames:
         tick = max(tick, ceil((time - TIME_TOLERANCE) * fps))
         while tick / fps < until - TIME_TOLERANCE:
             yield _Shown(tick / fps, (tick + 1) / fps, frame)
@@ -157,15 +157,15 @@ def _resample_frames(pictures: Iterable[_Shown], fps: int) -> Iterator[_Shown]:
 
 
 def _output_size(path: Path | str, height: int, turns: int) -> tuple[int, int]:
-    """Choose (width, height) of the written pictures: even, at most `height`, for square pixels.
+    """Choose (width, height) of the written frames: even, at most `height`, for square pixels.
 
-    `turns` is the number of quarter turns that make the pictures upright.
+    `turns` is the number of quarter turns that make the frames upright.
     """
     with open_media(path) as container:
         stream = cast(av.VideoStream, best_stream(container, "video", path))
         wide, high, ratio = stream.width, stream.height, float(stream.sample_aspect_ratio or 1)
     if not wide or not high:
-        raise MediaError("damaged", path, "has pictures of an unknown size")
+        raise MediaError("damaged", path, "has frames of an unknown size")
     upright_wide, upright_high = (high, wide * ratio) if turns % 2 else (wide * ratio, high)
     scale = min(height / upright_high, 1)
     return max(round(upright_wide * scale / 2) * 2, 2), max(int(upright_high * scale) // 2 * 2, 2)

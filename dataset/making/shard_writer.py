@@ -26,8 +26,8 @@ class ShardSettings(TypedDict):
     """The options of data/build_shards.py that the content of shards depends on; shards.json holds them."""
 
     fps: float  # frames per second that are kept
-    size: int  # short side of the pictures, pixels
-    square: bool  # resize pictures to squares
+    size: int  # short side of the frames, pixels
+    square: bool  # resize frames to squares
     quality: int  # of the JPEGs, 1..100
     rate: int  # of the sound, Hz
     clips: int  # in a shard
@@ -184,15 +184,15 @@ def encode_frames(reader: ClipReader, times: list[float], settings: ShardSetting
     for frame in reader.decode_frames(wanted):
         if stamps and frame.time == stamps[-1]:
             continue  # it is still shown
-        picture = np.ascontiguousarray(to_upright_rgb(frame, *resized(*upright_size(frame), settings)))
+        pixels = np.ascontiguousarray(to_upright_rgb(frame, *resized(*upright_size(frame), settings)))
         # Color at half the resolution, as in the video itself: a third fewer bytes, decoded in two thirds of the time.
-        jpegs.append(simplejpeg.encode_jpeg(picture, settings["quality"], "RGB", "420"))
+        jpegs.append(simplejpeg.encode_jpeg(pixels, settings["quality"], "RGB", "420"))
         stamps.append(float(frame.time or 0.0))
     return jpegs, stamps
 
 
 def resized(width: int, height: int, settings: ShardSettings) -> tuple[int, int]:
-    """Compute the (width, height) of a kept picture from those of the video and the `settings`; never larger."""
+    """Compute the (width, height) of a kept frame from those of the video and the `settings`; never larger."""
     short = min(width, height)
     side = min(settings["size"], short)
     return (side, side) if settings["square"] else (round(width * side / short), round(height * side / short))

@@ -18,7 +18,7 @@ MAX_GAPS = 60  # a sound track with more silence than this between its packets i
 
 
 class EmbeddedAudio:
-    """The sound track of an mp4, on the clock of its pictures. Training doesn't read it: damage only ends it."""
+    """The sound track of an mp4, on the clock of its frames. Training doesn't read it: damage only ends it."""
 
     def __init__(self) -> None:
         self._pieces: list[tuple[int, np.ndarray]] = []  # first sample, samples

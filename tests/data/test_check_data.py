@@ -104,7 +104,7 @@ def test_a_wav_that_is_shifted_is_out_of_step_by_just_that(tmp_path, shift):
     assert found.kind == ("out of step" if abs(shift) > 0.002 else "ok")
     assert (found.thumbnail is None) == (found.kind == "ok")
     if shift == 0.06:
-        assert found.message == "the wav is 60 ms late for its pictures" and found.thumbnail[:2] == b"\xff\xd8"
+        assert found.message == "the wav is 60 ms late relative to the video" and found.thumbnail[:2] == b"\xff\xd8"
 
 
 def test_only_a_clear_likeness_makes_an_offset(tmp_path):
@@ -124,8 +124,8 @@ def test_pictures_that_start_late_are_told_of_and_refused_once_training_would_sh
         return checked(make_clip(tmp_path, "a", 3, times=[start + k / 25 for k in range(50)]))
 
     assert (late(0.0).kind, late(0.0).message) == ("ok", "")
-    assert (late(0.3).kind, late(0.3).message) == ("ok", "the first picture comes at 0.30 s")
-    assert late(0.7).kind == "out of step" and "first picture at 0.70 s" in late(0.7).message
+    assert (late(0.3).kind, late(0.3).message) == ("ok", "the first frame comes at 0.30 s")
+    assert late(0.7).kind == "out of step" and "first frame at 0.70 s" in late(0.7).message
 
 
 def test_black_is_black_and_a_light_in_the_night_is_not(tmp_path):

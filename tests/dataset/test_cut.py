@@ -297,7 +297,7 @@ BAD = {
     "no picture": (without_picture, "no picture", "has no video stream"),
     "a hole in a picture": (with_a_hole, "damaged", "is damaged"),
     "short": (lambda path: make_source(path, "mp4", EVERY_40_MS[:50], seconds=2), "short", "0.5. s of sound from 1.50"),
-    "pictures that end early": (lambda path: make_source(path, "mp4", EVERY_40_MS[:50]), "short", "of pictures"),
+    "pictures that end early": (lambda path: make_source(path, "mp4", EVERY_40_MS[:50]), "short", "of video from"),
 }  # fmt: skip
 
 
