@@ -18,6 +18,7 @@ from test_train_eval import PLAIN, SMALL, lines, one_sentence, run, stop_at
 import train_VOLNet
 from dataset.loading.loader import collate
 from dataset.transforms.frames import PairTransform
+from evaluation.measures.registry import undeclared
 from evaluation.tasks.embeddings import open_eval_split
 from evaluation.trained_net import load_trained_net
 from models.avolnet import AVOLNet
@@ -78,6 +79,7 @@ def test_evaluation_says_where_the_sound_comes_from(vol, data, tmp_path, script)
     metrics, done = evaluate(script, vol[0] / "best.pt", tmp_path, "--video", 1, "--pictures", 3, **plain)
     found = metrics["localization"]
     assert found.keys() >= LOCALIZATION and found["frames"] == 12 and found["two_object_frames"] == 0
+    assert undeclared(metrics) == []
     assert all(0 <= value <= 1 for name, value in found.items() if "frames" not in name)
     hits = peaks_on_boxes(vol[0] / "best.pt", data)
     assert found["peak_accuracy"] == pytest.approx(np.mean(hits))
@@ -160,6 +162,7 @@ def test_l3_net_trains_and_a_cca_aligns_what_it_learned(data, tmp_path, script):
     words = ("--tasks", "avc", "retrieval", "--baselines", "cca")
     metrics, done = evaluate(script, run_dir / "best.pt", tmp_path / "out", *words)
     row = metrics["retrieval"]["baselines"]["cca"]
+    assert undeclared(metrics) == []
     assert metrics["model"] == "L3Net" and row["components"] <= 31  # no more than there are clips
     assert row["im-aud"]["random_ndcg"] == metrics["retrieval"]["im-aud"]["random_ndcg"]
     shown = next(line for line in done.stdout.splitlines() if line.split()[:1] == ["cca"])
@@ -190,6 +193,7 @@ def test_a_public_benchmark_is_measured_from_a_folder_of_frames_and_wavs(vol, tm
         "ciou@0.5", "auc", "ciou@0.5_centre", "auc_centre", "frames", "dropped_boxes",
     }  # fmt: skip
     assert (metrics["clips"], metrics["localization"]["frames"], metrics["split"]) == (4, 4, "vggss")
+    assert undeclared(metrics) == []
     assert metrics["localization"]["ciou@0.5_centre"] == 1 and "avc" not in metrics
     assert "cIoU of at least 0.5" in done.stdout
 

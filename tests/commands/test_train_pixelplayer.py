@@ -14,6 +14,7 @@ from test_distributed import together
 from test_train_eval import one_sentence, stop_at
 
 import train_PixelPlayer
+from evaluation.measures.registry import undeclared
 from utils import checkpoint
 from utils.run import read_log
 
@@ -76,6 +77,7 @@ def test_evaluation_measures_and_writes_sounds_and_pictures(data, whole, tmp_pat
     assert done.returncode == 0, done.stderr
     metrics = json.loads((tmp_path / "metrics.json").read_text())
     assert metrics["model"] == "PixelPlayer" and metrics["clips"] == 6 and "avc" not in metrics
+    assert undeclared(metrics) == []
     found = metrics["separation"]
     assert found["pairs"] + found["skipped"] == 6 and found["unreadable"] == 0
     assert found["nsdr_ideal_binary"] > 5 and found["nsdr_ideal_ratio"] > 5

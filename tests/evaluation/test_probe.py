@@ -11,6 +11,7 @@ from sklearn.metrics import average_precision_score
 import eval
 from evaluation.measures import probe
 from evaluation.measures.probe import PROBE
+from evaluation.measures.registry import undeclared
 from evaluation.report import text_table
 from utils.errors import UserError
 
@@ -82,7 +83,9 @@ def test_of_a_split_each_modality_has_its_measures_beside_chance_and_a_fresh_net
     root = make_dataset(tmp_path / "data", train=24, val=6, test=6, classes=3)
     words = ["--checkpoint", net, "--data.root", root, "--out", tmp_path / "out", "--tasks", "probe", "--untrained"]
     eval.main([*map(str, words), "--train.workers", "0"])
-    found = json.loads((tmp_path / "out" / "metrics.json").read_text())["probe"]
+    metrics = json.loads((tmp_path / "out" / "metrics.json").read_text())
+    found = metrics["probe"]
+    assert undeclared(metrics) == []
     assert (found["train_clips"], found["test_clips"]) == (24, 6)
     for rows in (found, found["untrained"]):
         for side in ("audio", "vision"):
@@ -123,7 +126,7 @@ def write_list(folder, rows):
 def run_folder(net, folder, out):
     eval.main(["--checkpoint", str(net), "--probe_folder", str(folder), "--out", str(out)])
     metrics = json.loads((out / "metrics.json").read_text())
-    assert metrics["skipped"] == 0
+    assert metrics["skipped"] == 0 and undeclared(metrics) == []
     return metrics["probe"]
 
 
