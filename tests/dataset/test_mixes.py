@@ -90,7 +90,7 @@ def test_frames_that_reach_beyond_the_clip_are_moved_inside(ramp):
     assert [read_number(frame) for frame in frames] == [0, 20, 38]
 
 
-def test_all_randomness_comes_from_seed_epoch_and_index(data):
+def test_all_randomness_comes_from_seed_epoch_and_clip(data):
     settings = config(data)
     batches = {}
     for workers in (0, 2):

@@ -1,4 +1,4 @@
-"""Batches: frame and sound of one instant, everything random from (seed, epoch, index), and no shortcut."""
+"""Batches: frame and sound of one instant, everything random from (seed, epoch, clip), and no shortcut."""
 
 import subprocess
 import sys
@@ -100,7 +100,7 @@ def test_all_instants_of_a_clip_are_visited_evenly(clips, cache_gb):
     assert min(seen.values()) > 0.7 * 300 / 5 and max(seen.values()) < 1.3 * 300 / 5
 
 
-def test_a_sample_depends_on_seed_epoch_and_index_alone(clips):
+def test_a_sample_depends_on_seed_epoch_and_clip_alone(clips):
     first, again, other = (PairDataset(clips, **INSTANT, misalignment=0.3, seed=seed) for seed in (1, 1, 2))
     ours = [first[key] for key in keys(3)]
     for key, sample in reversed(list(zip(keys(3), ours, strict=True))):  # another order of visits
