@@ -21,10 +21,10 @@ from evaluation.report.compare import write_comparison
 from evaluation.report.html_report import write_report
 from evaluation.report.page_content import PageContent, RunInfo
 from evaluation.report.text_table import metrics_table
+from evaluation.tasks.all_tasks import DEFAULT_TASKS, TASKS, choose_tasks
 from evaluation.tasks.baselines import BASELINES
 from evaluation.tasks.embeddings import open_benchmark, open_eval_split
 from evaluation.tasks.probe_folder import probe_folder
-from evaluation.tasks.all_tasks import DEFAULT_TASKS, TASKS, choose_tasks
 from evaluation.tasks.task import EvalContext, EvalOptions, TaskResult
 from evaluation.trained_net import TrainedNet, load_trained_net
 from utils.command_line import parse_command_line
