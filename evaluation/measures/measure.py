@@ -11,7 +11,7 @@ from typing import Any, Generic, Literal, TypeVar
 
 Data = TypeVar("Data")  # what the measures of a section are computed from, such as `retrieval.Rankings`
 Values = dict[str, Any]  # a section of metrics.json, or a group of one
-Path = tuple[str, ...]  # keys that lead to a value
+KeyPath = tuple[str, ...]  # keys that lead to a value
 Unit = Literal["fraction", "dB", "nats", "rank"]
 DECIMALS: dict[Unit, int] = {"fraction": 3, "dB": 2, "nats": 3, "rank": 1}
 
@@ -38,13 +38,13 @@ class Measure(Generic[Data]):
     Attributes:
         key: in its section, or group, of metrics.json.
         name: for people; fields in braces are filled from the section's values, as in "nDCG@{k}".
-        meaning: one sentence. Neighbours with the same meaning are explained together.
+        meaning: one sentence. Neighbors with the same meaning are explained together.
         compute: gets the section's data and returns the value, or None where the measure does not apply.
         baseline: a constant, or a function of the section's data, or None.
         baseline_name: what the baseline is, such as "chance".
-        baseline_path: where a computed baseline is stored, seen from `key`; by default `random_KEY` beside it.
+        baseline_path: where a computed baseline is stored in the same group; by default `random_KEY`.
         error: a function that returns the standard error, or None where there is none.
-        error_key: where it is stored; by default `KEY_error`.
+        error_key: where it is stored in the same group; by default `KEY_error`.
         lower_is_better: the direction.
         unit: sets how many decimals are shown, and whether the value has a scale of 0 to 1.
         reference: a ceiling, not a result of the net itself.
@@ -58,7 +58,7 @@ class Measure(Generic[Data]):
     compute: Callable[[Data], float | None]
     baseline: Callable[[Data], float | None] | float | None = None
     baseline_name: str = ""
-    baseline_path: Path = ()
+    baseline_path: KeyPath = ()
     error: Callable[[Data], float | None] | None = None
     error_key: str = ""
     lower_is_better: bool = False
@@ -67,9 +67,9 @@ class Measure(Generic[Data]):
     count_key: str = ""
     headlines: tuple[Headline, ...] = ()
 
-    def companions(self) -> dict[Path, Callable[[Data], float | None]]:
+    def companions(self) -> dict[KeyPath, Callable[[Data], float | None]]:
         """List what is stored beside the value: {path in its group: the function that computes it}."""
-        out: dict[Path, Callable[[Data], float | None]] = {}
+        out: dict[KeyPath, Callable[[Data], float | None]] = {}
         if callable(self.baseline):
             out[self._baseline_path()] = self.baseline
         if self.error:
@@ -89,10 +89,10 @@ class Measure(Generic[Data]):
         """Read the standard error from a group of metrics.json (`values`): None if there is none."""
         return look_up(values, self._error_path()) if self.error else None
 
-    def _baseline_path(self) -> Path:
+    def _baseline_path(self) -> KeyPath:
         return self.baseline_path or (f"random_{self.key}",)
 
-    def _error_path(self) -> Path:
+    def _error_path(self) -> KeyPath:
         return (self.error_key or f"{self.key}_error",)
 
 
@@ -135,7 +135,7 @@ class Section(Generic[Data]):
     details: tuple[Detail, ...] = ()
     groups: dict[str, str] = field(default_factory=dict)
     group_details: tuple[Detail, ...] = ()
-    comparisons: dict[Path, str] = field(default_factory=dict)
+    comparisons: dict[KeyPath, str] = field(default_factory=dict)
     compared: tuple[str, ...] = ()
 
     def values_by_group(self, values: Values) -> dict[str, Values]:
@@ -144,17 +144,17 @@ class Section(Generic[Data]):
             return {"": values}
         return {group: values[group] for group in self.groups if group in values}
 
-    def stored(self) -> set[Path]:
+    def stored(self) -> set[KeyPath]:
         """List the paths of all values that the section may hold; one may lead to a dict."""
-        measured: list[Path] = [path for one in self.measures for path in ((one.key,), *one.companions())]
+        measured: list[KeyPath] = [path for one in self.measures for path in ((one.key,), *one.companions())]
         measured += [(detail.key,) for detail in self.group_details]
-        groups: list[Path] = [(key,) for key in self.groups] or [()]
-        own: set[Path] = {(detail.key,) for detail in self.details}
+        groups: list[KeyPath] = [(key,) for key in self.groups] or [()]
+        own: set[KeyPath] = {(detail.key,) for detail in self.details}
         own |= {(*group, *path) for group in groups for path in measured}
         return own | {(*path, *rest) for path in self.comparisons for rest in own}
 
 
-def look_up(values: Values, path: Path) -> Any:
+def look_up(values: Values, path: KeyPath) -> Any:
     """Read the value of nested dicts `values` at `path`: None if a key is missing."""
     for key in path:
         if not isinstance(values, dict) or key not in values:
@@ -178,11 +178,16 @@ def compute_measures(section: Section[Data], data: Data) -> Values:
         value = measure.compute(data)
         if value is not None:
             out[measure.key] = float(value)
-            for (*parents, key), compute in measure.companions().items():
-                beside = compute(data)
-                if beside is not None:
-                    group = out
-                    for parent in parents:
-                        group = group.setdefault(parent, {})
-                    group[key] = float(beside)
+            for path, compute in measure.companions().items():
+                companion = compute(data)
+                if companion is not None:
+                    _store(out, path, float(companion))
     return out
+
+
+def _store(values: Values, path: KeyPath, value: float) -> None:
+    """Store a value in nested dicts, making those that are missing."""
+    *parents, key = path
+    for parent in parents:
+        values = values.setdefault(parent, {})
+    values[key] = value

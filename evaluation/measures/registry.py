@@ -10,7 +10,7 @@ from typing import Any
 
 from evaluation.measures.correspondence import CORRESPONDENCE
 from evaluation.measures.localization import LOCALIZATION
-from evaluation.measures.measure import Detail, Measure, Path, Section, Values
+from evaluation.measures.measure import Detail, KeyPath, Measure, Section, Values
 from evaluation.measures.probe import PROBE
 from evaluation.measures.retrieval import RETRIEVAL
 from evaluation.measures.separation import SEPARATION
@@ -54,13 +54,13 @@ def undeclared(metrics: Values) -> list[str]:
     Returns:
         dotted paths.
     """
-    declared: set[Path] = {(detail.key,) for detail in EVALUATION}
+    declared: set[KeyPath] = {(detail.key,) for detail in EVALUATION}
     for section in SECTIONS.values():
         declared |= {(section.key, *path) for path in section.stored()}
     return [".".join(path) for path in _paths(metrics) if not any(path[:n] in declared for n in range(len(path) + 1))]
 
 
-def _paths(values: Values, prefix: Path = ()) -> Iterator[Path]:
+def _paths(values: Values, prefix: KeyPath = ()) -> Iterator[KeyPath]:
     """Yield the paths of all values of nested dicts that are no dicts."""
     for key, value in values.items():
         if isinstance(value, dict):

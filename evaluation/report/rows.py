@@ -5,7 +5,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
-from evaluation.measures.measure import DECIMALS, Measure, Section, Unit, Values, look_up
+from evaluation.measures.measure import DECIMALS, KeyPath, Measure, Section, Unit, Values, look_up
 from evaluation.measures.registry import EVALUATION, SECTIONS, meanings
 
 MAX_HEADLINES = 4
@@ -79,7 +79,7 @@ def _own_rows(section: Section, values: Values) -> Iterator[MetricRow]:
                 yield _row(section, measure, group_values, (group,), group_name, name, measure.reference)
 
 
-def _comparison_rows(section: Section, values: Values, path: tuple[str, ...]) -> Iterator[MetricRow]:
+def _comparison_rows(section: Section, values: Values, path: KeyPath) -> Iterator[MetricRow]:
     """Yield the main measures of another model, whose values stand at `path` of the section."""
     compared = [measure for measure in section.measures if measure.key in section.compared]
     for group, group_values in section.values_by_group(look_up(values, path) or {}).items():
@@ -94,7 +94,7 @@ def _row(
     section: Section,
     measure: Measure[Any],
     values: Values,
-    path: tuple[str, ...],
+    path: KeyPath,
     group_name: str,
     name: str,
     reference: bool,
@@ -114,7 +114,7 @@ def _row(
     )
 
 
-def _undeclared_rows(section: str, values: Values, path: tuple[str, ...] = ()) -> Iterator[MetricRow]:
+def _undeclared_rows(section: str, values: Values, path: KeyPath = ()) -> Iterator[MetricRow]:
     """Yield the numbers of a section that no entry declares, each beside its `random_NAME`, if there is one."""
     for name, value in values.items():
         if isinstance(value, dict):
