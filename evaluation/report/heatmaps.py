@@ -160,7 +160,7 @@ def write_localization_images(
         probabilities = map_probabilities(logits[[k]], len(frame))[0]
         peak = map_peaks(upsample(logits[[k]], len(frame)))[0]
         sounding = [box["box"] for box in objects if box["sounding"]]
-        verdict = ("  found" if is_in_box(peak, sounding) else "  missed") if sounding else ""
+        verdict = ("  hit" if is_in_box(peak, sounding) else "  miss") if sounding else ""
         captions = [name, f"largest probability {probabilities.max():.2f}{verdict}"]
         images = [draw_boxes(frame, objects), draw_boxes(overlay_heatmap(frame, probabilities), objects, peak)]
         write_image_grid([images], folder / f"{clip}.jpg", [captions])

@@ -11,7 +11,7 @@ from utils.config import ChangedSetting
 
 
 class ClipMedia(NamedTuple):
-    """What the net saw and heard of a clip.
+    """The media of a clip that the net embedded.
 
     Attributes:
         frame: (S, S, 3) uint8 RGB.

@@ -108,9 +108,9 @@
     const link = one(".link", svg);
     link.setAttribute("d", `M${point.x} ${point.y}L${other.x} ${other.y}`);
     for (const [ring, spot] of [[0, point], [1, other]]) { const mark = all(".ring", svg)[ring]; mark.setAttribute("cx", spot.x); mark.setAttribute("cy", spot.y); mark.setAttribute("r", ring ? 1.2 : 1.7); }
-    const picture = one("img", card);
-    picture.hidden = false;
-    picture.src = data[point.k][1];
+    const image = one("img", card);
+    image.hidden = false;
+    image.src = data[point.k][1];
     one("p", card).textContent = `${point.sound ? "Sound" : "Frame"}: ${data[point.k][0]}`;
   };
   const shown = () => dots.filter((dot) => getComputedStyle(dot.dot).opacity > 0.5);
