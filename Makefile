@@ -32,7 +32,8 @@ slow: .venv/ready
 processors: .venv/ready
 	for isa in AVX2 AVX512_CORE; do for threads in 1 2; do \
 		ONEDNN_MAX_CPU_ISA=$$isa OMP_NUM_THREADS=$$threads $(RUN) -m pytest tests/models tests/utils \
-			tests/dataset/test_transforms.py tests/dataset/test_mixes.py || exit 1; done; done
+			tests/dataset/test_frame_transforms.py tests/dataset/test_sound_transforms.py \
+			tests/dataset/test_spectrogram.py tests/dataset/test_transforms.py tests/dataset/test_mixes.py || exit 1; done; done
 
 lint: .venv/ready
 	$(RUN) -m ruff check .

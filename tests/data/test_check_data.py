@@ -11,9 +11,9 @@ import time
 import numpy as np
 import pytest
 import soundfile
+from clip_cases import BAD_SOUNDS, BAD_VIDEOS, of_rate_0, read_all
 from helpers import MIDS, make_clip, numbered, tone, write_genres, write_json, write_sound, write_video
 from kill_and_resume import REPOSITORY, one_thread
-from test_clips import BAD_SOUNDS, BAD_VIDEOS, of_rate_0, read_all
 
 from data.check_data import main
 from dataset.making.checks import CheckResult, check_clip

@@ -5,8 +5,8 @@ import pickle
 from pathlib import Path
 
 import pytest
+from clip_cases import BAD_SOUNDS, BAD_VIDEOS
 from helpers import make_clip
-from test_clips import BAD_SOUNDS, BAD_VIDEOS
 
 from dataset.making.checks import check_clip
 from dataset.reading.audio import AudioReader
