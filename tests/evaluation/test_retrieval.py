@@ -1,47 +1,19 @@
-"""Retrieval: scikit-learn's nDCG and average precision, random rows against simulated rankings, nothing flattered."""
+"""Retrieval: scikit-learn's nDCG and average precision, plain loops, and queries and collections of the right side."""
 
-import csv
-import json
-import tracemalloc
 from pathlib import Path
 
 import numpy as np
 import pytest
+from retrieval_cases import MEASURES, clips, distances, retrieve
 from sklearn.metrics import average_precision_score, ndcg_score
 
 from evaluation.measures import ontology, retrieval
-from evaluation.measures.ranking import rank
 from evaluation.measures.ranking_scores import average_precision, discounts, gains, ndcg
 
 ROOT = Path(__file__).parents[2]
-AUDIOSET = ROOT.parent / "shared/audioset"  # its own files, where they were downloaded beside the repository
 # a -> (a1, a2, b1), root -> (a, b), b -> b1, and x -> y on its own.
 CHILDREN = {"root": "a b", "a": "a1 a2 b1", "b": "b1", "x": "y", "a1": "", "a2": "", "b1": "", "y": ""}
 HAND = ontology.Ontology([{"id": name, "name": name, "child_ids": c.split()} for name, c in CHILDREN.items()])
-MEASURES = ("ndcg", "recall@1", "recall@5", "recall@10", "median_rank", "map")
-
-
-def relevances(rng, kinds):
-    """A random symmetric table of relevances 0..19, and 20 of each kind to itself."""
-    table = rng.integers(0, 20, (kinds, kinds))
-    table = np.maximum(table, table.T)
-    np.fill_diagonal(table, 20)
-    return table
-
-
-def clips(rng, count, kinds=7):
-    """(table, kind, v, a): a collection with random classes and embeddings."""
-    return relevances(rng, kinds), rng.integers(0, kinds, count), *rng.normal(size=(2, count, 5))
-
-
-def retrieve(queries, collection, table, kind, same=False, k=30, gain="exponential", **options):
-    """All measures of one direction; `same`: within a modality."""
-    options |= {"same_modality": same, "k": k, "gain": gain}
-    return retrieval.retrieve(queries, collection, table, kind, **options)
-
-
-def distances(x, y):
-    return np.linalg.norm(x[:, None] - y[None], axis=2)
 
 
 # ----------------------------------------------------------------------------------------------------- nDCG's oracle
@@ -150,78 +122,6 @@ def test_queries_that_share_no_label_with_any_clip_do_not_count_in_map():
     assert alone["median_rank"] == alone["random_median_rank"] == 3  # one after the last of two
 
 
-# ------------------------------------------------------------------------------------------------------ random rows
-
-
-@pytest.mark.parametrize("same", [False, True])
-@pytest.mark.parametrize("gain", ["exponential", "linear"])
-def test_random_rows_equal_the_mean_over_simulated_random_rankings(same, gain):
-    rng = np.random.default_rng(3)
-    count, rounds, k = 24, 1500, 5
-    table, kind, v, a = clips(rng, count, kinds=8)
-    value = (2.0**table - 1 if gain == "exponential" else table.astype(float))[kind][:, kind]
-    found = retrieve(v, v if same else a, table, kind, same, k, gain)
-    sums, firsts = {name: [] for name in ("ndcg", "recall@1", "recall@5", "recall@10", "map")}, []
-    discount = 1 / np.log2(np.arange(2, k + 2))
-    for query in range(count):
-        others = np.array([j for j in range(count) if not (same and j == query)])
-        rankings = rng.permuted(np.repeat(others[None], rounds, 0), axis=1)
-        best = np.sort(value[query, others])[::-1][:k] @ discount
-        sums["ndcg"].append(value[query, rankings[:, :k]] @ discount / best)
-        shares = table[kind[query], kind[rankings]] == 20
-        hits = shares if same else rankings == query
-        first = np.where(hits.any(1), hits.argmax(1) + 1, len(others) + 1)
-        firsts.append(first)
-        for n in (1, 5, 10):
-            sums[f"recall@{n}"].append(first <= n)
-        if shares.any():
-            precision = np.cumsum(shares, 1) / np.arange(1, len(others) + 1)
-            sums["map"].append((precision * shares).sum(1) / shares.sum(1))
-    for name, values in sums.items():
-        values = np.array(values, float)
-        error = np.sqrt(values.var(1).sum() / rounds) / len(values)
-        assert found[f"random_{name}"] == pytest.approx(values.mean(), abs=4.5 * error + 1e-12), name
-    ranks = np.sort(np.concatenate(firsts))
-    middle = len(ranks) // 2
-    slack = int(3 * np.sqrt(len(ranks)))
-    assert ranks[middle - slack] <= found["random_median_rank"] <= ranks[middle + slack]
-
-
-def test_random_row_across_modalities_in_closed_form():
-    """One hit among N: recall@n = n / N, and half of the rankings have it by the N / 2-th place."""
-    rng = np.random.default_rng(4)
-    table, kind, v, a = clips(rng, 40)
-    found = retrieve(v, a, table, kind)
-    assert [found[f"random_recall@{n}"] for n in (1, 5, 10)] == pytest.approx([1 / 40, 5 / 40, 10 / 40])
-    assert found["random_median_rank"] == 20
-
-
-@pytest.mark.parametrize("direction", retrieval.DIRECTIONS)
-def test_collapsed_embeddings_score_like_random_ones_in_a_collection_sorted_by_class(direction):
-    """All are ties. In the collection's order a query's own class would lie in one piece, and its own clip at its own
-    place: both would flatter a net that tells nothing."""
-    names = [f"class{i}" for i in range(10)]
-    labels = [[name] for name in names for _ in range(31)]
-    classes = ontology.Ontology([{"id": n, "name": n, "child_ids": []} for n in names])
-    rng = np.random.default_rng(5)
-    one = rng.normal(size=16).astype(np.float32)
-    constant = np.repeat(one[None] / np.linalg.norm(one), 310, 0)
-    found = retrieval.four_directions(constant, constant, labels, classes)[direction]
-    assert found["ndcg"] == pytest.approx(found["random_ndcg"], abs=0.02)
-    assert found["map"] == pytest.approx(found["random_map"], abs=0.02)
-    assert found["recall@10"] == pytest.approx(found["random_recall@10"], abs=0.15)
-    assert found["median_rank"] > 0.5 * found["random_median_rank"]
-
-
-def test_random_embeddings_score_like_random_ones():
-    rng = np.random.default_rng(6)
-    table, kind, v, a = clips(rng, 300, kinds=12)
-    for same in (False, True):
-        found = retrieve(v, v if same else a, table, kind, same)
-        for name in ("ndcg", "recall@10", "map"):
-            assert found[name] == pytest.approx(found[f"random_{name}"], abs=0.05)
-
-
 # --------------------------------------------------------------------------------------------- what counts as good
 
 
@@ -301,115 +201,3 @@ def test_distance_is_euclidean_also_for_vectors_that_are_not_of_unit_length():
     table, kind = np.diag([20, 20]), np.array([0, 1])
     queries, collection = np.array([[1.0, 0], [3, 3]]), np.array([[1.1, 0], [30.0, 30]])  # the scalar product errs
     assert retrieve(queries, collection, table, kind)["recall@1"] == 0.5  # (3, 3) is nearer to (1.1, 0)
-
-
-def test_the_size_of_the_chunks_changes_nothing():
-    rng = np.random.default_rng(9)
-    table, kind, v, a = clips(rng, 45)
-    a[10:20] = a[0]  # ties too
-    for same in (False, True):
-        whole = retrieve(v, a if not same else v, table, kind, same)
-        for chunk in (1, 7, 44):
-            assert retrieve(v, a if not same else v, table, kind, same, chunk=chunk) == pytest.approx(whole, rel=1e-12)
-
-
-def test_fewer_clips_than_places_that_count():
-    table, kind, v, a = clips(np.random.default_rng(10), 2, kinds=2)
-    for same in (False, True):
-        found = retrieve(v, v if same else a, table, kind, same, k=30)
-        assert all(np.isfinite(value) for value in found.values()) and found["random_recall@10"] <= 1
-
-
-def test_rank_breaks_ties_at_random_but_the_same_way_each_time():
-    order = rank(np.zeros((3, 50)))
-    assert (order == order[0]).all() and sorted(order[0]) == list(range(50))
-    assert (order[0] != np.arange(50)).mean() > 0.8
-    assert np.array_equal(order, rank(np.zeros((3, 50))))
-    without = rank(np.zeros((3, 50)), np.array([4, 5, 49]))
-    assert without.shape == (3, 49) and [set(range(50)) - set(row) for row in without] == [{4}, {5}, {49}]
-    assert rank(np.array([[0.1, 0.9, 0.5]])).tolist() == [[1, 2, 0]]
-
-
-@pytest.mark.parametrize("scale", [1e-6, 1.0, 1e9])
-def test_rank_equals_sorting_places_by_similarity(scale):
-    """Also where two differ in the tenth digit alone, and where some are equal."""
-    rng = np.random.default_rng(11)
-    similarity = rng.normal(size=(20, 3000)) * scale
-    similarity[:, 1000:1100] = similarity[:, :100] * (1 + 1e-10)
-    similarity[:, 2000:2100] = similarity[:, :100]
-    own = rng.integers(0, 3000, 20)
-    shuffled = np.random.default_rng(0).permutation(3000)
-    without = similarity.copy()
-    without[np.arange(20), own] = -np.inf
-    for found, wanted in ((rank(similarity), similarity), (rank(similarity, own), without)):
-        order = shuffled[np.argsort(-wanted[:, shuffled], axis=1, kind="stable")]
-        assert np.array_equal(found, order[:, : found.shape[1]])
-
-
-@pytest.mark.parametrize("same", [False, True])
-@pytest.mark.parametrize(("count", "k"), [(300, 30), (300, 3), (20, 30)])
-def test_the_first_places_alone_give_the_same_ndcg_and_recall(same, count, k):
-    rng = np.random.default_rng(13)
-    table, kind, v, a = clips(rng, count, kinds=15)
-    a[:9] = a[0]  # ties too
-    a = a if same else v + a
-    whole, first = (retrieve(a if same else v, a, table, kind, same, k, full_ranking=w) for w in (True, False))
-    assert first.keys() >= {prefix + name for prefix in ("", "random_") for name in MEASURES[:4]}
-    assert whole.keys() - first.keys() >= {"median_rank", "random_median_rank", "map", "random_map"}
-    assert first == {name: whole[name] for name in first}
-
-
-@pytest.mark.parametrize("same", [False, True])
-def test_single_precision_ranks_as_double_does_also_where_all_embeddings_are_nearly_the_same(same):
-    """Embeddings that share a direction have distances in the last digits of their scalar products."""
-    rng = np.random.default_rng(14)
-    table, kind, v, a = clips(rng, 400, kinds=15)
-    v, a = ((1 + 1e-3 * side).astype(np.float32) for side in (v, v + 0.5 * a))
-    single = retrieve(v, v if same else a, table, kind, same)
-    double = retrieve(*(side.astype(np.float64) for side in (v, v if same else a)), table, kind, same)
-    assert single == pytest.approx(double, abs=1e-6)
-
-
-def test_a_clip_at_distance_0_comes_first():
-    """Rounding may take such a distance below 0."""
-    rng = np.random.default_rng(15)
-    table, kind, v, _ = clips(rng, 3000)
-    v = v.astype(np.float32) / np.linalg.norm(v, axis=1, keepdims=True).astype(np.float32)
-    assert retrieve(v, v, table, kind, full_ranking=False)["recall@1"] == 1
-
-
-def test_memory_is_bounded_by_the_chunks():
-    rng = np.random.default_rng(12)
-    table, kind, v, a = clips(rng, 5000)
-    tracemalloc.start()
-    retrieve(v, a, table, kind)
-    peak = tracemalloc.get_traced_memory()[1]
-    tracemalloc.stop()
-    assert peak < 5000**2 * 8 / 2  # all similarities at once are twice as much
-
-
-# ----------------------------------------------------------------------------------------------------- AudioSet's own
-
-
-@pytest.mark.skipif(not (AUDIOSET / "eval_segments.csv").exists(), reason="AudioSet's files are not here")
-def test_a_random_ranking_of_audiosets_evaluation_clips_scores_what_the_paper_makes_likely():
-    """4,361 clips of the 110 classes. The paper's random row is 0.407; gain 2^r - 1 on all labels is the nearest."""
-    file = AUDIOSET / "ontology.json"
-    children = {c["id"]: c["child_ids"] for c in json.loads(file.read_text(encoding="utf-8"))}
-    classes = ontology.load_ontology(file)
-    kept = {mid for mid in classes.names if classes.name(mid) in ("Musical instrument", "Singing", "Tools")}
-    while new := {child for mid in kept for child in children[mid]} - kept:
-        kept |= new
-    assert len(kept) == 110
-    with open(AUDIOSET / "eval_segments.csv", encoding="utf-8") as file:
-        rows = [row for row in csv.reader(file, skipinitialspace=True) if not row[0].startswith("#")]
-    labels = [row[3].split(",") for row in rows]
-    labels = [mids for mids in labels if kept & set(mids)]
-    assert len(labels) == 4361
-    table, kind = ontology.clip_relevance(labels, classes)
-    v = np.zeros((len(labels), 1))
-    exponential = retrieve(v, v, table, kind)
-    assert exponential["random_ndcg"] == pytest.approx(0.36, abs=0.015)
-    # A collapsed net: one random list for all queries, so a draw around the random row, not its mean.
-    assert exponential["ndcg"] == pytest.approx(exponential["random_ndcg"], abs=0.06)
-    assert retrieve(v, v, table, kind, gain="linear")["random_ndcg"] == pytest.approx(0.89, abs=0.015)
