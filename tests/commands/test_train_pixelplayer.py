@@ -10,7 +10,7 @@ import soundfile
 from helpers import make_dataset, tone, write_genres, write_sound
 from kill_and_resume import command, compare, train_command
 from PIL import Image
-from test_distributed import together
+from processes import together
 from test_train_eval import one_sentence, stop_at
 
 import train_PixelPlayer
