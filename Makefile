@@ -11,8 +11,8 @@ RUN := .venv/bin/python
 	$(RUN) -m pip install --quiet --disable-pip-version-check -r requirements.txt
 	touch $@
 
-# Draw and synthesise clips, train AVE-Net on them, evaluate it; then AVOL-Net from its weights, which finds what sounds.
-# Stopped half-way, it goes on where it was.
+# Generate clips, train AVE-Net on them, evaluate it; then the same with AVOL-Net, initialized with AVE-Net's weights.
+# If interrupted, it resumes where it stopped.
 demo: .venv/ready
 	$(RUN) data/make_demo_data.py --out data/demo
 	$(RUN) train_AVENet.py --config configs/demo_AVENet.py --resume
@@ -24,11 +24,11 @@ demo: .venv/ready
 test: .venv/ready
 	$(RUN) -m pytest
 
-# What takes minutes more: the long form of killing and resuming.
+# Tests that take minutes, such as killing and resuming many times.
 slow: .venv/ready
 	$(RUN) -m pytest -m slow
 
-# The nets' tests as older processors run them, on one thread and on two.
+# The tests of the nets with the instruction sets of older processors, on one thread and on two.
 processors: .venv/ready
 	for isa in AVX2 AVX512_CORE; do for threads in 1 2; do \
 		ONEDNN_MAX_CPU_ISA=$$isa OMP_NUM_THREADS=$$threads $(RUN) -m pytest tests/models tests/utils \
