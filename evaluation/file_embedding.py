@@ -18,7 +18,7 @@ from utils.errors import UserError
 
 @dataclass
 class Collection:
-    """Embedded seconds of files, one row each, and `about`, which says where they come from.
+    """Embedded seconds of files, one row each, and `about`, which describes where they come from.
 
     Attributes:
         frames, sounds: (N, D) float32 unit vectors; zeros where there is none.

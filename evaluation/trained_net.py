@@ -92,7 +92,7 @@ class TrainedNet:
         """
         model = self.encoder
         if self.config.data.flow != "none":
-            raise self._unsuitable("needs optical flow beside each frame", "AVENet, AVOLNet or L3Net")
+            raise self._unsuitable("needs optical flow with each frame", "AVENet, AVOLNet or L3Net")
         pixels = prepare_frames(torch.from_numpy(frames).to(self.device), self.config.data.frame_size)
         embed = model.embed_with_flip if self.config.eval.flip_tta else model.embed_frames
         with autocast(self.device, self.config.train.precision):

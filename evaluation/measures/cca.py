@@ -67,7 +67,7 @@ def fit_cca(x: np.ndarray, y: np.ndarray, components: int = 128, ridge: float = 
 def project_cca(fitted: CCA, x: np.ndarray, y: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Project embeddings of both sides onto the components, each to unit length, so that distances compare cosines.
 
-    All components count alike, whatever their correlation: plain CCA scales nothing, and the paper mentions no scaling.
+    All components have equal weight, whatever their correlation: plain CCA has no scaling, and the paper mentions none.
 
     Args:
         fitted: of `fit_cca`.

@@ -57,15 +57,15 @@ def balanced_cross_entropy(pairs: ScoredPairs) -> float:
 CORRESPONDENCE = Section[ScoredPairs](
     key="avc",
     title="Correspondence",
-    about="Do a frame and a sound belong to the same clip? Each clip's pair against those with the other clips of a "
-    "fixed random group; both classes have equal weight (OtS sec. 3).",
+    about="Do a frame and a sound belong to the same clip? Each clip's own pair is compared with its pairs with the "
+    "other clips of a fixed random group; both classes have equal weight (OtS sec. 3).",
     measures=(
         Measure(
             "accuracy", "accuracy",
-            "mean of the fraction of positives called a match and that of negatives called none; the threshold is "
-            "calibrated on the validation split",
+            "mean of the fraction of positives called a match and that of negatives called a mismatch; the threshold "
+            "is calibrated on the validation split",
             lambda pairs: balanced_accuracy(pairs, pairs.threshold), 0.5, "chance",
-            headlines=(Headline(3, "tells pairs from mismatches"),),
+            headlines=(Headline(3, "correspondence, accuracy"),),
         ),
         Measure(
             "accuracy_raw", "accuracy at the net's own threshold", "the same at a logit of 0",

@@ -75,8 +75,8 @@ def ciou(maps: np.ndarray, truths: np.ndarray) -> np.ndarray:
 class PeakHits(NamedTuple):
     """Where one location of each frame lies.
 
-    on_sounding: (N,) bool, in the box of an object that sounds.
-    on_silent: (N,) bool, in the box of a silent object, and in none of an object that sounds.
+    on_sounding: (N,) bool, in the box of a sounding object.
+    on_silent: (N,) bool, in the box of a silent object, and in none of a sounding object.
     """
 
     on_sounding: np.ndarray
@@ -85,11 +85,11 @@ class PeakHits(NamedTuple):
 
 @dataclass(frozen=True)
 class LocalizedFrames:
-    """What the measures of localization are computed from: N frames, the maps' results beside always the center.
+    """Input of the localization measures: N frames, with the results of the maps and of always the center.
 
     Attributes:
         ciou, center_ciou: (N,) of the maps, and of a map that falls with the distance from the center.
-        peaks, center: of the maps' peaks and of the frames' centers; None where objects are not told apart.
+        peaks, center: of the maps' peaks and of the frames' centers; None where it isn't annotated which objects sound.
         two_objects: (N,) bool, frames with a silent object too.
     """
 
@@ -101,7 +101,7 @@ class LocalizedFrames:
 
 
 def peak_accuracy(hits: PeakHits | None) -> float | None:
-    """Compute the fraction of frames whose location lies on an object that sounds (`hits`)."""
+    """Compute the fraction of frames whose location lies on a sounding object (`hits`)."""
     return None if hits is None else hits.on_sounding.mean()
 
 
@@ -138,14 +138,14 @@ LOCALIZATION = Section[LocalizedFrames](
     "small objects can't reach 0.5, because a map always predicts half of the frame.",
     measures=(
         Measure(
-            "peak_accuracy", "peak on an object that sounds",
-            "fraction of frames in which the map's largest value lies in the box of an object that sounds",
+            "peak_accuracy", "peak on a sounding object",
+            "fraction of frames in which the map's largest value lies in the box of a sounding object",
             lambda frames: peak_accuracy(frames.peaks),
             lambda frames: peak_accuracy(frames.center), CENTER, ("centre_accuracy",),
-            headlines=(Headline(1, "finds what sounds"),),
+            headlines=(Headline(1, "peak on a sounding object"),),
         ),
         Measure(
-            "two_object_accuracy", "with a silent object too: peak on the one that sounds",
+            "two_object_accuracy", "with a silent object too: peak on the sounding one",
             "the same over the frames in which a silent object is annotated too",
             lambda frames: two_object_accuracy(frames.peaks, frames.two_objects),
             lambda frames: two_object_accuracy(frames.center, frames.two_objects), CENTER, ("two_object_centre",),
@@ -183,7 +183,7 @@ LOCALIZATION = Section[LocalizedFrames](
 
 
 def ciou_measures(maps: np.ndarray, truths: np.ndarray) -> Values:
-    """Compute the cIoU measures of `LOCALIZATION`, each beside always the center.
+    """Compute the cIoU measures of `LOCALIZATION`, each with that of always the center.
 
     Args:
         maps, truths: of `ciou`; N at least 1.
@@ -192,7 +192,7 @@ def ciou_measures(maps: np.ndarray, truths: np.ndarray) -> Values:
 
 
 def box_measures(maps: np.ndarray, frames: Sequence[Sequence[Entry]]) -> Values:
-    """Compute how often maps peak on the object that sounds, and the cIoU with it: metrics.json's section.
+    """Compute how often maps peak on the sounding object, and the cIoU with it: metrics.json's section.
 
     Args:
         maps: (N, S, S) float, upsampled to the frame.

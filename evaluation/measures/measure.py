@@ -1,6 +1,6 @@
 """How a measure is declared: one entry holds its key, name, meaning, function, baseline and direction.
 
-The entries of a section stand in its own module (`evaluation.measures.retrieval.RETRIEVAL`, ...), below the functions
+The entries of a section are in its own module (`evaluation.measures.retrieval.RETRIEVAL`, ...), below the functions
 that they name. metrics.json, the table on the screen, report.html, the comparison of runs and docs/measures.md are made
 from them (`evaluation.measures.registry`), so that a new measure needs one entry and one function.
 """
@@ -33,7 +33,7 @@ class Headline:
 
 @dataclass(frozen=True)
 class Measure(Generic[Data]):
-    """A number that says how good a net is, beside its baseline.
+    """A number that says how good a net is, with its baseline.
 
     Attributes:
         key: in its section, or group, of metrics.json.
@@ -68,7 +68,7 @@ class Measure(Generic[Data]):
     headlines: tuple[Headline, ...] = ()
 
     def companions(self) -> dict[KeyPath, Callable[[Data], float | None]]:
-        """List what is stored beside the value: {path in its group: the function that computes it}."""
+        """List what is stored with the value: {path in its group: the function that computes it}."""
         out: dict[KeyPath, Callable[[Data], float | None]] = {}
         if callable(self.baseline):
             out[self._baseline_path()] = self.baseline
@@ -103,7 +103,7 @@ class Detail:
     Attributes:
         key: in its section, or group, of metrics.json.
         meaning: a few words.
-        heading: how the heading of the table on the screen shows it, such as "{} pairs"; not at all if empty.
+        heading: how the heading of the table on the screen shows it, such as "{} pairs"; omitted if empty.
     """
 
     key: str

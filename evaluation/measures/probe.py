@@ -1,7 +1,7 @@
 """Linear probe: how much of a clip's classes a linear classifier can read from a net's features. Arrays only.
 
 Standardized features, logistic regression; its regularization is chosen on clips that it wasn't fitted on. L3-Net's
-authors probe so on ESC-50, with a linear support vector machine in the regression's place (arXiv 1705.08168).
+authors do so on ESC-50, with a linear support vector machine instead of the regression (arXiv 1705.08168).
 """
 
 import warnings
@@ -21,7 +21,7 @@ from evaluation.measures.ranking_scores import average_precision
 from utils.errors import UserError
 
 STRENGTHS = (1e-5, 1e-4, 1e-3, 1e-2, 1e-1)  # C of scikit-learn: the smaller, the stronger the regularization
-HELD_OUT = 5  # one of so many training clips is held out to choose it
+HELD_OUT = 5  # one in this many training clips is held out to choose it
 MAX_ITERATIONS = 300
 
 Labels = Sequence[Sequence[str]]  # class names of each clip
@@ -29,7 +29,7 @@ Labels = Sequence[Sequence[str]]  # class names of each clip
 
 @dataclass(frozen=True)
 class Predictions:
-    """What a probe says of M test clips.
+    """Predictions of a probe for M test clips.
 
     Attributes:
         scores: (M, C) float log-odds of each class.
@@ -108,15 +108,15 @@ PROBE = Section[Folds](
         ),
     ),
     details=(
-        Detail("train_clips", "clips to fit on", "{} clips to fit on"),
-        Detail("test_clips", "clips to measure", "{} to measure"),
+        Detail("train_clips", "clips that the classifier is fitted on", "{} clips to fit on"),
+        Detail("test_clips", "clips that it is measured on", "{} to measure"),
         Detail("folds", "folds of a folder of classes", "{} folds"),
         Detail("files", "readable files of the folder", "{} files"),
     ),
     groups={"audio": "sounds", "vision": "frames"},
     group_details=(
         Detail("classes", "classes that both sets of clips have", "{} classes"),
-        Detail("dims", "length of the features"),
+        Detail("dims", "dimensions of the features"),
         Detail("strength", "chosen regularization, C of scikit-learn"),
         Detail("top1_clips", "test clips with one label"),
         Detail("files", "readable files of this kind"),

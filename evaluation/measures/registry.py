@@ -2,9 +2,10 @@
 
     python -m evaluation.measures.registry > docs/measures.md
 
-A new measure needs one function and one entry in its section's module; a new section stands in SECTIONS too.
+A new measure needs one function and one entry in its section's module; a new section is listed in SECTIONS too.
 """
 
+import textwrap
 from collections.abc import Iterator, Sequence
 from typing import Any
 
@@ -25,7 +26,7 @@ EVALUATION = (  # values of metrics.json outside of the sections
     Detail("skipped", "clips that could not be read"),
     Detail("skipped_clips", "{id: reason} of those"),
     Detail("checkpoint", "file of the net's weights"),
-    Detail("step", "of the training, after which they were saved"),
+    Detail("step", "training step at which they were saved"),
     Detail("data", "folder of the dataset"),
     Detail(
         "by_class", "fraction of the pairs of a frame and a sound that are called a match, for each pair of classes"
@@ -35,13 +36,14 @@ EVALUATION = (  # values of metrics.json outside of the sections
 INTRODUCTION = """\
 # Measures
 
-`eval.py` writes `metrics.json`. Each number is declared once, in `evaluation/measures/`: the table on the screen,
-`report.html`, `eval.py --compare` and this page are made from the declarations. To add a measure, see
-[extending.md](extending.md).
+`eval.py` writes `metrics.json`. Each number is declared once, in `evaluation/measures/`: the table
+on the screen, `report.html`, `eval.py --compare` and this page are made from the declarations. To
+add a measure, see [extending.md](extending.md).
 
-Every measure stands beside its baseline: what chance, or something trivial, gets. Fractions are in 0..1. A key below
-is a key of its section in `metrics.json`; what does not apply, or can't be measured, is absent. OtS is *Objects that
-Sound* (arXiv 1712.06651), SoP *The Sound of Pixels* (arXiv 1804.03160).
+Every measure is reported with its baseline: what chance, or something trivial, gets. Fractions are
+in 0..1. A key below is a key of its section in `metrics.json`; what does not apply, or can't be
+measured, is absent. OtS is *Objects that Sound* (arXiv 1712.06651), SoP *The Sound of Pixels*
+(arXiv 1804.03160).
 """
 
 
@@ -91,10 +93,11 @@ def measures_markdown() -> str:
     """Write docs/measures.md: a table of the measures of each section."""
     parts = [INTRODUCTION]
     for section in SECTIONS.values():
-        parts.append(f"## {section.title}: `{section.key}`\n\n{section.about}\n")
+        about = textwrap.fill(section.about, 100, break_on_hyphens=False)
+        parts.append(f"## {section.title}: `{section.key}`\n\n{about}\n")
         if section.groups:
             names = ", ".join(f"`{key}` ({name})" for key, name in section.groups.items())
-            parts.append(f"Each of {names} has these keys:\n")
+            parts.append(textwrap.fill(f"Each of {names} has these keys:", 100) + "\n")
         rows = [_markdown_row(measure) for measure in section.measures]
         parts.append(_table(("key", "measure", "what it is", "baseline", "better"), rows))
         if section.group_details:

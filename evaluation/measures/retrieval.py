@@ -1,6 +1,6 @@
 """Retrieval in four directions: nDCG@k over the ontology, recall, median rank, mean average precision.
 
-Each beside what a random ranking gets, computed exactly. Pure functions on arrays.
+Each is compared with a random ranking, computed exactly. Pure functions on arrays.
 """
 
 from collections.abc import Sequence
@@ -80,7 +80,7 @@ def _label_set_stats(
     if exclude_self:
         counts[np.arange(num_sets), np.diagonal(relevance_table)] -= num_clips > 0
     # In the ideal order the first clips are those of relevance 20, then come those of 19, ...: at each position it is
-    # 20 less the number of relevances whose clips all stand before it.
+    # 20 minus the number of relevances whose clips all come before it.
     filled = np.cumsum(counts[:, ::-1], 1)
     positions = np.arange(min(k, num_items))
     passed = sum(filled[:, [n]] <= positions for n in range(MAX_RELEVANCE))
@@ -195,11 +195,11 @@ RETRIEVAL = Section[Rankings](
     key="retrieval",
     title="Retrieval",
     about="Each clip's frame and sound search the frames and sounds of all clips (OtS sec. 4.2, table 1). Relevance is "
-    "20 less the steps between two classes in AudioSet's ontology.",
+    "20 minus the number of steps between two classes in AudioSet's ontology.",
     measures=(
         Measure(
             "ndcg", "nDCG@{k}",
-            "how relevant the first results are, and how early the relevant ones come; 1 is the best order there is",
+            "how relevant the first results are, and how early the relevant ones come; 1 is the ideal order",
             lambda r: r.ndcg.mean(), lambda r: r.random_ndcg.mean(), RANDOM,
             headlines=(
                 Headline(4, "sound to frame, nDCG", "aud-im"),
@@ -222,12 +222,12 @@ RETRIEVAL = Section[Rankings](
     ),
     details=(
         Detail("k", "results that count in nDCG"),
-        Detail("labels", "different labels", "{} labels"),
+        Detail("labels", "distinct labels", "{} labels"),
         Detail("queries", "clips that are queries, if not all", "{} queries"),
         Detail("ontology", "file of the class graph", "ontology {}"),
         Detail("gain", "what a result of relevance r counts: 2^r - 1 (exponential) or r (linear)", "gain {}"),
         Detail("random", "nDCG of a random ranking, mean of the four directions"),
-        Detail("components", "of a CCA, in a comparison model"),
+        Detail("components", "components of the CCA, in a comparison model"),
     ),
     groups={
         "im-im": "frame to frame", "im-aud": "frame to sound", "aud-im": "sound to frame", "aud-aud": "sound to sound",

@@ -1,4 +1,4 @@
-"""Sound separation: SDR, SIR and SAR of separated mixtures beside the mixture itself and ideal masks."""
+"""Sound separation: SDR, SIR and SAR of separated mixtures, compared with the mixture itself and ideal masks."""
 
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -147,7 +147,7 @@ SEPARATION = Section[SeparatedMixtures](
     key="separation",
     title="Separation",
     about="Fixed mixtures of a split's clips, separated by the frames of their sources (SoP sec. 4.3). Means over the "
-    "mixtures of means over their sources; ratios as in Vincent et al. (2006), which forgive filters of 512 taps.",
+    "mixtures of means over their sources; ratios as in Vincent et al. (2006), which allow a filter of 512 taps.",
     measures=(
         Measure(
             "sdr", "SDR", "how much stronger the true source is than everything else in the estimate",
@@ -202,7 +202,7 @@ SEPARATION = Section[SeparatedMixtures](
     details=(
         Detail("pairs", "measured mixtures", "{} mixtures"),
         Detail("skipped", "mixtures with a silent source or estimate", "{} with a silent source or estimate"),
-        Detail("silent_estimates", "those in which the net gave silence for a source that is none"),
+        Detail("silent_estimates", "those in which the net's estimate of a sounding source is silent"),
         Detail("unreadable", "mixtures of clips that could not be read"),
     ),
 )  # fmt: skip
@@ -217,7 +217,7 @@ def separation_summary(scores: Sequence[MixtureScore]) -> Values:
     Returns:
         the measures of `SEPARATION`, those absent whose kind of estimate the mixtures lack, and all if none was
         measured; pairs, measured mixtures; skipped, those with a silent source or estimate; silent_estimates, those of
-        the skipped in which the net gave silence for a source that is none.
+        the skipped in which the net's estimate of a sounding source is silent.
     """
     silent = [score.silent for score in scores if score.silent]
     measured = [score for score in scores if not score.silent]

@@ -1,4 +1,4 @@
-"""Several evaluated runs beside each other: a table for the terminal and compare.html."""
+"""Compare several evaluated runs side by side: a table for the terminal and compare.html."""
 
 import json
 import os
@@ -167,7 +167,7 @@ def differences(runs: Sequence[EvaluatedRun]) -> str | None:
 
 
 def compare_measures(runs: Sequence[EvaluatedRun]) -> list[ComparedMeasure]:
-    """Bring every measure of the runs together, in the order of the sections.
+    """Collect every measure of the runs, in the order of the sections.
 
     Args:
         runs: of `read_runs`.

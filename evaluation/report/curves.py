@@ -77,7 +77,7 @@ class Line(NamedTuple):
 
 
 class Tick(NamedTuple):
-    """A number at an axis, and where it stands."""
+    """A number at an axis, and its position."""
 
     position: float
     text: str

@@ -27,7 +27,7 @@ class EmbeddingMap(NamedTuple):
 
 
 def map_embeddings(v: np.ndarray, a: np.ndarray, clips: PageClips) -> EmbeddingMap | None:
-    """Put up to MAX_CLIPS clips on the map, in equal steps.
+    """Map up to MAX_CLIPS clips, chosen in equal steps.
 
     Args:
         v: (N, D) float32, of the frames.

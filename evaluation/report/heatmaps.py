@@ -1,7 +1,7 @@
 """Draw localization maps over frames, as images and videos.
 
 A map is shown as the probability of each location, on a fixed scale from 0 to 1: a map without any likely location is
-dark beside one that has some.
+dark next to one that has some.
 """
 
 from collections.abc import Callable, Iterable, Sequence
@@ -113,7 +113,7 @@ def write_image_grid(
         rows: RGB images of the same size.
         path: of the PNG or JPEG.
         captions: text under each image, or None.
-        left: text beside each row, or None.
+        left: text to the left of each row, or None.
         top: text above each column, or None.
     """
     width, height = rows[0][0].size
@@ -169,7 +169,7 @@ def write_localization_images(
 def write_heatmap_video(
     path: Path, frames: np.ndarray, logits: np.ndarray, fps: int, sound: np.ndarray, rate: int
 ) -> None:
-    """Write a video of the frames, and beside each the map over it.
+    """Write a video of the frames, and next to each the map over it.
 
     Args:
         path: of the mp4.

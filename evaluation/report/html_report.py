@@ -1,4 +1,4 @@
-"""report.html: a page that shows what a net has learned, with images and sounds beside it; it opens from disk.
+"""report.html: a page that shows what a net has learned, with images and sounds; it opens from disk.
 
 It needs no network and no server: style and script are in the page, images and sounds in OUT/report.
 """
@@ -27,7 +27,7 @@ from utils.errors import UserError
 from utils.files import write_text
 
 TEMPLATES = Path(__file__).parent / "templates"
-MEDIA = "report"  # folder of the media beside report.html
+MEDIA = "report"  # folder of the media, next to report.html
 CROSS_CLIPS = 6  # frames and sounds of the matrix of pairs
 MAP_SIDE = 96  # of a map's image, pixels: the browser enlarges it smoothly
 NO_CONTENT = PageContent()
@@ -38,14 +38,14 @@ NO_CONTENT = PageContent()
 def write_report(out: Path, metrics: dict[str, Any], run: RunInfo, content: PageContent = NO_CONTENT) -> Path:
     """Write OUT/report.html and the media that it shows.
 
-    An earlier page is removed first and the new one is written last: an interruption never leaves a page beside the
+    An earlier page is removed first and the new one is written last: an interruption never leaves a page with the
     media of another evaluation.
 
     Args:
         out: folder of the evaluation.
         metrics: content of metrics.json.
         run: the run that trained the net.
-        content: what is shown beside the measures.
+        content: what is shown in addition to the measures.
 
     Returns:
         The path of the page.
@@ -99,7 +99,7 @@ def _render(out: Path, metrics: dict[str, Any], run: RunInfo, content: PageConte
 
 @dataclass(frozen=True)
 class ClipView:
-    """What the page says of a clip, with links to its media.
+    """What the page shows of a clip, with links to its media.
 
     Attributes:
         k: index of the clip.
@@ -121,7 +121,7 @@ def write_clip_view(folder: Path, k: int, clips: PageClips) -> ClipView:
     """Write a clip's media.
 
     Args:
-        folder: of the media, beside the page.
+        folder: of the media, next to the page.
         k: index of the clip.
         clips: of the split.
     """

@@ -1,4 +1,4 @@
-"""What report.html shows beside the measures: clips, retrieved clips, localization maps, and the run. Plain data."""
+"""Plain data that report.html shows in addition to the measures: clips, retrieved clips, localization maps, the run."""
 
 from collections.abc import Callable
 from dataclasses import dataclass, field

@@ -1,4 +1,4 @@
-"""metrics.json as rows, one for each measure, beside its baseline: what tables, pages and comparisons show."""
+"""metrics.json as rows, one for each measure with its baseline: what tables, pages and comparisons show."""
 
 import math
 from collections.abc import Iterable, Iterator
@@ -55,7 +55,7 @@ def metric_rows(metrics: Values) -> list[MetricRow]:
         metrics: content of metrics.json. Sections that no entry declares, such as a user's own, come last.
 
     Returns:
-        rows of the net's own measures, after each section those of the models beside it.
+        rows of the net's own measures, after each section those of the models it is compared with.
     """
     rows: list[MetricRow] = []
     for section in SECTIONS.values():
@@ -80,7 +80,7 @@ def _own_rows(section: Section, values: Values) -> Iterator[MetricRow]:
 
 
 def _comparison_rows(section: Section, values: Values, path: KeyPath) -> Iterator[MetricRow]:
-    """Yield the main measures of another model, whose values stand at `path` of the section."""
+    """Yield the main measures of another model, whose values are at `path` of the section."""
     compared = [measure for measure in section.measures if measure.key in section.compared]
     for group, group_values in section.values_by_group(look_up(values, path) or {}).items():
         for measure in compared:
@@ -99,7 +99,7 @@ def _row(
     name: str,
     reference: bool,
 ) -> MetricRow:
-    """Make the row of a measure from the `values` of its group, which stand at `path` of the section."""
+    """Make the row of a measure from the `values` of its group, which are at `path` of the section."""
     return MetricRow(
         section=section.key,
         group=group_name,
@@ -115,7 +115,7 @@ def _row(
 
 
 def _undeclared_rows(section: str, values: Values, path: KeyPath = ()) -> Iterator[MetricRow]:
-    """Yield the numbers of a section that no entry declares, each beside its `random_NAME`, if there is one."""
+    """Yield the numbers of a section that no entry declares, each with its `random_NAME`, if there is one."""
     for name, value in values.items():
         if isinstance(value, dict):
             yield from _undeclared_rows(section, value, (*path, name))
@@ -137,14 +137,14 @@ def _undeclared_rows(section: str, values: Values, path: KeyPath = ()) -> Iterat
 def headlines(rows: Iterable[MetricRow]) -> list[tuple[str, MetricRow]]:
     """Choose the large figures of report.html: (caption, row) of the most important of `rows`, four at most."""
     by_key = {row.key: row for row in rows}
-    found = []
+    candidates = []
     for section in SECTIONS.values():
         for measure in section.measures:
             for headline in measure.headlines:
                 key = ".".join(filter(None, (section.key, headline.group, measure.key)))
                 if key in by_key:
-                    found.append((headline.order, headline.text, by_key[key]))
-    return [(text, row) for _, text, row in sorted(found, key=lambda one: one[0])[:MAX_HEADLINES]]
+                    candidates.append((headline.order, headline.text, by_key[key]))
+    return [(text, row) for _, text, row in sorted(candidates, key=lambda one: one[0])[:MAX_HEADLINES]]
 
 
 def section_titles() -> dict[str, str]:

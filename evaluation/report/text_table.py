@@ -1,4 +1,4 @@
-"""The measures of an evaluation as text, each beside its baseline."""
+"""The measures of an evaluation as text, each with its baseline."""
 
 from collections.abc import Iterable, Sequence
 
@@ -31,7 +31,7 @@ def section_lines(section: Section, values: Values, model: str = "ours") -> list
     Args:
         section: declares it.
         values: its content.
-        model: name of the net, beside other models.
+        model: name of the net, in comparisons with other models.
     """
     heading = ", ".join(filter(None, (section.title, *_details(section.details, values))))
     if not section.groups:
@@ -76,7 +76,7 @@ def _comparison_rows(section: Section, values: Values, measure: Measure, model: 
     if not models:
         return []
     own = section.values_by_group(values)
-    rows = [[f"{measure.name.format_map(values)} beside other models", *own]]
+    rows = [[f"{measure.name.format_map(values)} compared with other models", *own]]
     for name, groups in {model: own, **models}.items():
         rows.append([name, *(_format(measure, measure.value_in(groups.get(key, {}))) for key in own)])
     return [*rows, [measure.baseline_name, *(_format(measure, measure.baseline_in(group)) for group in own.values())]]

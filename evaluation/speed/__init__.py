@@ -1,1 +1,1 @@
-"""What benchmark.py measures: how fast loading, training and the measures are, beside simple baselines."""
+"""What benchmark.py measures: how fast loading, training and the measures are, compared with simple baselines."""

@@ -129,7 +129,7 @@ def loader_mp4(clips: BenchmarkClips, config: Config, count: int = 10, rounds: i
     def ours() -> int:
         return sum(len(transform(batch)[0]) for batch in islice(batches, SAMPLES_PER_DECODE))
 
-    def decode_only() -> int:  # what remains if all else were free
+    def decode_only() -> int:  # what remains if everything else were free
         for k in range(count):
             with av.open(str(clips.video(k))) as video:
                 video.streams.video[0].codec_context.thread_count = 1

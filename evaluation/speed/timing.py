@@ -31,9 +31,9 @@ def interleave(
 
     Args:
         rounds: calls of each function.
-        clock: tells the seconds; by default CPU time, on a GPU wall-clock time.
+        clock: returns seconds; by default CPU time, on a GPU wall-clock time.
         warm_up: call each function but `baseline` once more before each timed call. After `baseline` all memory has
-            been given back to the system, and the next function has to fetch it again: in training only the first
+            been released to the system, and the next function has to allocate it again: in training only the first
             step does.
         functions: the functions to time by their names, such as `baseline` and `ours`.
 
@@ -100,7 +100,7 @@ def machine_limits(decode_jpegs: Work) -> dict[str, float]:
 
 
 def peak_rate(limits: dict[str, float], gflop: float) -> float:
-    """Compute the rate that matrix products in bf16 would allow if all else were free, items per second.
+    """Compute the rate that matrix products in bf16 would allow if everything else were free, items per second.
 
     Args:
         limits: of `machine_limits`.

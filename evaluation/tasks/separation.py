@@ -1,4 +1,4 @@
-"""Task "separation": separate fixed mixtures by the frames of their sources, beside the ideal masks (SoP sec. 4)."""
+"""Task "separation": separate fixed mixtures by the frames of their sources, compared with ideal masks (SoP sec. 4)."""
 
 from collections.abc import Iterable, Iterator
 from pathlib import Path
@@ -123,7 +123,7 @@ class SeparationTask:
 
 
 def _figures(score: MixtureScore) -> dict[str, Any]:
-    """What pairs.json says of a mixture, ratios in dB."""
+    """The entry of a mixture in pairs.json, ratios in dB."""
     if score.silent:
         return {"silent": score.silent}
     estimates, mixture, ideal = (score.ratios[kind] for kind in ("estimates", "mixture", "ideal_binary"))

@@ -97,7 +97,7 @@ class TaskResult:
         metrics: sections of metrics.json; empty if nothing in the split can be measured.
         clips: number of clips that were measured.
         skipped: {id: reason} of the clips that can't be read.
-        page: what report.html shows beside the measures.
+        page: what report.html shows in addition to the measures.
     """
 
     metrics: dict[str, Any]

@@ -86,11 +86,11 @@ def test_every_picture_and_every_sound_resolves(visit):
 def test_a_press_plays_the_clips_sound(visit):
     page = visit()
     assert not page.locator("#player").is_visible()
-    page.locator("#found .panel:not([hidden]) .results a").nth(1).click()
+    page.locator("#retrieval .panel:not([hidden]) .results a").nth(1).click()
     page.wait_for_function("document.querySelector('#player audio').currentTime > 0.1")
     playing = page.evaluate("document.querySelector('#player audio').getAttribute('src')")
-    assert playing == page.locator("#found .panel:not([hidden]) .results a").nth(1).get_attribute("href")
-    name = page.locator("#found .panel:not([hidden]) .results a .name").nth(1).inner_text()
+    assert playing == page.locator("#retrieval .panel:not([hidden]) .results a").nth(1).get_attribute("href")
+    name = page.locator("#retrieval .panel:not([hidden]) .results a .name").nth(1).inner_text()
     assert page.locator("#player span").inner_text() == name
     page.locator("#player button").click()
     assert not page.locator("#player").is_visible()
@@ -99,16 +99,16 @@ def test_a_press_plays_the_clips_sound(visit):
 
 def test_the_slider_and_the_box_switch_change_what_is_laid_over_the_frames(visit):
     page = visit()
-    opacity = "getComputedStyle(document.querySelector('#places .map')).opacity"
+    opacity = "getComputedStyle(document.querySelector('#localization .map')).opacity"
     before = float(page.evaluate(opacity))
     page.locator("#opacity").focus()
     page.keyboard.press("ArrowLeft")
     page.keyboard.press("ArrowLeft")
     assert float(page.evaluate(opacity)) == pytest.approx(before - 0.1)
     assert page.locator("#opacity-value").inner_text() == "60%"
-    assert page.locator("#places .box").first.is_visible()
+    assert page.locator("#localization .box").first.is_visible()
     page.locator("#boxes").press(" ")
-    assert not page.locator("#places .box").first.is_visible()
+    assert not page.locator("#localization .box").first.is_visible()
 
 
 def test_arrow_keys_move_in_tabs_galleries_and_the_map(visit):

@@ -89,10 +89,10 @@
   // ---- maps over frames
   const slider = one("#opacity");
   slider?.addEventListener("input", () => {
-    one("#places").style.setProperty("--opacity", slider.value / 100);
+    one("#localization").style.setProperty("--opacity", slider.value / 100);
     one("#opacity-value").textContent = `${slider.value}%`;
   });
-  one("#boxes")?.addEventListener("change", (event) => one("#places").classList.toggle("no-boxes", !event.target.checked));
+  one("#boxes")?.addEventListener("change", (event) => one("#localization").classList.toggle("no-boxes", !event.target.checked));
 
   // ---- the map of embeddings
   const sky = one(".sky");
@@ -115,9 +115,9 @@
   };
   const shown = () => dots.filter((dot) => getComputedStyle(dot.dot).opacity > 0.5);
   const nearest = (event) => {
-    const place = new DOMPoint(event.clientX, event.clientY).matrixTransform(svg.getScreenCTM().inverse());
+    const cursor = new DOMPoint(event.clientX, event.clientY).matrixTransform(svg.getScreenCTM().inverse());
     let best = null, least = 9;
-    for (const dot of shown()) { const d = (dot.x - place.x) ** 2 + (dot.y - place.y) ** 2; if (d < least) { least = d; best = dot; } }
+    for (const dot of shown()) { const d = (dot.x - cursor.x) ** 2 + (dot.y - cursor.y) ** 2; if (d < least) { least = d; best = dot; } }
     return best;
   };
   svg.addEventListener("pointermove", (event) => show(nearest(event)));
