@@ -1,4 +1,4 @@
-"""Measure how fast loading, training and the measures are, each beside a simple baseline.
+"""Measure how fast loading, training and the measures are, each compared with a simple baseline.
 
     python benchmark.py
     python benchmark.py --json benchmark.json --only loader_mp4 embed

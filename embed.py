@@ -5,7 +5,7 @@
 writes emb.npz (vectors; collection/storage.py lists its arrays), emb.csv (file, kind, time) and emb_skipped.json (files
 that can't be read, with the reason). A row's time is the midpoint of its second of sound and the time of its frame:
 0.5, 1.5, ... (openl3's default times are midpoints too, but start at 0, with half a second of silence before the file.)
-A rest of half a second or more at the end has a row, whose second of sound is the file's last; a shorter one has none.
+A remainder of half a second or more at the end gets a row with the last second of sound; a shorter one gets none.
 If it is interrupted, even by SIGKILL, the same command resumes and writes the same files.
 """
 

@@ -40,7 +40,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--checkpoint", metavar="FILE", help="best.pt or last.pt of a run")
     parser.add_argument("--compare", nargs="+", metavar="RUN", help="evaluated runs: a table and compare.html")
     parser.add_argument("--split", default="test", help="which split to measure [test]")
-    parser.add_argument("--out", metavar="DIR", help="folder of the results [eval_SPLIT beside the checkpoint]")
+    parser.add_argument("--out", metavar="DIR", help="folder of the results [eval_SPLIT next to the checkpoint]")
     parser.add_argument(
         "--tasks", nargs="+", choices=TASKS, default=DEFAULT_TASKS, help="what to measure [all but probe]"
     )
@@ -106,7 +106,7 @@ def write_results(out: Path, net: TrainedNet, split: str, results: list[TaskResu
     print(metrics_table(metrics))
     run = RunInfo(changed_settings(net.config), read_log(Path(net.path).parent))
     report = write_report(out, metrics, run, page)
-    print(f"\nwritten: {out / 'metrics.json'}; to look at and to listen to: {report}")
+    print(f"\nwritten: {out / 'metrics.json'}; report with images and sounds: {report}")
     return metrics
 
 

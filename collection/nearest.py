@@ -14,7 +14,7 @@ EXTRA_CANDIDATES = 16  # candidates beyond k: float32 rounding may swap near-equ
 def nearest_vectors(queries: np.ndarray, vectors: np.ndarray, k: int) -> tuple[np.ndarray, np.ndarray]:
     """Find the k vectors with the largest dot product with each query (for unit vectors, the smallest distance).
 
-    Needs about 100 MB beside its arguments, whatever their size.
+    Needs about 100 MB in addition to its arguments, whatever their size.
 
     Args:
         queries: (Q, D) float.

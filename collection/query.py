@@ -1,4 +1,4 @@
-"""What search.py looks up: an upload decoded into moments, and how it is passed from one process to another."""
+"""An upload to search for: decoded into moments, and serialized to pass it between processes."""
 
 import io
 import json

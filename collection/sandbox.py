@@ -78,7 +78,7 @@ class Sandbox:
             self._process.stdin.flush()
             code, length = REPLY_HEADER.unpack(self._process.stdout.read(REPLY_HEADER.size))
             return code, self._process.stdout.read(length)
-        except (OSError, struct.error):  # the process was killed, perhaps by the system for want of memory
+        except (OSError, struct.error):  # the process was killed, perhaps by the system, out of memory
             self.close()
             self._process = self._start()
             return -signal.SIGKILL, b""

@@ -1,4 +1,4 @@
-"""An embedded collection on disk: NAME.npz with all vectors, NAME.csv to look at.
+"""An embedded collection on disk: NAME.npz with all vectors, NAME.csv as a readable table.
 
 NAME.npz holds N rows, one for each embedded second of a file:
 

@@ -49,10 +49,10 @@ def new_names(name: str) -> list[str]:
 
 
 def rename_settings(stored: Mapping[str, Any]) -> dict[str, Any]:
-    """Translate settings that an older version stored to today's names and values.
+    """Translate settings that an older version stored to the current names and values.
 
     Args:
-        stored: {dotted name: value}; today's names and unknown ones stay as they are.
+        stored: {dotted name: value}; current and unknown names are kept unchanged.
 
     Returns:
         {dotted name: value}.

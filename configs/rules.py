@@ -9,10 +9,10 @@ def config_errors(config: Config) -> list[str]:
     """List what is wrong with a config: one sentence for each mistake, which names its setting.
 
     Args:
-        config: the settings; their types are right.
+        config: the settings, with values of the right types.
 
     Returns:
-        Error messages, empty if all is well.
+        Error messages, empty if the config is valid.
     """
     data, model = config.data, config.model
     rules = [

@@ -107,7 +107,7 @@ class Augment:
 class Model:
     """The net."""
 
-    name: NetName = setting("AVENet", "net to build and train")  # noqa: RUF009 - ruff can't look into the alias
+    name: NetName = setting("AVENet", "net to build and train")  # noqa: RUF009 - ruff can't resolve the alias
     width: int = setting(64, "channels of the first convolution (OtS: 64)")
     dim: int = setting(128, "dimensions of the embedding; L3Net: units of fc1 (OtS sec. 3.1: 128)")
     dropout: float = setting(0.0, "dropout rate of the pooled features (OtS: none)", AVC_NETS)

@@ -146,7 +146,7 @@ def complete_settings(settings: ShardSettings, earlier: EarlierShards, target: P
 def refuse_other_clips(
     earlier: EarlierShards, jobs: dict[ShardKey, ShardJob], source: Path, target: Path, on_error: OnError
 ) -> None:
-    """Refuse finished shards that were built of other clips: they are never changed. Missing files are built again.
+    """Refuse finished shards that were built from other clips: they are never changed. Missing files are built again.
 
     Args:
         earlier: the finished shards.
@@ -157,7 +157,7 @@ def refuse_other_clips(
     """
     entries = earlier.entries.values()
     if sorted(entry.get("source", "") for entry in entries) != sorted(job.source for job in jobs.values()):
-        raise UserError(f"{target} was built of other clips than {source} holds now: choose another DST, or remove it")
+        raise UserError(f"{target} was built from other clips than are in {source}: choose another DST, or remove it")
     skipped = {clip: reason for entry in entries for clip, reason in entry["skipped"].items()}
     if skipped and on_error == "stop":
         clip, reason = next(iter(skipped.items()))

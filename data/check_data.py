@@ -36,7 +36,7 @@ if TYPE_CHECKING:
 
 TEMPLATES = Path(__file__).parent / "templates"
 ALL_KINDS = (*CHECK_KINDS, "unlisted")
-KEPT_KINDS = ("ok", "unlisted")  # kinds of clips that --move_bad leaves in their place
+KEPT_KINDS = ("ok", "unlisted")  # kinds of clips that --move_bad doesn't move
 
 Results = dict[tuple[str, str], CheckResult]  # by split and clip
 
@@ -69,7 +69,7 @@ def parse_arguments(argv: list[str] | None) -> argparse.Namespace:
     add = parser.add_argument
     add("root", type=Path, metavar="ROOT", help="dataset folder, or one split of it")
     add("--csv", type=Path, metavar="FILE", help="file for the results, one line for each clip [ROOT/check.csv]")
-    add("--html", type=Path, metavar="FILE", help="file for the page to look at [ROOT/check.html]")
+    add("--html", type=Path, metavar="FILE", help="file for the HTML page [ROOT/check.html]")
     add("--most", type=at_least(0), default=60, metavar="N", help="refused clips of each kind on the page [60]")
     add("--workers", type=at_least(1), default=os.cpu_count(), metavar="N", help="number of processes [all cores]")
     add("--move_bad", type=Path, metavar="DIR", help="move refused clips to DIR/SPLIT/ [they stay in place]")

@@ -2,9 +2,9 @@
 
     python data/download_video_audio.py --csv balanced.csv --out my_data/train
 
-A clip exists only when it is complete, however the run ends; the same command resumes. Clips that are gone for good are
-not asked for again. Several processes, and several machines with --shard, can share the work. OUT/failures.csv lists
-what failed and why, OUT/vid2genre.json the labels of the clips that exist.
+A clip exists only when it is complete, however the run ends; the same command resumes. Clips that are permanently gone
+are not requested again. Several processes, and several machines with --shard, can share the work. OUT/failures.csv
+lists what failed and why, OUT/vid2genre.json the labels of the clips that exist.
 """
 
 import argparse
@@ -93,7 +93,7 @@ def parse_arguments(argv: list[str] | None) -> argparse.Namespace:
     part = "download part I of N of the list, I from 1; by video,\nwhatever else is in the list [1/1]"
     add("--shard", type=parse_shard, default=(1, 1), metavar="I/N", help=part)
     kinds = [*FAILURE_KINDS, "all"]
-    retry = textwrap.fill(f"also retry what failed for good: {', '.join(kinds)} [none]", 64)
+    retry = textwrap.fill(f"also retry what failed permanently: {', '.join(kinds)} [none]", 64)
     add("--retry", nargs="+", choices=kinds, default=[], metavar="KIND", help=retry)
     min_free = "stop when fewer GB are free on the disk [5]"
     add("--min_free", type=at_least(0, float), default=5, metavar="GB", help=min_free)

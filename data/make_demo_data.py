@@ -1,13 +1,13 @@
 """Generate the demo dataset: two-second clips of twelve drawn and synthesized instruments.
 
     python data/make_demo_data.py                     # data/demo: 1500 train, 120 val and 200 test clips
-    python data/make_demo_data.py --sheet sheet.png   # the same, and a contact sheet to look at
+    python data/make_demo_data.py --sheet sheet.png   # the same, plus a contact sheet
 
 Nothing is downloaded. The same settings give the same files, whatever the number of processes. An interrupted run is
 resumed by the same command.
 
     OUT/demo.json               the settings
-    OUT/SPLIT/vid2genre.json    {ID: [mid]}, the class that sounds
+    OUT/SPLIT/vid2genre.json    {ID: [mid]}, the class of the sounding object
     OUT/SPLIT/boxes.json        {ID: [{"time": s, "box": [x0, y0, x1, y1], "label": mid, "sounding": bool}]}
     OUT/SPLIT/video/ID.mp4      H.264 at 25 frames per second, AAC
     OUT/SPLIT/audio/ID.wav      mono, 16 bit; sample 0 is at time 0 of the video
@@ -122,7 +122,7 @@ def make_clips(root: Path, settings: dict[str, Any], workers: int) -> None:
     jobs = []
     for number, split in enumerate(SPLITS):
         labels = np.arange(settings[split]) % len(CLASSES)
-        # The fourth number tells this generator apart from those of the clips.
+        # The fourth number distinguishes this generator from those of the clips.
         np.random.default_rng([settings["seed"], number, 0, 1]).shuffle(labels)
         constant = (root, settings["seed"], settings["sample_rate"])
         jobs += [(split, index, int(label), *constant) for index, label in enumerate(labels)]

@@ -57,7 +57,7 @@ def parse_arguments(argv: list[str] | None) -> argparse.Namespace:
     add("--out", type=Path, required=True, help="segment file, or folder of a split, to make")
     add("--infos", type=Path, default=INFOS, metavar="DIR", help=f"folder with AudioSet's lists of classes [{INFOS}]")
     genres = INFOS / "genre_select.txt"
-    add("--genres", type=Path, default=genres, metavar="FILE", help=f"classes: names or mids, one a line\n[{genres}]")
+    add("--genres", type=Path, default=genres, metavar="FILE", help=f"classes: names or mids, one per line\n[{genres}]")
     add("--no_descendants", action="store_true", help="without the classes below those [with them]")
     match = "any: at least one label is chosen; all: each label is [any]"
     add("--match", choices=("any", "all"), default="any", help=match)
@@ -218,7 +218,7 @@ def refuse_other_content(out: Path, genres: dict, boxes: dict) -> None:
 
 
 def add_file(source: Path, target: Path, by: Method) -> None:
-    """Link or copy the file `source` to `target`, as `by` says, unless an earlier run did so.
+    """Link or copy (`by`) the file `source` to `target`, unless an earlier run did so.
 
     Raises:
         UserError: `target` exists and is something else.

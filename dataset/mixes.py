@@ -1,4 +1,4 @@
-"""Mix-and-separate samples: clips whose sounds are mixed, each with the frames that show which part of it is theirs.
+"""Mix-and-separate samples: clips whose sounds are mixed, each with the frames by which its sound is separated again.
 
 A sample is one clip: some frames and the sound around them. A batch of B clips becomes B mixtures on the device
 (`dataset.transforms.mixtures.stack_sources`), so that no clip is mixed with itself. Labels are used only to choose the
@@ -118,7 +118,7 @@ def fixed_mixtures(clips: ClipDataset, mix: Any) -> list[list[int]]:
     """List the mixtures that are evaluated, always the same for a split.
 
     They are those of the user's file mix.pairs, or drawn so that each clip is once in each of the N positions, with
-    clips that share no class with it. Mixtures for which no such clips are found are left out.
+    clips that share no class with it. Mixtures for which there are no such clips are left out.
 
     Args:
         clips: of the split.

@@ -2,7 +2,7 @@
 
 Everything random about a sample depends on (seed, epoch, clip id, name of the draw) alone, so that neither the number
 of loader processes nor a restart nor a new augmentation changes a batch. Every second of sound in a batch serves in
-its positive and, with equal weight, in negatives, so that how it was cut can't give the answer away: this closes the
+its positive and, with equal weight, in negatives, so that how it was cut can't leak the label: this closes the
 shortcut that OtS sec. 3.3 warns of.
 """
 
@@ -131,7 +131,7 @@ class PairDataset(SampleDataset):
         resize_size: height and width of the frames, pixels.
         sample_rate: of the sounds, Hz.
         frame_step: frames are sampled at multiples of this time, seconds.
-        misalignment: largest random offset of the sound from its frame, seconds; positives and negatives alike.
+        misalignment: largest random offset of the sound from its frame, seconds; the same for positives and negatives.
         seed: of all random numbers.
         cache_gb: memory for a cache of decoded clips, GB; 0 for none.
         annotated: sample clips with boxes of sounding objects at the annotated times; not with a cache.

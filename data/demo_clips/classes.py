@@ -1,4 +1,4 @@
-"""The twelve classes of the demo data: their AudioSet class, how they look, how they sound, their ranges."""
+"""The twelve classes of the demo data: their AudioSet ids, how they are drawn and synthesized, their ranges."""
 
 from collections.abc import Callable
 from typing import NamedTuple

@@ -33,7 +33,7 @@ def make_clip(split: str, index: int, label: int, root: Path, seed: int, rate: i
     Args:
         split: "train", "val" or "test".
         index: of the clip in its split.
-        label: index of the class that sounds.
+        label: index of the class of the sounding object.
         root: folder of the dataset.
         seed: of the dataset.
         rate: of the sound, Hz.

@@ -1,4 +1,4 @@
-"""A contact sheet of the demo set, to look at."""
+"""Write a contact sheet of the demo set: one image with frames of each class."""
 
 import json
 from pathlib import Path

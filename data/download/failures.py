@@ -18,7 +18,7 @@ class FailureKind(NamedTuple):
 
 
 FAILURE_KINDS = {
-    "gone": FailureKind(False, "removed from the site, for good"),
+    "gone": FailureKind(False, "permanently removed from the site"),
     "private": FailureKind(
         False, "members or friends only: pass --cookies of an account that has access, then --retry private"
     ),
@@ -53,7 +53,7 @@ MESSAGE_PATTERNS = (
              r"|isn.t available anymore|been terminated|does not exist|closed their|recording is not available"),
     ("refused", r"login details are needed|please sign in|sign in to|registered users"),
 )  # fmt: skip
-# Kinds of HTTP status codes, where no message tells more.
+# Kinds by HTTP status code, if no message is more specific.
 HTTP_STATUS = {
     401: "refused",
     403: "refused",

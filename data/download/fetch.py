@@ -32,7 +32,7 @@ class DownloadedFiles(NamedTuple):
     Attributes:
         video: file with the frames.
         sound: file with the sound, often the same.
-        duration: of the whole video, seconds; None if the site doesn't tell.
+        duration: of the whole video, seconds; None if the site doesn't state it.
     """
 
     video: Path
@@ -65,10 +65,10 @@ def find_ffmpeg(folder: Path) -> None:
 
 
 def choose_formats(formats: list[dict[str, Any]], height: int) -> list[dict[str, Any]]:
-    """Choose the formats to download: video and sound apart, or one format that has both.
+    """Choose the formats to download: video and sound separately, or one format that has both.
 
     Video: the largest of at most `height` lines, otherwise the smallest above; of equal ones H.264. Sound: the best,
-    by yt-dlp's order. Apart they need no merging, and a small video doesn't come with poor sound.
+    by yt-dlp's order. Separate files need no merging, and a small video doesn't come with poor sound.
 
     Args:
         formats: yt-dlp's list, worst first.
@@ -78,7 +78,7 @@ def choose_formats(formats: list[dict[str, Any]], height: int) -> list[dict[str,
         Copies with another key, "part": "video" or "sound", for the file's name.
 
     Raises:
-        Failure: the video has no sound, or no picture.
+        Failure: the video has no sound, or no frames.
     """
     usable = [f for f in formats if f.get("protocol") in PROTOCOLS and not f.get("has_drm")]
     with_video, with_sound = ([f for f in usable if f.get(key) != "none"] for key in ("vcodec", "acodec"))
@@ -102,7 +102,7 @@ def choose_formats(formats: list[dict[str, Any]], height: int) -> list[dict[str,
     if videos:
         raise Failure("no audio", "there is no sound")
     if sounds:
-        raise Failure("no picture", "there is no picture")
+        raise Failure("no picture", "there is no video stream")
     return []
 
 

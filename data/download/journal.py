@@ -84,7 +84,7 @@ def _parse_event(line: bytes) -> Event | None:
 
 
 def update_tables(out: Path, segments: Mapping[str, Segment], journal: Journal) -> None:
-    """Bring vid2genre.json up to date with the clips on disk, and write failures.csv.
+    """Update vid2genre.json to the clips on disk, and write failures.csv.
 
     Args:
         out: folder of the split.
@@ -125,7 +125,7 @@ def failures_table(events: Iterable[Event], complete: set[str]) -> str:
 
     Args:
         events: the last one of each clip.
-        complete: ids of clips that exist all the same.
+        complete: ids of clips that exist nevertheless.
     """
     table = io.StringIO()
     writer = csv.writer(table, lineterminator="\n")

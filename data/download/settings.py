@@ -20,7 +20,7 @@ class DownloadSettings:
         proxy: address of a proxy, or None.
         retries: further tries after a failure of the network.
         backoff: pause before the first of them, seconds; it doubles.
-        timeout: after so many seconds without data a connection is given up.
+        timeout: seconds without data after which a connection is closed.
         min_free: GB that must be free on the disk.
     """
 

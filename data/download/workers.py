@@ -1,4 +1,4 @@
-"""The threads of a download: each locks a clip, downloads and cuts it, and moves it to its place."""
+"""The threads of a download: each locks a clip, downloads and cuts it, and moves it into the split."""
 
 import os
 import queue
@@ -25,9 +25,9 @@ from dataset.reading.clip_reader import is_truncated
 from dataset.reading.clips import clip_files
 from dataset.reading.errors import MediaError
 
-MAX_FAILURES_IN_A_ROW = 50  # after so many failures that another try might mend, the fault isn't in the clips
-# A section is asked for with so much more at each end, seconds: the frame shown at its start comes before it. As much
-# may be missing at its end: sites round the length of a video.
+MAX_FAILURES_IN_A_ROW = 50  # after so many failures that a retry might fix, the fault isn't in the clips
+# A section is requested with this margin at each end, seconds: the frame shown at its start has an earlier time stamp.
+# As much may be missing at its end: sites round the length of a video.
 MARGIN = 0.5
 TAKEN = "taken"  # outcome of a clip that another process works on, or has finished
 
@@ -44,7 +44,7 @@ class Workers:
 
     Attributes:
         results: queue of (clip, outcome): "done", a kind of failure, or `TAKEN`; (None, exception) of a thread that
-            broke down.
+            failed.
         stop: once it is set the threads end soon, and drop what they work on.
         reason: why they stopped by themselves, a sentence, or None.
     """
@@ -169,7 +169,7 @@ class Workers:
         return None
 
     def _add(self, clip: str, mp4: Path, wav: Path) -> None:
-        """Move the files of a complete clip to their place. It exists as soon as its mp4, moved last, does."""
+        """Move the files of a complete clip into the split. The clip exists once its mp4, moved last, does."""
         for file in (mp4, wav):
             with open(file, "rb") as written:
                 os.fsync(written.fileno())

@@ -1,7 +1,7 @@
 """A cache of decoded clips in memory, shared by all loader processes: for datasets that fit.
 
 Opening, seeking and decoding take most of the time of a sample. Each clip is decoded once, at all times that samples
-can have, and kept uncompressed until the cache is full; the clips beyond that are decoded at every visit.
+can have, and kept uncompressed until the cache is full; all other clips are decoded each time they are sampled.
 """
 
 import mmap

@@ -115,7 +115,7 @@ class SampleDataset(Dataset[Sample]):
         raise NotImplementedError
 
     def layout(self, count: int) -> list[TensorSpec]:
-        """List the arrays of a batch of `count` samples that pass in shared memory; none by default."""
+        """List the arrays of a batch of `count` samples that are passed in shared memory; none by default."""
         return []
 
     def load_batches(self, keys: list[Key], pool: "SharedMemoryPool | None" = None) -> "list[Batch | SharedBatch]":
@@ -146,7 +146,7 @@ def make_loader(
         device: of the net; for a GPU, batches are in pinned memory.
     """
     clips_of_batch = Counter(epoch for epoch, _ in next(iter(order), []))  # of the first fetch
-    prefetch = 4 if len(clips_of_batch) <= 1 else 2  # fetches that each worker is ahead
+    prefetch = 4 if len(clips_of_batch) <= 1 else 2  # fetches that each worker loads ahead
     pool, size = None, sum(spec.nbytes for spec in dataset.layout(max(clips_of_batch.values(), default=0)))
     if workers and size:
         pool = SharedMemoryPool((workers * prefetch + 2) * len(clips_of_batch), size)
@@ -306,7 +306,7 @@ class SharedMemoryPool:
             return int(free[0])
 
     def free(self, slot: int) -> None:
-        """Give back the slot with the number `slot`: its content may be overwritten from now on."""
+        """Release the slot with the number `slot`: its content may be overwritten from now on."""
         self._taken[slot] = 0
 
 

@@ -144,7 +144,7 @@ class _CheckingReader(ClipReader):
         finally:
             self.brightness = float(np.mean(brightness)) if brightness else None
         if last_frame is None:
-            raise self._error("no picture", self.video_file, "holds no picture")
+            raise self._error("no picture", self.video_file, "holds no frames")
         end = last_time + max(2.0 * float(last_frame.duration or 0) * float(last_frame.time_base or 0), 0.1)
         if self.last > end:  # as `ClipReader.decode_frames` checks it
             reason = f"is truncated at {last_time:.2f} s, before its end at {self.last:.2f} s"

@@ -14,7 +14,7 @@ from dataset.reading.media import read_audio
 
 
 def import_clip(clip: str, video: Path, wav: Path | None, folder: Path, by: Method) -> str:
-    """Bring one clip into the folder of a split, if it is fit for training.
+    """Import one clip into the folder of a split, if it is fit for training.
 
     Args:
         clip: its id.

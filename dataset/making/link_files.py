@@ -1,4 +1,4 @@
-"""Bring a file to another folder by link, copy or move, atomically."""
+"""Link, copy or move a file to another folder, atomically."""
 
 import errno
 import hashlib
@@ -16,7 +16,7 @@ def temporary_path(target: Path) -> Path:
 
 
 def link_or_copy(source: Path, target: Path, by: Method) -> None:
-    """Create or replace a file by a link to, a copy of, or the file `source` itself, in one step.
+    """Create or replace `target` in one step: link, copy or move `source` to it.
 
     Args:
         source: an existing file.

@@ -26,8 +26,8 @@ def map_in_processes(
         chunk_size: jobs that are sent to a process at a time; more than 1 keeps processes busy where a job is short.
 
     Yields:
-        (job, result) when it is done. The result is None where the job killed its process, as a crash in a decoder
-        does, or the system for want of memory.
+        (job, result) when it is done. The result is None if its process was killed, by a crash in a decoder or
+        by the system when memory ran out.
     """
     jobs = list(jobs)
     chunks = deque(jobs[k : k + chunk_size] for k in range(0, len(jobs), chunk_size))

@@ -1,9 +1,9 @@
-"""Read and write AudioSet's segment files: which seconds of which video, and the classes that sound in them.
+"""Read and write AudioSet's segment files: which seconds of which video, and the classes of the sounds in them.
 
     # YTID, start_seconds, end_seconds, positive_labels
     --4gqARaEJE, 0.000, 10.000, "/m/068hy,/m/07q6cd_,/m/0bt9lr,/m/0jbk"
 
-Lists come from the network and from other people: nothing in them is trusted to be the name of a file or a number.
+Lists are untrusted input: ids and numbers are validated before use.
 They are read row by row with the csv module: two million rows need little memory, and an error names its line. pandas
 reads and checks a list in 0.6 to 0.8 of the time, but needs memory for all of it and loses the numbers of its lines.
 """

@@ -12,7 +12,7 @@ from utils.errors import UserError
 
 
 class ClassNames:
-    """AudioSet's classes, found by name or mid whatever their case and spacing.
+    """AudioSet's classes, looked up by name or mid, ignoring case and spacing.
 
     Args:
         tables: {mid: display name} each; the names of the last one are shown.
@@ -47,7 +47,7 @@ def _normalize(text: str) -> str:
 
 
 def read_class_list(path: Path, classes: ClassNames) -> set[str]:
-    """Read the mids of the classes that a text file lists, one name or mid a line; # begins a comment.
+    """Read the mids of the classes that a text file lists, one name or mid per line; # begins a comment.
 
     Args:
         path: of the file.
@@ -72,7 +72,7 @@ def read_class_list(path: Path, classes: ClassNames) -> set[str]:
             )
         mids |= classes.find(text) if text else set()
     if not mids:
-        raise UserError(f"{path} lists no class: write a name such as Musical instrument into it, one a line")
+        raise UserError(f"{path} lists no class: write a name such as Musical instrument into it, one per line")
     return mids
 
 

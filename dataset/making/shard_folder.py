@@ -71,7 +71,7 @@ def read_earlier_shards(target: Path) -> EarlierShards:
         settings = cast(ShardSettings, manifest["settings"])
         entries = {(split, entry["name"]): entry for split, shards in manifest["splits"].items() for entry in shards}
     elif target.exists() and (not target.is_dir() or any(target.iterdir())):
-        raise UserError(f"{target} holds something else than shards: choose another DST, or an empty folder")
+        raise UserError(f"{target} holds something other than shards: choose another DST, or an empty folder")
     for path in target.glob("*/*.done"):
         try:
             entry = json.loads(path.read_text(encoding="utf-8"))
@@ -110,12 +110,12 @@ def plan_shards(clips: Clips, settings: ShardSettings) -> list[ShardJob]:
 def kept_entries(
     target: Path, entries: Mapping[ShardKey, ShardEntry], jobs: Mapping[ShardKey, ShardJob], on_error: OnError
 ) -> dict[ShardKey, ShardEntry]:
-    """Choose the shards of earlier runs that need not be built again: complete, and made of the same clips.
+    """Choose the shards of earlier runs that need not be built again: complete, and built from the same clips.
 
     Args:
         target: folder of the shards.
         entries: of earlier runs.
-        jobs: all shards that the folder shall hold.
+        jobs: all shards that the folder should hold.
         on_error: "stop" doesn't keep a shard that lacks a clip.
     """
 

@@ -52,13 +52,13 @@ class ShardClip(NamedTuple):
 
 
 class ShardJob(NamedTuple):
-    """What one shard is made of.
+    """What one shard is built from.
 
     Attributes:
         name: of the shard in its split: "00000".
         first: index of its first clip in the split.
         clips: its clips.
-        source: checksum of all that the shard depends on.
+        source: checksum of everything that the shard depends on.
     """
 
     name: str
@@ -74,7 +74,7 @@ class StoredClip(NamedTuple):
         json: bytes of its description.
         wav: bytes of its sound.
         jpegs: bytes of its frames.
-        times: when each frame is shown first, seconds.
+        times: when each frame is first shown, seconds.
         samples: number of samples of its sound.
         last: latest time of a frame whose second of sound lies within the clip, seconds.
         video_end: latest time at which a frame is shown, seconds.
@@ -95,7 +95,7 @@ def build_shard(source: Path, target: Path, job: ShardJob, settings: ShardSettin
     Args:
         source: folder of the split in SRC.
         target: folder of the split in DST.
-        job: what the shard is made of.
+        job: what the shard is built from.
         settings: how.
         on_error: at a clip that can't be read: "stop" raises its error, "skip" lists it in the entry.
 

@@ -28,7 +28,7 @@ class AudioReader:
 
     Attributes:
         clip, audio_file: as given.
-        sound_seconds: length of the sound that is there, whatever the header promises, seconds.
+        sound_seconds: length of the sound in the file, whatever its header states, seconds.
         native_rate, native_samples: sample rate of the file, Hz, and its number of samples per channel.
 
     Raises:

@@ -124,7 +124,7 @@ class ClipReader(AudioReader):
         except (av.FFmpegError, OSError) as error:
             raise self._error("damaged", self.video_file, f"is damaged ({error_reason(error)})") from error
         if shown is None:
-            raise self._error("no picture", self.video_file, f"holds no picture at {times[0]:.2f} s")
+            raise self._error("no picture", self.video_file, f"holds no frame at {times[0]:.2f} s")
         ends = shown.time + max(2.0 * float(shown.duration or 0) * float(shown.time_base or 0), 0.1)
         if times[-1] > ends:
             reason = f"is truncated at {shown.time:.2f} s, before its end at {self.last:.2f} s"
@@ -236,7 +236,7 @@ def _decode_after_seek(
 
 
 def _decode_needed(container: InputContainer, stream: VideoStream, times: list[float]) -> Iterator[av.VideoFrame]:
-    """Decode from here on what is shown at `times`, the frame after it, and all that other frames refer to."""
+    """Decode from here on what is shown at `times`, the frame after it, and every frame that others refer to."""
     packets = _packets_until(container, stream, times[-1])
     display_times = sorted(p.pts for p in packets if p.pts is not None and not p.is_discard)
     wanted: set[int] = set()

@@ -25,7 +25,7 @@ from utils.errors import UserError
 from utils.files import atomic_write
 
 MAX_FLOW = 20.0  # pixels; 127 steps
-FORMAT_VERSION = 1  # of the files; count it up when flow is computed in another way
+FORMAT_VERSION = 1  # of the files; increment it when flow is computed differently
 # What reading a damaged file raises.
 READ_ERRORS = (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile, zlib.error)
 

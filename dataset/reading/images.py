@@ -25,7 +25,7 @@ def open_image(path: Path) -> Image.Image:
     except MediaError:
         raise
     except (OSError, ValueError, SyntaxError, EOFError, Image.DecompressionBombError) as error:  # all that PIL raises
-        raise MediaError("damaged", path, f"can't be read as a picture ({image_error_reason(error)})") from None
+        raise MediaError("damaged", path, f"can't be read as an image ({image_error_reason(error)})") from None
 
 
 def resize_square(image: Image.Image, size: int) -> np.ndarray:
@@ -39,7 +39,7 @@ def resize_square(image: Image.Image, size: int) -> np.ndarray:
 
 
 def refuse_huge(path: Path, width: int, height: int) -> None:
-    """Refuse a picture of more than MAX_PIXELS pixels.
+    """Refuse an image of more than MAX_PIXELS pixels.
 
     Args:
         path: of its file, for the message.

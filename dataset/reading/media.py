@@ -92,7 +92,7 @@ def stream_samples(path: Path | str, start: float, end: float) -> Iterator[tuple
 
 @contextmanager
 def open_media(path: Path | str) -> Iterator[InputContainer]:
-    """Open a video or audio file for decoding: only formats of `FORMATS`, and nothing but this file.
+    """Open a video or audio file for decoding: only formats of `FORMATS`, and no other file.
 
     Args:
         path: of the file.

@@ -44,7 +44,7 @@ class MediaItem(NamedTuple):
     Attributes:
         name: of the file, below `root`.
         kind: "video", "image" or "sound".
-        sound_name: `name`, or the wav beside a video in the dataset format (video/ID.mp4 and audio/ID.wav).
+        sound_name: `name`, or the wav next to a video in the dataset format (video/ID.mp4 and audio/ID.wav).
         root: the folder.
     """
 
@@ -127,7 +127,7 @@ def _files_below(folder: Path) -> Iterator[Path]:
 def iter_moments(item: MediaItem, size: int, rate: int, hop: float = SOUND_SECONDS) -> Iterator[Moment]:
     """Read the frames and seconds of sound of a file; an image has one moment, at time 0.
 
-    A digitally silent second is left out. A video without sound has frames only, one without pictures sounds only.
+    A digitally silent second is left out. A video without sound has frames only, one without frames sounds only.
 
     Args:
         item: the file.
@@ -175,7 +175,7 @@ def iter_frames(path: Path, size: int, hop: float = SOUND_SECONDS) -> Iterator[n
         hop: between moments, seconds.
 
     Raises:
-        MediaError: see `dataset.reading.media.stream_frames`; or less than half a second of pictures.
+        MediaError: see `dataset.reading.media.stream_frames`; or less than half a second of frames.
     """
     shown, end, k = None, 0.0, 0
     for time, frame in stream_frames(path, "video", -1.0, inf):
@@ -188,7 +188,7 @@ def iter_frames(path: Path, size: int, hop: float = SOUND_SECONDS) -> Iterator[n
         yield to_upright_rgb(shown, size, size)
         k += 1
     if k == 0:
-        raise MediaError("short", path, f"shows pictures for {end:.2f} s, less than {FIRST_TIME} s")
+        raise MediaError("short", path, f"shows frames for {end:.2f} s, less than {FIRST_TIME} s")
 
 
 class _SoundBuffer:
@@ -285,7 +285,7 @@ def detect_kind(path: Path) -> MediaKind:
         covers = av.stream.Disposition.attached_pic
         has_pictures = any(not stream.disposition & covers for stream in container.streams.video)
         if not has_pictures and not container.streams.audio:
-            raise MediaError("no picture", path, "holds neither picture nor sound")
+            raise MediaError("no picture", path, "holds neither frames nor sound")
         return "video" if has_pictures else "sound"
 
 
@@ -309,7 +309,7 @@ def frame_image(item: MediaItem, time: float, largest: int = 320) -> Image.Image
                 break
             shown = frame
         if shown is None:
-            raise MediaError("no picture", item.path, f"shows no picture at {time:.2f} s")
+            raise MediaError("no picture", item.path, f"shows no frame at {time:.2f} s")
         image = shown.to_image().rotate(shown.rotation, expand=True)
     image.thumbnail((largest, largest))
     return image

@@ -115,7 +115,7 @@ class Benchmark(ABC):
             with Image.open(path) as image:
                 return np.array(image.convert("RGB").resize((size, size), Image.Resampling.BICUBIC))
         except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:  # all that PIL raises
-            reason = f"can't be read as a picture ({image_error_reason(error)})"
+            reason = f"can't be read as an image ({image_error_reason(error)})"
             raise ClipError(self.ids[index], "damaged", path, reason) from None
 
     def sound(self, index: int, rate: int) -> np.ndarray:

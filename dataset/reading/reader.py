@@ -25,7 +25,7 @@ class OpenClip(Protocol):
     Times are seconds on one clock that frames and sound share; 0 is the first sample of the sound. Frames are RGB,
     the whole frame resized to a square whatever its shape. Sounds are mono int16 at any `rate`, Hz.
 
-    Every method raises `ClipError` where the clip can't be read, and never returns something in its place. A sound
+    Every method raises `ClipError` where the clip can't be read, and never returns anything instead. A sound
     that is digitally silent from start to end is an error too; a silent second of a clip that isn't silent is none.
 
     Attributes:

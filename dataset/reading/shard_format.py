@@ -11,14 +11,14 @@ from dataset.reading.errors import MediaError
 from dataset.reading.remote import as_path, is_url, read_bytes
 from utils.errors import UserError
 
-VERSION = 1  # of the format; count it up when the format changes
-MANIFEST, UNFINISHED_MANIFEST = "shards.json", "unfinished.json"  # the second is there while shards are being made
+VERSION = 1  # of the format; increment it when the format changes
+MANIFEST, UNFINISHED_MANIFEST = "shards.json", "unfinished.json"  # the second exists while shards are being built
 # A clip: the first of its rows in FRAME and how many; where its samples begin in the tar, how many; the last time of a
 # frame with a second of sound around it, and of any frame, seconds.
 CLIP_DTYPE = np.dtype([("first", "<i8"), ("frames", "<i8"), ("sound", "<i8"), ("samples", "<i8"),
                  ("last", "<f8"), ("video_end", "<f8")])  # fmt: skip
 FRAME_DTYPE = np.dtype([("time", "<f8"), ("offset", "<i8"), ("bytes", "<i8")])
-REBUILD_HINT = "remove this file and repeat `python data/build_shards.py SRC DST`, which makes it again"
+REBUILD_HINT = "remove this file and repeat `python data/build_shards.py SRC DST`, which builds it again"
 
 
 class ShardEntry(TypedDict):
@@ -76,7 +76,7 @@ def read_manifest(root: Path | str, name: str = MANIFEST) -> Manifest:
         raise UserError(f"the shards {root} are unfinished: repeat `python data/build_shards.py SRC {root}`")
     manifest = load_json(path, "what data/build_shards.py wrote")
     if not isinstance(manifest, dict) or manifest.get("version") != VERSION:
-        raise UserError(f"{path} is not of version {VERSION} of the shards: make them again by data/build_shards.py")
+        raise UserError(f"{path} is not of version {VERSION} of the shards: build them again with data/build_shards.py")
     try:
         shards = [shard for split in manifest["splits"].values() for shard in split]
         is_valid = all(is_valid_entry(shard) for shard in shards) and isinstance(manifest["missing"], dict)
@@ -86,7 +86,7 @@ def read_manifest(root: Path | str, name: str = MANIFEST) -> Manifest:
     except (KeyError, TypeError, AttributeError):
         is_valid = False
     if not is_valid:
-        raise UserError(f"{path} is damaged: make the shards again by data/build_shards.py")
+        raise UserError(f"{path} is damaged: build the shards again with data/build_shards.py")
     return cast(Manifest, manifest)
 
 
@@ -112,7 +112,7 @@ def read_index(path: Path, sha256: str) -> tuple[np.ndarray, np.ndarray]:
     except OSError as error:
         raise MediaError("storage", path, f"can't be read ({error.strerror or error})", REBUILD_HINT) from None
     if hashlib.sha256(content).hexdigest() != sha256:
-        raise MediaError("damaged", path, "is damaged (its sha256 is another)", REBUILD_HINT)
+        raise MediaError("damaged", path, "is damaged (its SHA-256 differs)", REBUILD_HINT)
     clips, frames = np.frombuffer(content, "<i8", 2).tolist()
     rows = np.frombuffer(content, CLIP_DTYPE, clips, 16)
     return rows, np.frombuffer(content, FRAME_DTYPE, frames, 16 + rows.nbytes)

@@ -42,7 +42,7 @@ class ShardedClips(SplitClips):
     Args:
         root: folder that data/build_shards.py made, or the URL of a copy.
         split: "train", "val" or "test".
-        on_error: "stop" raises if shards were made without one of the clips; "skip" lists those in `skipped`.
+        on_error: "stop" raises if the shards were built without one of the clips; "skip" lists those in `skipped`.
 
     Attributes:
         settings: options of data/build_shards.py.
@@ -73,7 +73,7 @@ class ShardedClips(SplitClips):
         self.settings, self._shards = manifest["settings"], shards
         self.parallel_reads = PARALLEL_READS if is_url(root) else 1
         self._located = np.array([located[clip] for clip in self.ids])  # (N, 2): shard and row
-        # Each process opens a shard when it first needs it, and keeps the last few hundred.
+        # Each process opens a shard when it first needs it, and keeps the most recent ones open.
         self._open_shard = functools.lru_cache(MAX_MAPPED)(lambda k: _OpenShard(folder, shards[k]))
 
     @classmethod

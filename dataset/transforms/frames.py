@@ -1,7 +1,7 @@
 """Frames to the input of the nets, batched on the device: crop, normalization and augmentation.
 
 Random numbers are drawn from each sample's seed by name (`RandomStream`), never from a global generator, so that a
-sample looks the same wherever and whenever it is made. Only `blend` and `mix` bring in other samples of the batch.
+sample is the same wherever and whenever it is made. Only `blend` and `mix` bring in other samples of the batch.
 """
 
 import dataclasses
@@ -83,14 +83,14 @@ def prepare_frames(
     random: RandomStream | None = None,
     flows: Tensor | None = None,
 ) -> Tensor:
-    """Crop, augment and normalize frames; all frames and the flow of a sample alike.
+    """Crop, augment and normalize frames, all frames and the flow of a sample in the same way.
 
     Args:
         frames: (B, S, S, 3) uint8 RGB, or (B, T, S, S, 3).
         size: height and width of the result, pixels.
         augment: the settings `configs.schema.Augment`, or None for the whole frame without augmentation.
         random: of the samples; needed with `augment`.
-        flows: (B, S, S, 2 * fields) int8, optical flow beside one frame (`dataset.reading.flow`), or None.
+        flows: (B, S, S, 2 * fields) int8, optical flow of one frame (`dataset.reading.flow`), or None.
 
     Returns:
         (B, 3, size, size) float32, normalized by FRAME_MEAN and FRAME_STD; (B, 3, T, size, size) for several frames;

@@ -77,7 +77,7 @@ def test_unreadable_files_are_listed_with_the_reason(whole):
     out, _ = whole
     skipped = json.loads((out.parent / "emb_skipped.json").read_text())
     assert list(skipped) == ["bad.jpg", "bad.wav"]
-    assert "picture" in skipped["bad.jpg"] and "opened" in skipped["bad.wav"]
+    assert "image" in skipped["bad.jpg"] and "opened" in skipped["bad.wav"]
 
 
 def test_the_vectors_equal_those_of_eval_at_the_same_time(net, folder, whole):
