@@ -144,7 +144,7 @@ def open_video(args: argparse.Namespace, folder: Path) -> ClipReader:
     try:
         cut_clip(args.video, args.sound or args.video, 0.0, float("inf"), mp4, wav, MAX_HEIGHT, fps=0)
     except MediaError as error:
-        hint = ": give a file with its sound by --sound" if error.kind == "no sound" and not args.sound else ""
+        hint = ": pass its sound with --sound FILE" if error.kind == "no sound" and not args.sound else ""
         raise UserError(f"{error}{hint}") from None
     if not soundfile.read(wav, dtype="int16")[0].any():
         raise UserError(f"{args.sound or args.video} is silent from start to end: there is nothing to separate")

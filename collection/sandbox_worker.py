@@ -36,7 +36,7 @@ def read_upload(path: Path, size: int, rate: int, count: int) -> Query:
         count: moments to read at most.
 
     Raises:
-        RefusedUpload: it is no image, audio or video, is damaged or too large.
+        RefusedUpload: it is not an image, audio or video, is damaged or too large.
     """
     try:
         item = MediaItem(path.name, detect_kind(path), path.name, path.parent)

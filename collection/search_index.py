@@ -51,11 +51,11 @@ def open_search_index(collection: Collection, checkpoint: str = "", folder: str 
     path = checkpoint or about["checkpoint"]
     net = load_trained_net(path, translate_stored(about["changes"], about["model"]))
     if file_digest(path) != about["digest"]:
-        raise UserError(f"the collection was embedded with another checkpoint than {path}: give it by --checkpoint")
+        raise UserError(f"the collection was embedded with another checkpoint than {path}: pass it with --checkpoint")
     root = Path(folder or about["input"]).resolve()
     root = root.parent if root.is_file() else root
     if not root.is_dir():
-        raise UserError(f"the collection's files are no longer in {root}: give their folder by --files")
+        raise UserError(f"the collection's files are no longer in {root}: pass their folder with --files")
     return SearchIndex(net, collection, root)
 
 

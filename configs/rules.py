@@ -1,4 +1,4 @@
-"""What must hold for the settings of a `Config`: their ranges, and those that depend on each other."""
+"""Validate the settings of a `Config`: their ranges, and settings that depend on each other."""
 
 from configs.schema import Augment, Config, Data, Eval, Mix, Model, Spectrogram, Train
 

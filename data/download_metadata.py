@@ -213,7 +213,7 @@ def _download_once(url: str, out: BinaryIO, timeout: float) -> None:
     with urllib.request.urlopen(url, timeout=timeout) as answer:
         announced = answer.headers.get("Content-Length", "")
         length, received = int(announced) if announced.isascii() and announced.isdigit() else None, 0
-        # disable=None: no bar where stderr is no terminal.
+        # disable=None: no bar if stderr is not a terminal.
         name = url.rpartition("/")[2]
         with tqdm(total=length, desc=name, unit="B", unit_scale=True, disable=None, leave=False) as bar:
             while chunk := answer.read(CHUNK_BYTES):

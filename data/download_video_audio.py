@@ -104,7 +104,7 @@ def parse_shard(text: str) -> tuple[int, int]:
     """Parse `text`, "I/N", to (I, N), 1 <= I <= N."""
     match = re.fullmatch(r"(\d{1,6})/(\d{1,6})", text)
     if not match or not 1 <= int(match[1]) <= int(match[2]):
-        raise argparse.ArgumentTypeError(f"{text!r} is no part of a list: I/N with 1 <= I <= N, such as 2/4")
+        raise argparse.ArgumentTypeError(f"{text!r} is not a part of a list: give I/N with 1 <= I <= N, such as 2/4")
     return int(match[1]), int(match[2])
 
 

@@ -68,7 +68,7 @@ class AVCDataModule:
         self._val_loader = make_loader(val_dataset, val_order, min(train.workers, 1), device)
 
     def min_clips_per_batch(self, config: Any) -> int:
-        """Return how many clips a batch needs with this `config`: two, as a negative takes two."""
+        """Return how many clips a batch needs with this `config`: two, as a negative is a pair of two clips."""
         return 2
 
     def build_dataset(self, config: Any, split: str, cache_gb: float, training: bool) -> SampleDataset:

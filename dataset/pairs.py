@@ -44,7 +44,7 @@ class RandomStream:
     device. A draw with a new name changes no other number.
 
     Args:
-        seeds: (B,) int64, of `sample_seed`.
+        seeds: (B,) int64, from `sample_seed`.
     """
 
     def __init__(self, seeds: Tensor) -> None:

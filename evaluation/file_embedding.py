@@ -101,7 +101,7 @@ def embed_files(
 
     Args:
         net: a net of one frame, see `refuse_multiframe`.
-        items: the files, of `dataset.reading.media_folder.find_media`.
+        items: the files, from `dataset.reading.media_folder.find_media`.
         hop: time between the moments of a file, seconds.
         threads: decoding threads.
         done: called once for each file, when it is embedded or skipped.

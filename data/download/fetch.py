@@ -166,7 +166,7 @@ def download_video(
     """Download one video, or a section of it.
 
     Args:
-        downloader: of `make_downloader`.
+        downloader: from `make_downloader`.
         url: address of the video.
         folder: for its files; a download that an earlier try left there is resumed.
         section: start and end, seconds; time 0 of the files is its start. None downloads the whole video.

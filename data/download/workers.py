@@ -38,7 +38,7 @@ class Workers:
     Args:
         out: folder of the split.
         segments: {clip: its segment} to download.
-        folder: of `data.download.folders.work_folder`.
+        folder: from `data.download.folders.work_folder`.
         journal: of the folder.
         settings: of the run.
 

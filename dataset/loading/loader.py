@@ -59,7 +59,7 @@ def collate(samples: list[Sample]) -> Batch:
     """Stack samples into one batch.
 
     Args:
-        samples: of `make_sample`, or errors of clips that can't be read; all with the same arrays.
+        samples: from `make_sample`, or errors of clips that can't be read; all with the same arrays.
 
     Returns:
         dict of the B samples that could be read: frames (B, S, S, 3) or (B, T, S, S, 3) uint8, sounds (B, R) int16,
@@ -201,7 +201,7 @@ def drop_unreadable(batches: Iterable[Batch], on_skip: SkipHandler, min_clips: i
     """Report the clips that can't be read, and yield the batches of the others.
 
     Args:
-        batches: of `collate`.
+        batches: from `collate`.
         on_skip: called with the id and the error message of each clip that can't be read; may raise.
         min_clips: readable clips that a batch must have.
 
@@ -240,7 +240,7 @@ class BatchBuilder:
     """Collates samples one by one, so that each large array is copied only once.
 
     Args:
-        layout: of `SampleDataset.layout`.
+        layout: from `SampleDataset.layout`.
         pool: shared memory to write to, if a slot is free; or None.
     """
 
@@ -316,7 +316,7 @@ class SharedBatch:
     Args:
         pool: of the slot.
         slot: its number.
-        batch: of `collate`, some of whose tensors are views of the slot.
+        batch: from `collate`, some of whose tensors are views of the slot.
     """
 
     def __init__(self, pool: SharedMemoryPool, slot: int, batch: Batch) -> None:

@@ -71,8 +71,8 @@ def cut_clip(
     return seconds
 
 
-class _Shown(NamedTuple):
-    """A frame, and from when to when it is shown, seconds from the start of the clip."""
+class _TimedFrame(NamedTuple):
+    """A frame and the interval in which it is shown, seconds from the start of the clip."""
 
     time: float
     until: float
@@ -130,7 +130,7 @@ def _add_h264_stream(out: OutputContainer, size: tuple[int, int], fps: int) -> a
     return video
 
 
-def _frames_shown(path: Path | str, start: float, seconds: float) -> Iterator[_Shown]:
+def _frames_shown(path: Path | str, start: float, seconds: float) -> Iterator[_TimedFrame]:
     """Decode the frames that are shown between start and start + seconds; times are counted from `start`."""
     last_time, last_frame = -inf, None
     for absolute_time, frame in stream_frames(path, "video", start, start + seconds - TIME_TOLERANCE):
@@ -138,21 +138,21 @@ def _frames_shown(path: Path | str, start: float, seconds: float) -> Iterator[_S
         if last_frame is not None and time <= last_time:
             continue  # two frames for the same time, or a clock that was set back: the first one stays
         if last_frame is not None and time > TIME_TOLERANCE:
-            yield _Shown(max(last_time, 0.0), min(time, seconds), last_frame)
+            yield _TimedFrame(max(last_time, 0.0), min(time, seconds), last_frame)
         last_time, last_frame = time, frame
     if last_frame is not None and last_time < seconds - TIME_TOLERANCE:  # the last frame of the file
         duration = float((last_frame.duration or 0) * (last_frame.time_base or 0)) or DEFAULT_DURATION
         if last_time + duration > 0:
-            yield _Shown(max(last_time, 0.0), min(last_time + duration, seconds), last_frame)
+            yield _TimedFrame(max(last_time, 0.0), min(last_time + duration, seconds), last_frame)
 
 
-def _resample_frames(frames: Iterable[_Shown], fps: int) -> Iterator[_Shown]:
+def _resample_frames(frames: Iterable[_TimedFrame], fps: int) -> Iterator[_TimedFrame]:
     """Repeat and skip frames so that one is shown at each of the times 0, 1/fps, 2/fps, ..."""
     tick = 0
     for time, until, frame in frames:
         tick = max(tick, ceil((time - TIME_TOLERANCE) * fps))
         while tick / fps < until - TIME_TOLERANCE:
-            yield _Shown(tick / fps, (tick + 1) / fps, frame)
+            yield _TimedFrame(tick / fps, (tick + 1) / fps, frame)
             tick += 1
 
 

@@ -18,7 +18,7 @@ def import_clip(clip: str, video: Path, wav: Path | None, folder: Path, by: Meth
 
     Args:
         clip: its id.
-        video: any video file; one that is no mp4 is encoded again.
+        video: any video file; one that is not an mp4 is re-encoded.
         wav: its sound, or None: then it is extracted from the video.
         folder: of the split, with video/ and audio/.
         by: how mp4 and wav get there.

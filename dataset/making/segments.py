@@ -160,7 +160,7 @@ def _parse_segment(cells: list[str], known: dict[str, tuple[str, ...]]) -> Segme
         raise ValueError(f"it has {len(cells)} {'cell' if len(cells) == 1 else 'cells'}")
     video, start_text, end_text, label_text = cells
     if not YOUTUBE_ID.fullmatch(video):
-        raise ValueError(f"{video[:40]!r} is no YouTube id (11 letters, digits, - or _)")
+        raise ValueError(f"{video[:40]!r} is not a YouTube id (11 letters, digits, - or _)")
     if not (SECONDS.fullmatch(start_text) and SECONDS.fullmatch(end_text)):
         raise ValueError("the times must be seconds, such as 30 or 30.000")
     start, end = round(float(start_text), 3), round(float(end_text), 3)
@@ -170,6 +170,6 @@ def _parse_segment(cells: list[str], known: dict[str, tuple[str, ...]]) -> Segme
         labels = [label.strip(" \t") for label in label_text.split(",")]
         wrong = [label for label in labels if not MID.fullmatch(label)]
         if wrong:
-            raise ValueError(f"{wrong[0][:40]!r} is no AudioSet mid such as /m/07y_7")
+            raise ValueError(f"{wrong[0][:40]!r} is not an AudioSet mid such as /m/07y_7")
         known[label_text] = tuple(dict.fromkeys(labels))
     return Segment(video, start, end, known[label_text])

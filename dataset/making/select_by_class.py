@@ -54,7 +54,7 @@ def read_class_list(path: Path, classes: ClassNames) -> set[str]:
         classes: all there are.
 
     Raises:
-        UserError: the file can't be read, lists nothing, or a line is no class: the nearest one is named.
+        UserError: the file can't be read, lists nothing, or a line is not a class: the nearest one is named.
     """
     try:
         lines = path.read_text(encoding="utf-8-sig").splitlines()
@@ -67,7 +67,7 @@ def read_class_list(path: Path, classes: ClassNames) -> set[str]:
         if text and not classes.find(text):
             nearest = classes.nearest(text)
             raise UserError(
-                f"{path}, line {number}: {text[:60]!r} is no class of AudioSet: the nearest is "
+                f"{path}, line {number}: {text[:60]!r} is not a class of AudioSet: the nearest is "
                 f"{printable(classes.names[nearest])!r}, {printable(nearest)}"
             )
         mids |= classes.find(text) if text else set()

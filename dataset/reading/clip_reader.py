@@ -166,12 +166,12 @@ def is_truncated(path: Path) -> bool:
 
 
 def upright_size(frame: av.VideoFrame) -> tuple[int, int]:
-    """Return the (width, height) at which a decoded `frame` is to be shown: phones store how to rotate it."""
+    """Return the (width, height) of a decoded `frame` shown upright: phones store a rotation flag."""
     return (frame.height, frame.width) if frame.rotation // 90 % 2 else (frame.width, frame.height)
 
 
 def to_upright_rgb(frame: av.VideoFrame, width: int, height: int) -> np.ndarray:
-    """Rotate a decoded `frame` as it is to be shown and resize it: (height, width, 3) uint8 RGB.
+    """Rotate a decoded `frame` upright and resize it: (height, width, 3) uint8 RGB.
 
     Args:
         frame: of any pixel format.

@@ -16,7 +16,7 @@ MediaErrorKind = Literal[
     "short",  # less than a second of sound, or too few frames
     "silent",  # digitally silent from start to end
     "too large",  # more pixels than are read
-    "storage",  # the disk or the server doesn't give it, or doesn't take it
+    "storage",  # the disk or the server fails to read or write it
 ]
 
 OnError = Literal["stop", "skip"]  # what to do with a clip that can't be read: raise its error, or leave it out

@@ -286,7 +286,7 @@ def _read_ids(path: Path) -> list[str]:
     ids = {line.partition(",")[0].strip() for line in lines if line.strip()}
     invalid = [clip for clip in sorted(ids) if not is_valid_id(clip)]
     if invalid:
-        raise UserError(f"{path} holds {invalid[0][:80]!r}, which is no id: it must hold an id in each line")
+        raise UserError(f"{path} holds {invalid[0][:80]!r}, which is not an id: it must hold an id in each line")
     return sorted(ids)
 
 

@@ -63,7 +63,7 @@ class ShardedClips(SplitClips):
         skipped = dict(manifest["missing"].get(split, {}))
         for shard in shards:
             skipped |= shard["skipped"]
-        skipped |= {clip: "they hold no such clip" for clip in labels if clip not in located and clip not in skipped}
+        skipped |= {clip: "it is in none of them" for clip in labels if clip not in located and clip not in skipped}
         skipped = dict(sorted(skipped.items()))
         if skipped and on_error == "stop":
             clip, why = next(iter(skipped.items()))

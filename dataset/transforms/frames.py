@@ -166,7 +166,7 @@ def affine_grid(theta: Tensor, size: int) -> Tensor:
     """Compute the locations in the frame that the pixels of the result show, as `F.affine_grid` does.
 
     Args:
-        theta: (B, 2, 3), of `random_affine`.
+        theta: (B, 2, 3), from `random_affine`.
         size: height and width of the result, pixels.
 
     Returns:
@@ -185,7 +185,7 @@ def resample_image(pixels: Tensor, size: int, theta: Tensor | None = None) -> Te
     Args:
         pixels: (B, C, S, S) float32.
         size: height and width of the result, pixels.
-        theta: (B, 2, 3), of `random_affine`, or None for the whole image.
+        theta: (B, 2, 3), from `random_affine`, or None for the whole image.
 
     Returns:
         (B, C, size, size) float32; what lies outside the image is its mirror image.
@@ -206,7 +206,7 @@ def prepare_flows(flows: Tensor, size: int, theta: Tensor | None = None) -> Tens
     Args:
         flows: (B, S, S, 2 * fields) int8, see `dataset.reading.flow`.
         size: height and width of the result, pixels.
-        theta: (B, 2, 3), of `random_affine`, or None.
+        theta: (B, 2, 3), from `random_affine`, or None.
 
     Returns:
         (B, 2 * fields, size, size) float32, u and v of each field, in pixels of the result.
@@ -304,7 +304,7 @@ def erased_pixels(square: Tensor, size: int, count: int = 1) -> Tensor:
     """Mark the pixels within squares.
 
     Args:
-        square: (B, 3), of `random_erasing`.
+        square: (B, 3), from `random_erasing`.
         size: height and width of a frame, pixels.
         count: frames, stacked vertically.
 

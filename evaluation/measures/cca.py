@@ -70,7 +70,7 @@ def project_cca(fitted: CCA, x: np.ndarray, y: np.ndarray) -> tuple[np.ndarray, 
     All components have equal weight, whatever their correlation: plain CCA has no scaling, and the paper mentions none.
 
     Args:
-        fitted: of `fit_cca`.
+        fitted: from `fit_cca`.
         x: (M, P) float.
         y: (M, Q) float.
 
@@ -103,7 +103,7 @@ def _whitening(covariance: np.ndarray, ridge: float) -> np.ndarray:
     values, vectors = values[::-1], vectors[:, ::-1]  # descending
     if values[0] <= 0:
         raise UserError("the embeddings of one side are all the same: CCA has nothing to align")
-    # Values below the rounding error of the largest are no directions: constant, collinear, or more than N - 1.
+    # Values below the rounding error of the largest are not directions: constant, collinear, or more than N - 1.
     rank = int((values > values[0] * len(covariance) * np.finfo(float).eps).sum())
     mean = values[:rank].sum() / len(covariance)
     return vectors[:, :rank] / np.sqrt(values[:rank] + ridge * mean)

@@ -71,8 +71,8 @@ def cluster_pixels(spectra: np.ndarray, mixture: np.ndarray, energies: np.ndarra
     """Cluster the pixels that are not silent, the cluster with the highest mean energy first.
 
     Args:
-        spectra: (M, h, w, D), of `relative_spectra`.
-        mixture: (D,), of the same.
+        spectra: (M, h, w, D), as for `relative_spectra`.
+        mixture: (D,), as for `relative_spectra`.
         energies: (M, h, w).
         count: largest number of clusters.
 
@@ -92,7 +92,7 @@ def loudest_locations(labels: np.ndarray, energies: np.ndarray) -> list[tuple[fl
     """Find the location of each cluster with the highest energy over the whole time.
 
     Args:
-        labels: (M, h, w), of `cluster_pixels`.
+        labels: (M, h, w), from `cluster_pixels`.
         energies: (M, h, w).
 
     Returns:
@@ -111,7 +111,7 @@ def clusters_at(labels: np.ndarray, locations: Sequence[tuple[float, float]]) ->
     """Find the cluster to which each location belongs most of the time.
 
     Args:
-        labels: (M, h, w), of `cluster_pixels`.
+        labels: (M, h, w), from `cluster_pixels`.
         locations: N of (x, y) in 0..1.
 
     Returns:

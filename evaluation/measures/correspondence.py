@@ -190,7 +190,7 @@ def class_confusion(
     """Compute how often a frame of one class and a sound of another are called a match, over `score_groups`' pairs.
 
     Args:
-        pair_logits, v, a, largest: of `score_groups`.
+        pair_logits, v, a, largest: as for `score_groups`.
         labels: N lists of class ids.
         classes: C class ids, the rows (frames) and columns (sounds).
         threshold: logits above it mean a match.

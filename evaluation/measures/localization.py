@@ -186,7 +186,7 @@ def ciou_measures(maps: np.ndarray, truths: np.ndarray) -> Values:
     """Compute the cIoU measures of `LOCALIZATION`, each with that of always the center.
 
     Args:
-        maps, truths: of `ciou`; N at least 1.
+        maps, truths: as for `ciou`; N at least 1.
     """
     return compute_measures(LOCALIZATION, LocalizedFrames(ciou(maps, truths), _center_ciou(truths)))
 

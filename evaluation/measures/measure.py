@@ -98,7 +98,7 @@ class Measure(Generic[Data]):
 
 @dataclass(frozen=True)
 class Detail:
-    """A value of metrics.json that is no measure: a setting, a count, a list.
+    """A value of metrics.json that is not a measure: a setting, a count, a list.
 
     Attributes:
         key: in its section, or group, of metrics.json.
@@ -120,10 +120,10 @@ class Section(Generic[Data]):
         title: for people.
         about: what is measured, on what, and its source: one or two sentences.
         measures: in the order in which they are shown.
-        details: values of the section that are no measures.
+        details: values of the section that are not measures.
         groups: {key: name} of the parts that each hold all measures, such as directions of retrieval; empty if the
             section itself holds them.
-        group_details: values of a group that are no measures.
+        group_details: values of a group that are not measures.
         comparisons: {path in the section: name} of the other models whose values it may hold.
         compared: keys of the measures by which those are shown.
     """

@@ -35,7 +35,7 @@ class Ontology:
         self._links: dict[str, set[str]] = {c["id"]: set() for c in classes}
         for parent, children in self._children.items():
             for child in children:
-                if child in self.names:  # a child without an entry of its own is no class
+                if child in self.names:  # a child without an entry of its own is not a class
                     self._links[parent].add(child)
                     self._links[child].add(parent)
 

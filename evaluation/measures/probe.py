@@ -164,7 +164,7 @@ def fit_and_predict(
     """Fit a linear probe with the best of `STRENGTHS`: its predictions, and that strength.
 
     Args:
-        train, train_labels, test, test_labels, chooser: of `linear_probe`.
+        train, train_labels, test, test_labels, chooser: as for `linear_probe`.
     """
     names = sorted({name for labels in train_labels for name in labels} & {n for ls in test_labels for n in ls})
     if len(names) < 2:

@@ -63,7 +63,7 @@ def undeclared(metrics: Values) -> list[str]:
 
 
 def _paths(values: Values, prefix: KeyPath = ()) -> Iterator[KeyPath]:
-    """Yield the paths of all values of nested dicts that are no dicts."""
+    """Yield the paths of all values of nested dicts that are not dicts."""
     for key, value in values.items():
         if isinstance(value, dict):
             yield from _paths(value, (*prefix, key))

@@ -106,11 +106,11 @@ def rank_collection(
     Args:
         queries: (N, D) float; row i and row i of `collection` are of the same clip.
         collection: (N, D) float.
-        relevance_table: (U, U) int, of `evaluation.measures.ontology.clip_relevance`.
+        relevance_table: (U, U) int, from `evaluation.measures.ontology.clip_relevance`.
         label_set: (N,) int in 0..U-1, of the same.
         same_modality: queries and collection are the same embeddings: each query is left out of its collection.
         k: of nDCG@k.
-        gain: of `gains`.
+        gain: as for `gains`.
         full_ranking: rank the whole collection. Without, only the first results are ranked, in half of the time.
         query_indices: (Q,) int, the clips that are queries; None for all. The collection stays whole.
         chunk: queries at a time, which bounds the memory; by default some 50 MB, or 16 queries.
@@ -245,7 +245,7 @@ def retrieve(
     """Compute all measures of one direction, see `RETRIEVAL`, each also as random_KEY, what a random ranking gets.
 
     Args:
-        queries, collection, relevance_table, label_set: of `rank_collection`.
+        queries, collection, relevance_table, label_set: as for `rank_collection`.
         options: further arguments of `rank_collection`. Without full_ranking there is neither median_rank nor map.
     """
     return compute_measures(RETRIEVAL, rank_collection(queries, collection, relevance_table, label_set, **options))
@@ -267,7 +267,7 @@ def four_directions(
         v, a: (N, D) float embeddings of frames and sounds.
         clip_labels: N lists of AudioSet mids; all labels of a clip count.
         ontology: gives the relevance of labels to each other.
-        k, gain, full_ranking: of `rank_collection`.
+        k, gain, full_ranking: as for `rank_collection`.
         queries: how many clips are queries, drawn once and for all; 0 for all. With Q of them the standard error of the
             mean is the queries' standard deviation / sqrt(Q). All of a million clips would be 10^12 products.
 

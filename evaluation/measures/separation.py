@@ -212,7 +212,7 @@ def separation_summary(scores: Sequence[MixtureScore]) -> Values:
     """Compute the measures of separated mixtures: metrics.json's section.
 
     Args:
-        scores: of `score_pairs`.
+        scores: from `score_pairs`.
 
     Returns:
         the measures of `SEPARATION`, those absent whose kind of estimate the mixtures lack, and all if none was

@@ -70,7 +70,7 @@ class ComparedMeasure:
     """A measure of all runs.
 
     Attributes:
-        section, group, key, name, lower_is_better, unit: of `evaluation.report.rows.MetricRow`.
+        section, group, key, name, lower_is_better, unit: as in `evaluation.report.rows.MetricRow`.
         cells: one for each run, None where a run lacks the measure.
         baseline: as text, None if the runs' baselines differ.
     """
@@ -151,7 +151,7 @@ def differences(runs: Sequence[EvaluatedRun]) -> str | None:
     """Name what the runs were measured on differently, which makes their values incomparable.
 
     Args:
-        runs: of `read_runs`.
+        runs: from `read_runs`.
 
     Returns:
         one sentence, or None.
@@ -170,7 +170,7 @@ def compare_measures(runs: Sequence[EvaluatedRun]) -> list[ComparedMeasure]:
     """Collect every measure of the runs, in the order of the sections.
 
     Args:
-        runs: of `read_runs`.
+        runs: from `read_runs`.
     """
     rows_of_runs = [{row.key: row for row in metric_rows(run.metrics)} for run in runs]
     rows = {key: row for rows in rows_of_runs for key, row in rows.items()}
@@ -204,8 +204,8 @@ def comparison_table(runs: Sequence[EvaluatedRun], measures: Sequence[ComparedMe
     """Format the comparison as text: a measure in each line, a run in each column, a star at the best.
 
     Args:
-        runs: of `read_runs`.
-        measures: of `compare_measures`.
+        runs: from `read_runs`.
+        measures: from `compare_measures`.
     """
     names, titles = [_full_name(row) for row in measures], section_titles()
     first = max(map(len, names)) + 4
@@ -231,7 +231,7 @@ def write_comparison(paths: Sequence[str | Path], out: str | Path | None = None)
     """Read runs, print their table, warn of what differs, and write compare.html.
 
     Args:
-        paths: of `read_runs`.
+        paths: as for `read_runs`.
         out: folder of the page; by default the one that holds all the runs.
 
     Returns:

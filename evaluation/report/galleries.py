@@ -66,8 +66,8 @@ def result_mark(query: int, result: int, relevance: Callable[[int, int], float],
     Args:
         query: index of a clip.
         result: index of a clip.
-        relevance: of `retrieval_galleries`.
-        labels: of `retrieval_galleries`.
+        relevance: as for `retrieval_galleries`.
+        labels: as for `retrieval_galleries`.
 
     Returns:
         A key of MARKS.

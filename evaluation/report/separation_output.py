@@ -75,7 +75,7 @@ def write_videos(out: Path, clip: ClipReader, result: SeparatedVideo) -> None:
     Args:
         out: folder to write to.
         clip: the video, open.
-        result: of `clip`.
+        result: the separated sources of `clip`.
     """
     loudness, labels = source_figures.relative_loudness(result.pixels.energies), result.labels
 
@@ -99,7 +99,7 @@ def write_images(out: Path, clip: ClipReader, result: SeparatedVideo) -> None:
     Args:
         out: folder to write to.
         clip: the video, open.
-        result: of `clip`.
+        result: the separated sources of `clip`.
     """
     loudness = source_figures.relative_loudness(result.pixels.energies)
     spaced = np.linspace(0, len(result.labels) - 1, OVERVIEW_COLUMNS + 2)[1:-1]

@@ -75,7 +75,7 @@ def draw_energy(frame: np.ndarray, loudness: np.ndarray) -> np.ndarray:
 
     Args:
         frame: (H, W, 3) uint8.
-        loudness: (h, w), of `relative_loudness`.
+        loudness: (h, w), from `relative_loudness`.
 
     Returns:
         (H, W, 3) uint8.
@@ -145,7 +145,7 @@ def write_overview(
         path: of the PNG.
         frames: C of (H, W, 3) uint8.
         moments: their indices, 0..M-1.
-        loudness: (M, h, w), of `relative_loudness`.
+        loudness: (M, h, w), from `relative_loudness`.
         labels: (M, h, w) int, the cluster of each location.
         mark: draws the sources' locations on a frame.
         titles: C texts above the columns.

@@ -103,7 +103,7 @@ def peak_rate(limits: dict[str, float], gflop: float) -> float:
     """Compute the rate that matrix products in bf16 would allow if everything else were free, items per second.
 
     Args:
-        limits: of `machine_limits`.
+        limits: from `machine_limits`.
         gflop: operations per item, in 1e9.
     """
     return limits["matmul_bf16_gflops"] / gflop

@@ -38,8 +38,8 @@ def evaluate_avc(net: TrainedNet, embeddings: SplitEmbeddings) -> dict[str, Any]
         embeddings: of N clips.
 
     Returns:
-        Sections of metrics.json: "avc", of `avc_measures`; "by_class", if clips have labels: {"classes": the most
-        common mids, "called_a_match": of `class_confusion`, None where there is no pair}.
+        Sections of metrics.json: "avc", from `avc_measures`; "by_class", if clips have labels: {"classes": the most
+        common mids, "called_a_match": from `class_confusion`, None where there is no pair}.
     """
     model, group_size, threshold = (
         net.embedding_net,

@@ -130,7 +130,7 @@ def embed_split(model: FrameSoundEncoder, config: Config, split: EvalSplit) -> S
     Args:
         model: the net, on its device.
         config: its settings; data.on_error says what an unreadable clip does.
-        split: of `open_eval_split` or `open_benchmark`.
+        split: from `open_eval_split` or `open_benchmark`.
 
     Raises:
         UserError: a clip can't be read and data.on_error is "stop", or fewer than 2 clips can be read.

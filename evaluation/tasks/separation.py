@@ -46,7 +46,7 @@ def validate_separation(
         model: the net, in eval mode.
         config: its settings.
         batches: of the split's `dataset.mixes.MixtureDataset`.
-        mixtures: of `dataset.mixes.fixed_mixtures`.
+        mixtures: from `dataset.mixes.fixed_mixtures`.
 
     Returns:
         gain: `snr_improvement` of the estimates, mean over mixtures, dB; the mixture itself has 0. gain_error: its

@@ -217,7 +217,7 @@ def test_another_checkpoint_and_missing_files_are_refused(folder, tmp_path):
     other = small_checkpoint(tmp_path / "other.pt", seed=1, **{"model.name": "AVOLNet"})
     with pytest.raises(UserError, match="another checkpoint"):
         open_search_index(found, other)
-    with pytest.raises(UserError, match="give their folder by --files"):
+    with pytest.raises(UserError, match="pass their folder with --files"):
         open_search_index(found, folder=tmp_path / "nowhere")
 
 

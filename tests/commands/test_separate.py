@@ -172,7 +172,7 @@ def bad_input(folder, kind):
     """The arguments of one mistake, and what its message must contain."""
     video = folder / "v.mp4"
     if kind == "no sound":
-        return [make_video(video, 2.0, sound=False)], "v.mp4 has no audio stream: give a file with its sound by --sound"
+        return [make_video(video, 2.0, sound=False)], "v.mp4 has no audio stream: pass its sound with --sound FILE"
     if kind == "no picture":
         write_sound(folder / "v.wav", tone(2.0, 16000))
         return [folder / "v.wav"], "v.wav has no video stream"

@@ -97,12 +97,12 @@ def test_classes_are_chosen_by_name_or_mid_with_what_is_below_them(infos, genres
 @pytest.mark.parametrize(
     ("genres", "reason"),
     [
-        ("Bell\nGitar", r"genres.txt, line 2: 'Gitar' is no class of AudioSet: the nearest is 'Guitar', /m/guitar"),
-        ("Steel guitar", r"line 1: 'Steel guitar' is no class.*'Steel guitar, slide guitar', /m/steel"),
+        ("Bell\nGitar", r"genres.txt, line 2: 'Gitar' is not a class of AudioSet: the nearest is 'Guitar', /m/guitar"),
+        ("Steel guitar", r"line 1: 'Steel guitar' is not a class.*'Steel guitar, slide guitar', /m/steel"),
         ("/m/stel", r"the nearest is .*, /m/steel"),
         ("Old nam", r"the nearest is 'Old name', /m/old"),
-        ("\x1b[31mBell\x07", r"line 1: '\\x1b\[31mBell\\x07' is no class"),
-        ("x" * 100_000, "line 1: 'x{60}' is no class"),
+        ("\x1b[31mBell\x07", r"line 1: '\\x1b\[31mBell\\x07' is not a class"),
+        ("x" * 100_000, "line 1: 'x{60}' is not a class"),
         ("# nothing\n\n", "genres.txt lists no class"),
         ("\udcff", "it is not text in UTF-8"),
     ],

@@ -255,7 +255,7 @@ def test_flickrs_list_chooses_the_clips_that_count(tmp_path):
     assert list(FlickrSoundNet(root, "skip").skipped) == ["10007936344"]
     for text in ("../3,0\n", "/etc/passwd\n", "..\n"):
         (root / "flickr_test.csv").write_text(text)
-        with pytest.raises(UserError, match=r"flickr_test.csv holds .* which is no id"):
+        with pytest.raises(UserError, match=r"flickr_test.csv holds .* which is not an id"):
             FlickrSoundNet(root, "skip")
 
 

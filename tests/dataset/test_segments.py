@@ -106,13 +106,13 @@ def test_rows_of_one_cut_that_differ_in_labels_are_one(listed):
 WRONG = {
     "too few cells": ("--4gqARaEJE, 0.000, 10.000\n", "it has 3 cells"),
     "labels without quotes": ("--4gqARaEJE, 0, 10, /m/068hy,/m/07q6cd_\n", "it has 5 cells"),
-    "an id that leads out of the folder": (GOOD.replace("--4gqARaEJE", "../../../ab"), r"'../../../ab' is no YouTube"),
-    "an absolute path": (GOOD.replace("--4gqARaEJE", "/etc/passwd"), "'/etc/passwd' is no YouTube id"),
-    "a short id": (GOOD.replace("--4gqARaEJE", "abc"), "'abc' is no YouTube id"),
-    "an address": (GOOD.replace("--4gqARaEJE", "https://youtu.be/x"), "is no YouTube id"),
-    "HTML in the id": (GOOD.replace("--4gqARaEJE", "<b>abcd</b>"), "'<b>abcd</b>' is no YouTube id"),
-    "a newline in the id": ('"--4gqARaEJE\nx", 0, 10, "/m/1"\n', r"'--4gqARaEJE\\nx' is no YouTube id"),
-    "an id of other letters": (GOOD.replace("--4gqARaEJE", "--4gqARaEJ\u00e9"), "is no YouTube id"),
+    "an id that leaves the folder": (GOOD.replace("--4gqARaEJE", "../../../ab"), r"'../../../ab' is not a YouTube"),
+    "an absolute path": (GOOD.replace("--4gqARaEJE", "/etc/passwd"), "'/etc/passwd' is not a YouTube id"),
+    "a short id": (GOOD.replace("--4gqARaEJE", "abc"), "'abc' is not a YouTube id"),
+    "an address": (GOOD.replace("--4gqARaEJE", "https://youtu.be/x"), "is not a YouTube id"),
+    "HTML in the id": (GOOD.replace("--4gqARaEJE", "<b>abcd</b>"), "'<b>abcd</b>' is not a YouTube id"),
+    "a newline in the id": ('"--4gqARaEJE\nx", 0, 10, "/m/1"\n', r"'--4gqARaEJE\\nx' is not a YouTube id"),
+    "an id of other letters": (GOOD.replace("--4gqARaEJE", "--4gqARaEJ\u00e9"), "is not a YouTube id"),
     "words for times": (GOOD.replace("0.000", "start", 1), "the times must be seconds"),
     "a negative time": (GOOD.replace("0.000", "-1", 1), "the times must be seconds"),
     "not a number": (GOOD.replace("10.000", "nan"), "the times must be seconds"),
@@ -121,9 +121,9 @@ WRONG = {
     "python's own numbers": (GOOD.replace("10.000", "1_0"), "the times must be seconds"),
     "digits of another script": (GOOD.replace("10.000", "\u0661\u0660"), "the times must be seconds"),
     "an end before the start": (GOOD.replace("0.000", "10.0", 1), "start must lie before the end"),
-    "a name for a label": (GOOD.replace("/m/068hy", "Speech"), "'Speech' is no AudioSet mid"),
-    "a path for a label": (GOOD.replace("/m/068hy", "/m/../x"), "'/m/../x' is no AudioSet mid"),
-    "no label": (GOOD.replace("/m/068hy,/m/07q6cd_", ""), "'' is no AudioSet mid"),
+    "a name for a label": (GOOD.replace("/m/068hy", "Speech"), "'Speech' is not an AudioSet mid"),
+    "a path for a label": (GOOD.replace("/m/068hy", "/m/../x"), "'/m/../x' is not an AudioSet mid"),
+    "no label": (GOOD.replace("/m/068hy,/m/07q6cd_", ""), "'' is not an AudioSet mid"),
 }
 
 
