@@ -15,7 +15,7 @@ config = Config(
     # Crops of 224 from 1.1 x 224 pixels, half of them flipped.
     augment=Augment(crop_min=0.91, crop_max=0.91, brightness=0.0, saturation=0.0, gain=0.0),
     mix=Mix(repeats=100),
-    model=Model(name="PixelPlayer", vision_weights="imagenet"),
+    model=Model(name="PixelPlayer", vision="resnet18", vision_weights="imagenet"),
     train=Train(
         run_dir="runs/PixelPlayer",
         epochs=100,

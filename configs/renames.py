@@ -7,7 +7,7 @@ raises `CONFIG_VERSION`. A renamed one gets a line in a table below, so that old
 from collections.abc import Mapping
 from typing import Any
 
-CONFIG_VERSION = 2  # stored in each checkpoint; one without a version is of version 1
+CONFIG_VERSION = 3  # stored in each checkpoint; one without a version is of version 1
 
 # (old name, new name). An old name may stand for several settings, each read by other nets.
 RENAMED = (
@@ -31,6 +31,9 @@ RENAMED = (
     ("train.pooled", "train.avc_loss_weight"),
     ("train.start_from_data", "train.data_dependent_init"),
 )
+
+# {old name: nets that read it}. Version 1 stored every setting for every net; these have more nets today.
+OLD_NETS = {"model.frame_net": ("PixelPlayer",)}
 
 # {(new name of the setting, old value): new value}
 RENAMED_VALUES = {

@@ -116,8 +116,8 @@ def _model_rules(model: Model) -> list[Rule]:
         ),
         (model.unet_depth >= 2, "model.unet_depth must be at least 2"),
         (
-            model.vision == "resnet18" or not model.vision_weights,
-            "model.vision_weights must be empty with model.vision convnet: only resnet18 has pretrained weights",
+            model.vision in ("auto", "resnet18") or not model.vision_weights,
+            f"model.vision_weights must be empty with model.vision {model.vision}: only resnet18 has any",
         ),
     ]
 

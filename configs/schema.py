@@ -13,6 +13,7 @@ NetName = Literal["AVENet", "AVENet_MF", "AVENet_OF", "AVOLNet", "L3Net", "Pixel
 NETS: tuple[str, ...] = get_args(NetName)
 AVC_NETS = ("AVENet", "AVENet_MF", "AVENet_OF", "AVOLNet", "L3Net")  # trained on audio-visual correspondence alone
 AVENET_MF, AVENET_OF, AVOLNET, PIXELPLAYER = ("AVENet_MF",), ("AVENet_OF",), ("AVOLNet",), ("PixelPlayer",)
+ONE_FRAME = ("AVENet", "AVOLNet", "L3Net", "PixelPlayer")  # whose encoder sees one frame at a time
 TRAIN_SCRIPTS = dict.fromkeys(AVC_NETS, "train_AVENet.py") | {
     "AVOLNet": "train_VOLNet.py",
     "PixelPlayer": "train_PixelPlayer.py",
@@ -120,11 +121,11 @@ class Model:
     detail: bool = setting(
         False, "feed the spectrogram to the last level of the sound net too, and add a layer there", PIXELPLAYER
     )
-    vision: Literal["resnet18", "convnet"] = setting(
-        "resnet18",
-        "frame net; resnet18: a dilated ResNet-18 (SoP); convnet: the eight convolutions of AVE-Net's vision encoder, "
-        "which learn sooner from scratch",
-        PIXELPLAYER,
+    vision: Literal["auto", "convnet", "resnet18"] = setting(
+        "auto",
+        "encoder of the frames; auto: that of the net's paper; convnet: eight convolutions (OtS), which learn sooner "
+        "from scratch; resnet18: a dilated ResNet-18 (SoP)",
+        ONE_FRAME,
     )
     vision_weights: str = setting(
         "",

@@ -8,6 +8,7 @@ from typing import Any
 
 from models.avenet import AVCNet, AVENet
 from models.avolnet import AVOLNet
+from models.frame_encoders import FRAME_ENCODERS
 from models.l3net import L3Net
 from models.multiframe import AVENetMF, AVENetOF
 from models.pixelplayer import PixelPlayer
@@ -32,8 +33,13 @@ def build_net(config: Any, flow_fields: int = 10) -> AVCNet | PixelPlayer:
     if config.name not in MODELS:
         raise UserError(f"there is no net {config.name!r}: model.name must be one of {', '.join(MODELS)}")
     if config.name == "PixelPlayer":
+        vision = "resnet18" if config.vision == "auto" else config.vision
         sizes = (config.num_channels, config.width, config.sound_width, config.unet_depth)
-        return PixelPlayer(*sizes, config.vision, config.detail)
+        return PixelPlayer(*sizes, vision, config.detail)
+    width, dim, dropout = config.width, config.dim, config.dropout
     if config.name == "AVENet_OF":
-        return AVENetOF(config.width, config.dim, config.dropout, flow_fields)
-    return AVC_NETS[config.name](config.width, config.dim, config.dropout)
+        return AVENetOF(width, dim, dropout, flow_fields)
+    if config.name == "AVENet_MF":
+        return AVENetMF(width, dim, dropout)
+    vision = "convnet" if config.vision == "auto" else config.vision
+    return AVC_NETS[config.name](width, dim, dropout, vision=FRAME_ENCODERS[vision](width))

@@ -13,7 +13,7 @@ from models.avenet import (
     pairwise_distances,
     standardize_outputs,
 )
-from models.interfaces import Gather
+from models.interfaces import Encoder, Gather
 
 INIT_STD = 0.3  # standard deviation of each embedding dimension after data-dependent initialization
 
@@ -29,13 +29,14 @@ class AVOLNet(AVCNet):
         width: channels of the first convolution; the paper has 64.
         dim: dimensions of the vectors; the paper has 128.
         dropout: fraction of the pooled audio features dropped in training; the paper uses none.
+        vision: encoder of the frames; None for `ConvEncoder(3, width)`.
     """
 
     logit_layer = "conv7"
 
-    def __init__(self, width: int = 64, dim: int = 128, dropout: float = 0.0) -> None:
+    def __init__(self, width: int = 64, dim: int = 128, dropout: float = 0.0, vision: Encoder | None = None) -> None:
         super().__init__()
-        self.vision = ConvEncoder(3, width)
+        self.vision = ConvEncoder(3, width) if vision is None else vision
         self.conv5 = nn.Conv2d(self.vision.channels, dim, 1)
         self.conv6 = nn.Conv2d(dim, dim, 1)
         self.audio = ConvEncoder(1, width)

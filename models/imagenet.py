@@ -1,8 +1,9 @@
 """torchvision's ImageNet weights: read from a file, or downloaded to torch's hub folder."""
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
+from models.interfaces import Encoder
 from models.resnet import DilatedResNet18
 from utils.errors import UserError
 
@@ -41,7 +42,7 @@ def read_weights(net: str, url: str, weights: str) -> tuple[str, dict[str, Tenso
         ) from None
 
 
-def load_imagenet_resnet18(body: nn.Module, weights: str) -> None:
+def load_imagenet_resnet18(body: Encoder, weights: str) -> None:
     """Load ImageNet's weights into a dilated ResNet-18 (SoP sec. 3.1).
 
     Args:

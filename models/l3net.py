@@ -5,6 +5,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from models.avenet import AVCNet, ConvEncoder, global_max_pool, standardize_outputs
+from models.interfaces import Encoder
 
 
 class L3Net(AVCNet):
@@ -17,13 +18,15 @@ class L3Net(AVCNet):
         width: channels of the first convolution; the paper has 64. The features have 8 * width dimensions.
         dim: units of fc1; the paper has 128.
         dropout: fraction of the pooled features dropped in training; the paper uses none.
+        vision: encoder of the frames; None for `ConvEncoder(3, width)`.
     """
 
     logit_layer = "fc2"
 
-    def __init__(self, width: int = 64, dim: int = 128, dropout: float = 0.0) -> None:
+    def __init__(self, width: int = 64, dim: int = 128, dropout: float = 0.0, vision: Encoder | None = None) -> None:
         super().__init__()
-        self.vision, self.audio = ConvEncoder(3, width), ConvEncoder(1, width)
+        self.vision = ConvEncoder(3, width) if vision is None else vision
+        self.audio = ConvEncoder(1, width)
         self.dropout = nn.Dropout(dropout)
         self.fc1 = nn.Linear(self.vision.channels + self.audio.channels, dim)
         self.fc2 = nn.Linear(dim, 2)

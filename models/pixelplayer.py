@@ -7,8 +7,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from models.avenet import AVENet, ConvEncoder, standardize_outputs
-from models.resnet import DilatedResNet18
+from models.avenet import AVENet, standardize_outputs
+from models.frame_encoders import FRAME_ENCODERS
 
 FEATURE_STD = 2.0  # standard deviation of the features before their sigmoid, after data-dependent initialization
 
@@ -24,7 +24,7 @@ class PixelPlayer(nn.Module):
         width: channels of the frame net's first convolution; ResNet-18 has 64.
         sound_width: channels of the sound net's first level.
         unet_depth: levels of the sound net; each halves both sides of the spectrogram.
-        vision: "resnet18" (SoP); "convnet": the encoder of AVE-Net.
+        vision: name of the frames' encoder in `models.frame_encoders`; SoP: "resnet18".
         detail: whether the sound net's last level sees the spectrogram itself, see `UNet`.
 
     Attributes:
@@ -156,12 +156,12 @@ class FrameNet(nn.Module):
     Args:
         num_channels: K.
         width: channels of the first convolution.
-        vision: "resnet18" or "convnet".
+        vision: name of the encoder in `models.frame_encoders`.
     """
 
     def __init__(self, num_channels: int, width: int, vision: str) -> None:
         super().__init__()
-        self.body = DilatedResNet18(width) if vision == "resnet18" else ConvEncoder(3, width)
+        self.body = FRAME_ENCODERS[vision](width)
         self.channels = self.body.channels
         self.head = nn.Conv2d(self.channels, num_channels, 3, padding=1)
 

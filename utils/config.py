@@ -9,7 +9,7 @@ from collections.abc import Collection, Iterable, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from configs.renames import CONFIG_VERSION, RENAMED_VALUES, new_names, rename_settings
+from configs.renames import CONFIG_VERSION, OLD_NETS, RENAMED_VALUES, new_names, rename_settings
 from configs.rules import config_errors
 from configs.schema import NETS, Config
 from utils.errors import UserError
@@ -274,6 +274,7 @@ def translate_stored(values: Mapping[str, Any], net: str) -> dict[str, Any]:
     Returns:
         {dotted name: value}; names that nobody knows stay as they are.
     """
+    values = {name: value for name, value in values.items() if net in OLD_NETS.get(name, (net,))}
     return {
         name: value
         for name, value in rename_settings(values).items()
