@@ -22,7 +22,7 @@ REPLY_HEADER = struct.Struct("<iq")  # exit code, as of os.waitstatus_to_exitcod
 
 
 class Sandbox:
-    """Decode uploads one at a time in a process of its own; threads wait for each other.
+    """Decode uploads one at a time in a separate process; usable from several threads.
 
     Args:
         max_memory: bytes of address space.

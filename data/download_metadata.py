@@ -207,7 +207,7 @@ def download(url: str, out: BinaryIO, pauses: tuple[float, ...] = PAUSES, timeou
 
 
 def _download_once(url: str, out: BinaryIO, timeout: float) -> None:
-    """Try a download once. Raises what urllib does; EOFError if less came than was announced."""
+    """Download once, without retries. Raises urllib's errors, and EOFError if the file is shorter than announced."""
     out.seek(0)
     out.truncate()
     with urllib.request.urlopen(url, timeout=timeout) as answer:

@@ -50,7 +50,7 @@ class SegmentMaps(NamedTuple):
     Attributes:
         spectrum: (bins, T) complex64.
         maps: (K, F, T) float32, of the sound net.
-        powers: (F, T) float32: of each row of a mask the power of the bins that it acts on, so that none is lost.
+        powers: (F, T) float32: for each row of a mask the power of the bins that it acts on; no power is lost.
     """
 
     spectrum: Tensor

@@ -38,7 +38,7 @@ def has_clip(out: Path, clip: str) -> bool:
 
 
 def list_clips(out: Path) -> ClipsOnDisk:
-    """List the clips in `out`: two listings, however many clips there are."""
+    """List the clips in `out`: two directory listings, whatever the number of clips."""
     video, audio = (
         {name.removesuffix(suffix) for name in os.listdir(out / kind) if name.endswith(suffix)}
         for kind, suffix in MEDIA_FOLDERS

@@ -157,7 +157,7 @@ class Workers:
             expected = min(segment.end, files.duration or segment.end) - segment.start
             if section and seconds < expected - MARGIN:
                 # ffmpeg may mistake a broken connection for the end of the video.
-                return Failure("network", f"only {seconds:.1f} s of {expected:.1f} s came")
+                return Failure("network", f"only {seconds:.1f} s of {expected:.1f} s were downloaded")
             self._add(clip, mp4, wav)
         except MediaError as error:
             # A file that lacks its end may seem to lack a stream: that says nothing about the video on the site.

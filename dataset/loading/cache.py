@@ -46,7 +46,7 @@ class ClipCache:
         return CachedClip(float(self._first[index]), frames, self._memory[middle : middle + 2 * samples].view(np.int16))
 
     def worth_filling(self, index: int) -> bool:
-        """Tell whether the clip at `index` was never put: it is neither in the cache nor too large for it."""
+        """Check whether the clip at `index` was never stored: it is neither in the cache nor too large for it."""
         return bool(self._table[index, 0] == _EMPTY)
 
     def put(self, index: int, first: float, frames: np.ndarray, sound: np.ndarray) -> None:

@@ -1,4 +1,4 @@
-"""Which clips make which batch: in training a new order in every epoch, in evaluation one clip after the other."""
+"""Samplers of batches of clips: a new random order in every training epoch, sequential order in evaluation."""
 
 import copy
 import math
@@ -14,7 +14,7 @@ class EpochBatchSampler(Sampler[list[tuple[int, int]]]):
     With K = samples_per_decode > 1, the clips of a batch are decoded once for K batches in a row, each with other
     frames, sounds and augmentation of these same clips. Two samples of a clip are never in one batch, where they would
     be a false negative. An epoch is then K samples of every clip. The cost: K updates in a row learn from the same
-    clips, which train.grad_accum_steps K avoids; and a clip meets the same other clips K times, so that an epoch has
+    clips, which train.grad_accum_steps K avoids; and a clip is paired with the same clips K times, so that an epoch has
     as many different negatives as an ordinary epoch, not K times as many.
 
     Args:

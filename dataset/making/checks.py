@@ -97,7 +97,7 @@ class _CheckingReader(ClipReader):
         """Read all and return (kind, message).
 
         Raises:
-            ClipError: training would meet it too.
+            ClipError: training would raise it too.
         """
         video = self._decode_video()
         sound = self.full_waveform(COMPARE_RATE) / INT16_SCALE

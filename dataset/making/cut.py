@@ -50,7 +50,7 @@ def cut_clip(
         mp4: path to write to, a temporary one: the caller renames it. It doesn't exist after an error.
         wav: the same for the wav.
         height: largest height of the frames, pixels; smaller ones keep theirs.
-        fps: frames per second, counted from `start`; each repeats what is shown then; 0 keeps the source's own times.
+        fps: frames per second, counted from `start`; each is what is shown at its time; 0 keeps the source's own times.
 
     Returns:
         Duration of the clip, seconds: of the shorter of the two streams.

@@ -51,7 +51,7 @@ def read_class_list(path: Path, classes: ClassNames) -> set[str]:
 
     Args:
         path: of the file.
-        classes: all there are.
+        classes: all classes of AudioSet.
 
     Raises:
         UserError: the file can't be read, lists nothing, or a line is not a class: the nearest one is named.

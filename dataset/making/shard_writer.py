@@ -96,7 +96,7 @@ def build_shard(source: Path, target: Path, job: ShardJob, settings: ShardSettin
         source: folder of the split in SRC.
         target: folder of the split in DST.
         job: what the shard is built from.
-        settings: how.
+        settings: how to encode it.
         on_error: at a clip that can't be read: "stop" raises its error, "skip" lists it in the entry.
 
     Raises:
@@ -144,7 +144,7 @@ def read_clip(source: Path, clip: str, labels: list[str], times: list[float], se
         clip: its id.
         labels: its mids.
         times: annotated ones, seconds.
-        settings: how.
+        settings: how to encode it.
 
     Raises:
         ClipError: it can't be read.
@@ -172,7 +172,7 @@ def encode_frames(reader: ClipReader, times: list[float], settings: ShardSetting
     Args:
         reader: an open clip.
         times: annotated ones, seconds.
-        settings: how.
+        settings: how to encode it.
 
     Returns:
         JPEGs, and the time stamp of each, seconds.

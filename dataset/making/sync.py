@@ -11,7 +11,7 @@ from dataset.reading.audio import resample, to_mono
 COMPARE_RATE = 16000  # sample rate at which sounds are compared, Hz
 MAX_OFFSET = 1.5  # largest offset that is looked for, seconds
 SYNC_TOLERANCE = 0.002  # largest offset that counts as in sync, seconds
-MIN_CORRELATION = 0.5  # from this correlation on two sounds are the same
+MIN_CORRELATION = 0.5  # two sounds with at least this correlation are the same
 # How much higher the correlation must be at another offset than in sync: a steady tone correlates at many offsets.
 MIN_CORRELATION_GAIN = 0.03
 MAX_GAPS = 60  # a sound track with more silence than this between its packets is ignored, seconds

@@ -1,4 +1,4 @@
-"""Any folder of videos, images and sounds: what is in it, and for each second a frame and the second of sound.
+"""Read any folder of videos, images and sounds: list its files, and read a frame and a second of sound per second.
 
 The moments of a file are at 0.5 s, 0.5 s + hop, ... for as long as they lie within it. The frame is the one shown at
 that time, and the sound is the second centered at it, as in training: nothing is padded. At a file's end the second is

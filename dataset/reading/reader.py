@@ -109,7 +109,7 @@ class ClipDataset(Protocol):
 
     @classmethod
     def recognizes(cls, root: Path | str) -> bool:
-        """Tell whether `root` has this reader's format, from its name and the names of its files only."""
+        """Check whether `root` has this reader's format, from its name and the names of its files only."""
         ...
 
     def check_settings(self, data: DataSettings) -> None:

@@ -199,7 +199,7 @@ def resample_image(pixels: Tensor, size: int, theta: Tensor | None = None) -> Te
 
 
 def prepare_flows(flows: Tensor, size: int, theta: Tensor | None = None) -> Tensor:
-    """Transform optical flow to what it is between frames that are cropped, flipped, rotated and stretched.
+    """Transform optical flow in the same way as frames that are cropped, flipped, rotated and stretched.
 
     Erasing and blending change the frame alone.
 

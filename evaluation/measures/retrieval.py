@@ -30,7 +30,7 @@ RECALLS = (1, 5, 10)
 
 @dataclass(frozen=True)
 class Rankings:
-    """What the measures of one direction are computed from: the rankings of Q queries.
+    """Input of the retrieval measures of one direction: the rankings of Q queries.
 
     Attributes:
         ndcg, random_ndcg: (Q,) nDCG@k, and its expectation for a random ranking.
@@ -59,7 +59,7 @@ class Rankings:
 
 
 class _LabelSetStats(NamedTuple):
-    """What a query's set of labels alone decides, of U sets.
+    """Statistics that depend on a query's set of labels alone, for each of U sets.
 
     ideal: (U, min(k, items)) largest gains of the whole collection, descending. mean_gain: (U,) of the collection.
     num_relevant: (U,) int64 clips of the collection that share a label with the query.

@@ -106,7 +106,7 @@ def _in_threads(function: Callable[[Item], Result], items: Iterable[Item], worke
 
 
 class SeparatedMixtures:
-    """What the measures of separation are computed from: P mixtures without silence.
+    """Input of the separation measures: P mixtures without silence.
 
     Args:
         scores: of the mixtures.
