@@ -135,8 +135,8 @@ def complete_settings(settings: ShardSettings, earlier: EarlierShards, target: P
     clips = settings["clips"] or (earlier.settings["clips"] if earlier.settings else shard_size(num_clips))
     settings = ShardSettings(**{**settings, "clips": clips})
     if earlier.settings and earlier.settings != settings:
-        asked = dict(settings)
-        differing = ", ".join(f"{key} {value}" for key, value in earlier.settings.items() if value != asked[key])
+        requested = dict(settings)
+        differing = ", ".join(f"{key} {value}" for key, value in earlier.settings.items() if value != requested[key])
         raise UserError(
             f"{target} was built with different settings ({differing}): choose another DST, or rerun with the same ones"
         )

@@ -137,7 +137,7 @@ class PairDataset(SampleDataset):
         annotated: sample clips with boxes of sounding objects at the annotated times; not with a cache.
         off_grid: samples also have "other_sound", a second that is cut at any time: the shortcut, see `avc_loss`.
         frames: consecutive frames of a sample, around its time; several not with a cache.
-        flow: optical flow beside the frame, or None; not with a cache.
+        flow: optical flow of the frame, or None; not with a cache.
     """
 
     draw_names: tuple[str, ...] = ("time", "misalignment", "off_grid_time")

@@ -168,5 +168,5 @@ def _fits(boxes: list[np.ndarray], off_center: bool) -> bool:
     swept = [np.concatenate([b[:, :2].min(0), b[:, 2:].max(0)]) for b in boxes]
     inside = all(b.min() > 0.005 and b.max() < 0.995 for b in swept)
     a, b = swept[0], swept[-1]
-    apart = len(swept) < 2 or bool(np.any(a[2:] + 0.01 < b[:2]) or np.any(b[2:] + 0.01 < a[:2]))
-    return inside and apart and not (off_center and np.all(a[:2] < 0.5) and np.all(a[2:] > 0.5))
+    disjoint = len(swept) < 2 or bool(np.any(a[2:] + 0.01 < b[:2]) or np.any(b[2:] + 0.01 < a[:2]))
+    return inside and disjoint and not (off_center and np.all(a[:2] < 0.5) and np.all(a[2:] > 0.5))

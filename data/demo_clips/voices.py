@@ -124,9 +124,9 @@ def voice_piano(rng: np.random.Generator, rate: int) -> Note:
         t = sample_times(length, rate)
         partials = k * hz * np.sqrt(1 + stiff * k**2)
         gains = k ** -(tilt + 0.4 - 0.4 * force) * rng.uniform(0.7, 1.3, len(k))
-        lives = decay / (1 + 0.12 * k) * (260 / hz) ** 0.3
-        tone = damped_sines(partials, gains, lives, length, rate)
-        tone += damped_sines(partials * 1.0012, 0.6 * gains, lives * 0.7, length, rate)
+        decays = decay / (1 + 0.12 * k) * (260 / hz) ** 0.3
+        tone = damped_sines(partials, gains, decays, length, rate)
+        tone += damped_sines(partials * 1.0012, 0.6 * gains, decays * 0.7, length, rate)
         knock = band_pass(rng.standard_normal(len(t)), rate, 200, 1500) * np.exp(-t * 90)
         return (tone + 0.6 * knock) * envelope(len(t), rate, 0.002, 0.08)
 

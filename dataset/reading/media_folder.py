@@ -283,10 +283,10 @@ def detect_kind(path: Path) -> MediaKind:
         pass
     with open_media(path) as container:
         covers = av.stream.Disposition.attached_pic
-        has_pictures = any(not stream.disposition & covers for stream in container.streams.video)
-        if not has_pictures and not container.streams.audio:
+        has_frames = any(not stream.disposition & covers for stream in container.streams.video)
+        if not has_frames and not container.streams.audio:
             raise MediaError("no picture", path, "holds neither frames nor sound")
-        return "video" if has_pictures else "sound"
+        return "video" if has_frames else "sound"
 
 
 def frame_image(item: MediaItem, time: float, largest: int = 320) -> Image.Image:

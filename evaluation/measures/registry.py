@@ -117,10 +117,10 @@ def _detail_rows(details: Sequence[Detail]) -> list[tuple[str, str]]:
 
 def _markdown_row(measure: Measure[Any]) -> tuple[str, ...]:
     baseline = measure.baseline_name or "none"
-    beside = [".".join(path) for path in measure.companions()]
+    companions = [".".join(path) for path in measure.companions()]
     if isinstance(measure.baseline, float):
         baseline += f", {measure.baseline:.3g}"
-    keys = "<br>".join(f"`{key}`" for key in (measure.key, *beside))
+    keys = "<br>".join(f"`{key}`" for key in (measure.key, *companions))
     name = measure.name.format_map(_Blank()) + {"dB": ", dB", "nats": ", nats"}.get(measure.unit, "")
     better = "a ceiling" if measure.reference else "lower" if measure.lower_is_better else "higher"
     return keys, name, measure.meaning, baseline, better

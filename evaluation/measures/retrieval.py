@@ -165,14 +165,14 @@ def random_recall(rankings: Rankings, n: int) -> float:
 
 def mean_average_precision(rankings: Rankings) -> float | None:
     """Compute mAP over the queries of `rankings` that share a label with any clip; 0 without one."""
-    judged = np.isfinite(rankings.average_precision)
-    return (rankings.average_precision[judged].mean() if judged.any() else 0.0) if rankings.full else None
+    has_hits = np.isfinite(rankings.average_precision)
+    return (rankings.average_precision[has_hits].mean() if has_hits.any() else 0.0) if rankings.full else None
 
 
 def random_mean_average_precision(rankings: Rankings) -> float:
     """Compute what random rankings reach of mAP, for the queries of `rankings`."""
-    judged = np.isfinite(rankings.average_precision)
-    return rankings.random_average_precision[judged].mean() if judged.any() else 0.0
+    has_hits = np.isfinite(rankings.average_precision)
+    return rankings.random_average_precision[has_hits].mean() if has_hits.any() else 0.0
 
 
 def median_rank(rankings: Rankings) -> float | None:
