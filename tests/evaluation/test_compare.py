@@ -69,7 +69,7 @@ def test_a_measure_that_one_run_lacks_leaves_a_gap(two, tmp_path):
     assert [
         line.split()[-2]
         for line in comparison_table(runs, compare_measures(runs)).splitlines()
-        if "peak on an object" in line
+        if "peak on a sounding object" in line
     ] == ["-"]
 
 
