@@ -205,7 +205,8 @@ def relative_error(found, wanted):
     """The largest difference of two tensors or arrays relative to the largest value: float32 sums on other processors
     and in batches of other sizes add up in another order.
     """
-    return float(abs(found - wanted).max() / abs(wanted).max())
+    found, wanted = (torch.as_tensor(values).detach() for values in (found, wanted))
+    return ((found - wanted).abs().max() / wanted.abs().max()).item()
 
 
 def small_checkpoint(path, seed=0, **settings):
