@@ -15,7 +15,7 @@ def open_image(path: Path) -> Image.Image:
     """Open the image file at `path`, its first image if it has several: RGB, rotated upright.
 
     Raises:
-        MediaError: an unknown format, damaged, or of more than MAX_PIXELS pixels.
+        MediaError: missing, an unknown format, damaged, or of more than MAX_PIXELS pixels.
     """
     try:
         with Image.open(path, formats=IMAGE_FORMATS) as image:
@@ -24,6 +24,8 @@ def open_image(path: Path) -> Image.Image:
             return image.convert("RGB")
     except MediaError:
         raise
+    except FileNotFoundError:
+        raise MediaError("missing", path, "is missing") from None
     except (OSError, ValueError, SyntaxError, EOFError, Image.DecompressionBombError) as error:  # all that PIL raises
         raise MediaError("damaged", path, f"can't be read as an image ({image_error_reason(error)})") from None
 

@@ -2,7 +2,9 @@
 
 A reader is a class with the members of `ClipDataset`, whose `open` gives an object with the members of `OpenClip`.
 Add the class to `READERS`; nothing else needs to change. `dataset.reading.clips.SplitClips` has everything of
-`ClipDataset` but `recognizes` and `open`, and `dataset.reading.audio.AudioReader` reads the sound of a wav file.
+`ClipDataset` but the arguments of its constructor, `recognizes` and `open`. `dataset.reading.audio.AudioReader` has
+everything of `OpenClip` that concerns the sound of a wav file: a subclass extends `_open`, adds the frames, and raises
+`self._error(kind, path, reason)`. Errors of `dataset.reading.images.open_image` become the clip's by `for_clip`.
 """
 
 from contextlib import AbstractContextManager

@@ -94,7 +94,8 @@ def test_declarations_are_complete(section):
 
 def test_the_documentation_is_made_from_the_declarations():
     """After a change: python -m evaluation.measures.registry > docs/measures.md"""
-    assert (ROOT / "docs/measures.md").read_text(encoding="utf-8") == measures_markdown()
+    page = (ROOT / "docs/measures.md").read_text(encoding="utf-8")
+    assert page == measures_markdown(), "run: python -m evaluation.measures.registry > docs/measures.md"
 
 
 def test_what_does_not_apply_is_absent_with_its_baseline_and_error():
