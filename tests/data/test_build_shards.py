@@ -150,7 +150,7 @@ def test_with_skip_it_is_left_out_and_listed_and_later_told(spoilt, tmp_path, ma
     clips = open_clips(target, "train", "skip")
     assert clips.ids == list("abcf") and list(clips.skipped) == ["d", "e"]
     (spoilt / "train/audio/e.wav").write_bytes((spoilt / "train/audio/f.wav").read_bytes())
-    with pytest.raises(UserError, match="of other clips"):  # a finished one is never changed
+    with pytest.raises(UserError, match="from other clips"):  # a finished one is never changed
         make_shards(spoilt, target, "skip")
     (spoilt / "train/audio/e.wav").unlink()
     make_shards(spoilt, target, "skip")
@@ -165,9 +165,9 @@ def test_what_is_not_ours_is_left_alone(source, tmp_path, make_shards):
     other = tmp_path / "other"
     other.mkdir()
     (other / "thesis.txt").write_text("mine")
-    with pytest.raises(UserError, match="holds something else than shards"):
+    with pytest.raises(UserError, match="holds something other than shards"):
         make_shards(source, other)
-    with pytest.raises(UserError, match="holds something else than shards"):
+    with pytest.raises(UserError, match="holds something other than shards"):
         make_shards(source, source)
     make_shards(source, tmp_path / "shards")
     with pytest.raises(UserError, match=r"different settings \(size 256\)"):
