@@ -11,7 +11,7 @@ import torch.nn.functional as F
 from helpers import small_checkpoint, tone, write_sound, write_video
 from kill_and_resume import command
 from PIL import Image
-from test_train_eval import one_sentence
+from training import one_sentence
 
 import separate
 from configs.demo_PixelPlayer import config as demo

@@ -6,7 +6,7 @@ import signal
 import pytest
 from helpers import make_dataset
 from kill_and_resume import SMALL, command, compare, train_command
-from test_train_eval import stop_at
+from training import stop_at
 
 from configs.schema import Config
 from utils import checkpoint

@@ -11,9 +11,9 @@ import pytest
 import soundfile
 import torch
 from helpers import make_dataset, tone
-from kill_and_resume import REPOSITORY, command, compare, train_command
+from kill_and_resume import REPOSITORY, SMALL, command, compare, train_command
 from PIL import Image
-from test_train_eval import PLAIN, SMALL, lines, one_sentence, run, stop_at
+from training import PLAIN, lines, one_sentence, run, stop_at
 
 import train_VOLNet
 from dataset.loading.loader import collate
@@ -91,7 +91,7 @@ def test_evaluation_says_where_the_sound_comes_from(vol, data, tmp_path, script)
     assert all(0 <= value <= 1 for name, value in found.items() if "frames" not in name)
     hits = peaks_on_boxes(vol[0] / "best.pt", data)
     assert found["peak_accuracy"] == pytest.approx(np.mean(hits))
-    row = next(line for line in done.stdout.splitlines() if "peak on an object" in line)
+    row = next(line for line in done.stdout.splitlines() if "peak on a sounding object" in line)
     assert row.split()[-2:] == [f"{found['peak_accuracy']:.3f}", f"{found['centre_accuracy']:.3f}"]
     assert sorted(path.name for path in (tmp_path / "localization").iterdir()) == [f"test_000{k}.jpg" for k in range(3)]
     with Image.open(tmp_path / "localization" / "test_0000.jpg") as picture:

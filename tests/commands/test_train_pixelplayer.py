@@ -11,7 +11,7 @@ from helpers import make_dataset, tone, write_genres, write_sound
 from kill_and_resume import command, compare, train_command
 from PIL import Image
 from processes import together
-from test_train_eval import one_sentence, stop_at
+from training import one_sentence, stop_at
 
 import train_PixelPlayer
 from evaluation.measures.registry import undeclared
