@@ -1,4 +1,4 @@
-# Each target sets up what it needs: a virtual environment in .venv with requirements.txt. By hand: see the README.
+# Each target first creates .venv with requirements.txt. The README lists the same steps by hand.
 PYTHON ?= $(shell command -v python3.11 || command -v python3)
 RUN := .venv/bin/python
 
