@@ -69,10 +69,8 @@ def main(argv: list[str] | None = None) -> None:
         diagnose=diagnose_masks,
         unused_parameters=train.avc_warmup > 0,
     )
-    run.print_best(
-        f"{best['gain']:.2f} dB better than the mixture (ideal binary mask {best['gain_ideal']:.2f}, "
-        f"frames swapped {best['gain_swapped']:.2f})"
-    )
+    others = f"ideal binary mask {best['gain_ideal']:.2f}, frames swapped {best['gain_swapped']:.2f}"
+    run.print_best(f"{best['gain']:.2f} dB better than the mixture ({others})")
 
 
 if __name__ == "__main__":
