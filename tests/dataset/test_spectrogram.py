@@ -3,10 +3,11 @@
 import math
 from dataclasses import replace
 
+import librosa
 import numpy as np
 import pytest
 import torch
-from scipy.signal import spectrogram
+from scipy.signal import get_window, spectrogram
 from transform_cases import DEMO, EVERYTHING, OFF, PAPER, always, sounds_of
 
 from configs.schema import Spectrogram
@@ -122,3 +123,20 @@ def test_equal_loudness_takes_the_amplitude_away():
     even = Spectrogram(equal_loudness=True)
     assert (S.prepare_sounds(loud, 16000, even) - S.prepare_sounds(quiet, 16000, even)).abs().mean() < 0.01
     assert (S.prepare_sounds(loud, 16000, PAPER) - S.prepare_sounds(quiet, 16000, PAPER)).mean() > 0.5
+
+
+@pytest.mark.parametrize(("bands", "n_fft", "rate"), [(64, 2048, 16000), (40, 4096, 48000)])
+def test_mel_filters_equal_librosas_where_each_spans_several_bins(bands, n_fft, rate):
+    """Slaney's normalization off, HTK's scale; narrower filters are widened to a bin, which librosa leaves empty."""
+    oracle = librosa.filters.mel(sr=rate, n_fft=n_fft, n_mels=bands, htk=True, norm=None)
+    np.testing.assert_allclose(S.mel_filterbank(bands, n_fft, rate), oracle, atol=1e-6)
+
+
+def test_the_spectrogram_equals_librosas():
+    wave = np.random.default_rng(0).standard_normal(48000).astype(np.float32) * 0.1
+    ours = S.power_spectrogram(torch.from_numpy(wave)[None], 48000)[0].numpy()[:, :199]
+    # librosa puts a window of 480 samples into the middle of 512: 16 samples later than ours.
+    padded = np.pad(wave, (16, 16))
+    oracle = np.abs(librosa.stft(padded, n_fft=512, hop_length=240, win_length=480, center=False)) ** 2
+    oracle = oracle[:, :199] / get_window("hann", 480).sum() ** 2
+    assert (np.abs(ours - oracle) / oracle.mean(0)).max() < 1e-4
