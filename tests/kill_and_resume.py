@@ -2,9 +2,8 @@
 
     python tests/kill_and_resume.py --kills 20
 
-Exit code 0: both ended with the same weights, optimizer, measures and log, bit for bit, and after every kill the
-checkpoints that lay there could be read. Some kills fall into the start, some between steps, some into the writing
-of a checkpoint.
+Exit code 0: both ended with the same weights, optimizer, metrics and log, bit for bit, and the checkpoints could be
+read after every kill. Some kills hit the start of the run, some a step, some the writing of a checkpoint.
 """
 
 import argparse

@@ -2,13 +2,14 @@
 
 Both files of a run, last.pt (to resume) and best.pt (to use), hold:
 
-    format    FORMAT
-    model     state_dict of the net
-    ema       state_dict of the running average of the weights (train.ema), or None; if there is one, it is what is
-              evaluated: `evaluated_weights`
-    config    the run's settings, {section: {setting: value}}
-    step      updates of the weights so far
-    metrics   of the last validation, {name: number}, and its step; {} before the first one
+    format          FORMAT
+    model           state_dict of the net
+    ema             state_dict of the running average of the weights (train.ema), or None; if there is one, it is what
+                    is evaluated: `evaluated_weights`
+    config          the run's settings, {section: {setting: value}}
+    config_version  version of their names, see configs/renames.py
+    step            updates of the weights so far
+    metrics         of the last validation, {name: number}, and its step; {} before the first one
 
 last.pt also holds what resuming needs:
 

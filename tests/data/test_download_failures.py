@@ -45,7 +45,7 @@ def test_each_failure_ends_in_its_class_and_a_rerun_completes(films, site, out, 
     tries = {json.loads(line)["id"]: json.loads(line)["tries"] for line in journal_lines(out)}
     assert tries["cut_halfway"] == 3 and tries["-gone_gone_"] == 1 and tries["for_a_while"] == 3
 
-    site.faults, site.films, site.types = {}, {}, {}  # the server is mended
+    site.faults, site.films, site.types = {}, {}, {}  # the server works again
     site.requests.clear()
     script.main(words(listed, out, site.url))
     for_good = {video: kind for video, kind in expected.items() if not FAILURE_KINDS[kind].is_retried}

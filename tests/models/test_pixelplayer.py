@@ -191,7 +191,7 @@ def test_the_plain_frame_net_starts_from_ave_nets_pictures(tmp_path):
     taken = checkpoint.init_from(net, tmp_path / "best.pt")
     assert set(taken) == {f"frames.body.{name}" for name in net.frames.body.state_dict()}
     assert torch.equal(net.frames.body.conv4_2[0].weight, ave.vision.conv4_2[0].weight)
-    net.add_avc_branch(width=4, dim=16)  # which is an AVE-Net, and goes on where that one was
+    net.add_avc_branch(width=4, dim=16)  # an AVE-Net: it takes the other weights
     assert set(checkpoint.init_from(net, tmp_path / "best.pt")) - set(taken) == {
         f"match.{name}" for name in ave.state_dict() if not name.startswith("vision.")
     }
