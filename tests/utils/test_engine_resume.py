@@ -49,7 +49,7 @@ HARD = {"ema": 0.9, "grad_accum_steps": 2, "schedule": "cosine", "warmup": 0.2, 
 
 
 def test_a_resumed_run_continues_bit_for_bit(tmp_path):
-    """Killed after every single step in turn, with checkpoints at steps 3, 6, 9, 12."""
+    """Killed after each single step, with checkpoints at steps 3, 6, 9, 12."""
     train(config(tmp_path / "whole", save_every=3, **HARD))
     expected = outcome(tmp_path / "whole")
     for killed_at in range(1, 12):
