@@ -7,7 +7,7 @@ raises `CONFIG_VERSION`. A renamed one gets a line in a table below, so that old
 from collections.abc import Mapping
 from typing import Any
 
-CONFIG_VERSION = 3  # stored in each checkpoint; one without a version is of version 1
+CONFIG_VERSION = 4  # stored in each checkpoint; one without a version is of version 1
 
 # (old name, new name). An old name may stand for several settings, each read by other nets.
 RENAMED = (
