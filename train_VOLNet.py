@@ -55,7 +55,7 @@ def main(argv: list[str] | None = None) -> None:
     best = fit(
         model,
         run,
-        param_groups=model.parameter_groups(train.last_layer_lr_mult),
+        param_groups=model.parameter_groups(train.last_layer_lr_mult, train.last_layer_decay),
         batches=lambda start: data.train_batches(start, on_skip),
         steps_per_epoch=data.steps_per_epoch,
         step=make_avc_step(train_transform, train.negatives, train.aux_loss_weight, aux_heads),

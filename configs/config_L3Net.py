@@ -1,4 +1,4 @@
-"""L3-Net as in the paper's comparison (OtS sec. 3.2), with the data and training of config_AVENet.py."""
+"""L3-Net of the paper's comparison (OtS sec. 3.2), with the data and training of config_AVENet.py."""
 
 from dataclasses import replace
 

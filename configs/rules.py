@@ -109,6 +109,7 @@ def _mix_rules(mix: Mix, model: Model) -> list[Rule]:
 def _model_rules(model: Model) -> list[Rule]:
     return [
         (model.width >= 1 and model.dim >= 1, "model.width and model.dim must be at least 1"),
+        (model.logit_scale > 0, "model.logit_scale must be above 0: a small distance means a match"),
         (0 <= model.dropout < 1, "model.dropout must be at least 0 and below 1"),
         (
             model.num_channels >= 1 and model.sound_width >= 1,

@@ -13,6 +13,7 @@ NetName = Literal["AVENet", "AVENet_MF", "AVENet_OF", "AVOLNet", "L3Net", "Pixel
 NETS: tuple[str, ...] = get_args(NetName)
 AVC_NETS = ("AVENet", "AVENet_MF", "AVENet_OF", "AVOLNet", "L3Net")  # trained on audio-visual correspondence alone
 AVENET_MF, AVENET_OF, AVOLNET, PIXELPLAYER = ("AVENet_MF",), ("AVENet_OF",), ("AVOLNet",), ("PixelPlayer",)
+AVENETS = ("AVENet", *AVENET_MF, *AVENET_OF)  # which compare by the distance of two vectors
 ONE_FRAME = ("AVENet", "AVOLNet", "L3Net", "PixelPlayer")  # whose encoder sees one frame at a time
 TRAIN_SCRIPTS = dict.fromkeys(AVC_NETS, "train_AVENet.py") | {
     "AVOLNet": "train_VOLNet.py",
@@ -113,6 +114,12 @@ class Model:
     dim: int = setting(128, "dimensions of the embedding; L3Net: units of fc1 (OtS sec. 3.1: 128)")
     dropout: float = setting(0.0, "dropout rate of the pooled features (OtS: none)", AVC_NETS)
     init_from: str = setting("", "checkpoint to start from: weights are copied where names and shapes match")
+    logit_scale: float = setting(
+        12.0,
+        "fc3 starts as logit = logit_scale (1.2 - distance); OtS sec. 3.1 sets only its sign, PyTorch's default has a "
+        "scale of some 0.7",
+        AVENETS,
+    )
     num_channels: int = setting(
         32, "K, the channels of the sound net's output and of a frame's feature vector (SoP: 32)", PIXELPLAYER
     )
@@ -200,6 +207,7 @@ class Train:
     last_layer_lr_mult: float = setting(
         20.0, "learning-rate multiplier of the last layer (fc3, conv7), which maps similarity to a logit"
     )
+    last_layer_decay: bool = setting(False, "apply train.weight_decay to the last layer too (OtS: yes)", AVC_NETS)
     lr_vision: float = setting(1.0, "learning-rate multiplier of the frame net (SoP: 0.1)", PIXELPLAYER)
     optimizer: Literal["adam", "muon", "auto", "sgd"] = setting(
         "adam",

@@ -83,7 +83,7 @@ def train_from(start: Start, run: Path, args: argparse.Namespace) -> None:
     """Train AVE-Net from `start` into the folder `run`, with the data and epochs of the command line `args`."""
 
     @torch.no_grad()
-    def init_fc3(net: Any) -> None:
+    def init_fc3(net: Any, logit_scale: float) -> None:
         set_logit_layer(net.fc3, start.scale, start.bias)
 
     AVENet._init_fc3 = init_fc3  # type: ignore[assignment]

@@ -38,8 +38,10 @@ def build_net(config: Any, flow_fields: int = 10) -> AVCNet | PixelPlayer:
         return PixelPlayer(*sizes, vision, config.detail)
     width, dim, dropout = config.width, config.dim, config.dropout
     if config.name == "AVENet_OF":
-        return AVENetOF(width, dim, dropout, flow_fields)
+        return AVENetOF(width, dim, dropout, flow_fields, config.logit_scale)
     if config.name == "AVENet_MF":
-        return AVENetMF(width, dim, dropout)
-    vision = "convnet" if config.vision == "auto" else config.vision
-    return AVC_NETS[config.name](width, dim, dropout, vision=FRAME_ENCODERS[vision](width))
+        return AVENetMF(width, dim, dropout, config.logit_scale)
+    vision = FRAME_ENCODERS["convnet" if config.vision == "auto" else config.vision](width)
+    if config.name == "AVENet":
+        return AVENet(width, dim, dropout, vision, config.logit_scale)
+    return AVC_NETS[config.name](width, dim, dropout, vision=vision)

@@ -152,18 +152,19 @@ class AVCNet(nn.Module):
         """
         return None
 
-    def parameter_groups(self, last_layer_lr_mult: float) -> list[dict[str, Any]]:
+    def parameter_groups(self, last_layer_lr_mult: float, last_layer_decay: bool = False) -> list[dict[str, Any]]:
         """Group the parameters for the optimizer: the last layer, a few numbers on which all logits depend; the rest.
 
         Args:
             last_layer_lr_mult: learning-rate multiplier of the last layer.
+            last_layer_decay: whether weight decay applies to the last layer too.
         """
         last = self.get_submodule(self.logit_layer)
         body = [p for name, p in self.named_parameters() if not name.startswith(f"{self.logit_layer}.")]
-        return [
-            {"params": body, "lr_scale": 1.0},
-            {"params": list(last.parameters()), "lr_scale": last_layer_lr_mult, "weight_decay": 0.0},
-        ]
+        last_group: dict[str, Any] = {"params": list(last.parameters()), "lr_scale": last_layer_lr_mult}
+        if not last_layer_decay:
+            last_group["weight_decay"] = 0.0
+        return [{"params": body, "lr_scale": 1.0}, last_group]
 
     def remap_state_dict(self, weights: dict[str, Tensor]) -> dict[str, Tensor]:
         """Rename and reshape the `weights` of another kind of net so that they fit this one where possible."""
@@ -181,11 +182,19 @@ class AVENet(AVCNet):
         dim: dimensions of the embedding; the paper has 128.
         dropout: fraction of the pooled features dropped in training; the paper uses none.
         vision: encoder of the frames; None for `ConvEncoder(3, width)`.
+        logit_scale: how much the logit grows at first as the distance shrinks.
     """
 
     logit_layer = "fc3"
 
-    def __init__(self, width: int = 64, dim: int = 128, dropout: float = 0.0, vision: Encoder | None = None) -> None:
+    def __init__(
+        self,
+        width: int = 64,
+        dim: int = 128,
+        dropout: float = 0.0,
+        vision: Encoder | None = None,
+        logit_scale: float = LOGIT_SCALE,
+    ) -> None:
         super().__init__()
         self.vision = ConvEncoder(3, width) if vision is None else vision
         self.vision_fc1 = nn.Linear(self.vision.channels, dim)
@@ -195,17 +204,17 @@ class AVENet(AVCNet):
         self.audio_fc2 = nn.Linear(dim, dim)
         self.dropout = nn.Dropout(dropout)
         self.fc3 = nn.Linear(1, 2)
-        self._init_fc3()
+        self._init_fc3(logit_scale)
 
     @torch.no_grad()
-    def _init_fc3(self) -> None:
-        """Initialize fc3 as logit = 12 (1.2 - d): steep, and with the sign that makes a small distance a match.
+    def _init_fc3(self, logit_scale: float) -> None:
+        """Initialize fc3 as logit = logit_scale (1.2 - d), with the sign that makes a small distance a match.
 
         The sign is the paper's (sec. 3.1); training may change it. Unit vectors of unrelated clips are sqrt(2) apart.
-        PyTorch's default has a random sign and a scale of about 0.6, which hardly separates pairs: the loss stays at
+        PyTorch's default has a random sign and a scale of about 0.7, which hardly separates pairs: the loss stays at
         ln 2. See docs/starting_well.md.
         """
-        half = LOGIT_SCALE / 2
+        half = logit_scale / 2
         self.fc3.weight.copy_(torch.tensor([[half], [-half]]))
         self.fc3.bias.copy_(torch.tensor([-half * NEUTRAL_DISTANCE, half * NEUTRAL_DISTANCE]))
 

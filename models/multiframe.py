@@ -6,7 +6,7 @@ Only the vision encoder differs: pooling, fc1, fc2, the audio branch and fc3 are
 import torch
 from torch import Tensor, nn
 
-from models.avenet import AVENet, ConvEncoder
+from models.avenet import LOGIT_SCALE, AVENet, ConvEncoder
 
 
 class Encoder3d(ConvEncoder):
@@ -37,11 +37,11 @@ class AVENetMF(AVENet):
     sequence. It needs at least 8 frames. The global max pool includes time.
 
     Args:
-        width, dim, dropout: as of `AVENet`. The frames are (B, 3, T, H, W).
+        width, dim, dropout, logit_scale: as of `AVENet`. The frames are (B, 3, T, H, W).
     """
 
-    def __init__(self, width: int = 64, dim: int = 128, dropout: float = 0.0) -> None:
-        super().__init__(width, dim, dropout, vision=Encoder3d(width))
+    def __init__(self, width: int = 64, dim: int = 128, dropout: float = 0.0, logit_scale: float = LOGIT_SCALE) -> None:
+        super().__init__(width, dim, dropout, Encoder3d(width), logit_scale)
 
 
 class TwoStreamEncoder(nn.Module):
@@ -75,12 +75,19 @@ class AVENetOF(AVENet):
     """AVE+OF: one frame and 10 fields of optical flow, in two streams that join before conv4_1 (OtS sec. 3.1).
 
     Args:
-        width, dim, dropout: as of `AVENet`.
+        width, dim, dropout, logit_scale: as of `AVENet`.
         flow_fields: F; the paper has 10. The frames are (B, 3 + 2 * F, H, W).
     """
 
-    def __init__(self, width: int = 64, dim: int = 128, dropout: float = 0.0, flow_fields: int = 10) -> None:
-        super().__init__(width, dim, dropout, vision=TwoStreamEncoder(flow_fields, width))
+    def __init__(
+        self,
+        width: int = 64,
+        dim: int = 128,
+        dropout: float = 0.0,
+        flow_fields: int = 10,
+        logit_scale: float = LOGIT_SCALE,
+    ) -> None:
+        super().__init__(width, dim, dropout, TwoStreamEncoder(flow_fields, width), logit_scale)
 
     def flip_frames(self, frames: Tensor) -> Tensor:
         """Mirror `frames` and their flow, (B, 3 + 2 * F, H, W), left to right: horizontal motion changes its sign."""

@@ -211,6 +211,15 @@ def test_parameter_groups_hold_every_weight_once_and_fc3_learns_faster():
     assert {id(p) for p in decision["params"]} == {id(p) for p in net.fc3.parameters()}
     assert body["lr_scale"] == 1.0 and decision["lr_scale"] == 20.0
     assert decision["weight_decay"] == 0.0  # a decayed slope would pull the logits together
+    assert "weight_decay" not in net.parameter_groups(20.0, last_layer_decay=True)[1]
+
+
+@pytest.mark.parametrize("scale", [0.7, 12.0])
+def test_the_first_logits_fall_with_the_distance_as_steeply_as_the_setting_says(scale):
+    net = build_net(Model(width=2, dim=2, logit_scale=scale))
+    v, a = torch.tensor([[1.0, 0.0]]), torch.tensor([[1.0, 0.0], [0.0, 1.0], [-1.0, 0.0]])
+    expected = [scale * (1.2 - distance) for distance in (1e-4, 2**0.5, 2.0)]  # of equal vectors: the floor, 1e-4
+    assert net.pair_logits(v, a)[0].tolist() == pytest.approx(expected, rel=1e-4)
 
 
 def test_dropout_acts_in_training_only():
