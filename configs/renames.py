@@ -1,7 +1,8 @@
 """Settings that were renamed: what configs stored by older versions call them.
 
 A checkpoint keeps the names of the version that wrote it. Adding, removing or renaming a setting, or a value of one,
-raises `CONFIG_VERSION`. A renamed one gets a line in a table below, so that old checkpoints still load.
+raises `CONFIG_VERSION`. A renamed one gets a line in a table below, so that old checkpoints still load; so does an
+added one whose default is not what older versions did.
 """
 
 from collections.abc import Mapping
@@ -41,6 +42,15 @@ RENAMED_VALUES = {
     ("train.schedule", "tenths"): "multistep",
 }
 
+# {setting added by version 4: what older versions did}; see also `add_missing`.
+BEFORE_VERSION_4: dict[str, bool | float | str] = {
+    "mix.clip": False,
+    "mix.frame_fit": "squeeze",
+    "mix.log_floor": 1e-4,
+    "model.unet_bias": True,
+    "model.unet_init": "default",
+}
+
 
 def new_names(name: str) -> list[str]:
     """List the settings that an old name became: empty for a name that is not an old one.
@@ -65,3 +75,24 @@ def rename_settings(stored: Mapping[str, Any]) -> dict[str, Any]:
         name: RENAMED_VALUES.get((name, value), value) if isinstance(value, str) else value
         for name, value in renamed.items()
     }
+
+
+def add_missing(stored: Mapping[str, Any], net: str, version: int) -> dict[str, Any]:
+    """Add the settings that an older version lacked, with the values of what it did.
+
+    Args:
+        stored: {dotted name: value}, with the current names.
+        net: name of the net.
+        version: `CONFIG_VERSION` of the code that stored them.
+
+    Returns:
+        {dotted name: value}.
+    """
+    values = dict(stored)
+    if version >= 4:
+        return values
+    if values.get("model.vision") == "resnet18" or (net == "PixelPlayer" and values.get("model.vision", "auto") == "auto"):
+        values["model.vision"] = "resnet18_v3"  # its name since version 4 stands for the published net
+    if net == "PixelPlayer":
+        values = BEFORE_VERSION_4 | {"train.lr_vision_head": values.get("train.lr_vision", 1.0)} | values
+    return values

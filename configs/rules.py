@@ -1,8 +1,91 @@
-"""Validate the settings of a `Config`: their ranges, and settings that depend on each other."""
+"""Validate the settings of a `Config`: the limits of each number, and settings that depend on each other."""
 
-from configs.schema import Augment, Config, Data, Eval, Mix, Model, Spectrogram, Train
+from dataclasses import fields
+
+from configs.schema import Config, Data, Mix, Model, Spectrogram, Train
 
 Rule = tuple[bool, str]  # whether it holds, and the error message if not
+
+# The numbers that make sense, as an interval: "[0, 1)" is 0 <= x < 1. Every number has its line.
+LIMITS = {
+    "data.frame_size": "[32, 2048]",
+    "data.resize_size": "[32, 4096]",
+    "data.frame_step": "[0.001, 60]",
+    "data.sample_rate": "[1000, 192000]",
+    "data.misalignment": "[0, 60]",
+    "data.cache_gb": "[0, 1e5]",
+    "data.samples_per_decode": "[1, 1000]",
+    "data.frames": "[1, 1000]",
+    "data.flow_fields": "[1, 100]",
+    "spectrogram.window": "(0, 0.5]",
+    "spectrogram.hop": "(0, 0.0625]",
+    "spectrogram.n_fft": "[32, 65536]",
+    "spectrogram.n_mels": "[0, 1024]",
+    "augment.crop_min": "(0, 2]",
+    "augment.crop_max": "(0, 2]",
+    "augment.brightness": "[0, 1)",
+    "augment.saturation": "[0, 1)",
+    "augment.gain": "[0, 1)",
+    "augment.hue": "[0, 1)",
+    "augment.rotation": "[0, 180]",
+    "augment.stretch": "[0, 1)",
+    "augment.contrast": "[0, 1)",
+    "augment.channel_gain": "[0, 1)",
+    "augment.grey": "[0, 1)",
+    "augment.erase": "[0, 1)",
+    "augment.blend": "[0, 1)",
+    "augment.mix": "[0, 1)",
+    "augment.tilt": "[0, 100]",
+    "augment.noise": "[0, 100]",
+    "augment.pitch": "[0, 0.5]",
+    "augment.freq_mask": "[0, 0.5]",
+    "augment.time_mask": "[0, 0.5]",
+    "augment.ramp": "[0, 1]",
+    "model.width": "[1, 2048]",
+    "model.dim": "[1, 16384]",
+    "model.dropout": "[0, 1)",
+    "model.logit_scale": "(0, 1000]",
+    "model.num_channels": "[1, 1024]",
+    "model.sound_width": "[1, 1024]",
+    "model.unet_depth": "[2, 12]",
+    "mix.sources": "[2, 16]",
+    "mix.samples": "[32, 1e7]",
+    "mix.n_fft": "[16, 65536]",
+    "mix.hop": "[1, 32768]",
+    "mix.freq_bins": "[0, 8192]",
+    "mix.log_floor": "(0, 1]",
+    "mix.frames": "[1, 100]",
+    "mix.frame_stride": "(0, 600]",
+    "mix.volume": "[0, 1)",
+    "mix.repeats": "[1, 1e6]",
+    "train.epochs": "[1, 1e6]",
+    "train.max_minutes": "[0, 1e6]",
+    "train.batch_size": "[2, 1e5]",
+    "train.grad_accum_steps": "[1, 1e5]",
+    "train.lr": "(0, 1e38]",
+    "train.last_layer_lr_mult": "(0, 1e6]",
+    "train.lr_vision": "(0, 1e6]",
+    "train.lr_vision_head": "(0, 1e6]",
+    "train.momentum": "[0, 1)",
+    "train.lr_muon": "(0, 1e6]",
+    "train.warmup": "[0, 1)",
+    "train.weight_decay": "[0, 1000]",
+    "train.ema": "[0, 1)",
+    "train.aux_loss_weight": "[0, 1]",
+    "train.avc_loss_weight": "[0, 1]",
+    "train.avc_warmup": "[0, 1)",
+    "train.seed": "[0, 4294967295]",
+    "train.workers": "[0, 1024]",
+    "train.validate_every": "[1, 1e6]",
+    "train.save_every": "[1, 1e9]",
+    "train.log_every": "[1, 1e9]",
+    "eval.batch_size": "[1, 1e5]",
+    "eval.k": "[1, 1e6]",
+    "eval.queries": "[0, 1e9]",
+    "eval.group": "[2, 8192]",
+}
+REQUIRED = ("data.root", "train.run_dir")  # texts that must not be empty
+MAX_PATH, MAX_NAME = 4000, 255  # bytes that systems allow in a path, and in the name of a file or a folder
 
 
 def config_errors(config: Config) -> list[str]:
@@ -14,28 +97,85 @@ def config_errors(config: Config) -> list[str]:
     Returns:
         Error messages, empty if the config is valid.
     """
-    data, model = config.data, config.model
+    errors = []
+    for section in fields(config):
+        values = getattr(config, section.name)
+        for field in fields(values):
+            name, value = f"{section.name}.{field.name}", getattr(values, field.name)
+            errors += limit_errors(name, value) if name in LIMITS else text_errors(name, value)
+    if errors:  # the rules below may divide by what is 0
+        return errors
     rules = [
-        *_data_rules(data, model),
-        *_spectrogram_rules(config.spectrogram, data),
-        *_augment_rules(config.augment),
-        *_mix_rules(config.mix, model),
-        *_model_rules(model),
+        *_data_rules(config.data, config.model),
+        *_spectrogram_rules(config.spectrogram, config.data),
+        (config.augment.crop_min <= config.augment.crop_max, "augment.crop_min must not be above augment.crop_max"),
+        *_mix_rules(config.mix, config.model),
+        *_model_rules(config.model),
         *_train_rules(config.train),
-        *_eval_rules(config.eval),
     ]
     return [message for holds, message in rules if not holds]
 
 
+def limit_errors(name: str, value: float) -> list[str]:
+    """Check a number against its limits.
+
+    Args:
+        name: dotted name of the setting, a key of LIMITS.
+        value: of the setting.
+
+    Returns:
+        An error message, or nothing.
+    """
+    (least, most), (opening, closing) = _interval(LIMITS[name])
+    if (value > least or (value == least and opening == "[")) and (value < most or (value == most and closing == "]")):
+        return []
+    text = str(value) if isinstance(value, float) or abs(value) < 1e18 else "a number of more than 18 digits"
+    return [f"{name} must be {describe_limits(name)}, and is {text}"]
+
+
+def describe_limits(name: str) -> str:
+    """Describe the limits of a number in words, such as "at least 0 and below 1".
+
+    Args:
+        name: dotted name of the setting, a key of LIMITS.
+    """
+    limits, brackets = _interval(LIMITS[name])
+    words = {"[": "at least", "(": "above", "]": "at most", ")": "below"}
+    numbers = [f"{limit:,.0f}" if 1000 <= limit < 1e15 else f"{limit:g}" for limit in limits]
+    return " and ".join(f"{words[bracket]} {number}" for bracket, number in zip(brackets, numbers, strict=True))
+
+
+def _interval(text: str) -> tuple[tuple[float, float], tuple[str, str]]:
+    least, most = text[1:-1].split(", ")
+    return (float(least), float(most)), (text[0], text[-1])
+
+
+def text_errors(name: str, value: object) -> list[str]:
+    """Check a text, most of which are paths.
+
+    Args:
+        name: dotted name of the setting.
+        value: of the setting; what is no text has no errors.
+
+    Returns:
+        An error message, or nothing.
+    """
+    if not isinstance(value, str):
+        return []
+    if name in REQUIRED and not value:
+        return [f"{name} must not be empty"]
+    if "\0" in value:
+        return [f"{name} must not hold a zero character"]
+    encoded = value.encode(errors="replace")
+    parts = [] if "://" in value else encoded.split(b"/")
+    if len(encoded) > MAX_PATH or any(len(part) > MAX_NAME for part in parts):
+        return [f"{name} is too long: at most {MAX_PATH} bytes, and {MAX_NAME} for the name of a file or folder"]
+    return []
+
+
 def _data_rules(data: Data, model: Model) -> list[Rule]:
     return [
-        (data.frame_size >= 32, "data.frame_size must be at least 32 pixels"),
         (data.resize_size >= data.frame_size, "data.resize_size must not be smaller than data.frame_size"),
-        (data.frame_step > 0, "data.frame_step must be above 0 seconds"),
-        (data.sample_rate >= 1000, "data.sample_rate must be at least 1000 Hz"),
-        (data.misalignment >= 0, "data.misalignment must not be negative"),
-        (data.cache_gb >= 0, "data.cache_gb must not be negative"),
-        (data.samples_per_decode >= 1, "data.samples_per_decode must be at least 1"),
         (
             model.name != "AVENet_MF" or data.frames >= 8,
             "data.frames must be at least 8: the pools of AVENet_MF halve the number of frames three times",
@@ -44,7 +184,6 @@ def _data_rules(data: Data, model: Model) -> list[Rule]:
             model.name != "AVENet_OF" or data.flow != "none",
             "data.flow must be tvl1, dis or farneback: AVENet_OF needs optical flow",
         ),
-        (data.flow_fields >= 1, "data.flow_fields must be at least 1"),
         (
             data.cache_gb == 0 or model.name not in ("AVENet_MF", "AVENet_OF"),
             f"data.cache_gb must be 0 for {model.name}: the cache keeps single frames",
@@ -54,50 +193,30 @@ def _data_rules(data: Data, model: Model) -> list[Rule]:
 
 def _spectrogram_rules(spec: Spectrogram, data: Data) -> list[Rule]:
     return [
-        (0 < spec.hop <= spec.window <= 0.5, "spectrogram.window and .hop need 0 < hop <= window <= 0.5 seconds"),
+        (spec.hop <= spec.window, "spectrogram.hop must not be above spectrogram.window"),
         (
             spec.window * data.sample_rate <= spec.n_fft,
             f"spectrogram.n_fft must hold the window: at least {round(spec.window * data.sample_rate)} samples",
         ),
         (
-            round(spec.hop * data.sample_rate) >= 1 and spec.hop <= 1 / 16 and spec.n_fft >= 32,
-            "spectrogram.hop must lie between one sample and 1 / 16 second, and .n_fft be at least 32: the nets halve "
-            "rows and columns four times",
+            round(spec.hop * data.sample_rate) >= 1,
+            f"spectrogram.hop must be at least one sample, {1 / data.sample_rate:.2g} seconds",
         ),
-        (spec.n_mels == 0 or spec.n_mels >= 16, "spectrogram.n_mels must be 0 or at least 16"),
-    ]
-
-
-def _augment_rules(augment: Augment) -> list[Rule]:
-    below_1 = ["brightness", "saturation", "contrast", "channel_gain", "hue", "stretch", "grey", "erase", "blend"]
-    below_1 += ["gain", "mix"]
-    return [
-        (0 < augment.crop_min <= augment.crop_max <= 2, "augment.crop_min and .crop_max need 0 < min <= max <= 2"),
-        *((0 <= getattr(augment, name) < 1, f"augment.{name} must be at least 0 and below 1") for name in below_1),
-        *(
-            (0 <= getattr(augment, name) <= 0.5, f"augment.{name} must lie in 0..0.5")
-            for name in ("pitch", "freq_mask", "time_mask")
+        (
+            spec.n_mels == 0 or 16 <= spec.n_mels <= spec.n_fft // 2 + 1,
+            "spectrogram.n_mels must be 0, or at least 16 and at most spectrogram.n_fft / 2 + 1: the nets halve rows "
+            "four times",
         ),
-        *(
-            (getattr(augment, name) >= 0, f"augment.{name} must not be negative")
-            for name in ("rotation", "tilt", "noise")
-        ),
-        (0 <= augment.ramp <= 1, "augment.ramp must lie in 0..1"),
     ]
 
 
 def _mix_rules(mix: Mix, model: Model) -> list[Rule]:
-    rows, columns = mix.freq_bins or mix.n_fft // 2 + 1, mix.samples // max(mix.hop, 1) + 1
-    factor = 2 ** max(model.unet_depth, 1)
+    rows, columns = mix.freq_bins or mix.n_fft // 2 + 1, mix.samples // mix.hop + 1
+    factor = 2**model.unet_depth
     return [
-        (mix.sources >= 2, "mix.sources must be at least 2"),
-        (mix.n_fft >= 16 and mix.n_fft % 2 == 0, "mix.n_fft must be even and at least 16"),
-        (1 <= mix.hop <= mix.n_fft // 2, "mix.hop must lie in 1..mix.n_fft / 2: the transform must be invertible"),
+        (mix.n_fft % 2 == 0, "mix.n_fft must be even"),
+        (mix.hop <= mix.n_fft // 2, "mix.hop must be at most mix.n_fft / 2: the transform must be invertible"),
         (mix.samples > mix.n_fft, "mix.samples must be more than mix.n_fft"),
-        (mix.freq_bins >= 0, "mix.freq_bins must not be negative"),
-        (mix.frames >= 1 and mix.frame_stride > 0, "mix.frames must be at least 1, mix.frame_stride above 0 seconds"),
-        (0 <= mix.volume < 1, "mix.volume must be at least 0 and below 1"),
-        (mix.repeats >= 1, "mix.repeats must be at least 1"),
         (
             rows % factor == 0 and columns % factor == 0,
             f"mix.freq_bins ({rows} rows) and mix.samples // mix.hop + 1 ({columns} columns) must be multiples of "
@@ -108,16 +227,8 @@ def _mix_rules(mix: Mix, model: Model) -> list[Rule]:
 
 def _model_rules(model: Model) -> list[Rule]:
     return [
-        (model.width >= 1 and model.dim >= 1, "model.width and model.dim must be at least 1"),
-        (model.logit_scale > 0, "model.logit_scale must be above 0: a small distance means a match"),
-        (0 <= model.dropout < 1, "model.dropout must be at least 0 and below 1"),
         (
-            model.num_channels >= 1 and model.sound_width >= 1,
-            "model.num_channels and model.sound_width must be at least 1",
-        ),
-        (model.unet_depth >= 2, "model.unet_depth must be at least 2"),
-        (
-            model.vision in ("auto", "resnet18") or not model.vision_weights,
+            model.vision in ("auto", "resnet18", "resnet18_v3") or not model.vision_weights,
             f"model.vision_weights must be empty with model.vision {model.vision}: only resnet18 has any",
         ),
     ]
@@ -125,38 +236,9 @@ def _model_rules(model: Model) -> list[Rule]:
 
 def _train_rules(train: Train) -> list[Rule]:
     return [
-        (train.epochs >= 1, "train.epochs must be at least 1"),
-        (train.max_minutes >= 0, "train.max_minutes must not be negative"),
-        (train.batch_size >= 2, "train.batch_size must be at least 2: negative pairs come from the batch"),
-        (train.grad_accum_steps >= 1, "train.grad_accum_steps must be at least 1"),
         (
             train.gather == "rank" or train.negatives != "off_grid",
             "train.gather must be rank with train.negatives off_grid",
         ),
-        *(
-            (getattr(train, name) > 0, f"train.{name} must be above 0")
-            for name in ("lr", "last_layer_lr_mult", "lr_vision", "lr_muon")
-        ),
-        *(
-            (0 <= getattr(train, name) < 1, f"train.{name} must be at least 0 and below 1")
-            for name in ("momentum", "avc_warmup", "warmup", "ema")
-        ),
-        *(
-            (0 <= getattr(train, name) <= 1, f"train.{name} must lie in 0..1")
-            for name in ("aux_loss_weight", "avc_loss_weight")
-        ),
         (not train.avc_warmup or train.avc_loss_weight > 0, "train.avc_warmup needs train.avc_loss_weight above 0"),
-        (train.weight_decay >= 0, "train.weight_decay must not be negative"),
-        (0 <= train.seed < 2**32, "train.seed must lie in 0..2^32 - 1"),
-        (train.workers >= 0, "train.workers must not be negative"),
-        (train.validate_every >= 1, "train.validate_every must be at least 1"),
-        (train.save_every >= 1 and train.log_every >= 1, "train.save_every and .log_every must be at least 1"),
-    ]
-
-
-def _eval_rules(settings: Eval) -> list[Rule]:
-    return [
-        (settings.batch_size >= 1 and settings.k >= 1, "eval.batch_size and eval.k must be at least 1"),
-        (settings.queries >= 0, "eval.queries must not be negative"),
-        (settings.group >= 2, "eval.group must be at least 2"),
     ]

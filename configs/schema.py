@@ -125,13 +125,25 @@ class Model:
     )
     sound_width: int = setting(64, "channels after the first level of the sound net (SoP's code: 64)", PIXELPLAYER)
     unet_depth: int = setting(7, "levels of the sound net, a U-Net; each halves rows and columns (SoP: 7)", PIXELPLAYER)
+    unet_bias: bool = setting(
+        False,
+        "give the first and the deepest convolution of the sound net, which no batch norm follows, a bias (SoP's code: no)",
+        PIXELPLAYER,
+    )
+    unet_init: Literal["small", "default"] = setting(
+        "small",
+        "random weights of the sound net; small: normal, standard deviation 0.001 for convolutions, 0.02 around 1 for "
+        "the scales of batch norm (SoP's code); default: PyTorch's",
+        PIXELPLAYER,
+    )
     detail: bool = setting(
         False, "feed the spectrogram to the last level of the sound net too, and add a layer there", PIXELPLAYER
     )
-    vision: Literal["auto", "convnet", "resnet18"] = setting(
+    vision: Literal["auto", "convnet", "resnet18", "resnet18_v3"] = setting(
         "auto",
         "encoder of the frames; auto: that of the net's paper; convnet: eight convolutions (OtS), which learn sooner "
-        "from scratch; resnet18: a dilated ResNet-18 (SoP)",
+        "from scratch; resnet18: a dilated ResNet-18 (SoP); resnet18_v3: the ResNet-18 of config version 3 and older, "
+        "dilated in one convolution more",
         ONE_FRAME,
     )
     vision_weights: str = setting(
@@ -165,6 +177,12 @@ class Mix:
         "the magnitude",
         PIXELPLAYER,
     )
+    log_floor: float = setting(
+        1e-10,
+        "magnitude that is added before the logarithm of the sound net's input (SoP's code: 1e-10); 1e-4 is about the "
+        "rounding of silence in 16 bits",
+        PIXELPLAYER,
+    )
     weights: Literal["log", "linear", "none"] = setting(
         "log",
         "weight of a bin in the mask loss; log: log(1 + magnitude) of the mixture (SoP); linear: its magnitude divided "
@@ -177,6 +195,13 @@ class Mix:
     )
     volume: float = setting(
         0.5, "in training, multiply each clip's amplitude by a random factor in 1 +- this", PIXELPLAYER
+    )
+    clip: bool = setting(True, "clip the sound to -1..1 after that (SoP's code)", PIXELPLAYER)
+    frame_fit: Literal["squeeze", "crop"] = setting(
+        "crop",
+        "how frames become squares of data.resize_size; crop: the shorter side decides, and the square lies anywhere "
+        "along the longer side in training, in the middle in evaluation (SoP's code); squeeze: the whole frame",
+        PIXELPLAYER,
     )
     repeats: int = setting(1, "passes over the training clips in an epoch (SoP: 100)", PIXELPLAYER)
     pairs: str = setting(
@@ -208,7 +233,12 @@ class Train:
         20.0, "learning-rate multiplier of the last layer (fc3, conv7), which maps similarity to a logit"
     )
     last_layer_decay: bool = setting(False, "apply train.weight_decay to the last layer too (OtS: yes)", AVC_NETS)
-    lr_vision: float = setting(1.0, "learning-rate multiplier of the frame net (SoP: 0.1)", PIXELPLAYER)
+    lr_vision: float = setting(1.0, "learning-rate multiplier of the frame net's encoder (SoP: 0.1)", PIXELPLAYER)
+    lr_vision_head: float = setting(
+        1.0,
+        "learning-rate multiplier of the frame net's last layer, a convolution to K maps (SoP's code: 1)",
+        PIXELPLAYER,
+    )
     optimizer: Literal["adam", "muon", "auto", "sgd"] = setting(
         "adam",
         "adam: for all weights (OtS sec. 3.3); muon: Muon for the convolutions, Adam for the rest; auto: muon from "
