@@ -17,13 +17,14 @@ from pathlib import Path
 import numpy as np
 
 from collection.parts import embed_in_parts, files_digest, finish_collection, open_parts, split_into_parts
-from collection.storage import Collection, file_digest, join_collections, output_paths
+from collection.storage import Collection, OutputPaths, file_digest, join_collections, output_paths
 from dataset.reading.media_folder import find_media
 from evaluation.file_embedding import embed_files, refuse_multiframe
 from evaluation.trained_net import load_trained_net
 from utils.arguments import at_least
 from utils.command_line import parse_command_line
 from utils.errors import UserError, exit_on_user_error
+from utils.locks import lock_output
 from utils.memory import disable_malloc_trim
 from utils.progress_bar import progress_bar
 
@@ -50,6 +51,21 @@ def main(argv: list[str] | None = None) -> Collection:
         if not getattr(args, name):
             raise UserError(f"--{name} is missing: python embed.py --checkpoint FILE --input DIR_OR_FILE --out NAME")
     paths = output_paths(args.out)
+    with lock_output(paths.npz.with_suffix(""), "--out"):
+        return embed(args, changes, paths)
+
+
+def embed(args: argparse.Namespace, changes: dict[str, str], paths: OutputPaths) -> Collection:
+    """Embed into files that no other process writes.
+
+    Args:
+        args: the command line.
+        changes: settings to override, {dotted name: text}.
+        paths: of the files.
+
+    Returns:
+        The collection.
+    """
     if paths.npz.exists():
         raise UserError(f"{paths.npz} already exists: choose another --out, or remove it to embed again")
     net = load_trained_net(args.checkpoint, changes)

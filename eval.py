@@ -31,6 +31,7 @@ from utils.command_line import parse_command_line
 from utils.config import changed_settings
 from utils.errors import UserError, exit_on_user_error
 from utils.files import write_text
+from utils.locks import lock_folder
 from utils.memory import disable_malloc_trim
 from utils.run import read_log
 
@@ -70,14 +71,27 @@ def main(argv: list[str] | None = None) -> dict[str, Any] | Path:
         raise UserError("--checkpoint FILE is missing; training writes best.pt into its run directory")
     net, run_dir = load_trained_net(args.checkpoint, changes), Path(args.checkpoint).parent
     disable_malloc_trim()
-    if args.probe_folder:
-        out = make_out_folder(args.out or run_dir / "eval_probe")
-        return write_results(out, net, args.probe_folder, [probe_folder(net, Path(args.probe_folder), args.untrained)])
+    out = Path(args.out or run_dir / ("eval_probe" if args.probe_folder else f"eval_{args.benchmark or args.split}"))
+    with lock_folder(out, "--out"):
+        return evaluate(args, net, out)
 
+
+def evaluate(args: argparse.Namespace, net: TrainedNet, out: Path) -> dict[str, Any]:
+    """Evaluate a net and write the results.
+
+    Args:
+        args: the command line.
+        net: the net.
+        out: folder of the results, which no other process writes to.
+
+    Returns:
+        the content of metrics.json.
+    """
+    if args.probe_folder:
+        return write_results(out, net, args.probe_folder, [probe_folder(net, Path(args.probe_folder), args.untrained)])
     split, tasks = args.benchmark or args.split, choose_tasks(net, args.tasks, args.benchmark)
     ontology = load_ontology(net.config.eval.ontology)
     data = open_benchmark(net.config, split) if args.benchmark else open_eval_split(net.config, split)
-    out = make_out_folder(args.out or run_dir / f"eval_{split}")
     options = EvalOptions(args.baselines, args.vgg16, args.pictures, args.video, args.untrained)
     context = EvalContext(net, split, data, ontology, out, options)
     return write_results(out, net, split, [task.run(context) for task in tasks])
@@ -108,19 +122,6 @@ def write_results(out: Path, net: TrainedNet, split: str, results: list[TaskResu
     report = write_report(out, metrics, run, page)
     print(f"\nwritten: {out / 'metrics.json'}; report with images and sounds: {report}")
     return metrics
-
-
-def make_out_folder(path: str | Path) -> Path:
-    """Make the folder of the results at `path`.
-
-    Raises:
-        UserError: it can't be made.
-    """
-    try:
-        Path(path).mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise UserError(f"results can't be written to {path} ({error.strerror}): choose another --out") from None
-    return Path(path)
 
 
 if __name__ == "__main__":

@@ -27,6 +27,7 @@ from utils.arguments import at_least
 from utils.command_line import parse_command_line
 from utils.errors import UserError, exit_on_user_error
 from utils.files import write_json
+from utils.locks import lock_folder
 from utils.memory import disable_malloc_trim
 
 MAX_HEIGHT = 360  # of the frames in the results, pixels
@@ -70,8 +71,10 @@ def main(argv: list[str] | None = None) -> dict:
         )
     disable_malloc_trim()
     try:
-        args.out.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(prefix=".unfinished_", dir=args.out) as folder:
+        with (
+            lock_folder(args.out, "--out"),
+            tempfile.TemporaryDirectory(prefix=".unfinished_", dir=args.out) as folder,
+        ):
             summary = separate(net, args, Path(folder))
             for path in sorted(Path(folder).iterdir()):
                 path.replace(args.out / path.name)

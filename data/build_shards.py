@@ -28,6 +28,7 @@ from dataset.making.shard_folder import (
     shard_size,
 )
 from dataset.making.shard_writer import ShardJob, ShardSettings, build_shard, file_sha256
+from dataset.reading.clips import Clips
 from dataset.reading.errors import OnError
 from dataset.reading.shard_format import (
     REBUILD_HINT,
@@ -39,6 +40,7 @@ from dataset.reading.shard_format import (
 )
 from utils.arguments import at_least
 from utils.errors import UserError, exit_on_user_error
+from utils.locks import lock_folder
 from utils.progress_bar import progress_bar
 
 
@@ -100,9 +102,18 @@ def build(
         {split: entries of its shards}, as in shards.json.
 
     Raises:
-        UserError: SRC or, with "stop", a clip can't be read; DST holds something else or can't be written.
+        UserError: SRC or, with "stop", a clip can't be read; DST holds something else, can't be written, or another
+            process builds it.
     """
     splits = open_source(source, on_error)
+    with lock_folder(target, "DST"):
+        return _build(splits, source, target, settings, workers, on_error)
+
+
+def _build(
+    splits: dict[str, Clips], source: Path, target: Path, settings: ShardSettings, workers: int, on_error: OnError
+) -> dict[str, list[ShardEntry]]:
+    """Build as `build`, from opened `splits`, in a folder that is locked."""
     earlier = read_earlier_shards(target)
     settings = complete_settings(settings, earlier, target, sum(map(len, splits.values())))
     jobs = {(split, job.name): job for split, clips in splits.items() for job in plan_shards(clips, settings)}

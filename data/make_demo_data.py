@@ -30,7 +30,8 @@ from dataset.making.processes import map_in_processes
 from dataset.reading.annotations import load_json
 from utils.arguments import at_least
 from utils.errors import UserError, exit_on_user_error
-from utils.files import write_text
+from utils.files import is_empty_folder, write_text
+from utils.locks import lock_folder
 from utils.progress_bar import progress_bar
 
 VERSION = 1  # of the generator: raise it whenever the same settings no longer give the same clips
@@ -42,11 +43,12 @@ def main(argv: list[str] | None = None) -> None:
     args = parse_arguments(argv)
     settings = {name: getattr(args, name) for name in (*SPLITS, "seed", "sample_rate")} | {"version": VERSION}
     try:
-        open_folder(args.out, settings)
-        if is_complete(args.out, settings):
-            print(f"{args.out} is complete: nothing to do")
-        else:
-            make_clips(args.out, settings, args.workers)
+        with lock_folder(args.out, "--out"):
+            open_folder(args.out, settings)
+            if is_complete(args.out, settings):
+                print(f"{args.out} is complete: nothing to do")
+            else:
+                make_clips(args.out, settings, args.workers)
         report(args.out)
         if args.sheet:
             write_contact_sheet(args.out, args.sheet)
@@ -88,18 +90,13 @@ def open_folder(root: Path, settings: dict[str, Any]) -> None:
                 f"{root} holds a demo set with other settings ({earlier} instead of {settings}): choose another folder "
                 "with --out, or delete this one"
             )
-    elif root.exists() and (not root.is_dir() or any(not is_temporary(path) for path in root.iterdir())):
+    elif root.exists() and not is_empty_folder(root):
         raise UserError(f"{root} is not empty and holds no demo set: choose a new or an empty folder with --out")
     for split in SPLITS:
         for kind in ("audio", "video"):
             (root / split / kind).mkdir(parents=True, exist_ok=True)
     if not note.exists():
         write_table(note, settings)
-
-
-def is_temporary(path: Path) -> bool:
-    """Check whether the file `path` is what a killed run left of writing its demo.json."""
-    return path.name.startswith(".demo.json.") and path.name.endswith(".tmp")
 
 
 def is_complete(root: Path, settings: dict[str, Any]) -> bool:

@@ -30,6 +30,7 @@ from evaluation.measures import ontology
 from utils.arguments import at_least
 from utils.errors import UserError, exit_on_user_error
 from utils.files import write_json, write_text
+from utils.locks import lock_folder, lock_output
 
 INFOS = Path("data/data_infos")
 
@@ -40,7 +41,8 @@ def main(argv: list[str] | None = None) -> None:
     tree, classes = read_classes(args.infos)
     listed = read_class_list(args.genres, classes)
     chosen = listed if args.no_descendants else tree.descendants(listed)
-    (select_rows if args.csv else select_clips)(args, chosen, classes.names)
+    with lock_folder(args.out, "--out") if args.clips else lock_output(args.out, "--out"):
+        (select_rows if args.csv else select_clips)(args, chosen, classes.names)
 
 
 def parse_arguments(argv: list[str] | None) -> argparse.Namespace:

@@ -30,13 +30,20 @@ from dataset.reading.clips import clip_files
 from dataset.reading.media_folder import KIND_OF_SUFFIX
 from utils.arguments import at_least
 from utils.errors import UserError, exit_on_user_error
-from utils.files import write_json
+from utils.files import is_empty_folder, write_json
+from utils.locks import lock_folder
 from utils.progress_bar import progress_bar
 
 
 def main(argv: list[str] | None = None) -> None:
-    """Parse the command line, assign the clips to splits, import them, list what was left out."""
+    """Parse the command line, make the dataset."""
     args = parse_arguments(argv)
+    with lock_folder(args.out, "OUT"):
+        make_dataset(args)
+
+
+def make_dataset(args: argparse.Namespace) -> None:
+    """Assign the clips to splits, import them, list what was left out; `args` is the command line."""
     fractions = split_fractions(args.val, args.test)
     videos, refused = find_videos(args.src)
     labels, boxes = make_label_lookup(args.src, args.csv), read_boxes(args.src / "boxes.json")
@@ -159,7 +166,7 @@ def open_output(out: Path, settings: dict[str, Any], splits: list[str]) -> dict[
         earlier = content.get("clips")
         if not isinstance(earlier, dict) or not all(is_valid_id(c) and s in splits for c, s in earlier.items()):
             raise UserError(f"{note} is damaged: choose another folder")
-    elif out.exists() and (not out.is_dir() or any(out.iterdir())):
+    elif out.exists() and not is_empty_folder(out):
         raise UserError(f"{out} is not empty and was not made by this script: choose a new or an empty folder")
     out.mkdir(parents=True, exist_ok=True)
     return earlier

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 StrPath = str | os.PathLike[str]
+LOCK_NAME = ".lock"  # of a folder's lock file, see `utils.locks`
 
 
 @contextmanager
@@ -44,3 +45,11 @@ def write_text(path: StrPath, text: str) -> None:
 def write_json(path: StrPath, value: Any) -> None:
     """Write `value` as JSON to `path` atomically."""
     write_text(path, json.dumps(value, indent=0, ensure_ascii=False) + "\n")
+
+
+def is_empty_folder(path: StrPath) -> bool:
+    """Check that `path` is a folder that holds nothing but a lock and what a killed process left half-written."""
+    path = Path(path)
+    return path.is_dir() and all(
+        entry.name == LOCK_NAME or (entry.name.startswith(".") and entry.suffix == ".tmp") for entry in path.iterdir()
+    )

@@ -3,7 +3,9 @@
 import argparse
 import json
 import sys
+import weakref
 from collections.abc import Callable, Mapping
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -12,9 +14,10 @@ from tqdm import tqdm
 
 from configs.schema import Config
 from utils import checkpoint, distributed
-from utils.config import from_dict, to_dict
+from utils.config import Value, from_dict, old_frame_net, to_dict
 from utils.errors import UserError
 from utils.files import write_text
+from utils.locks import lock_folder
 
 # Settings that may differ when a run is resumed: they change where it reads and how long it runs, not what it learns.
 FREE_ON_RESUME = (
@@ -45,7 +48,7 @@ def add_resume_option(parser: argparse.ArgumentParser) -> None:
 
 
 class Run:
-    """An open run directory. Of several processes, only process 0 reads and writes it.
+    """An open run directory. Of several processes, only process 0 reads, writes and locks it.
 
     Args:
         config: the run's settings.
@@ -57,7 +60,8 @@ class Run:
         resumed: content of last.pt if the run is resumed, else None; in every process.
 
     Raises:
-        UserError: the directory holds a run and `resume` is false, or a run with other settings and it is true.
+        UserError: the directory holds a run and `resume` is false, or a run with other settings and it is true; or
+            another training is running in it.
     """
 
     def __init__(self, config: Config, resume: bool = False) -> None:
@@ -68,6 +72,8 @@ class Run:
         self._board: Any = None  # torch.utils.tensorboard.SummaryWriter
         self._on_skip: SkipHandler | None = None
         self._unsynced: list[tuple[str, str]] = []  # skipped by this process, not yet known to process 0
+        self._lock = ExitStack()
+        weakref.finalize(self, self._lock.close)  # a script that fails before `close` ends without it
         if distributed.rank() == 0:
             self._open(resume)
         self.resumed = distributed.broadcast_object(self.resumed)
@@ -75,6 +81,14 @@ class Run:
     # ---------------------------------------------------------------------------------------------------- opening
 
     def _open(self, resume: bool) -> None:
+        self._lock.enter_context(lock_folder(self.folder, "--train.run_dir"))
+        try:
+            self._check_and_prepare(resume)
+        except BaseException:
+            self._lock.close()
+            raise
+
+    def _check_and_prepare(self, resume: bool) -> None:
         files = [name for name in ("last.pt", "best.pt", "log.jsonl", "config.json") if (self.folder / name).exists()]
         if files == ["log.jsonl", "config.json"] and not self._log.stat().st_size:
             files = []  # left by a start that failed before its first step
@@ -103,15 +117,22 @@ class Run:
                 f"{self.last} can't be resumed, it may be a copy of best.pt: start another run from it with "
                 "--model.init_from"
             )
-        stored = to_dict(from_dict(content["config"], self.last, content.get("config_version", 1)))
+        started = from_dict(content["config"], self.last, content.get("config_version", 1))
+        stored, differences = to_dict(started), list[tuple[str, Value, Value]]()
         for section, values in to_dict(self.config).items():
             for key, value in values.items():
                 name, old = f"{section}.{key}", stored.get(section, {}).get(key, value)
                 if old != value and not name.startswith(FREE_ON_RESUME):
-                    raise UserError(
-                        f"the run in {self.folder} was started with {name} {old}, not {value}: resume it with the same "
-                        "settings, or choose another directory with --train.run_dir"
-                    )
+                    differences.append((name, old, value))
+        if differences:
+            raise UserError(
+                f"the run in {self.folder} was started with "
+                f"{', '.join(f'{name} {old}, not {value}' for name, old, value in differences)}: resume it with the "
+                f"same settings ({' '.join(f'--{name} {old}' for name, old, _ in differences)}), or choose another "
+                "directory with --train.run_dir"
+            )
+        if note := old_frame_net(started, self.last):
+            self.log_message(note)
 
     def _prepare_folder(self) -> None:
         """Remove files half-written by a kill, write config.json, cut the log back to the checkpoint."""
@@ -128,9 +149,24 @@ class Run:
         """Initialize `model` from model.init_from, unless the run is resumed; return the names of weights taken."""
         if self.resumed or not self.config.model.init_from:
             return []
-        taken = checkpoint.init_from(model, self.config.model.init_from)
-        self.log_message(f"{len(taken)} weights taken from {self.config.model.init_from}")
+        path = self.config.model.init_from
+        self._check_encoder(path)
+        taken = checkpoint.init_from(model, path)
+        self.log_message(checkpoint.describe_taken(model, taken, path))
         return taken
+
+    def _check_encoder(self, path: str) -> None:
+        """Raise a UserError if the ResNet-18 of a checkpoint isn't that of this run, though all its weights fit."""
+        content = checkpoint.load(path)
+        other = from_dict(content.get("config"), path, content.get("config_version", 1))
+        own = self.config.model.encoder
+        if own != other.model.encoder and {own, other.model.encoder} == {"resnet18", "resnet18_v3"}:
+            raise UserError(
+                f"{path} holds a ResNet-18 of another layout ({other.model.encoder}) than this net's ({own}), where "
+                f"its weights would give other features: set --model.vision {other.model.encoder}"
+            )
+        if note := old_frame_net(other, path):
+            self.log_message(note)
 
     # ---------------------------------------------------------------------------------------------------- writing
 
@@ -173,9 +209,10 @@ class Run:
             print(f"next: python eval.py --checkpoint {self.best}")
 
     def close(self) -> None:
-        """Write what TensorBoard has buffered."""
+        """Write what TensorBoard has buffered, and release the directory's lock."""
         if self._board is not None:
             self._board.close()
+        self._lock.close()
 
     # ---------------------------------------------------------------------------------------------- skipped clips
 

@@ -5,7 +5,7 @@
     OUT/.download/work/PROCESS/ID/  incomplete files; `alive` in PROCESS is locked while its process lives
     OUT/.download/journal.jsonl     see `data.download.journal`
 
-The locks are the kernel's (flock), which releases them however a process ends; nothing relies on process ids.
+The locks are those of `utils.locks`, which the kernel releases however a process ends.
 """
 
 import fcntl
@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from dataset.reading.clips import MEDIA_FOLDERS, clip_files
+from utils.locks import hold_lock, try_lock, unlock
 
 
 class ClipsOnDisk(NamedTuple):
@@ -47,14 +48,6 @@ def list_clips(out: Path) -> ClipsOnDisk:
 
 
 @contextmanager
-def hold_lock(path: Path) -> Iterator[None]:
-    """Wait for the lock of the file `path`, among processes and threads, and hold it."""
-    with open(path, "a") as file:
-        fcntl.flock(file, fcntl.LOCK_EX)
-        yield
-
-
-@contextmanager
 def try_clip_lock(out: Path, clip: str) -> Iterator[bool]:
     """Try to lock a clip: yields True, or False at once if another process works on it.
 
@@ -62,31 +55,12 @@ def try_clip_lock(out: Path, clip: str) -> Iterator[bool]:
         out: folder of the split.
         clip: its id.
     """
-    path = state_folder(out) / "locks" / clip
-    while True:
-        file = os.open(path, os.O_CREAT | os.O_RDWR)
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            os.close(file)
-            yield False
-            return
-        # The last holder may have removed the name between our two calls: then this lock keeps nobody out.
-        if _inode(path) == os.fstat(file).st_ino:
-            break
-        os.close(file)
+    file = try_lock(state_folder(out) / "locks" / clip)
     try:
-        yield True
+        yield file is not None
     finally:
-        path.unlink(missing_ok=True)
-        os.close(file)
-
-
-def _inode(path: Path) -> int | None:
-    try:
-        return os.stat(path).st_ino
-    except FileNotFoundError:
-        return None
+        if file is not None:
+            unlock(file)
 
 
 @contextmanager

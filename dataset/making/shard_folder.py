@@ -21,7 +21,7 @@ from dataset.reading.shard_format import (
     shard_files,
 )
 from utils.errors import UserError
-from utils.files import write_json, write_text
+from utils.files import is_empty_folder, write_json, write_text
 
 TABLES = ("vid2genre.json", "boxes.json")
 MAX_SHARD_CLIPS, MIN_SHARD_CLIPS = 128, 8
@@ -70,7 +70,7 @@ def read_earlier_shards(target: Path) -> EarlierShards:
         manifest = read_manifest(target, MANIFEST if is_finished else UNFINISHED_MANIFEST)
         settings = cast(ShardSettings, manifest["settings"])
         entries = {(split, entry["name"]): entry for split, shards in manifest["splits"].items() for entry in shards}
-    elif target.exists() and (not target.is_dir() or any(target.iterdir())):
+    elif target.exists() and not is_empty_folder(target):
         raise UserError(f"{target} holds something other than shards: choose another DST, or an empty folder")
     for path in target.glob("*/*.done"):
         try:
