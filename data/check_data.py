@@ -14,6 +14,7 @@ import os
 import time
 from collections import Counter
 from collections.abc import Callable
+from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -29,6 +30,7 @@ from evaluation.measures import ontology
 from utils.arguments import at_least
 from utils.errors import UserError, exit_on_user_error
 from utils.files import write_text
+from utils.locks import lock_folder
 from utils.progress_bar import progress_bar
 
 if TYPE_CHECKING:
@@ -42,9 +44,18 @@ Results = dict[tuple[str, str], CheckResult]  # by split and clip
 
 
 def main(argv: list[str] | None = None) -> None:
-    """Parse the command line, check all clips, write the reports, move the refused clips if asked to."""
+    """Parse the command line, check all clips; alone in the folders that --move_bad changes."""
     args = parse_arguments(argv)
     splits = find_splits(args.root)
+    with ExitStack() as locks:
+        if args.move_bad:
+            for folder in (*(split.folder for split in splits), args.move_bad):
+                locks.enter_context(lock_folder(folder, "ROOT" if folder != args.move_bad else "--move_bad"))
+        check(args, splits)
+
+
+def check(args: argparse.Namespace, splits: list[SplitFolder]) -> None:
+    """Check all clips of `splits`, write the reports, move the refused clips if `args`, the command line, asks to."""
     begin = time.monotonic()
     results = check_clips(splits, args.workers)
     seconds = time.monotonic() - begin
