@@ -49,7 +49,7 @@ def main(argv: list[str] | None = None) -> None:
         model.add_avc_branch(config.model.width, config.model.dim)
     model.to(device)
     taken = run.init_from(model)
-    if config.model.vision_weights and not taken and not run.resumed:
+    if config.model.vision_weights and "frames.body.conv1.weight" not in taken and not run.resumed:
         imagenet.load_imagenet_resnet18(model.frames.body, config.model.vision_weights)
     if train.data_dependent_init and "frames.head.weight" not in taken and not run.resumed:
         batch = to_device(data.init_batch(on_skip, INIT_CLIPS), device)
@@ -60,7 +60,7 @@ def main(argv: list[str] | None = None) -> None:
     best = fit(
         model,
         run,
-        param_groups=model.parameter_groups(train.lr_vision, train.last_layer_lr_mult),
+        param_groups=model.parameter_groups(train.lr_vision, train.lr_vision_head, train.last_layer_lr_mult),
         batches=lambda start: data.train_batches(start, on_skip),
         steps_per_epoch=data.steps_per_epoch,
         step=make_separation_step(transform, spectra, stack, mix.mask, train.avc_loss_weight, train.avc_warmup),

@@ -91,7 +91,9 @@ def add_missing(stored: Mapping[str, Any], net: str, version: int) -> dict[str, 
     values = dict(stored)
     if version >= 4:
         return values
-    if values.get("model.vision") == "resnet18" or (net == "PixelPlayer" and values.get("model.vision", "auto") == "auto"):
+    if values.get("model.vision") == "resnet18" or (
+        net == "PixelPlayer" and values.get("model.vision", "auto") == "auto"
+    ):
         values["model.vision"] = "resnet18_v3"  # its name since version 4 stands for the published net
     if net == "PixelPlayer":
         values = BEFORE_VERSION_4 | {"train.lr_vision_head": values.get("train.lr_vision", 1.0)} | values

@@ -127,7 +127,7 @@ class Model:
     unet_depth: int = setting(7, "levels of the sound net, a U-Net; each halves rows and columns (SoP: 7)", PIXELPLAYER)
     unet_bias: bool = setting(
         False,
-        "give the first and the deepest convolution of the sound net, which no batch norm follows, a bias (SoP's code: no)",
+        "give the first and the deepest convolution of the sound net, without batch norm, a bias (SoP's code: no)",
         PIXELPLAYER,
     )
     unet_init: Literal["small", "default"] = setting(
@@ -151,6 +151,12 @@ class Model:
         "ImageNet weights of the frame net: imagenet (downloads 45 MB) or a file; empty: train from scratch",
         PIXELPLAYER,
     )
+
+    @property
+    def encoder(self) -> str:
+        """The encoder of the frames, an encoder's name also where `vision` is "auto"."""
+        auto = "resnet18" if self.name == "PixelPlayer" else "convnet"
+        return auto if self.vision == "auto" else self.vision
 
 
 @dataclass(frozen=True)

@@ -33,15 +33,14 @@ def build_net(config: Any, flow_fields: int = 10) -> AVCNet | PixelPlayer:
     if config.name not in MODELS:
         raise UserError(f"there is no net {config.name!r}: model.name must be one of {', '.join(MODELS)}")
     if config.name == "PixelPlayer":
-        vision = "resnet18" if config.vision == "auto" else config.vision
         sizes = (config.num_channels, config.width, config.sound_width, config.unet_depth)
-        return PixelPlayer(*sizes, vision, config.detail)
+        return PixelPlayer(*sizes, config.encoder, config.detail, config.unet_bias, config.unet_init)
     width, dim, dropout = config.width, config.dim, config.dropout
     if config.name == "AVENet_OF":
         return AVENetOF(width, dim, dropout, flow_fields, config.logit_scale)
     if config.name == "AVENet_MF":
         return AVENetMF(width, dim, dropout, config.logit_scale)
-    vision = FRAME_ENCODERS["convnet" if config.vision == "auto" else config.vision](width)
+    vision = FRAME_ENCODERS[config.encoder](width)
     if config.name == "AVENet":
         return AVENet(width, dim, dropout, vision, config.logit_scale)
     return AVC_NETS[config.name](width, dim, dropout, vision=vision)

@@ -270,7 +270,12 @@ class AVENet(AVCNet):
 
 def global_max_pool(features: Tensor) -> Tensor:
     """Max-pool `features` over all locations, in float32: (B, C, h, w), or (B, C, t, h, w) of frames -> (B, C)."""
-    return features.amax(dim=tuple(range(2, features.ndim))).float()
+    return to_float32(features.amax(dim=tuple(range(2, features.ndim))))
+
+
+def to_float32(x: Tensor) -> Tensor:
+    """Convert `x`, (...) float, to float32, unless it is float64: nets work in either (`net.double()`)."""
+    return x if x.dtype == torch.float64 else x.float()
 
 
 def pairwise_distances(v: Tensor, a: Tensor) -> Tensor:

@@ -12,6 +12,7 @@ from models.avenet import (
     global_max_pool,
     pairwise_distances,
     standardize_outputs,
+    to_float32,
 )
 from models.interfaces import Encoder, Gather
 
@@ -64,7 +65,7 @@ class AVOLNet(AVCNet):
     def _project(self, features: Tensor) -> Tensor:
         """Apply conv5 and conv6: (B, 8 * width, h, w) -> (B, dim, h, w), float32."""
         with torch.autocast(features.device.type, enabled=False):
-            return self.conv6(F.relu(self.conv5(features.float())))
+            return self.conv6(F.relu(self.conv5(to_float32(features))))
 
     def _project_pooled(self, features: Tensor) -> Tensor:
         """Max-pool over locations before conv5 and conv6: (B, 8 * width, h, w) -> (B, dim), float32."""

@@ -10,4 +10,5 @@ from models.resnet import DilatedResNet18
 FRAME_ENCODERS: dict[str, Callable[[int], Encoder]] = {
     "convnet": lambda width: ConvEncoder(3, width),  # OtS
     "resnet18": DilatedResNet18,  # SoP
+    "resnet18_v3": lambda width: DilatedResNet18(width, first_dilation=2),  # "resnet18" up to config version 3
 }

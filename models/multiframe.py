@@ -6,7 +6,7 @@ Only the vision encoder differs: pooling, fc1, fc2, the audio branch and fc3 are
 import torch
 from torch import Tensor, nn
 
-from models.avenet import LOGIT_SCALE, AVENet, ConvEncoder
+from models.avenet import LOGIT_SCALE, AVENet, ConvEncoder, to_float32
 
 
 class Encoder3d(ConvEncoder):
@@ -26,7 +26,7 @@ class Encoder3d(ConvEncoder):
         # In bf16 on a CPU, torch 2.14 returns uninitialized memory as the weight gradient of a 3-D convolution over
         # 2 frames.
         with torch.autocast("cpu", enabled=False):
-            return super().forward(frames.float())
+            return super().forward(to_float32(frames))
 
 
 class AVENetMF(AVENet):

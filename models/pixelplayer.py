@@ -7,7 +7,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from models.avenet import AVENet, standardize_outputs
+from models.avenet import AVENet, standardize_outputs, to_float32
 from models.frame_encoders import FRAME_ENCODERS
 
 FEATURE_STD = 2.0  # standard deviation of the features before their sigmoid, after data-dependent initialization
@@ -25,7 +25,7 @@ class PixelPlayer(nn.Module):
         sound_width: channels of the sound net's first level.
         unet_depth: levels of the sound net; each halves both sides of the spectrogram.
         vision: name of the frames' encoder in `models.frame_encoders`; SoP: "resnet18".
-        detail: whether the sound net's last level sees the spectrogram itself, see `UNet`.
+        detail, unet_bias, unet_init: of the sound net, see `UNet`.
 
     Attributes:
         match: None, or an AVE-Net that learns with this net, see `add_avc_branch`.
@@ -36,11 +36,11 @@ class PixelPlayer(nn.Module):
 
     def __init__(
         self, num_channels: int = 32, width: int = 64, sound_width: int = 64, unet_depth: int = 7,
-        vision: str = "resnet18", detail: bool = False,
+        vision: str = "resnet18", detail: bool = False, unet_bias: bool = False, unet_init: str = "small",
     ) -> None:  # fmt: skip
         super().__init__()
         self.frames = FrameNet(num_channels, width, vision)
-        self.sounds = UNet(num_channels, sound_width, unet_depth, detail)
+        self.sounds = UNet(num_channels, sound_width, unet_depth, detail, unet_bias, unet_init)
         self.synthesizer = Synthesizer(num_channels)
         self.match: AVENet | None = None
 
@@ -80,14 +80,14 @@ class PixelPlayer(nn.Module):
 
     def pixel_features(self, frames: Tensor) -> Tensor:
         """Compute the features of each location of `frames`, (B, 3, H, W) -> (B, K, H / 16, W / 16) in 0..1."""
-        return torch.sigmoid(self.frames(frames).float())
+        return torch.sigmoid(to_float32(self.frames(frames)))
 
     def sound_maps(self, spectrograms: Tensor) -> Tensor:
         """Compute the K maps of `spectrograms`, (B, 1, F, T) log magnitudes -> (B, K, F, T).
 
         F and T must be multiples of 2^depth.
         """
-        return self.sounds(spectrograms).float()
+        return to_float32(self.sounds(spectrograms))
 
     def mask_logits(self, features: Tensor, maps: Tensor) -> Tensor:
         """Combine `features` (B, N, K) of N sources or pixels with `maps` (B, K, F, T) to logits (B, N, F, T)."""
@@ -124,22 +124,31 @@ class PixelPlayer(nn.Module):
         """
         features = self.frames.backbone_features(frames)  # (B, C, T, h, w)
         standardize_outputs(self.frames.head, self.frames.pooled(features), FEATURE_STD)
-        maps = self.sounds(spectrograms).float().transpose(0, 1).flatten(1)  # (K, B * F * T)
+        maps = self.sound_maps(spectrograms).transpose(0, 1).flatten(1)  # (K, B * F * T)
         standardize_outputs(self.sounds.last_layer, maps.T)
         if sounds is not None and self.match is not None:
             self.match.data_dependent_init(features, sounds)
 
-    def parameter_groups(self, lr_vision: float, last_layer_lr_mult: float) -> list[dict[str, Any]]:
+    def parameter_groups(
+        self, lr_vision: float, lr_vision_head: float, last_layer_lr_mult: float
+    ) -> list[dict[str, Any]]:
         """Group the parameters for the optimizer.
 
         Args:
-            lr_vision: learning-rate multiplier of the frame net.
+            lr_vision: learning-rate multiplier of the frame net's encoder.
+            lr_vision_head: learning-rate multiplier of the frame net's last layer.
             last_layer_lr_mult: learning-rate multiplier of the last layer of `match`.
         """
+        head = list(self.frames.head.parameters())
+        body = list(self.frames.parameters())[: -len(head)]
         groups: list[dict[str, Any]] = [
-            {"params": [*self.sounds.parameters(), *self.synthesizer.parameters()], "lr_scale": 1.0},
-            {"params": list(self.frames.parameters()), "lr_scale": lr_vision},
+            {"params": [*self.sounds.parameters(), *self.synthesizer.parameters()], "lr_scale": 1.0}
         ]
+        if lr_vision_head == lr_vision:  # one group: so the optimizers of config version 3 and older can be resumed
+            groups.append({"params": body + head, "lr_scale": lr_vision})
+        else:
+            groups.append({"params": body, "lr_scale": lr_vision})
+            groups.append({"params": head, "lr_scale": lr_vision_head})
         return groups + (self.match.parameter_groups(last_layer_lr_mult) if self.match else [])
 
     def remap_state_dict(self, weights: dict[str, Tensor]) -> dict[str, Tensor]:
@@ -177,7 +186,7 @@ class FrameNet(nn.Module):
         """Max-pool the K maps of backbone `features` over frames and locations: (B, C, T, h, w) -> (B, K), float32."""
         count = features.shape[2]
         maps = self.head(features.transpose(1, 2).flatten(0, 1)).unflatten(0, (-1, count))  # (B, T, K, h, w)
-        return maps.amax((1, 3, 4)).float()
+        return to_float32(maps.amax((1, 3, 4)))
 
 
 class FrameNetFeatures(nn.Identity):
@@ -205,16 +214,26 @@ class UNet(nn.Module):
         depth: levels, 2 or more.
         detail: the last level also sees the spectrogram itself, and has another layer. Not the paper's: for small
             spectrograms, whose neighbouring rows are different partials, which half the resolution doesn't resolve.
+        bias: of the first and the deepest convolution, which no batch norm follows; in the public code they have none.
+        init: "small": the random weights of the public code, see `_init_small`; "default": PyTorch's.
     """
 
-    def __init__(self, num_channels: int, width: int, depth: int, detail: bool = False) -> None:
+    def __init__(
+        self,
+        num_channels: int,
+        width: int,
+        depth: int,
+        detail: bool = False,
+        bias: bool = False,
+        init: str = "small",
+    ) -> None:
         super().__init__()
         widths = [width * min(2**k, 8) for k in range(depth)]
         self.norm = nn.BatchNorm2d(1)
         self.down = nn.ModuleList()
         for k, (before, after) in enumerate(zip([1, *widths[:-1]], widths, strict=True)):
             normed = 0 < k < depth - 1
-            conv = nn.Conv2d(before, after, 4, 2, 1, bias=not normed)
+            conv = nn.Conv2d(before, after, 4, 2, 1, bias=bias and not normed)
             self.down.append(nn.Sequential(conv, nn.BatchNorm2d(after)) if normed else nn.Sequential(conv))
         self.up = nn.ModuleList()
         for k in reversed(range(depth)):
@@ -229,6 +248,17 @@ class UNet(nn.Module):
             else:
                 self.up.append(nn.Sequential(nn.Conv2d(before, num_channels, 3, padding=1)))
         self.detail = detail
+        if init == "small":
+            self._init_small()
+
+    @torch.no_grad()
+    def _init_small(self) -> None:
+        """Draw convolutions from N(0, 0.001) and scales of batch norm from N(1, 0.02), as the paper's public code."""
+        for layer in self.modules():
+            if isinstance(layer, nn.Conv2d):
+                layer.weight.normal_(0, 0.001)
+            elif isinstance(layer, nn.BatchNorm2d):
+                layer.weight.normal_(1, 0.02)
 
     @property
     def last_layer(self) -> nn.Conv2d:

@@ -7,14 +7,18 @@ from torch import Tensor, nn
 class DilatedResNet18(nn.Module):
     """ResNet-18 (He et al. 2016) without its pool and classifier, its last stage dilated by 2 instead of strided.
 
+    The first convolution of the last stage, which had the stride, is not dilated: it reads what the stage before wrote
+    at every location. So every second location of the output, down and across, is what the strided net computes.
+
     Args:
         width: channels of the first convolution; ResNet-18 has 64.
+        first_dilation: of that first convolution; 2 in checkpoints of config version 3 and older.
 
     Attributes:
         channels: of the output, 8 * width.
     """
 
-    def __init__(self, width: int = 64) -> None:
+    def __init__(self, width: int = 64, first_dilation: int = 1) -> None:
         super().__init__()
         self.channels = 8 * width
         self.conv1 = nn.Conv2d(3, width, 7, 2, 3, bias=False)
@@ -23,7 +27,8 @@ class DilatedResNet18(nn.Module):
         self.layer2 = nn.Sequential(BasicBlock(width, 2 * width, stride=2), BasicBlock(2 * width, 2 * width))
         self.layer3 = nn.Sequential(BasicBlock(2 * width, 4 * width, stride=2), BasicBlock(4 * width, 4 * width))
         self.layer4 = nn.Sequential(
-            BasicBlock(4 * width, 8 * width, dilation=2), BasicBlock(8 * width, 8 * width, dilation=2)
+            BasicBlock(4 * width, 8 * width, dilations=(first_dilation, 2)),
+            BasicBlock(8 * width, 8 * width, dilations=(2, 2)),
         )
         for layer in self.modules():
             if isinstance(layer, nn.Conv2d):
@@ -41,14 +46,17 @@ class BasicBlock(nn.Module):
     Args:
         in_channels, out_channels: of the block.
         stride: of the first convolution.
-        dilation: of both convolutions.
+        dilations: of the two convolutions.
     """
 
-    def __init__(self, in_channels: int, out_channels: int, stride: int = 1, dilation: int = 1) -> None:
+    def __init__(
+        self, in_channels: int, out_channels: int, stride: int = 1, dilations: tuple[int, int] = (1, 1)
+    ) -> None:
         super().__init__()
-        self.conv1 = nn.Conv2d(in_channels, out_channels, 3, stride, dilation, dilation, bias=False)
+        first, second = dilations
+        self.conv1 = nn.Conv2d(in_channels, out_channels, 3, stride, first, first, bias=False)
         self.bn1 = nn.BatchNorm2d(out_channels)
-        self.conv2 = nn.Conv2d(out_channels, out_channels, 3, 1, dilation, dilation, bias=False)
+        self.conv2 = nn.Conv2d(out_channels, out_channels, 3, 1, second, second, bias=False)
         self.bn2 = nn.BatchNorm2d(out_channels)
         self.downsample: nn.Sequential | None = None
         if stride != 1 or in_channels != out_channels:

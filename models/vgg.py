@@ -6,6 +6,7 @@ from torch import Tensor, nn
 from torchvision.models import VGG, VGG16_Weights, vgg16
 
 from models import imagenet
+from models.avenet import to_float32
 from models.interfaces import FrameSoundEncoder
 from utils.errors import UserError
 
@@ -36,7 +37,7 @@ class VGG16Features(nn.Module):
         The net was trained with S = 224.
         """
         pooled = self.avgpool(self.features(frames)).flatten(1)  # (B, 512 * 7 * 7)
-        return F.normalize(self.hidden(pooled).float(), dim=1)
+        return F.normalize(to_float32(self.hidden(pooled)), dim=1)
 
 
 class ReplacedFrames(nn.Module):

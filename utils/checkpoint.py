@@ -134,6 +134,35 @@ def init_from(model: Any, path: StrPath) -> list[str]:
     return sorted(taken)
 
 
+def describe_taken(model: nn.Module, taken: list[str], path: StrPath) -> str:
+    """Say which weights of a net another net's checkpoint gave, and which it did not.
+
+    Args:
+        model: the net.
+        taken: names of the weights that `init_from` took.
+        path: of the checkpoint.
+
+    Returns:
+        one sentence, with the net's modules and their numbers of weights.
+    """
+    own = list(model.state_dict())
+    left = [name for name in own if name not in set(taken)]
+    sentence = f"{len(taken)} of {len(own)} weights taken from {path}: {_count_by_module(taken)}"
+    if not left:
+        return sentence
+    return f"{sentence}; not taken, as it has none of their name and shape: {_count_by_module(left)}"
+
+
+def _count_by_module(names: list[str]) -> str:
+    """Count weights by the module that holds them, as "vision (36), fc1 (2)"; parts of PixelPlayer by two names."""
+    counts: dict[str, int] = {}
+    for name in names:
+        parts = name.split(".")[:-1]
+        module = ".".join(parts[: 2 if parts[:1] in (["frames"], ["match"]) else 1]) or name
+        counts[module] = counts.get(module, 0) + 1
+    return ", ".join(f"{module} ({count})" for module, count in counts.items())
+
+
 def evaluated_weights(content: dict[str, Any]) -> dict[str, Tensor]:
     """Get the weights to evaluate from a checkpoint's `content`: the running average if there is one."""
     return content.get("ema") or content["model"]

@@ -9,7 +9,7 @@ from collections.abc import Collection, Iterable, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from configs.renames import CONFIG_VERSION, OLD_NETS, RENAMED_VALUES, new_names, rename_settings
+from configs.renames import CONFIG_VERSION, OLD_NETS, RENAMED_VALUES, add_missing, new_names, rename_settings
 from configs.rules import config_errors
 from configs.schema import NETS, Config
 from utils.errors import UserError
@@ -236,8 +236,8 @@ def to_dict(config: Config) -> dict[str, dict[str, Value]]:
 def from_dict(stored: Any, source: str | Path = "the stored config", version: int = CONFIG_VERSION) -> Config:
     """Build a validated `Config` from what `to_dict` of this or an older version returned.
 
-    Renamed settings get their new names, missing ones their defaults. Settings that the net doesn't read, which version
-    1 stored too, are left out.
+    Renamed settings get their new names, missing ones what that version did or their defaults. Settings that the net
+    doesn't read, which version 1 stored too, are left out.
 
     Args:
         stored: {section: {name: value}}.
@@ -250,7 +250,8 @@ def from_dict(stored: Any, source: str | Path = "the stored config", version: in
     if not isinstance(stored, dict) or not all(isinstance(section, dict) for section in stored.values()):
         raise UserError(f"{source} holds no stored config, a table of sections: use a file that this project wrote")
     values = {f"{section}.{key}": value for section, keys in stored.items() for key, value in keys.items()}
-    values = translate_stored(values, values.get("model.name", Config().model.name))
+    net = values.get("model.name", Config().model.name)
+    values = add_missing(translate_stored(values, net), net, version)
     unknown = [name for name in values if name not in DEFAULTS]
     if unknown:
         raise UserError(
@@ -262,6 +263,24 @@ def from_dict(stored: Any, source: str | Path = "the stored config", version: in
         return override(Config(), values)
     except UserError as error:
         raise UserError(f"{source}: {error}") from None
+
+
+def old_frame_net(config: Config, source: str | Path) -> str:
+    """Say that a net has the ResNet-18 of config version 3 and older.
+
+    Args:
+        config: its settings.
+        source: the checkpoint that holds it.
+
+    Returns:
+        one sentence; "" if it has another frame net.
+    """
+    if config.model.encoder != "resnet18_v3":
+        return ""
+    return (
+        f"{source} has the frame net of config version 3 and older (model.vision resnet18_v3): its ResNet-18 is "
+        "dilated in one convolution more than the published one"
+    )
 
 
 def translate_stored(values: Mapping[str, Any], net: str) -> dict[str, Any]:

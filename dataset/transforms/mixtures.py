@@ -11,7 +11,7 @@ from dataset.pairs import RandomStream
 from dataset.transforms.frames import prepare_frames, scale_strength
 from dataset.transforms.sounds import prepare_sounds
 
-MAGNITUDE_FLOOR = 1e-4  # magnitude that is added before the logarithm: about 16-bit rounding of silence
+MIN_MEAN = 1e-4  # magnitude by which the weights of a silent mixture are divided: about 16-bit rounding
 MIN_WEIGHT, MAX_WEIGHT = 1e-3, 10.0  # of a time-frequency bin in the mask loss
 MAX_RATIO = 5.0  # of ratio masks: sources may cancel out in their mixture
 LOG_FREQ_BASE = 21.0  # spacing of the highest log-frequency rows over that of the lowest, as in the paper's public code
@@ -27,20 +27,21 @@ class MixtureTransform:
 
     def __init__(self, config: Any, train: bool) -> None:
         self.size, self.rate, self.spec = config.data.frame_size, config.data.sample_rate, config.spectrogram
-        self.volume = config.mix.volume
+        self.volume, self.clip = config.mix.volume, config.mix.clip
         self.augment = config.augment if train else None
 
     def __call__(self, batch: Batch) -> tuple[Tensor, Tensor]:
         """Transform a collated batch on any device.
 
         Returns:
-            frames (B, T, 3, S, S) float32; waves (B, samples) float32 in -1..1, times their volume.
+            frames (B, T, 3, S, S) float32; waves (B, samples) float32 in -1..1, times their volume, unless mix.clip.
         """
         augment, random = self._augmentation(batch)
         with torch.autocast(batch["sounds"].device.type, enabled=False):  # half precision would round colors visibly
             waves = batch["sounds"].float() / 32768
             if random is not None:
                 waves = waves * (1 + self.volume * random.uniform("volume", low=-1))[:, None]
+                waves = waves.clamp_(-1, 1) if self.clip else waves
             frames = prepare_frames(batch["frames"], self.size, augment, random)
         return frames[:, None] if frames.ndim == 4 else frames.transpose(1, 2), waves
 
@@ -88,7 +89,7 @@ class MixtureSTFT:
             (..., bins, columns) complex64.
         """
         n_fft, hop = self.mix.n_fft, self.mix.hop
-        window = torch.hann_window(n_fft, device=waves.device)
+        window = torch.hann_window(n_fft, dtype=waves.dtype, device=waves.device)
         flat = waves.flatten(0, -2)
         spectra = torch.stft(flat, n_fft, hop, window=window, center=True, pad_mode="constant", return_complex=True)
         return spectra.unflatten(0, waves.shape[:-1])
@@ -103,7 +104,7 @@ class MixtureSTFT:
         Returns:
             (..., samples) float32.
         """
-        window = torch.hann_window(self.mix.n_fft, device=spectra.device)
+        window = torch.hann_window(self.mix.n_fft, dtype=spectra.real.dtype, device=spectra.device)
         flat = spectra.flatten(0, -3)
         waves = torch.istft(flat, self.mix.n_fft, self.mix.hop, window=window, center=True, length=samples)
         return waves.unflatten(0, spectra.shape[:-2])
@@ -127,7 +128,7 @@ class MixtureSTFT:
         Returns:
             (B, 1, rows, columns) float32.
         """
-        return torch.log(self.to_log_freq(mixture.abs()[:, None]) + MAGNITUDE_FLOOR)
+        return torch.log(self.to_log_freq(mixture.abs()[:, None]) + self.mix.log_floor)
 
     def weights(self, mixture: Tensor) -> Tensor:
         """Compute the weight of each bin of the mask in the loss, see mix.weights.
@@ -142,7 +143,7 @@ class MixtureSTFT:
         if self.mix.weights == "log":
             return torch.log1p(magnitudes).clamp(MIN_WEIGHT, MAX_WEIGHT)
         if self.mix.weights == "linear":
-            mean = magnitudes.mean((1, 2, 3), keepdim=True).clamp(min=MAGNITUDE_FLOOR)
+            mean = magnitudes.mean((1, 2, 3), keepdim=True).clamp(min=MIN_MEAN)
             return (magnitudes / mean).clamp(MIN_WEIGHT, MAX_WEIGHT)
         return torch.ones_like(magnitudes)
 
@@ -171,7 +172,7 @@ class MixtureSTFT:
         """
         masks = self.to_linear_freq(masks)
         if self.mix.mask == "binary":
-            masks = (masks > 0.5).float()
+            masks = (masks > 0.5).to(masks.dtype)
         return self.istft(masks * mixture[:, None], samples)
 
 
@@ -203,7 +204,7 @@ def ideal_masks(sources: Tensor, mixture: Tensor, kind: str) -> Tensor:
         (B, N, F, T) float32.
     """
     if kind != "ratio":
-        return (sources > 0.5 * mixture).float()
+        return (sources > 0.5 * mixture).to(mixture.dtype)
     return (sources / mixture.clamp(min=1e-8)).clamp(max=MAX_RATIO)
 
 
@@ -234,7 +235,7 @@ def linear_freq_positions(bins: int) -> Tensor:
 
 def _resample_rows(values: Tensor, positions: Tensor) -> Tensor:
     """Resample (B, C, R, T) to rows at `positions` in 0..1, from the center of the first row to that of the last."""
-    y = (2 * positions - 1).float().to(values.device)
-    x = torch.linspace(-1, 1, values.shape[-1], device=values.device)
+    y = (2 * positions - 1).to(values)
+    x = torch.linspace(-1, 1, values.shape[-1], dtype=values.dtype, device=values.device)
     grid = torch.stack(torch.meshgrid(x, y, indexing="xy"), -1).expand(len(values), -1, -1, -1)  # (B, rows, T, 2)
     return F.grid_sample(values, grid, mode="bilinear", padding_mode="border", align_corners=True)

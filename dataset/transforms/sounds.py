@@ -112,7 +112,7 @@ def power_spectrogram(waves: Tensor, rate: int, window: float = 0.01, hop: float
     lacking = (columns - 1) * step + size - waves.shape[-1]
     if lacking > 0:
         waves = torch.cat([waves, waves[:, -lacking - 1 : -1].flip(1)], 1)
-    hann = torch.hann_window(size, periodic=True, device=waves.device)
+    hann = torch.hann_window(size, periodic=True, dtype=waves.dtype, device=waves.device)
     pieces = waves.unfold(-1, size, step)[:, :columns] * (hann / hann.sum())  # (B, T, size)
     spectrum = torch.fft.rfft(pieces, n=n_fft)
     return spectrum.real.square().add_(spectrum.imag.square()).transpose(1, 2)
