@@ -1,14 +1,72 @@
-"""Atomic writes: a reader finds the old file or the new one, never a part, also after a kill or a full disk."""
+"""Read files that a user names, and write files atomically.
 
+Atomic: a reader finds the old file or the new one, never a part, also after a kill or a full disk.
+"""
+
+import errno
 import json
 import os
+import stat
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, BinaryIO
 
 StrPath = str | os.PathLike[str]
+MAX_FILE = 2**30  # bytes of a text or table, far more than that of any dataset
 LOCK_NAME = ".lock"  # of a folder's lock file, see `utils.locks`
+
+
+def regular_size(path: StrPath) -> int:
+    """Get the size of a file that can be read to its end: no folder, no device such as /dev/zero, no pipe.
+
+    Args:
+        path: of the file.
+
+    Returns:
+        Bytes.
+
+    Raises:
+        OSError: it is something else, or missing; `strerror` gives the reason.
+    """
+    try:
+        status = os.stat(path)
+    except ValueError:  # a zero character, or one that the file system's encoding lacks
+        raise OSError(errno.EINVAL, "no file can have this name", str(path)) from None
+    if stat.S_ISDIR(status.st_mode):
+        raise IsADirectoryError(errno.EISDIR, "it is a folder", str(path))
+    if not stat.S_ISREG(status.st_mode):
+        raise OSError(errno.EINVAL, "it is a device or a pipe, not a file", str(path))
+    return status.st_size
+
+
+def read_file(path: StrPath, most: int = MAX_FILE) -> bytes:
+    """Read a file that a user names.
+
+    Args:
+        path: of the file.
+        most: bytes; a larger file is not read.
+
+    Raises:
+        OSError: it can't be read, or is larger; `strerror` gives the reason.
+    """
+    size = regular_size(path)
+    if size > most:
+        raise OSError(errno.EFBIG, f"it has {size / 1e6:,.0f} MB, more than {most / 1e6:,.0f}", str(path))
+    return Path(path).read_bytes()
+
+
+def read_text(path: StrPath) -> str:
+    """Read a text file in UTF-8 that a user names, with or without a byte order mark.
+
+    Args:
+        path: of the file.
+
+    Raises:
+        OSError: as `read_file`.
+        UnicodeDecodeError: it isn't UTF-8.
+    """
+    return read_file(path).decode("utf-8-sig")
 
 
 @contextmanager
