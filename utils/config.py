@@ -4,6 +4,8 @@ import dataclasses
 import difflib
 import importlib.util
 import math
+import numbers
+import traceback
 import typing
 from collections.abc import Collection, Iterable, Mapping
 from pathlib import Path
@@ -13,8 +15,10 @@ from configs.renames import CONFIG_VERSION, OLD_NETS, RENAMED_VALUES, add_missin
 from configs.rules import config_errors
 from configs.schema import NETS, Config
 from utils.errors import UserError
+from utils.files import regular_size
 
 Value = bool | int | float | str
+MAX_CONFIG_FILE = 1_000_000  # bytes; a larger one is something else
 
 
 class Setting(NamedTuple):
@@ -111,7 +115,8 @@ def check_name(name: str) -> None:
         raise UserError(f"{name} was renamed to {' or '.join(choices)}")
     if name not in DEFAULTS:
         raise UserError(
-            f"there is no setting {name!r}; the nearest is {nearest_name(name, DEFAULTS)!r}, and --help lists them all"
+            f"there is no setting {_brief(name)}; the nearest is {nearest_name(name, DEFAULTS)!r}, and --help lists "
+            "them all"
         )
 
 
@@ -119,7 +124,7 @@ def nearest_name(name: str, known: Iterable[str]) -> str:
     """Find the most similar of the `known` dotted names to `name`, which may lack its section."""
     names = list(known)
     full = {one.partition(".")[2] or one: one for one in reversed(names)} | {one: one for one in names}
-    return full[difflib.get_close_matches(name, full, n=1, cutoff=0)[0]]
+    return full[difflib.get_close_matches(name[:100], full, n=1, cutoff=0)[0]]
 
 
 def _replace(config: Config, values: Mapping[str, Value]) -> Config:
@@ -170,24 +175,35 @@ def _join(names: Collection[str]) -> str:
 def _parse_value(name: str, value: Any, kind: Any) -> Value:
     """Check or parse a `value` as `kind`: bool, int, float, str or a Literal of strings."""
     if typing.get_origin(kind) is typing.Literal:
-        if value not in typing.get_args(kind):
-            new = RENAMED_VALUES.get((name, str(value)))
-            hint = f"; {value!r} was renamed to {new!r}" if new else ""
-            raise UserError(f"{name} is {value!r}, but must be one of {', '.join(typing.get_args(kind))}{hint}")
-        return value
+        if isinstance(value, str) and value in typing.get_args(kind):
+            return value
+        new = RENAMED_VALUES.get((name, value)) if isinstance(value, str) else None
+        hint = f"; {value!r} was renamed to {new!r}" if new else ""
+        raise UserError(f"{name} is {_brief(value)}, but must be one of {', '.join(typing.get_args(kind))}{hint}")
     if kind is bool and isinstance(value, str) and value.lower() in ("true", "false", "1", "0", "yes", "no"):
         return value.lower() in ("true", "1", "yes")
-    if kind in (int, float) and not isinstance(value, bool):
+    if kind in (int, float) and isinstance(value, (str, numbers.Real)) and not isinstance(value, bool):
         try:
             number = kind(value)
-            if math.isfinite(number) and (isinstance(value, str) or number == value):
+            if (kind is int or math.isfinite(number)) and (isinstance(value, str) or number == value):
                 return number
-        except (TypeError, ValueError, OverflowError):
+        except (ValueError, OverflowError):
             pass
     if kind in (str, bool) and type(value) is kind:
         return value
     wanted = {bool: "true or false", int: "a whole number", float: "a number", str: "text"}[kind]
-    raise UserError(f"{name} is {value!r}, but must be {wanted}")
+    raise UserError(f"{name} is {_brief(value)}, but must be {wanted}")
+
+
+def _brief(value: Any) -> str:
+    """Show a value in a message: on one line, cut where it is long."""
+    try:
+        text = " ".join(repr(value).split())
+    except (
+        Exception
+    ) as error:  # a number of more digits than Python prints; an object of a config file may raise anything
+        return f"a value that can't be shown ({type(error).__name__})"
+    return text if len(text) <= 80 else f"{text[:60]}... ({len(text)} characters)"
 
 
 # ---------------------------------------------------------------------------------------------------------- files
@@ -203,19 +219,29 @@ def load_config(path: str | Path) -> Config:
         UserError: no such file, an error in it, no `config` in it, or settings that are wrong.
     """
     path = Path(path)
-    if not path.is_file():
-        raise UserError(f"there is no config file {path}; the shipped ones are in configs/")
+    try:
+        size = regular_size(path)
+    except OSError as error:
+        reason = "" if isinstance(error, FileNotFoundError) else f" ({error.strerror})"
+        raise UserError(f"there is no config file {path}; the shipped ones are in configs/{reason}") from None
     spec = importlib.util.spec_from_file_location(f"config_file_{path.stem}", path)
-    if spec is None or spec.loader is None:
-        raise UserError(f"config file {path} must be a Python file, NAME.py")
+    if spec is None or spec.loader is None or size > MAX_CONFIG_FILE:
+        raise UserError(f"config file {path} must be a Python file, NAME.py, of at most {MAX_CONFIG_FILE // 1000} KB")
     module = importlib.util.module_from_spec(spec)
     try:
         spec.loader.exec_module(module)
-    except Exception as error:  # the file is the user's, and may raise anything
-        raise UserError(f"config file {path} fails with {type(error).__name__}: {error}") from error
+    except (Exception, SystemExit) as error:  # the file is the user's, and may raise anything
+        reason = " ".join(f"{type(error).__name__}: {error}".split())
+        raise UserError(f"config file {path} fails with {reason}{_error_line(error, path)}") from error
     config = getattr(module, "config", None)
     if not isinstance(config, Config):
         raise UserError(f"config file {path} must set `config` to a configs.schema.Config")
+    for section in dataclasses.fields(Config):
+        if type(getattr(config, section.name)) is not type(section.default):
+            value = _brief(getattr(config, section.name))
+            raise UserError(
+                f"config file {path}: {section.name} is {value}, but must be {type(section.default).__name__}(...)"
+            )
     values = {name: setting.value for name, setting in all_settings(config).items()}
     try:
         config = _replace(config, parse_settings(values))  # an int where a float is declared becomes one
@@ -223,6 +249,12 @@ def load_config(path: str | Path) -> Config:
     except UserError as error:
         raise UserError(f"config file {path}: {error}") from None
     return config
+
+
+def _error_line(error: BaseException, path: Path) -> str:
+    """Say in which line of the file `path` an error was raised, " (line N)"; nothing if it was elsewhere."""
+    lines = [frame.lineno for frame in traceback.extract_tb(error.__traceback__) if frame.filename == str(path)]
+    return f" (line {lines[-1]})" if lines else ""
 
 
 # -------------------------------------------------------------------------------------------------------- storage
@@ -256,8 +288,8 @@ def from_dict(stored: Any, source: str | Path = "the stored config", version: in
     if unknown:
         raise UserError(
             f"{source} was written with config version {version}, and this code, of config version {CONFIG_VERSION}, "
-            f"has no setting {unknown[0]!r}: use the code that wrote the file, or add the new name of the setting to "
-            "configs/renames.py"
+            f"has no setting {_brief(unknown[0])}: use the code that wrote the file, or add the new name of the "
+            "setting to configs/renames.py"
         )
     try:
         return override(Config(), values)
