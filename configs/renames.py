@@ -17,6 +17,7 @@ RENAMED = (
     ("data.samples_per_visit", "data.samples_per_decode"),
     ("data.stored_size", "data.resize_size"),
     ("eval.mirror", "eval.flip_tta"),
+    ("eval.whole_ranking", "eval.full_ranking"),
     ("mix.passes", "mix.repeats"),
     ("mix.rows", "mix.freq_bins"),
     ("model.frame_net", "model.vision"),

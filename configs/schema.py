@@ -304,7 +304,7 @@ class Eval:
     gain: Literal["exponential", "linear"] = setting(
         "exponential", "gain of relevance r in nDCG; exponential: 2^r - 1; linear: r", AVC_NETS
     )
-    whole_ranking: bool = setting(
+    full_ranking: bool = setting(
         True,
         "rank the whole collection, for median rank and mAP; false: nDCG and recall only, in half of the time",
         AVC_NETS,

@@ -30,7 +30,7 @@ class RetrievalTask:
         v, a = retrieval_vectors(context.net.encoder, embeddings)
 
         def measure(v: np.ndarray, a: np.ndarray) -> dict[str, Any]:
-            whole, queries = settings.whole_ranking, settings.queries
+            whole, queries = settings.full_ranking, settings.queries
             return four_directions(v, a, labels, ontology, settings.k, settings.gain, whole, queries)
 
         measures = measure(v, a)
