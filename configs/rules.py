@@ -109,7 +109,7 @@ def config_errors(config: Config) -> list[str]:
         *_data_rules(config.data, config.model),
         *_spectrogram_rules(config.spectrogram, config.data),
         (config.augment.crop_min <= config.augment.crop_max, "augment.crop_min must not be above augment.crop_max"),
-        *_mix_rules(config.mix, config.model),
+        *_mix_rules(config.mix, config.model, config.data),
         *_model_rules(config.model),
         *_train_rules(config.train),
     ]
@@ -210,7 +210,7 @@ def _spectrogram_rules(spec: Spectrogram, data: Data) -> list[Rule]:
     ]
 
 
-def _mix_rules(mix: Mix, model: Model) -> list[Rule]:
+def _mix_rules(mix: Mix, model: Model, data: Data) -> list[Rule]:
     rows, columns = mix.freq_bins or mix.n_fft // 2 + 1, mix.samples // mix.hop + 1
     factor = 2**model.unet_depth
     return [
@@ -221,6 +221,10 @@ def _mix_rules(mix: Mix, model: Model) -> list[Rule]:
             rows % factor == 0 and columns % factor == 0,
             f"mix.freq_bins ({rows} rows) and mix.samples // mix.hop + 1 ({columns} columns) must be multiples of "
             f"{factor}: the sound net halves both model.unet_depth ({model.unet_depth}) times",
+        ),
+        (
+            model.name != "PixelPlayer" or mix.frame_fit == "squeeze" or data.cache_gb == 0,
+            "data.cache_gb must be 0 with mix.frame_fit crop: the cache keeps squares, not whole frames",
         ),
     ]
 

@@ -14,6 +14,7 @@ from dataset.loading.cache import CachedClip
 from dataset.pairs import FrameAndSound, PairDataset, SampleDraw
 from dataset.reading.annotations import load_json
 from dataset.reading.errors import ClipError
+from dataset.reading.names import normalize_name
 from dataset.reading.reader import ClipDataset, OpenClip
 from dataset.reading.settings import DataSettings
 from utils.errors import UserError
@@ -33,11 +34,11 @@ class MixtureDataset(PairDataset):
         data: the settings `configs.schema.Data`.
         mix: the settings `configs.schema.Mix`.
         seed: of all random numbers.
-        cache_gb: memory for a cache of decoded clips, GB; 0 for none.
+        cache_gb: memory for a cache of decoded clips, GB; 0 for none, as with mix.frame_fit "crop".
         middle: take the middle of each clip, for evaluation; else a random part.
     """
 
-    draw_names = ("mixture_start", "frame_time")
+    draw_names = ("mixture_start", "frame_time", "frame_position")
 
     def __init__(
         self,
@@ -52,13 +53,15 @@ class MixtureDataset(PairDataset):
             clips, data.resize_size, data.sample_rate, data.frame_step, seed=seed, cache_gb=cache_gb, frames=mix.frames
         )
         self.samples, self.stride, self.middle = mix.samples, mix.frame_stride, middle
+        self.crop = mix.frame_fit == "crop"
+        assert not (self.crop and cache_gb), "the cache keeps squares, of which no other square can be cut"
 
     def _read_open(self, clip: OpenClip, index: int, draws: list[SampleDraw]) -> list[FrameAndSound]:
         available, num_frames = self._check_length(clip), self._num_frames(clip)
         samples = []
         for draw in draws:
             start, positions = self._choose(draw, available, num_frames)
-            frames = clip.frames([k * self.step for k in positions], self.size)
+            frames = clip.frames([k * self.step for k in positions], self.size, self._position(draw))
             samples.append(self._sample(positions, frames, clip.waveform(start, self.samples, self.rate)))
         return samples
 
@@ -108,6 +111,12 @@ class MixtureDataset(PairDataset):
         middle = start / self.rate + length / 2 + (time_fraction - 0.5) * max(length - span, 0.0)
         times = [middle - span / 2 + k * self.stride for k in range(self.frames)]
         return start, [min(max(round(time / self.step), 0), num_frames - 1) for time in times]
+
+    def _position(self, draw: SampleDraw) -> float | None:
+        """The position along the longer side of the square that is cut out of the frames; None for the whole frames."""
+        if not self.crop:
+            return None
+        return 0.5 if self.middle else draw.fractions["frame_position"]
 
     def _sample(self, positions: list[int], frames: np.ndarray, sound: np.ndarray) -> FrameAndSound:
         time = positions[len(positions) // 2] * self.step
@@ -174,9 +183,11 @@ def _read_mixtures(path: str, clips: ClipDataset, sources: int) -> list[list[int
     content, indices = load_json(Path(path), form), {clip: k for k, clip in enumerate(clips.ids)}
     for entry in content if isinstance(content, list) else [content]:
         ids = entry if isinstance(entry, list) and all(isinstance(clip, str) for clip in entry) else []
+        ids = [normalize_name(clip) for clip in ids]
         if len(set(ids)) != sources or len(ids) != sources:
             raise UserError(f"{path} has an invalid format at {str(entry)[:80]!r}: it must hold {form} (mix.sources)")
         for clip in ids:
             if clip not in indices and clip not in clips.skipped:
                 raise UserError(f"{path} lists clip {clip}, which {clips.folder} doesn't have: fix --mix.pairs")
-    return [[indices[clip] for clip in entry] for entry in content if all(clip in indices for clip in entry)]
+    mixtures = [[normalize_name(clip) for clip in entry] for entry in content]
+    return [[indices[clip] for clip in mixture] for mixture in mixtures if all(clip in indices for clip in mixture)]

@@ -2,8 +2,8 @@
 
 from bisect import bisect_right
 from collections.abc import Callable, Iterator
-from fractions import Fraction
 from pathlib import Path
+from typing import cast
 
 import av
 import numpy as np
@@ -12,12 +12,12 @@ from av.video.codeccontext import VideoCodecContext
 from av.video.stream import VideoStream
 
 from dataset.reading.audio import SOUND_SECONDS, AudioReader
-from dataset.reading.errors import error_reason
+from dataset.reading.container import best_stream, is_truncated, open_media, seconds_per_tick
+from dataset.reading.errors import MediaError, error_reason
+from dataset.reading.upright import to_upright_square
 
 FRAME_INTERVAL = 0.04  # between consecutive frames of a stack, seconds (OtS: 25 fps)
 TIME_TOLERANCE = 1e-4  # a frame this much later than a time is shown at it: time stamps are rounded to ticks, seconds
-# Names of the top-level parts ("boxes") of an mp4 file.
-MP4_BOXES = (b"ftyp", b"moov", b"mdat", b"free", b"skip", b"wide", b"moof", b"sidx", b"styp", b"mfra", b"uuid", b"udta")
 
 
 class ClipReader(AudioReader):
@@ -63,16 +63,10 @@ class ClipReader(AudioReader):
             reason = "is truncated: a part that its header announces is missing"
             raise self._error("damaged", self.video_file, reason)
         try:
-            self._container = av.open(str(self.video_file), metadata_errors="replace")
-        except (av.FFmpegError, OSError) as error:
-            reason = f"can't be opened as a video ({error_reason(error)})"
-            raise self._error("damaged", self.video_file, reason) from error
-        if not self._container.streams.video:
-            raise self._error("no picture", self.video_file, "has no video stream")
-        self._stream = self._container.streams.video[0]
-        if self._stream.codec_context is None:
-            raise self._error("damaged", self.video_file, "has a video stream of an unknown format")
-        self._stream.codec_context.thread_count = 1  # loader processes share the cores, not decoder threads
+            self._container = open_media(self.video_file)
+            self._stream = cast(VideoStream, best_stream(self._container, "video", self.video_file))
+        except MediaError as error:
+            raise error.for_clip(self.clip) from error
         if self._stream.duration is not None:
             end = float((self._stream.duration + (self._stream.start_time or 0)) * seconds_per_tick(self._stream))
         else:
@@ -92,7 +86,7 @@ class ClipReader(AudioReader):
         """
         return self.frames([time], size)[0]
 
-    def frames(self, times: list[float], size: int) -> np.ndarray:
+    def frames(self, times: list[float], size: int, crop: float | None = None) -> np.ndarray:
         """Read the frames shown at several times in one pass: (len(times), size, size, 3) uint8 RGB.
 
         A frame is shown from its time stamp until the next one's.
@@ -100,10 +94,11 @@ class ClipReader(AudioReader):
         Args:
             times: ascending, seconds.
             size: pixels.
+            crop: None to resize the whole frame; else the position of a square along its longer side, 0..1.
         """
         out = np.empty((len(times), size, size, 3), np.uint8)
         for k, frame in enumerate(self.decode_frames(times)):
-            out[k] = to_upright_rgb(frame, size, size)
+            out[k] = to_upright_square(frame, size, crop)
         return out
 
     def decode_frames(self, times: list[float]) -> Iterator[av.VideoFrame]:
@@ -147,47 +142,6 @@ class ClipReader(AudioReader):
             raise self._error("short", self.video_file, f"is shorter than {count} frames ({length:.2f} s)")
         start = min(max(time - count // 2 * FRAME_INTERVAL, 0.0), self.video_end - length)
         return self.frames([start + k * FRAME_INTERVAL for k in range(count)], size)
-
-
-def is_truncated(path: Path) -> bool:
-    """Check whether the last part of the mp4 at `path` ends beyond the end of the file, as after a partial download."""
-    size, position = path.stat().st_size, 0
-    with open(path, "rb") as file:
-        while position + 8 <= size:
-            file.seek(position)
-            head = file.read(16)
-            length = int.from_bytes(head[:4], "big")
-            if length == 1:  # a size of 64 bits follows the name
-                length = int.from_bytes(head[8:16], "big")
-            if head[4:8] not in MP4_BOXES or length < 8:  # another format, or a part that reaches to the end
-                return False
-            position += length
-    return position > size
-
-
-def upright_size(frame: av.VideoFrame) -> tuple[int, int]:
-    """Return the (width, height) of a decoded `frame` shown upright: phones store a rotation flag."""
-    return (frame.height, frame.width) if frame.rotation // 90 % 2 else (frame.width, frame.height)
-
-
-def to_upright_rgb(frame: av.VideoFrame, width: int, height: int) -> np.ndarray:
-    """Rotate a decoded `frame` upright and resize it: (height, width, 3) uint8 RGB.
-
-    Args:
-        frame: of any pixel format.
-        width, height: of the result, pixels, whatever the frame's shape.
-    """
-    turns = frame.rotation // 90  # counterclockwise
-    width, height = (height, width) if turns % 2 else (width, height)
-    # One thread: loader processes share the cores.
-    pixels = frame.to_ndarray(width=width, height=height, format="rgb24", interpolation="AREA", threads=1)
-    return np.ascontiguousarray(np.rot90(pixels, turns)) if turns else pixels
-
-
-def seconds_per_tick(stream: av.stream.Stream) -> Fraction:
-    """Return the time base of a `stream`: seconds per tick of its time stamps."""
-    assert stream.time_base is not None  # libav sets it for every stream that it opens
-    return stream.time_base
 
 
 def decode_from(container: InputContainer, stream: av.stream.Stream, time: float) -> Iterator[av.frame.Frame]:

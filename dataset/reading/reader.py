@@ -48,8 +48,12 @@ class OpenClip(Protocol):
         """Read the frame shown at `time`: (size, size, 3) uint8."""
         ...
 
-    def frames(self, times: list[float], size: int) -> np.ndarray:
-        """Read the frames shown at ascending `times`: (len(times), size, size, 3) uint8."""
+    def frames(self, times: list[float], size: int, crop: float | None = None) -> np.ndarray:
+        """Read the frames shown at ascending `times`: (len(times), size, size, 3) uint8.
+
+        With `crop` None the whole frame is resized. Else a square of its shorter side is, at this position along its
+        longer side, 0..1 (mix.frame_fit).
+        """
         ...
 
     def frame_stack(self, time: float, count: int, size: int) -> np.ndarray:

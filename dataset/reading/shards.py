@@ -28,9 +28,11 @@ from dataset.reading.audio import INT16_SCALE, SOUND_SECONDS, AudioReader
 from dataset.reading.clip_reader import TIME_TOLERANCE
 from dataset.reading.clips import SplitClips, split_folder
 from dataset.reading.errors import ClipError, MediaError, MediaErrorKind, OnError
+from dataset.reading.names import normalize_name
 from dataset.reading.remote import PARALLEL_READS, RemoteBytes, is_url
 from dataset.reading.settings import DataSettings
 from dataset.reading.shard_format import REBUILD_HINT, ShardEntry, is_shards, read_index, read_manifest, shard_files
+from dataset.reading.upright import crop_square
 from utils.errors import UserError
 
 MAX_MAPPED = 256  # shards that a process keeps open; each takes a file descriptor
@@ -59,10 +61,13 @@ class ShardedClips(SplitClips):
         shards = manifest["splits"].get(split, [])
         if not is_url(root):  # a request for each shard would take long
             _check_sizes(folder, shards)
-        located = {clip: (k, row) for k, shard in enumerate(shards) for row, clip in enumerate(shard["ids"])}
+        located = {
+            normalize_name(clip): (k, row) for k, shard in enumerate(shards) for row, clip in enumerate(shard["ids"])
+        }
         skipped = dict(manifest["missing"].get(split, {}))
         for shard in shards:
             skipped |= shard["skipped"]
+        skipped = {normalize_name(clip): reason for clip, reason in skipped.items()}
         skipped |= {clip: "it is in none of them" for clip in labels if clip not in located and clip not in skipped}
         skipped = dict(sorted(skipped.items()))
         if skipped and on_error == "stop":
@@ -190,12 +195,13 @@ class ShardClipReader(AudioReader):
         except MediaError as error:
             raise error.for_clip(self.clip) from error
 
-    def frame(self, time: float, size: int) -> np.ndarray:
-        """Read the kept frame shown at a time: (size, size, 3) uint8 RGB. The whole frame is resized.
+    def frame(self, time: float, size: int, crop: float | None = None) -> np.ndarray:
+        """Read the kept frame shown at a time: (size, size, 3) uint8 RGB.
 
         Args:
             time: seconds.
             size: pixels.
+            crop: None to resize the whole frame; else the position of a square along its longer side, 0..1.
         """
         number = max(int(np.searchsorted(self.times, time + TIME_TOLERANCE, "right")) - 1, 0)
         _, offset, count = self._frames[number].item()
@@ -205,20 +211,22 @@ class ShardClipReader(AudioReader):
             pixels = simplejpeg.decode_jpeg(jpeg, "RGB", min_height=size, min_width=size)
         except ValueError as error:
             raise self._error("damaged", self.audio_file, f"is damaged ({error})") from error
+        pixels = pixels if crop is None else np.ascontiguousarray(crop_square(pixels, crop))
         if pixels.shape[:2] == (size, size):
             return pixels
         # One thread, and a frame that isn't reused: a resizer's threads don't survive the fork of a loader process.
         frame = VideoFrame.from_ndarray(pixels, format="rgb24")
         return frame.to_ndarray(width=size, height=size, format="rgb24", interpolation="AREA", threads=1)
 
-    def frames(self, times: list[float], size: int) -> np.ndarray:
+    def frames(self, times: list[float], size: int, crop: float | None = None) -> np.ndarray:
         """Read the kept frames shown at several times: (len(times), size, size, 3) uint8 RGB.
 
         Args:
             times: seconds.
             size: pixels.
+            crop: as of `frame`.
         """
-        return np.stack([self.frame(time, size) for time in times])
+        return np.stack([self.frame(time, size, crop) for time in times])
 
     def frame_stack(self, time: float, count: int, size: int) -> np.ndarray:
         """Raise a `ClipError`, whatever `time`, `count` and `size` are: frames 0.04 s apart are not kept."""

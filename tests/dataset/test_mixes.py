@@ -32,7 +32,7 @@ RATE = 8000
 SETTINGS = {
     "model.name": "PixelPlayer", "model.unet_depth": 4, "data.sample_rate": RATE, "data.resize_size": 36,
     "data.frame_size": 32, "data.frame_step": 0.2, "mix.samples": 8160 - 1, "mix.n_fft": 510, "mix.hop": 170,
-    "mix.freq_bins": 64, "mix.frames": 1, "train.batch_size": 4, "train.workers": 0,
+    "mix.freq_bins": 64, "mix.frames": 1, "mix.frame_fit": "squeeze", "train.batch_size": 4, "train.workers": 0,
 }  # fmt: skip
 
 
