@@ -8,6 +8,7 @@ import av
 import numpy as np
 from PIL import Image
 
+from dataset.reading.audio import INT16_SCALE, resample, to_int16
 from evaluation.report.heatmaps import colorize, heatmap_rgba
 from evaluation.report.page_content import ClipMedia
 
@@ -86,11 +87,10 @@ def write_mp3(path: Path, sound: np.ndarray, rate: int) -> None:
     with av.open(str(path), "w", format="mp3") as out:
         stream = out.add_stream("libmp3lame", rate=mp3_rate, layout="mono")
         stream.bit_rate = MP3_BIT_RATE
-        resampler = av.AudioResampler(format="s16p", layout="mono", rate=mp3_rate)
-        track = av.AudioFrame.from_ndarray(np.ascontiguousarray(sound)[None], format="s16", layout="mono")
-        track.sample_rate, track.pts = rate, 0
-        for part in [*resampler.resample(track), *resampler.resample(None)]:
-            out.mux(stream.encode(part))
+        samples = to_int16(resample(sound.astype(np.float32) / INT16_SCALE, rate, mp3_rate))
+        track = av.AudioFrame.from_ndarray(samples[None], format="s16", layout="mono")
+        track.sample_rate, track.pts = mp3_rate, 0
+        out.mux(stream.encode(track))
         out.mux(stream.encode())
 
 
