@@ -22,9 +22,10 @@ import _path  # noqa: F401
 import jinja2
 
 from dataset.making.checks import CHECK_KINDS, CheckResult, check_clip
+from dataset.making.move_clips import move_clips, plan_moves
 from dataset.making.processes import map_in_processes
-from dataset.making.split_folders import SplitFolder, find_splits, move_clips
-from dataset.making.text import escape_surrogates
+from dataset.making.split_folders import SplitFolder, find_splits
+from dataset.making.text import escape_surrogates, printable
 from dataset.reading.clips import clip_files
 from evaluation.measures import ontology
 from utils.arguments import at_least
@@ -48,7 +49,7 @@ def main(argv: list[str] | None = None) -> None:
     args = parse_arguments(argv)
     splits = find_splits(args.root)
     with ExitStack() as locks:
-        if args.move_bad:
+        if args.move_bad and not args.dry_run:
             for folder in (*(split.folder for split in splits), args.move_bad):
                 locks.enter_context(lock_folder(folder, "ROOT" if folder != args.move_bad else "--move_bad"))
         check(args, splits)
@@ -64,14 +65,33 @@ def check(args: argparse.Namespace, splits: list[SplitFolder]) -> None:
     csv, html = args.csv or args.root / "check.csv", args.html or args.root / "check.html"
     write_report(csv, "--csv", lambda: table.to_csv(index=False, float_format="%.3f"))
     write_report(html, "--html", lambda: render_page(args.root, splits, results, seconds, args.most))
-    refused = [(split, [c for c in split.ids if results[split.name, c].kind not in KEPT_KINDS]) for split in splits]
-    count = sum(len(clips) for _, clips in refused)
-    ok = f"{sum(result.kind == 'ok' for result in results.values())} of {len(results)} clips are ok"
-    if count and args.move_bad:
-        move_clips(refused, args.move_bad, "--move_bad")
-        print(f"{ok}; {count} were moved to {args.move_bad}")
+    refused = {key: result.message for key, result in results.items() if result.kind not in KEPT_KINDS}
+    clips = "clip is" if len(results) == 1 else "clips are"
+    ok = f"{sum(result.kind == 'ok' for result in results.values())} of {len(results)} {clips} ok"
+    if refused and args.move_bad:
+        move_refused(args, splits, refused)
+        were = "would be" if args.dry_run else "was" if len(refused) == 1 else "were"
+        print(f"{ok}; {len(refused)} {were} moved to {args.move_bad}")
     else:
-        print(f"{ok}; to move the {count} refused ones away: add --move_bad DIR" if count else ok)
+        print(f"{ok}; to move the {len(refused)} refused away: add --move_bad DIR" if refused else ok)
+
+
+def move_refused(args: argparse.Namespace, splits: list[SplitFolder], refused: dict[tuple[str, str], str]) -> None:
+    """Move refused clips away, or, in a dry run, print what would move.
+
+    Args:
+        args: the command line.
+        splits: of the dataset.
+        refused: {(split, clip): reason}.
+    """
+    plan = plan_moves(splits, refused, args.move_bad, "--move_bad")
+    for path in plan.shared:
+        print(f"stays, as a clip that isn't refused is made of it too: {printable(str(path))}")
+    if not args.dry_run:
+        move_clips(plan)
+        return
+    for move in plan.files:
+        print(f"would move {printable(str(move.source))} to {printable(str(move.target))}: {printable(move.reason)}")
 
 
 def parse_arguments(argv: list[str] | None) -> argparse.Namespace:
@@ -84,6 +104,7 @@ def parse_arguments(argv: list[str] | None) -> argparse.Namespace:
     add("--most", type=at_least(0), default=60, metavar="N", help="refused clips of each kind on the page [60]")
     add("--workers", type=at_least(1), default=os.cpu_count(), metavar="N", help="number of processes [all cores]")
     add("--move_bad", type=Path, metavar="DIR", help="move refused clips to DIR/SPLIT/ [they stay in place]")
+    add("--dry_run", action="store_true", help="list what --move_bad would move, and move nothing")
     return parser.parse_args(argv)
 
 

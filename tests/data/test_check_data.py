@@ -1,6 +1,7 @@
 """Checking a dataset: what training would refuse is named, and more; nothing is lost when it is moved away."""
 
 import csv
+import io
 import json
 import os
 import signal
@@ -203,6 +204,9 @@ def test_a_dataset_is_checked_and_what_is_bad_moved_away(tmp_path):
     # Nothing is lost, and nothing is in two places.
     after = {name: content for name, content in files_of(root).items() if "check." not in name}
     moved = files_of(bad)
+    rows = csv.reader(io.StringIO(moved.pop("moved.csv").decode()))
+    for split, clip, source, target, reason in list(rows)[1:]:
+        assert source == str(root / split / os.path.relpath(target, bad / split)) and reason and clip in target
     media = {name: content for name, content in before.items() if not name.endswith(".json")}
     assert {n: c for n, c in {**after, **moved}.items() if not n.endswith(".json")} == media
     assert sorted(n for n in moved if not n.endswith(".json")) == [
