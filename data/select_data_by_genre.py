@@ -26,6 +26,7 @@ from dataset.making.select_by_class import ClassNames, find_matches, limit_per_c
 from dataset.making.text import printable
 from dataset.reading.annotations import load_json
 from dataset.reading.clips import MEDIA_FOLDERS, Clips, clip_files
+from dataset.reading.names import normalize_name
 from evaluation.measures import ontology
 from utils.arguments import at_least
 from utils.errors import UserError, exit_on_user_error
@@ -214,7 +215,7 @@ def refuse_other_content(out: Path, genres: dict, boxes: dict) -> None:
             raise UserError(f"{out / name} belongs to another selection and is not overwritten: choose another --out")
     for kind, suffix in MEDIA_FOLDERS:
         for path in sorted((out / kind).glob("*")):
-            is_selected = path.name.endswith(suffix) and path.name.removesuffix(suffix) in genres
+            is_selected = path.name.endswith(suffix) and normalize_name(path.name.removesuffix(suffix)) in genres
             if not is_selected and not path.name.endswith(".tmp"):
                 raise UserError(f"{printable(str(path))} is not part of this selection: choose another --out")
 

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, TypedDict, TypeGuard
 
+from dataset.reading.names import normalize_keys
 from dataset.reading.remote import read_bytes
 from utils.errors import UserError
 
@@ -76,14 +77,17 @@ def read_boxes(path: Path) -> dict[str, list[Box]]:
 
 
 def _read_table(path: Path, is_valid: Callable[[str, object], bool], form: str) -> dict[str, Any]:
-    """Load a JSON table whose entries all satisfy `is_valid(key, value)`, or say what is wrong."""
+    """Load a JSON table whose entries all satisfy `is_valid(key, value)`, with normalized ids, or say what is wrong."""
     content = load_json(path, form)
     if not isinstance(content, dict):
         raise UserError(f"{path} is not a table: it must hold {form}")
     for key, value in content.items():
         if not is_valid(key, value):
             raise UserError(f"{path} has an invalid format at {key[:80]!r}: it must hold {form}")
-    return content
+    table, conflicts = normalize_keys(content)
+    if conflicts:
+        raise UserError(f"{path} has two entries for {conflicts[0]!r}, in two spellings of Unicode: remove one of them")
+    return table
 
 
 def _are_mids(clip: str, mids: object) -> bool:

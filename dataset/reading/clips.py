@@ -13,6 +13,7 @@ from pathlib import Path
 from dataset.reading.annotations import Box, read_boxes, read_genres
 from dataset.reading.clip_reader import ClipReader
 from dataset.reading.errors import ClipError, OnError
+from dataset.reading.names import find_file, normalize_name, same_names
 from dataset.reading.remote import as_path, is_url
 from dataset.reading.settings import DataSettings
 from utils.errors import UserError
@@ -102,13 +103,13 @@ class Clips(SplitClips):
 
 
 def clip_files(folder: Path, clip: str) -> tuple[Path, Path]:
-    """Return the paths of a clip's mp4 and wav, whether they exist or not.
+    """Return the paths of a clip's mp4 and wav, whether they exist or not, as the disk spells them.
 
     Args:
         folder: of the split.
         clip: the clip's id.
     """
-    return folder / "video" / f"{clip}.mp4", folder / "audio" / f"{clip}.wav"
+    return find_file(folder / "video", f"{clip}.mp4"), find_file(folder / "audio", f"{clip}.wav")
 
 
 def split_folder(root: Path | str, split: str) -> Path:
@@ -143,7 +144,11 @@ def _incomplete_clips(folder: Path, labels: dict[str, list[str]]) -> dict[str, s
 
 
 def _stems(folder: Path, suffix: str) -> set[str]:
-    """Names of the files of one kind, without their suffix."""
+    """Normalized names of the files of one kind, without their suffix."""
     if not folder.is_dir():
         raise UserError(f"dataset folder {folder} is missing: clips are video/ID.mp4 and audio/ID.wav")
-    return {path.name.removesuffix(suffix) for path in folder.iterdir() if path.name.endswith(suffix)}
+    names = [path.name.removesuffix(suffix) for path in folder.iterdir() if path.name.endswith(suffix)]
+    twice = same_names(names)
+    if twice:
+        raise UserError(f"{folder} holds {twice[0][0]}{suffix} in two spellings of Unicode: remove one of them")
+    return set(map(normalize_name, names))

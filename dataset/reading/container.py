@@ -17,7 +17,7 @@ from dataset.reading.limits import MAX_PIXELS, refuse_huge, require_file
 StreamKind = Literal["video", "audio"]
 
 # What may be opened, by libav's names. Playlists, scripts and lists of files are not.
-FORMATS = "mp4,matroska,mpegts,mpeg,mpegvideo,avi,flv,asf,ogg,wav,w64,mp3,aac,flac,aiff"
+FORMATS = "mp4,matroska,mpegts,mpeg,mpegvideo,avi,flv,asf,ogg,wav,w64,mp3,aac,flac,aiff,caf,ac3,amr,mxf"
 OPTIONS = {"format_whitelist": FORMATS, "protocol_whitelist": "file", "max_pixels": str(MAX_PIXELS)}
 OPENCV_OPTIONS = f"format_whitelist;{FORMATS}|protocol_whitelist;file"  # the same for OpenCV, in its own notation
 # For ffmpeg reading the address of a video: no file of this computer, whatever the site sends.

@@ -5,32 +5,28 @@ that time, and the sound is the second centered at it, as in training: nothing i
 moved inside, so a remainder of half a second or more has a moment of its own and a shorter one has none.
 """
 
-import os
 from collections.abc import Iterable, Iterator
 from itertools import zip_longest
 from math import inf
 from pathlib import Path
-from typing import Literal, NamedTuple, TypeVar
+from typing import NamedTuple, TypeVar
 
-import av
 import numpy as np
 from PIL import Image
 
 from dataset.reading.annotations import is_printable_text
 from dataset.reading.audio import SOUND_SECONDS, filter_margin, resample_part
-from dataset.reading.clip_reader import FRAME_INTERVAL, TIME_TOLERANCE, to_upright_rgb
+from dataset.reading.clip_reader import FRAME_INTERVAL, TIME_TOLERANCE
+from dataset.reading.container import media_streams, open_media
 from dataset.reading.errors import MediaError, MediaErrorKind
-from dataset.reading.images import IMAGE_FORMATS, MAX_PIXELS, open_image, refuse_huge, resize_square
-from dataset.reading.media import MAX_TIMESTAMP_JUMP, open_media, read_audio, stream_frames, stream_samples
+from dataset.reading.file_tree import FileTree, list_files, match_sounds
+from dataset.reading.images import IMAGE_FORMATS, open_image, resize_square
+from dataset.reading.limits import MAX_PIXELS, refuse_huge, require_file
+from dataset.reading.media import MAX_TIMESTAMP_JUMP, read_audio, stream_frames, stream_samples
+from dataset.reading.suffixes import KIND_OF_SUFFIX, MediaKind, media_kind
+from dataset.reading.upright import to_upright_rgb, upright_size
 from utils.errors import UserError
 
-MediaKind = Literal["video", "image", "sound"]
-SUFFIXES: dict[MediaKind, str] = {
-    "video": "mp4 m4v mov mkv webm avi flv wmv mpg mpeg ts 3gp ogv",
-    "image": "jpg jpeg png webp bmp gif tif tiff",
-    "sound": "wav mp3 flac ogg oga opus m4a aac wma aif aiff",
-}
-KIND_OF_SUFFIX = {f".{suffix}": kind for kind, suffixes in SUFFIXES.items() for suffix in suffixes.split()}
 FIRST_TIME = SOUND_SECONDS / 2  # the first moment, seconds
 MAX_GAP = 600  # sound whose time stamps jump by more is damaged, seconds
 ABSENT: tuple[MediaErrorKind, ...] = ("no picture", "no sound", "short")  # the file's other stream can still be used
@@ -44,7 +40,7 @@ class MediaItem(NamedTuple):
     Attributes:
         name: of the file, below `root`.
         kind: "video", "image" or "sound".
-        sound_name: `name`, or the wav next to a video in the dataset format (video/ID.mp4 and audio/ID.wav).
+        sound_name: `name`, or the sound file that belongs to a video, see `dataset.reading.file_tree.match_sounds`.
         root: the folder.
     """
 
@@ -81,47 +77,47 @@ class Moment(NamedTuple):
 def find_media(source: Path) -> tuple[list[MediaItem], dict[str, str]]:
     """List what can be embedded: the videos, images and sounds of a folder and those below it, by their suffixes.
 
-    Hidden files and folders are ignored. In a split of the dataset format, ID.mp4 and ID.wav are one item.
+    A video and the sound file that belongs to it are one item: NAME.mp4 with NAME.wav, also in video/ and audio/.
 
     Args:
         source: the folder, or a single file.
 
     Returns:
-        (items, skipped): the items sorted by name; {name: reason} of files whose names can't be written.
+        (items, skipped): the items sorted by name; {name: reason} of what is passed over: hidden, of another suffix,
+            seen already through a link, or of a name that can't be written.
 
     Raises:
         UserError: there is no such file or folder, or nothing in it.
     """
     if not source.exists():
         raise UserError(f"there is no file or folder {source}: set --input to one with videos, images or sounds")
-    paths, root = ([source], source.parent) if source.is_file() else (sorted(_files_below(source)), source)
-    kinds = {path: KIND_OF_SUFFIX[path.suffix.lower()] for path in paths if path.suffix.lower() in KIND_OF_SUFFIX}
+    root = source.parent if source.is_file() else source
+    try:
+        tree = FileTree([source], {}) if source.is_file() else list_files(source)
+    except OSError as error:
+        raise UserError(f"{source} can't be listed ({error.strerror}): set --input to another folder") from None
+    sounds, unused = match_sounds(tree.files)
+    skipped = dict(tree.skipped)
+    skipped |= {path: f"is not the sound of {video.name}: {sounds[video].name} is" for path, video in unused.items()}
     items: list[MediaItem] = []
-    skipped, paired = {}, set()  # paired: the wavs that belong to a video
-    for path, kind in kinds.items():
-        name = path.relative_to(root).as_posix()
-        if not is_printable_text(name):
-            skipped[name.encode("utf-8", "backslashreplace").decode()] = "its name is not printable text"
+    taken = set(sounds.values())
+    for path in tree.files:
+        name, kind = path.relative_to(root).as_posix(), media_kind(path)
+        if path in taken or path in skipped:
             continue
-        wav = path.parent.parent / "audio" / f"{path.stem}.wav"
-        if kind == "video" and path.parent.name == "video" and wav in kinds:
-            paired.add(wav)
-            items.append(MediaItem(name, kind, wav.relative_to(root).as_posix(), root))
+        if kind is None:
+            skipped[path] = f"has no known suffix ({path.suffix or path.name})"
+        elif not is_printable_text(name):
+            skipped[path] = "its name is not printable text"
         else:
-            items.append(MediaItem(name, kind, name, root))
-    items = [item for item in items if item.path not in paired]
+            items.append(MediaItem(name, kind, sounds.get(path, path).relative_to(root).as_posix(), root))
     if not items:
         raise UserError(
             f"{source} holds no video, image or sound with a known suffix ({' '.join(KIND_OF_SUFFIX)}): set --input to "
             "another folder"
         )
-    return sorted(items), skipped
-
-
-def _files_below(folder: Path) -> Iterator[Path]:
-    for below, folders, files in os.walk(folder):
-        folders[:] = [name for name in folders if not name.startswith(".")]
-        yield from (Path(below) / name for name in files if not name.startswith("."))
+    names = {path: path.relative_to(root).as_posix().encode("utf-8", "backslashreplace").decode() for path in skipped}
+    return sorted(items), {names[path]: reason for path, reason in skipped.items()}
 
 
 def iter_moments(item: MediaItem, size: int, rate: int, hop: float = SOUND_SECONDS) -> Iterator[Moment]:
@@ -179,7 +175,6 @@ def iter_frames(path: Path, size: int, hop: float = SOUND_SECONDS) -> Iterator[n
     """
     shown, end, k = None, 0.0, 0
     for time, frame in stream_frames(path, "video", -1.0, inf):
-        refuse_huge(path, frame.width, frame.height)
         while FIRST_TIME + k * hop < time - TIME_TOLERANCE:
             yield to_upright_rgb(shown or frame, size, size)
             k += 1
@@ -271,6 +266,7 @@ def detect_kind(path: Path) -> MediaKind:
     Raises:
         MediaError: none of these.
     """
+    require_file(path)
     try:
         with Image.open(path, formats=IMAGE_FORMATS) as image:
             refuse_huge(path, *image.size)
@@ -282,9 +278,8 @@ def detect_kind(path: Path) -> MediaKind:
     except (OSError, ValueError, SyntaxError, EOFError):
         pass
     with open_media(path) as container:
-        covers = av.stream.Disposition.attached_pic
-        has_frames = any(not stream.disposition & covers for stream in container.streams.video)
-        if not has_frames and not container.streams.audio:
+        has_frames = bool(media_streams(container, "video"))
+        if not has_frames and not media_streams(container, "audio"):
             raise MediaError("no picture", path, "holds neither frames nor sound")
         return "video" if has_frames else "sound"
 
@@ -310,7 +305,7 @@ def frame_image(item: MediaItem, time: float, largest: int = 320) -> Image.Image
             shown = frame
         if shown is None:
             raise MediaError("no picture", item.path, f"shows no frame at {time:.2f} s")
-        image = shown.to_image().rotate(shown.rotation, expand=True)
+        image = Image.fromarray(to_upright_rgb(shown, *upright_size(shown)))
     image.thumbnail((largest, largest))
     return image
 

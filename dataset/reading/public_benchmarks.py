@@ -24,7 +24,9 @@ from PIL import Image
 from dataset.loading.loader import Key, Sample, SampleDataset, make_sample
 from dataset.reading.annotations import are_sides, is_valid_id, load_json
 from dataset.reading.audio import AudioReader
-from dataset.reading.errors import ClipError, OnError, image_error_reason
+from dataset.reading.errors import ClipError, MediaError, OnError
+from dataset.reading.images import open_image
+from dataset.reading.names import find_file, normalize_name
 from utils.errors import UserError
 
 FLICKR_SIZE = 256  # Flickr-SoundNet's boxes are in pixels of a frame resized to this square
@@ -81,10 +83,10 @@ class Benchmark(ABC):
         return len(self.ids)
 
     def _frame_file(self, clip: str) -> Path:
-        return self.root / "frames" / f"{clip}.jpg"
+        return find_file(self.root / "frames", f"{clip}.jpg")
 
     def _wav_file(self, clip: str) -> Path:
-        return self.root / "audio" / f"{clip}.wav"
+        return find_file(self.root / "audio", f"{clip}.wav")
 
     @abstractmethod
     def _annotation_file(self, clip: str) -> Path:
@@ -112,11 +114,9 @@ class Benchmark(ABC):
         """
         path = self._frame_file(self.ids[index])
         try:
-            with Image.open(path) as image:
-                return np.array(image.convert("RGB").resize((size, size), Image.Resampling.BICUBIC))
-        except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:  # all that PIL raises
-            reason = f"can't be read as an image ({image_error_reason(error)})"
-            raise ClipError(self.ids[index], "damaged", path, reason) from None
+            return np.array(open_image(path).resize((size, size), Image.Resampling.BICUBIC))
+        except MediaError as error:
+            raise error.for_clip(self.ids[index]) from None
 
     def sound(self, index: int, rate: int) -> np.ndarray:
         """Read the second in the middle of a clip's wav: (rate,) int16 mono.
@@ -187,11 +187,11 @@ class FlickrSoundNet(Benchmark):
         if not annotations.is_dir():
             raise UserError(f"{annotations} is missing: Flickr-SoundNet's boxes are in Annotations/ID.xml")
         # A name that begins with a dot is not an annotation but metadata of some systems.
-        on_disk = [path.stem for path in annotations.glob("*.xml") if not path.name.startswith(".")]
+        on_disk = [normalize_name(path.stem) for path in annotations.glob("*.xml") if not path.name.startswith(".")]
         super().__init__(root, _read_ids(listed) if listed.exists() else on_disk, on_error)
 
     def _annotation_file(self, clip: str) -> Path:
-        return self.root / "Annotations" / f"{clip}.xml"
+        return find_file(self.root / "Annotations", f"{clip}.xml")
 
     def _read_boxes(self, clip: str) -> list[list[float]]:
         return _read_xml_boxes(self._annotation_file(clip))
@@ -239,7 +239,7 @@ class VGGSS(Benchmark):
         for k, entry in enumerate(content):
             if not _is_entry(entry):
                 raise UserError(f"{self._file} has an invalid format at entry {k}: it must hold {form}")
-            self._annotated.setdefault(entry["file"], []).extend(entry["bbox"])
+            self._annotated.setdefault(normalize_name(entry["file"]), []).extend(entry["bbox"])
         super().__init__(root, list(self._annotated), on_error)
 
     def _annotation_file(self, clip: str) -> Path:
@@ -283,7 +283,7 @@ def _read_ids(path: Path) -> list[str]:
         lines = path.read_text(encoding="utf-8").splitlines()
     except (OSError, UnicodeDecodeError) as error:
         raise UserError(f"{path} can't be read ({error}): it must hold an id in each line") from None
-    ids = {line.partition(",")[0].strip() for line in lines if line.strip()}
+    ids = {normalize_name(line.partition(",")[0].strip()) for line in lines if line.strip()}
     invalid = [clip for clip in sorted(ids) if not is_valid_id(clip)]
     if invalid:
         raise UserError(f"{path} holds {invalid[0][:80]!r}, which is not an id: it must hold an id in each line")

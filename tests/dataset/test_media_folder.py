@@ -39,7 +39,7 @@ def test_a_folder_is_searched_by_suffix_and_a_split_of_ours_is_one_item_a_clip(t
         ("song.Mp3", "sound", "song.Mp3"),
         ("audio/alone.wav", "sound", "audio/alone.wav"),
     }
-    assert strange == {}
+    assert strange == {"notes.txt": "has no known suffix (.txt)", ".hidden": "is hidden"}
     assert media_folder.find_media(tmp_path / "song.Mp3")[0] == [
         media_folder.MediaItem("song.Mp3", "sound", "song.Mp3", tmp_path)
     ]

@@ -1,0 +1,44 @@
+"""What is refused before it is decoded: what isn't a regular file, and frames of too many pixels."""
+
+import stat
+from pathlib import Path
+
+from dataset.reading.errors import MediaError, error_reason
+
+MAX_PIXELS = 50_000_000  # of an image or a frame: a larger one would take too much memory
+
+
+def require_file(path: Path | str) -> None:
+    """Refuse what isn't a regular file with content: a named pipe would be waited for, /dev/zero has no end.
+
+    Args:
+        path: of the file, or of a link to one.
+
+    Raises:
+        MediaError: it is missing, a folder, pipe or device, or empty.
+    """
+    try:
+        status = Path(path).stat()
+    except (FileNotFoundError, NotADirectoryError):
+        raise MediaError("missing", path, "is missing") from None
+    except (OSError, ValueError) as error:  # ValueError: the name holds a zero byte
+        raise MediaError("missing", path, f"can't be opened ({error_reason(error)})") from None
+    if not stat.S_ISREG(status.st_mode):
+        raise MediaError("damaged", path, "is not a regular file")
+    if status.st_size == 0:
+        raise MediaError("damaged", path, "is empty (0 bytes)")
+
+
+def refuse_huge(path: Path | str, width: int, height: int) -> None:
+    """Refuse an image or a video of more than MAX_PIXELS pixels.
+
+    Args:
+        path: of its file, for the message.
+        width, height: pixels.
+
+    Raises:
+        MediaError: it is too large.
+    """
+    if width * height > MAX_PIXELS:
+        limit = f"at most {MAX_PIXELS // 10**6} million are read"
+        raise MediaError("too large", path, f"is {width} x {height} pixels large: {limit}")
