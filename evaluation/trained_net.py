@@ -1,5 +1,6 @@
 """A trained net from its checkpoint: embed frames and sounds, score pairs, locate a sound in a frame."""
 
+import sys
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -13,7 +14,7 @@ from dataset.transforms.sounds import prepare_sounds
 from models import build_net
 from models.interfaces import EmbeddingNet, FrameSoundEncoder, LocalizingNet, SeparatingNet, device_of
 from utils import checkpoint
-from utils.config import Config, from_dict, override
+from utils.config import Config, from_dict, old_frame_net, override
 from utils.engine import autocast, channels_last, pick_device
 from utils.errors import UserError
 
@@ -160,7 +161,10 @@ def load_trained_net(path: str | Path, changes: dict[str, Any] | None = None) ->
         UserError: the checkpoint is missing or damaged, or its weights don't fit the settings.
     """
     content = checkpoint.load(path)
+    checkpoint.check_content(content, path)
     config = override(from_dict(content.get("config"), path, content.get("config_version", 1)), changes or {})
+    if note := old_frame_net(config, path):
+        print(note, file=sys.stderr)
     model = build_net(config.model, config.data.flow_fields)
     checkpoint.load_weights(model, checkpoint.evaluated_weights(content), path)
     return TrainedNet(channels_last(model.to(pick_device())).eval(), config, content, str(path))

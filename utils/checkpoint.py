@@ -21,18 +21,20 @@ last.pt also holds what resuming needs:
 """
 
 import io
-import pickle
-import warnings
-from pathlib import Path
+import math
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
+from configs.renames import CONFIG_VERSION
 from utils.errors import UserError
 from utils.files import StrPath, atomic_write
+from utils.tensors import check_finite, check_tensors, load_tensors, tensor_problem
 
 FORMAT = 1
+MAX_STEPS = 10**12  # that a checkpoint can be from: more are damage
 
 
 def save(path: StrPath, content: dict[str, Any]) -> None:
@@ -62,31 +64,86 @@ def load(path: StrPath, device: str | torch.device = "cpu") -> dict[str, Any]:
         device: of the tensors.
 
     Returns:
-        the dict that was saved.
+        the dict that was saved, see `check_content`.
 
     Raises:
-        UserError: the file is missing, damaged, of another project, or holds code.
+        UserError: the file is missing, damaged, of another project or a newer version, or holds code.
     """
-    path = Path(path)
-    if not path.is_file():
-        raise UserError(f"there is no checkpoint {path}; training writes best.pt and last.pt into its run directory")
     try:
-        with warnings.catch_warnings():  # about a foreign pickle's protocol: the errors below say enough
-            warnings.simplefilter("ignore")
-            content = torch.load(path, map_location=device, weights_only=True)
-    except pickle.UnpicklingError as error:
-        if "weights" in str(error).lower() and "GLOBAL" in str(error):  # torch has no other sign of it
-            raise UserError(
-                f"checkpoint {path} holds code, not plain data, and was not loaded: use one that this project wrote"
-            ) from None
-        raise UserError(f"checkpoint {path} is damaged or no checkpoint: use another one") from None
-    except Exception as error:  # damage raises many types, down to IndexError
+        content = load_tensors(path, "checkpoint", "use another one", device)
+    except OSError as error:
+        reason = "" if isinstance(error, FileNotFoundError) else f" ({error.strerror})"
         raise UserError(
-            f"checkpoint {path} is damaged or no checkpoint ({type(error).__name__}): use another one"
+            f"there is no checkpoint {path}{reason}; training writes best.pt and last.pt into its run directory"
         ) from None
-    if not isinstance(content, dict) or content.get("format") != FORMAT:
+    number = content.get("format") if isinstance(content, dict) else None
+    if type(number) is not int or number < FORMAT:
         raise UserError(f"checkpoint {path} was not written by this project: it lacks format {FORMAT}")
+    version = content.get("config_version", 1)
+    if type(version) is not int or version < 1:
+        raise UserError(f"checkpoint {path} is damaged: it has no valid config_version; use another one")
+    if number > FORMAT or version > CONFIG_VERSION:
+        raise UserError(
+            f"checkpoint {path} was written by a newer version of this repository (format {number}, config version "
+            f"{version}; this code knows {FORMAT} and {CONFIG_VERSION}): update the repository"
+        )
     return content
+
+
+def _is_number(value: object) -> bool:
+    return type(value) in (int, float)
+
+
+def _is_table(value: object, is_valid: Callable[[object], bool]) -> bool:
+    return isinstance(value, dict) and all(isinstance(k, str) and is_valid(one) for k, one in value.items())
+
+
+def _is_count(value: object) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool) and 0 <= value <= MAX_STEPS
+
+
+def _is_duration(value: object) -> bool:
+    return isinstance(value, (int, float)) and 0 <= value < math.inf
+
+
+def _is_scalar(value: object) -> bool:
+    return not tensor_problem(value) and isinstance(value, Tensor) and value.ndim == 0
+
+
+Form = Mapping[str, Callable[[Any], bool]]  # {key of a checkpoint: whether its value is what training writes}
+FORM: Form = {
+    "model": lambda value: isinstance(value, dict),
+    "ema": lambda value: value is None or isinstance(value, dict),
+    "config": lambda value: isinstance(value, dict),
+    "step": _is_count,
+}
+RESUME_FORM: Form = {
+    "metrics": lambda value: _is_table(value, _is_number),
+    "optimizer": lambda value: isinstance(value, list) and all(isinstance(state, dict) for state in value),
+    "seconds": _is_duration,
+    "best": lambda value: _is_table(value, _is_number),
+    "highest": _is_number,
+    "sums": lambda value: _is_table(value, _is_scalar),
+    "summed": lambda value: _is_count(value) or _is_table(value, _is_count),
+    "last_validation": _is_duration,
+}
+
+
+def check_content(content: Mapping[str, Any], path: StrPath, form: Form = FORM) -> None:
+    """Check that a checkpoint has what using it needs, each of its type; tensors are checked where they are loaded.
+
+    Args:
+        content: of `load`.
+        path: of the checkpoint, for messages.
+        form: what it needs: FORM to use it, RESUME_FORM to resume from it.
+
+    Raises:
+        UserError: a key is missing, or its value is of another type.
+    """
+    for key, is_valid in form.items():
+        if not is_valid(content.get(key)):
+            problem = "is not what training writes" if key in content else "is missing"
+            raise UserError(f"checkpoint {path} is damaged: its {key} {problem}; use another one")
 
 
 def load_weights(model: nn.Module, weights: dict[str, Tensor], path: StrPath) -> None:
@@ -101,14 +158,16 @@ def load_weights(model: nn.Module, weights: dict[str, Tensor], path: StrPath) ->
         UserError: the weights are of another net or another width.
     """
     own, optional = model.state_dict(), getattr(model, "training_only_prefix", ())
+    weights = check_tensors(weights, f"checkpoint {path}")
     weights = {name: value for name, value in weights.items() if name in own or not name.startswith(optional)}
-    wrong = [name for name in own if name not in weights or weights[name].shape != own[name].shape]
+    wrong = [name for name in own if name not in weights or not _fits(weights[name], own[name])]
     wrong += [name for name in weights if name not in own]
     if wrong:
         raise UserError(
             f"checkpoint {path} is of another net: {len(wrong)} weights don't fit {type(model).__name__}, the first is "
-            f"{wrong[0]}; set model.name and model.width as in its run"
+            f"{wrong[0][:100]}; set model.name and model.width as in its run"
         )
+    check_finite(weights, f"checkpoint {path}")
     model.load_state_dict(weights)
 
 
@@ -123,15 +182,24 @@ def init_from(model: Any, path: StrPath) -> list[str]:
         the names of the weights that were taken, sorted.
 
     Raises:
-        UserError: no weight fits.
+        UserError: the checkpoint can't be loaded or is damaged, or no weight fits.
     """
-    own, other = model.state_dict(), model.remap_state_dict(evaluated_weights(load(path)))
-    taken = {name: value for name, value in other.items() if name in own and own[name].shape == value.shape}
+    content = load(path)
+    check_content(content, path)
+    weights = check_tensors(evaluated_weights(content), f"checkpoint {path}")
+    own, other = model.state_dict(), model.remap_state_dict(weights)
+    taken = {name: value for name, value in other.items() if name in own and _fits(value, own[name])}
     if not taken:
         raise UserError(f"no weight of checkpoint {path} fits {type(model).__name__}: check model.name and model.width")
+    check_finite(taken, f"checkpoint {path}")
     own.update(taken)
     model.load_state_dict(own)
     return sorted(taken)
+
+
+def _fits(value: Tensor, own: Tensor) -> bool:
+    """Whether a tensor has the shape of a net's own, and numbers of that kind: whole, or of any precision."""
+    return value.shape == own.shape and value.is_floating_point() == own.is_floating_point()
 
 
 def describe_taken(model: nn.Module, taken: list[str], path: StrPath) -> str:

@@ -17,7 +17,7 @@ from utils import checkpoint, distributed
 from utils.clock import RunClock
 from utils.config import CONFIG_VERSION, to_dict
 from utils.errors import UserError
-from utils.optimizers import build_optimizers, learning_rate, update_ema
+from utils.optimizers import build_optimizers, learning_rate, restore_optimizers, update_ema
 from utils.progress import ProgressBar
 from utils.run import RENAMED_METRICS, Run
 
@@ -166,11 +166,11 @@ class _Trainer:
         })  # fmt: skip
 
     def _restore(self, content: dict[str, Any]) -> None:
+        checkpoint.check_content(content, self.run.last, checkpoint.RESUME_FORM)
         checkpoint.load_weights(self.model, content["model"], self.run.last)
         if self.ema_model:
             checkpoint.load_weights(self.ema_model, content["ema"], self.run.last)
-        for optimizer, state in zip(self.optimizers, content["optimizer"], strict=True):
-            optimizer.load_state_dict(state)
+        restore_optimizers(self.optimizers, content["optimizer"], self.run.last)
         self.step, self.metrics, self.best = content["step"], content["metrics"], content["best"]
         self.highest = content["highest"]
         self.clock.seconds, self.clock.last_validation = content["seconds"], content["last_validation"]
@@ -226,6 +226,8 @@ class _Trainer:
                 f"{self.ranks} processes: {clips * self.train.grad_accum_steps} clips an update, in batches of "
                 f"{clips}, {clips // self.ranks} of them a process"
             )
+        if self._is_due_for_validation() and self.metrics.get("step") != self.step:
+            self._validate()  # an earlier start ended in it
         source = iter(self.batches(self.step * self.train.grad_accum_steps))
         bar = ProgressBar(self.train, self.steps_per_epoch, self.clock.position(self.step))
         while self._progress() < 1:
@@ -233,15 +235,18 @@ class _Trainer:
             bar.move(self.clock.position(self.step), clips)
             if self.step % self.train.log_every == 0:
                 self._log(bar)
-            if self.step % (self.steps_per_epoch * self.train.validate_every) == 0:
+            if self._is_due_for_validation():
                 self._validate()
-            elif self.step % self.train.save_every == 0 and self._progress() < 1:  # the last step is validated first
+            elif self.step % self.train.save_every == 0 and self._progress() < 1:  # `_validate` saves the last step
                 self._save()
             if self.clock.stopping():
                 self._stop(bar)
         if self.metrics.get("step") != self.step:  # also if a run was stopped just before its last validation
             self._validate()
         bar.close()
+
+    def _is_due_for_validation(self) -> bool:
+        return self.step > 0 and self.step % (self.steps_per_epoch * self.train.validate_every) == 0
 
     def _stop(self, bar: ProgressBar) -> None:
         self._save()
@@ -323,6 +328,7 @@ class _Trainer:
             self.run.write("warning", self.step, message=problem)
 
     def _validate(self) -> None:
+        self._save()  # an error in a validation loses no step
         begin = time.monotonic()
         model = self.ema_model or self.model
         model.eval()

@@ -4,10 +4,18 @@ import math
 from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from configs.schema import Config, Train
+from utils.errors import UserError
+from utils.files import StrPath
 from utils.muon import Muon
+from utils.tensors import tensor_problem
+
+# {optimizer: names of what it keeps for each weight}
+STATE_NAMES: dict[type[torch.optim.Optimizer], set[str]] = {
+    torch.optim.Adam: {"step", "exp_avg", "exp_avg_sq"}, torch.optim.SGD: {"momentum_buffer"}, Muon: {"momentum"},
+}  # fmt: skip
 
 
 def learning_rate(train: Train, progress: float) -> float:
@@ -63,6 +71,48 @@ def build_optimizers(
         param_groups = [{**group, "params": [p for p in group["params"] if p.ndim <= 3]} for group in param_groups]
     adam = torch.optim.Adam(param_groups, lr=train.lr, weight_decay=train.weight_decay, fused=fused)
     return [adam, Muon(convolutions)] if convolutions else [adam]
+
+
+def restore_optimizers(optimizers: list[torch.optim.Optimizer], states: list[dict[str, Any]], path: StrPath) -> None:
+    """Load the state of a run's optimizers. Rates and decays stay those of the settings.
+
+    Args:
+        optimizers: of `build_optimizers`.
+        states: what their `state_dict` returned, of a checkpoint.
+        path: of the checkpoint, for messages.
+
+    Raises:
+        UserError: the states are damaged, or of another net.
+    """
+    if len(states) != len(optimizers):
+        raise UserError(f"checkpoint {path} is damaged: it has {len(states)} optimizers, not {len(optimizers)}")
+    for optimizer, stored in zip(optimizers, states, strict=True):
+        own, state = optimizer.state_dict()["param_groups"], stored.get("state")
+        weights = [weight for group in optimizer.param_groups for weight in group["params"]]
+        if not isinstance(state, dict) or not all(
+            type(index) is int and 0 <= index < len(weights) and _is_state(optimizer, weights[index], values)
+            for index, values in state.items()
+        ):
+            raise UserError(
+                f"checkpoint {path} is damaged: the state of its optimizer {type(optimizer).__name__} doesn't fit the "
+                "net; start another run from it with --model.init_from"
+            )
+        optimizer.load_state_dict({"state": state, "param_groups": own})
+
+
+def _is_state(optimizer: torch.optim.Optimizer, weight: Tensor, values: Any) -> bool:
+    """Whether an optimizer can have these `values` as its state of a weight."""
+    if not isinstance(values, dict) or values.keys() != STATE_NAMES[type(optimizer)]:
+        return False
+    return all(
+        (value is None and name == "momentum_buffer")
+        or (
+            not tensor_problem(value)
+            and value.shape == (torch.Size() if name == "step" else weight.shape)
+            and bool(torch.isfinite(value).all())
+        )
+        for name, value in values.items()
+    )
 
 
 def update_ema(ema_model: nn.Module, model: nn.Module, decay: float) -> None:

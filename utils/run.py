@@ -112,11 +112,12 @@ class Run:
 
     def _check_resumable(self, content: dict[str, Any]) -> None:
         """Raise a UserError unless last.pt has all that resuming needs, and the settings of this run."""
-        if not {"config", "step", "optimizer"} <= content.keys():
+        if "optimizer" not in content:
             raise UserError(
                 f"{self.last} can't be resumed, it may be a copy of best.pt: start another run from it with "
                 "--model.init_from"
             )
+        checkpoint.check_content(content, self.last)
         started = from_dict(content["config"], self.last, content.get("config_version", 1))
         stored, differences = to_dict(started), list[tuple[str, Value, Value]]()
         for section, values in to_dict(self.config).items():
@@ -141,9 +142,15 @@ class Run:
             for temporary in self.folder.glob(f".{name}.*.tmp"):
                 temporary.unlink()
         write_text(self.folder / "config.json", json.dumps(to_dict(self.config), indent=2) + "\n")
-        step = self.resumed["step"] if self.resumed else -1  # later lines will be written again
-        lines = [line for line in read_log(self.folder) if line.get("step", 0) <= step]
+        lines = [line for line in read_log(self.folder) if self._is_before_checkpoint(line)]
         write_text(self._log, "".join(json.dumps(line) + "\n" for line in lines))
+
+    def _is_before_checkpoint(self, line: dict[str, Any]) -> bool:
+        """Whether a line of the log was written before last.pt: later ones will be written again."""
+        if not self.resumed:
+            return False
+        step, validated = self.resumed["step"], self.resumed.get("metrics", {}).get("step", -1)
+        return line.get("step", 0) <= (validated if line["kind"] == "val" else step)
 
     def init_from(self, model: nn.Module) -> list[str]:
         """Initialize `model` from model.init_from, unless the run is resumed; return the names of weights taken."""
