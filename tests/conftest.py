@@ -27,6 +27,7 @@ for line in iter(sys.stdin.readline, ""):
         for number, path in ((1, out), (2, err)):
             os.dup2(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC), number)
         sys.argv, code = words, 0
+        sys.path.insert(0, os.path.dirname(words[0]))
         try:
             runpy.run_path(words[0], run_name="__main__")
         except SystemExit as end:

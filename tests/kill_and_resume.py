@@ -3,7 +3,7 @@
     python tests/kill_and_resume.py --kills 20
 
 Exit code 0: both ended with the same weights, optimizer, metrics and log, bit for bit, and the checkpoints could be
-read after every kill. Some kills hit the start of the run, some a step, some the writing of a checkpoint.
+read after every kill. Some kills hit the start of the run, some a step, a validation or the writing of a checkpoint.
 """
 
 import argparse
@@ -84,7 +84,7 @@ def compare(one, other):
 def live_and_kill(words, run_dir, rng, to_log):
     """Run `words` and kill it at a random moment. Returns (how, exit code): -9 killed, else it ended by itself."""
     seen = len(read_log(run_dir))
-    how = rng.choice(["start", "step", "step", "writing", "writing"])
+    how = rng.choice(["start", "step", "validating", "writing", "writing"])
     lines = rng.randint(1, 3)
     process = subprocess.Popen(words, **to_log)
     try:
@@ -95,6 +95,10 @@ def live_and_kill(words, run_dir, rng, to_log):
                 time.sleep(0.002)
             if how == "step":
                 time.sleep(rng.uniform(0, 0.05))
+            elif how == "validating":
+                while process.poll() is None and not is_validating(run_dir):
+                    time.sleep(0.001)
+                time.sleep(rng.uniform(0, 0.05))
             else:
                 before = checkpoint_files(run_dir)
                 while process.poll() is None and checkpoint_files(run_dir) == before:
@@ -103,6 +107,13 @@ def live_and_kill(words, run_dir, rng, to_log):
     finally:
         process.kill()
     return how, process.wait()
+
+
+def is_validating(run_dir):
+    """Whether the last line of the log is of the step after which it validates."""
+    last = read_log(run_dir)[-1:]
+    step = last[0]["step"] if last and last[0]["kind"] == "train" else 1
+    return step % (STEPS_PER_EPOCH * SETTINGS["train.validate_every"]) == 0
 
 
 def checkpoint_files(run_dir):

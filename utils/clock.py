@@ -1,4 +1,4 @@
-"""How far a run is and when it stops: by epochs or by minutes, and on SIGINT or SIGTERM."""
+"""How far a run is and when it stops: by epochs or by minutes, and on SIGINT, SIGTERM or SIGHUP."""
 
 import signal
 import time
@@ -8,6 +8,8 @@ from types import FrameType
 
 from configs.schema import Train
 from utils import distributed
+
+STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)  # of Ctrl-C, a batch system, a terminal that is closed
 
 
 class RunClock:
@@ -78,8 +80,12 @@ class RunClock:
 
     @contextmanager
     def catch_signals(self) -> Iterator[None]:
-        """Remember SIGINT and SIGTERM for `stopping` instead of ending the process; a second one raises."""
-        handlers = {number: signal.signal(number, self._on_signal) for number in (signal.SIGINT, signal.SIGTERM)}
+        """Remember SIGINT, SIGTERM and SIGHUP for `stopping` instead of ending the process; a second SIGINT raises.
+
+        SIGHUP stays ignored if it is, as `nohup` arranges it.
+        """
+        is_caught = [n for n in STOP_SIGNALS if n != signal.SIGHUP or signal.getsignal(n) is not signal.SIG_IGN]
+        handlers = {number: signal.signal(number, self._on_signal) for number in is_caught}
         try:
             yield
         finally:
@@ -87,6 +93,7 @@ class RunClock:
                 signal.signal(number, handler)
 
     def _on_signal(self, number: int, _: FrameType | None) -> None:
-        if self._signal is not None:  # a second Ctrl-C doesn't wait for the step
+        # A second Ctrl-C doesn't wait for the step. The others come twice when a whole group of processes gets them.
+        if self._signal is not None and number == signal.SIGINT:
             raise KeyboardInterrupt
         self._signal = number

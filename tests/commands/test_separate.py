@@ -220,7 +220,7 @@ def test_a_mistake_gives_one_sentence_and_no_files(knowing, tmp_path, kind):
 
 def test_an_output_folder_that_cannot_be_written_is_named(knowing, tmp_path):
     (tmp_path / "out").write_text("a file")
-    with pytest.raises(UserError, match=r"results can't be written to .*out .File exists.: choose another --out"):
+    with pytest.raises(UserError, match=r"out can't be written .File exists.: choose another folder with --out"):
         separate.main(words(make_video(tmp_path / "a.mp4", 2.0), tmp_path / "out"))
 
 

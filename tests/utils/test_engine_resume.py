@@ -6,10 +6,11 @@ import signal
 
 import pytest
 import torch
-from toy_training import Toy, batches, config, lines, outcome, same, step, toy, train
+from toy_training import Toy, batches, config, evaluate, lines, outcome, same, step, toy, train
 
 from utils import checkpoint, health
 from utils.errors import UserError
+from utils.run import Run
 
 
 def test_a_loss_that_is_not_finite_stops_the_run_and_spares_the_checkpoint(tmp_path):
@@ -118,7 +119,56 @@ def test_a_run_that_was_killed_before_its_first_checkpoint_starts_anew(tmp_path,
     assert same(outcome(tmp_path / "a"), outcome(tmp_path / "b"))
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize("step_of_error", [6, 12])  # the first validation, and the last
+@pytest.mark.parametrize("place", ["before the line of the log", "after it"])
+def test_an_error_in_a_validation_costs_no_step_and_the_resumed_run_validates_first(
+    tmp_path, monkeypatch, step_of_error, place
+):
+    """Such as a clip of val that can't be read; or a kill after the line and before the checkpoint."""
+    train(config(tmp_path / "whole"))
+    validated = []
+
+    def counted(model):
+        validated.append(1)
+        if len(validated) == step_of_error // 6 and place == "before the line of the log":
+            raise UserError("clip x is damaged")
+        return evaluate(model)
+
+    def fail_after_line(run, message):
+        if f"step {step_of_error}, epoch" in message and place == "after it":
+            raise UserError("clip x is damaged")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(Run, "log_message", fail_after_line)
+        with pytest.raises(UserError, match="clip x is damaged"):
+            train(config(tmp_path / "a"), evaluate=counted)
+    assert checkpoint.load(tmp_path / "a/run/last.pt")["step"] == step_of_error
+    steps = []
+    train(config(tmp_path / "a"), resume=True, evaluate=evaluate, step=lambda *args: steps.append(1) or step(*args))
+    assert len(steps) == 12 - step_of_error
+    assert same(outcome(tmp_path / "a"), outcome(tmp_path / "whole"))
+
+
+def test_a_closed_terminal_is_no_second_interrupt_and_nohup_stays_ignored(tmp_path):
+    def hung_up(model, batch):
+        if batch["number"] == 3:
+            for _ in range(3):
+                os.kill(os.getpid(), signal.SIGHUP)
+        return step(model, batch)
+
+    with pytest.raises(SystemExit) as stop:
+        train(config(tmp_path / "a"), step=hung_up)
+    assert stop.value.code == 130 and checkpoint.load(tmp_path / "a/run/last.pt")["step"] == 4
+    before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    try:
+        train(config(tmp_path / "b"), step=hung_up)
+        assert signal.getsignal(signal.SIGHUP) is signal.SIG_IGN
+    finally:
+        signal.signal(signal.SIGHUP, before)
+    assert checkpoint.load(tmp_path / "b/run/last.pt")["step"] == 12
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
 def test_an_interrupt_writes_a_checkpoint_says_how_to_resume_and_loses_nothing(tmp_path, capsys, number):
     def interrupted(model, batch):
         if batch["number"] == 3:
