@@ -104,7 +104,7 @@ class MixtureDataset(PairDataset):
             the first sample of the sound; the times of the frames as multiples of the frame step.
         """
         start_fraction, time_fraction = (
-            (0.5, 0.5) if self.middle else (draw.fractions[name] for name in self.draw_names)
+            (0.5, 0.5) if self.middle else (draw.fractions["mixture_start"], draw.fractions["frame_time"])
         )
         start = round(start_fraction * (available - self.samples))
         length, span = self.samples / self.rate, (self.frames - 1) * self.stride  # seconds

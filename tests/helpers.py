@@ -222,7 +222,7 @@ def small_checkpoint(path, seed=0, **settings):
     from configs.schema import Config
     from models import build_net
     from utils import checkpoint
-    from utils.config import override, to_dict
+    from utils.config import CONFIG_VERSION, override, to_dict
 
     config = override(Config(), {**SMALL, **settings})
     torch.manual_seed(seed)
@@ -235,5 +235,6 @@ def small_checkpoint(path, seed=0, **settings):
     frames = frames if config.data.frames == 1 else frames[:, :, None].expand(-1, -1, 8, -1, -1)
     model.data_dependent_init(frames, F.interpolate(torch.randn(32, 1, 8, 4), size=(32, 50)))
     path.parent.mkdir(parents=True, exist_ok=True)
-    checkpoint.save(path, {"config": to_dict(config), "model": model.state_dict(), "step": 0, "metrics": {}})
+    content = {"config": to_dict(config), "config_version": CONFIG_VERSION, "model": model.state_dict()}
+    checkpoint.save(path, content | {"ema": None, "step": 0, "metrics": {}})
     return path

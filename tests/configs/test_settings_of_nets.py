@@ -130,7 +130,7 @@ def test_a_training_script_refuses_a_net_of_another_script(words, sentence):
 
 @pytest.mark.parametrize("net", NETS)
 def test_what_the_net_does_not_read_is_not_stored(net, tmp_path):
-    config = dataclasses.replace(config_of(net), mix=Mix(sources=3))  # a plain dataclass in code
+    config = dataclasses.replace(config_of(net), mix=Mix(sources=3, frame_fit="squeeze"))  # a plain dataclass in code
     config = dataclasses.replace(config, train=dataclasses.replace(config.train, run_dir=str(tmp_path / "run")))
     Run(config).close()
     stored = json.loads((tmp_path / "run/config.json").read_text())

@@ -99,7 +99,7 @@ def test_it_takes_over_ave_nets_weights(tmp_path):
     """On a frame of one place the two nets embed alike, but for the L2 norm."""
     torch.manual_seed(1)
     ave = AVENet(4, 16).eval()
-    checkpoint.save(tmp_path / "ave.pt", {"model": ave.state_dict(), "ema": None})
+    checkpoint.save(tmp_path / "ave.pt", {"model": ave.state_dict(), "ema": None, "config": {}, "step": 0})
     net = small(2)
     taken = checkpoint.init_from(net, tmp_path / "ave.pt")
     assert set(net.state_dict()) - set(taken) == {"conv7.weight", "conv7.bias"}
@@ -131,7 +131,7 @@ def test_the_third_answer_is_that_of_an_ave_net_with_the_same_weights(tmp_path):
     ave = AVENet(4, 16)
     frames, sounds = inputs(6, side=64)
     ave.data_dependent_init(frames, sounds)
-    checkpoint.save(tmp_path / "ave.pt", {"model": ave.state_dict(), "ema": None})
+    checkpoint.save(tmp_path / "ave.pt", {"model": ave.state_dict(), "ema": None, "config": {}, "step": 0})
     net = small(2)
     checkpoint.init_from(net, tmp_path / "ave.pt")
     net.eval(), ave.eval()
