@@ -1,29 +1,38 @@
-"""Check whether a clip is fit for training: open and decode each of its files once, from end to end.
+"""Check whether a clip is fit for training: open and read all of it, as training, shards and embeddings read it.
 
-A clip is opened as training opens it, so what training would refuse is refused here, for the same reason. Beyond that
-a clip must not be black, and its wav must be in sync with the sound track of its own mp4, which shares the clock of the
-frames.
+There is no rule here about what can be read: those are `ClipReader`'s, so that what a reader would refuse is refused
+here, for the same reason, and nothing else. Beyond that a clip must not be black, and its wav must be in sync with the
+sound track of its own mp4, which shares the clock of the frames.
 """
 
 import io
+from collections.abc import Iterator
 from pathlib import Path
-from typing import NamedTuple, cast
+from typing import Literal, NamedTuple
 
 import av
 import numpy as np
 from PIL import Image
 
-from dataset.making.sync import COMPARE_RATE, SYNC_TOLERANCE, EmbeddedAudio, offset_between
+from dataset.making.sync import SYNC_TOLERANCE, Sync, measure_sync
 from dataset.reading.audio import INT16_SCALE
-from dataset.reading.clip_reader import ClipReader, to_upright_rgb, upright_size
+from dataset.reading.clip_reader import ClipReader
 from dataset.reading.errors import ClipError, error_reason
+from dataset.reading.upright import to_upright_rgb, upright_size
 
-CHECK_KINDS = ("ok", "missing", "damaged", "no picture", "short", "silent", "black", "out of step")
+CHECK_KINDS = ("ok", "missing", "damaged", "no picture", "short", "silent", "too large", "black", "out of step")
 MP4, WAV = "the mp4", "the wav"  # in messages
 BRIGHTNESS_INTERVAL = 0.2  # from one frame whose brightness is measured to the next, seconds
 BLACK_LEVEL = 0.1  # a frame is black if 98% of its pixels are darker than this, 0..1
-LATE_START = 0.04 + SYNC_TOLERANCE  # a first frame later than this, one frame's duration, is mentioned, seconds
 THUMBNAIL_WIDTH = 240  # pixels
+BLOCK_FRAMES, BLOCK_SECONDS = 500, 10.0  # read at a time: memory must not grow with the length of a clip
+DEFAULT_FRAME, LONGEST_FRAME = 0.04, 0.2  # what counts as one frame's duration, if unknown, and at most, seconds
+
+# What would cure a clip, see `dataset.making.repair`. "rate": state another sample rate; "sync": shift the wav, or change
+# its speed; "start": begin with the first frame; "container": write a proper mp4; "end": cut the wav off where the video
+# ends.
+Cure = Literal["rate", "sync", "start", "container", "end"]
+CURES: tuple[Cure, ...] = ("rate", "sync", "start", "container", "end")
 
 
 class CheckResult(NamedTuple):
@@ -38,6 +47,9 @@ class CheckResult(NamedTuple):
         loudness: RMS of the wav, dB below full scale; None if unknown.
         brightness: mean brightness of the frames, 0..1; None if unknown.
         thumbnail: JPEG of a frame of a clip that isn't ok, or None.
+        cures: what may cure it, in this order; also of a clip that is ok but could be better.
+        sync: how the wav lies to the mp4's own sound, or None.
+        first_time: when the first frame is shown, seconds.
     """
 
     clip: str
@@ -48,6 +60,9 @@ class CheckResult(NamedTuple):
     loudness: float | None = None
     brightness: float | None = None
     thumbnail: bytes | None = None
+    cures: tuple[Cure, ...] = ()
+    sync: Sync | None = None
+    first_time: float = 0.0
 
 
 def check_clip(clip: str, mp4: Path, wav: Path) -> CheckResult:
@@ -55,101 +70,126 @@ def check_clip(clip: str, mp4: Path, wav: Path) -> CheckResult:
 
     Args:
         clip: its id.
-        mp4: its video; read from end to end, and its own sound track too.
+        mp4: its video; read from end to end, and parts of its own sound track.
         wav: its sound; read from end to end.
     """
     reader = _CheckingReader(clip, mp4, wav)
+    cures: tuple[Cure, ...] = ()
     try:
         with reader:
-            kind, message = reader.check()
+            kind, message, cures = reader.check()
     except ClipError as error:
         kind, message = error.kind, f"{MP4 if error.path == mp4 else WAV} {error.reason}"
     except (av.FFmpegError, OSError, ValueError, MemoryError) as error:
         kind, message = "damaged", f"{MP4} can't be read ({error_reason(error)})"
     thumbnail = None if kind == "ok" or reader.middle_frame is None else _encode_thumbnail(reader.middle_frame)
-    seconds = max(min(reader.sound_seconds, reader.video_end), 0.0)
-    return CheckResult(clip, kind, message, seconds, reader.offset_ms, reader.loudness, reader.brightness, thumbnail)
-
-
-class _DecodedVideo(NamedTuple):
-    """What decoding all of an mp4 gave: when its first frame is shown, whether all are black, its own sound."""
-
-    first_time: float
-    is_black: bool
-    sound: np.ndarray | None
+    return CheckResult(
+        clip, kind, message, max(min(reader.sound_seconds, reader.video_end), 0.0),
+        None if reader.sync is None else 1000 * reader.sync.at(reader.sound_seconds / 2),
+        reader.loudness, reader.brightness, thumbnail, cures, reader.sync, reader.first_time,
+    )  # fmt: skip
 
 
 class _CheckingReader(ClipReader):
     """A clip opened as training opens it, and read as a whole. What was measured before an error remains.
 
     Attributes:
-        offset_ms, loudness, brightness: as of `CheckResult`.
+        loudness, brightness, sync, first_time: as of `CheckResult`.
         middle_frame: a frame from about the middle.
     """
 
-    sound_seconds = video_end = 0.0
-    offset_ms: float | None = None
+    sound_seconds = video_end = first_time = 0.0
     loudness: float | None = None
     brightness: float | None = None
+    sync: Sync | None = None
     middle_frame: av.VideoFrame | None = None
 
-    def check(self) -> tuple[str, str]:
-        """Read all and return (kind, message).
+    def check(self) -> tuple[str, str, tuple[Cure, ...]]:
+        """Read all and return (kind, message, cures).
 
         Raises:
             ClipError: training would raise it too.
         """
-        video = self._decode_video()
-        sound = self.full_waveform(COMPARE_RATE) / INT16_SCALE
-        self.loudness = float(10 * np.log10(max(float(np.mean(np.square(sound, dtype=float))), 1e-10)))
-        if video.is_black:
-            return "black", f"{MP4} shows nothing but black"
-        offset = None if video.sound is None else offset_between(sound, video.sound)
-        if offset is not None:
-            self.offset_ms = 1000 * offset
-            if abs(offset) > SYNC_TOLERANCE:
-                when = "late" if offset > 0 else "early"
-                return "out of step", f"{WAV} is {abs(1000 * offset):.0f} ms {when} relative to the video"
+        times = self.frame_times()
+        is_black = self._read_frames(times)
+        self._read_sound()
+        if is_black:
+            return "black", f"{MP4} shows nothing but black", ()
+        intervals = np.diff(times)
+        frame = min(float(np.median(intervals)) if len(intervals) else DEFAULT_FRAME, LONGEST_FRAME)
+        self.sync = measure_sync(self, self.video_file, self.video_end)
+        refused, notes = self._judge_sync(frame)
         # Training reads no frame before `first`: up to there a late start does no harm.
-        if video.first_time > self.first + LATE_START:
-            return "out of step", f"{MP4} shows its first frame at {video.first_time:.2f} s, the sound begins at 0"
-        is_late = video.first_time > LATE_START
-        return "ok", f"the first frame comes at {video.first_time:.2f} s" if is_late else ""
+        if self.first_time > self.first + frame + SYNC_TOLERANCE:
+            refused["start"] = f"{MP4} shows its first frame at {self.first_time:.2f} s, the sound begins at 0"
+        elif self.first_time > frame + SYNC_TOLERANCE:
+            notes["start"] = f"the first frame comes at {self.first_time:.2f} s"
+        if self._container is not None and "mp4" not in self._container.format.name.split(","):
+            notes["container"] = f"{MP4} is of another format by its content: {self._container.format.long_name}"
+        if self.sound_seconds > self.video_end + LONGEST_FRAME:
+            notes["end"] = ""  # every reader leaves the rest of the wav unused
+        cures = tuple(cure for cure in CURES if cure in refused | notes)
+        return ("out of step" if refused else "ok"), "; ".join(filter(None, (refused or notes).values())), cures
 
-    def _decode_video(self) -> _DecodedVideo:
-        """Decode all frames and the mp4's own sound; measure the brightness."""
-        first_time, last_time, last_frame = 0.0, 0.0, None
+    def _read_frames(self, times: list[float]) -> bool:
+        """Decode every frame and measure the brightness; return whether all are black."""
+        is_black = True
         brightness: list[float] = []
-        is_black, sound = True, EmbeddedAudio()
-        assert self._container is not None
-        sound_streams = [stream for stream in self._container.streams.audio if stream.codec_context is not None]
         try:
-            for packet in self._container.demux([self._stream, *sound_streams[:1]]):
-                if packet.stream.type == "audio":
-                    sound.add(packet)
+            for k, frame in enumerate(self._decode_blocks(times)):
+                time = frame.time or 0.0
+                if k == 0:
+                    self.first_time = time
+                if time < len(brightness) * BRIGHTNESS_INTERVAL:
                     continue
-                for frame in cast(list[av.VideoFrame], packet.decode()):
-                    if frame.is_corrupt or frame.time is None:  # the decoder concealed an error
-                        raise self._error("damaged", self.video_file, f"is damaged at {frame.time or 0:.2f} s")
-                    first_time = frame.time if last_frame is None else first_time
-                    last_time, last_frame = frame.time, frame
-                    if frame.time >= len(brightness) * BRIGHTNESS_INTERVAL:
-                        gray = frame.reformat(64, 64, "gray", interpolation="AREA", threads=1).to_ndarray() / 255
-                        brightness.append(gray.mean())
-                        is_black &= bool(np.quantile(gray, 0.98) < BLACK_LEVEL)
-                        if self.middle_frame is None or frame.time < self.video_end / 2:
-                            self.middle_frame = frame
-        except (av.FFmpegError, OSError) as error:
-            raise self._error("damaged", self.video_file, f"is damaged ({error_reason(error)})") from error
+                gray = frame.reformat(64, 64, "gray", interpolation="AREA", threads=1).to_ndarray() / 255
+                brightness.append(gray.mean())
+                is_black &= bool(np.quantile(gray, 0.98) < BLACK_LEVEL)
+                if self.middle_frame is None or time < self.video_end / 2:
+                    self.middle_frame = frame
         finally:
             self.brightness = float(np.mean(brightness)) if brightness else None
-        if last_frame is None:
-            raise self._error("no picture", self.video_file, "holds no frames")
-        end = last_time + max(2.0 * float(last_frame.duration or 0) * float(last_frame.time_base or 0), 0.1)
-        if self.last > end:  # as `ClipReader.decode_frames` checks it
-            reason = f"is truncated at {last_time:.2f} s, before its end at {self.last:.2f} s"
-            raise self._error("damaged", self.video_file, reason)
-        return _DecodedVideo(first_time, is_black, sound.samples())
+        return is_black
+
+    def _decode_blocks(self, times: list[float]) -> Iterator[av.VideoFrame]:
+        """Decode the frames shown at `times`, some at a time."""
+        for start in range(0, len(times), BLOCK_FRAMES):
+            yield from self.decode_frames(times[start : start + BLOCK_FRAMES])
+
+    def _read_sound(self) -> None:
+        """Read the whole wav as training does, and measure its loudness."""
+        count, energy, is_silent = round(BLOCK_SECONDS * self.native_rate), 0.0, True
+        for start in range(0, self.native_samples, count):
+            block = self._read_int16(start, min(count, self.native_samples - start))
+            energy += float(np.sum(np.square(block / INT16_SCALE)))
+            is_silent &= not block.any()
+        if is_silent:
+            self._refuse_silence()
+        self.loudness = float(10 * np.log10(max(energy / self.native_samples, 1e-10)))
+
+    def _judge_sync(self, frame: float) -> tuple[dict[Cure, str], dict[Cure, str]]:
+        """Say how the wav is out of step: (refused, notes), of which one holds a message.
+
+        Args:
+            frame: the duration of one frame, seconds: less is no reason to refuse a clip.
+        """
+        if self.sync is None:
+            return {}, {}
+        if self.sync.rate:
+            wrong = f"{WAV} states a sample rate of {self.native_rate} Hz, but its sound has {self.sync.rate} Hz"
+            return {"rate": wrong}, {}
+        offset, end = self.sync.offset, self.sync.at(self.sound_seconds)
+        worst = max(offset, end, key=abs)
+        if abs(worst) <= SYNC_TOLERANCE:
+            return {}, {}
+        message = f"{WAV} is {_in_ms(offset)} relative to the video"
+        if self.sync.drift:
+            message += f" at its start and {_in_ms(end)} at its end"
+        return ({"sync": message}, {}) if abs(worst) > frame else ({}, {"sync": f"{message}, less than a frame"})
+
+
+def _in_ms(offset: float) -> str:
+    return f"{abs(1000 * offset):.0f} ms {'late' if offset > 0 else 'early'}"
 
 
 def _encode_thumbnail(frame: av.VideoFrame) -> bytes:

@@ -1,12 +1,19 @@
-"""Measure the offset between a clip's wav and the sound track of its mp4, by cross-correlation."""
+"""Measure how a clip's wav lies to the sound track of its mp4, by cross-correlation: its offset, and its speed.
 
-from typing import cast
+Frames and sound track of an mp4 share one clock. Only parts of a long sound are compared: memory is bounded.
+"""
 
-import av
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+from typing import NamedTuple
+
 import numpy as np
 from scipy.fft import irfft, next_fast_len, rfft
 
-from dataset.reading.audio import resample, to_mono
+from dataset.reading.audio import INT16_SCALE, SAMPLE_RATE, AudioReader, resample
+from dataset.reading.errors import MediaError
+from dataset.reading.media import read_audio
 
 COMPARE_RATE = 16000  # sample rate at which sounds are compared, Hz
 MAX_OFFSET = 1.5  # largest offset that is looked for, seconds
@@ -14,49 +21,113 @@ SYNC_TOLERANCE = 0.002  # largest offset that counts as in sync, seconds
 MIN_CORRELATION = 0.5  # two sounds with at least this correlation are the same
 # How much higher the correlation must be at another offset than in sync: a steady tone correlates at many offsets.
 MIN_CORRELATION_GAIN = 0.03
-MAX_GAPS = 60  # a sound track with more silence than this between its packets is ignored, seconds
+PART_SECONDS = 30.0  # of longer sounds, the first and the last part of this length are compared
+MIN_HALF = 1.5  # shorter halves of a clip are not compared with each other, seconds
+MIN_SPEED_ERROR = 0.002  # a difference in length that is less is no sign of a wrong sample rate, a fraction
+MAX_RATE_ERROR = 0.03  # a sample rate this close to what the lengths say is tried, a fraction
+RATES = (8000, 11025, 12000, 16000, 22050, 24000, 32000, 44100, 48000, 88200, 96000)  # usual ones, Hz
 
 
-class EmbeddedAudio:
-    """The sound track of an mp4, on the clock of its frames. Training doesn't read it: damage only ends it."""
+class Sync(NamedTuple):
+    """How a sound lies to the same sound in another file.
 
-    def __init__(self) -> None:
-        self._pieces: list[tuple[int, np.ndarray]] = []  # first sample, samples
-        self._rate: int | None = None
-        self._is_damaged = False
+    Attributes:
+        offset: by how many seconds it is later, at its time 0.
+        drift: by how many seconds it gets later with each second; 0 if its speed is right.
+        rate: what its sample rate must be, Hz; 0 if it is right. Offset and drift are those at this rate.
+    """
 
-    def add(self, packet: av.Packet) -> None:
-        """Decode the next `packet`."""
-        if self._is_damaged:
-            return
-        try:
-            for frame in cast(list[av.AudioFrame], packet.decode()):
-                if self._rate not in (None, frame.sample_rate) or frame.time is None:
-                    self._is_damaged = True
-                self._rate = frame.sample_rate
-                self._pieces.append((round((frame.time or 0) * self._rate), to_mono(frame)))
-        except (av.FFmpegError, OSError, ValueError):
-            self._is_damaged = True
+    offset: float
+    drift: float = 0.0
+    rate: int = 0
 
-    def samples(self) -> np.ndarray | None:
-        """Join the sound: (samples,) float at `COMPARE_RATE` from time 0 on, zeros in gaps; None if there is none."""
-        end = max((first + len(values) for first, values in self._pieces), default=0)
-        if self._is_damaged or self._rate is None or end <= 0:
-            return None
-        if end > sum(len(values) for _, values in self._pieces) + MAX_GAPS * self._rate:
-            return None
-        out = np.zeros(end)
-        for first, values in self._pieces:
-            out[max(first, 0) : max(first + len(values), 0)] = values[max(-first, 0) :]
-        return resample(np.nan_to_num(out), self._rate, COMPARE_RATE)
+    def at(self, time: float) -> float:
+        """Compute the offset at a `time`, seconds."""
+        return self.offset + self.drift * time
 
 
-def offset_between(sound: np.ndarray, track: np.ndarray) -> float | None:
+def measure_sync(sound: AudioReader, video: Path, seconds: float) -> Sync | None:
+    """Compare the wav of a clip with the sound track of its video.
+
+    Args:
+        sound: the clip, open.
+        video: path of the video.
+        seconds: how long it lasts.
+
+    Returns:
+        None if it has no such track, or the two are not the same sound.
+    """
+
+    def read_wav(start: float, length: float) -> np.ndarray:
+        first, count = round(start * COMPARE_RATE), round(length * COMPARE_RATE)
+        return sound.waveform(first, count, COMPARE_RATE) / INT16_SCALE
+
+    try:
+        sync = _compare_parts(read_wav, partial(read_track, video), sound.sound_seconds)
+        return sync or _find_rate(sound, partial(read_track, video), seconds)
+    except MediaError as error:
+        if error.path != video:
+            raise
+        return None  # training doesn't read the track: damage of it is no fault of the clip
+
+
+def read_track(video: Path, start: float, length: float) -> np.ndarray:
+    """Read a part of the sound track of a video: (samples,) float at `COMPARE_RATE`.
+
+    Args:
+        video: path of the file.
+        start, length: seconds.
+
+    Raises:
+        MediaError: see `dataset.reading.media.read_audio`.
+    """
+    return resample(read_audio(video, start, start + length) / INT16_SCALE, SAMPLE_RATE, COMPARE_RATE)
+
+
+Reader = Callable[[float, float], np.ndarray]  # (start, length) in seconds to (samples,) at `COMPARE_RATE`
+
+
+def _compare_parts(read_wav: Reader, read_track: Reader, seconds: float) -> Sync | None:
+    """Compare two sounds as a whole, if they are short, and their beginnings with their ends."""
+    is_short = seconds <= PART_SECONDS
+    length = seconds / 2 if is_short else PART_SECONDS
+    whole = offset_between(read_wav(0, seconds), read_track(0, seconds)) if is_short else None
+    if length < MIN_HALF:
+        return None if whole is None else Sync(whole)
+    starts = (0.0, seconds - length)
+    parts = [offset_between(read_wav(at, length), read_track(at, length), whole or 0.0) for at in starts]
+    known = [part for part in parts if part is not None]
+    if len(known) == 2 and abs(known[1] - known[0]) > SYNC_TOLERANCE:
+        drift = (known[1] - known[0]) / (starts[1] - starts[0])
+        return Sync(known[0] - drift * length / 2, drift)
+    if whole is not None:
+        return Sync(whole)
+    return Sync(float(np.mean(known))) if known else None
+
+
+def _find_rate(sound: AudioReader, read_track: Reader, seconds: float) -> Sync | None:
+    """Try the sample rates that would give a sound the length of its video; its header may state a wrong one."""
+    likely = sound.native_samples / max(seconds, 1e-3)
+    if abs(likely / sound.native_rate - 1) < MIN_SPEED_ERROR:
+        return None
+    for rate in sorted(RATES, key=lambda rate: abs(rate - likely)):
+        if rate == sound.native_rate or abs(rate / likely - 1) > MAX_RATE_ERROR:
+            continue
+        length = min(sound.native_samples / rate, PART_SECONDS)
+        samples = sound.waveform(0, round(length * rate), sound.native_rate) / INT16_SCALE
+        offset = offset_between(resample(samples, rate, COMPARE_RATE), read_track(0, length))
+        if offset is not None:
+            return Sync(offset, rate=rate)
+    return None
+
+
+def offset_between(sound: np.ndarray, track: np.ndarray, expected: float = 0.0) -> float | None:
     """Find the offset at which the normalized cross-correlation of two sounds is largest.
 
     Args:
         sound: (samples,) float at `COMPARE_RATE`, from time 0 on.
         track: the same of the other sound; its length may differ.
+        expected: offset that is preferred where others are hardly better, seconds.
 
     Returns:
         By how many seconds `sound` is later than `track`, or None if they aren't the same sound.
@@ -74,12 +145,12 @@ def offset_between(sound: np.ndarray, track: np.ndarray) -> float | None:
     # An overlap of a few samples proves nothing: each sound must have about a tenth of its energy there.
     is_enough = overlap_power > 0.01 * power_s[-1] * power_t[-1]
     correlation = np.where(is_enough, product / np.sqrt(np.maximum(overlap_power, 1e-12)), 0.0)
-    in_sync = np.abs(lags) <= SYNC_TOLERANCE * COMPARE_RATE
-    best, best_in_sync = correlation.max(), correlation[in_sync].max()
+    is_expected = np.abs(lags - expected * COMPARE_RATE) <= SYNC_TOLERANCE * COMPARE_RATE
+    best, best_expected = correlation.max(), correlation[is_expected].max(initial=0.0)
     if best < MIN_CORRELATION:
         return None
-    if best > best_in_sync + MIN_CORRELATION_GAIN:
+    if best > best_expected + MIN_CORRELATION_GAIN:
         lag = lags[np.argmax(correlation)]
     else:
-        lag = lags[in_sync][np.argmax(correlation[in_sync])]
+        lag = lags[is_expected][np.argmax(correlation[is_expected])]
     return float(lag) / COMPARE_RATE

@@ -127,6 +127,17 @@ class ClipReader(AudioReader):
         for _ in times[done:]:
             yield shown
 
+    def frame_times(self) -> list[float]:
+        """List the times from 0 s on at which another frame is shown, ascending, and the end, without decoding."""
+        assert self._container is not None
+        tick = seconds_per_tick(self._stream)
+        try:
+            self._container.seek(0, stream=self._stream)
+            stamps = list(_stamps(self._container, self._stream))
+        except (av.FFmpegError, OSError) as error:
+            raise self._error("damaged", self.video_file, f"is damaged ({error_reason(error)})") from error
+        return sorted({0.0, self.video_end, *(float(pts * tick) for pts in stamps if pts >= 0)})
+
     def frame_stack(self, time: float, count: int, size: int) -> np.ndarray:
         """Read consecutive frames, 0.04 s apart, around a time: (count, size, size, 3) uint8 RGB.
 
@@ -142,6 +153,13 @@ class ClipReader(AudioReader):
             raise self._error("short", self.video_file, f"is shorter than {count} frames ({length:.2f} s)")
         start = min(max(time - count // 2 * FRAME_INTERVAL, 0.0), self.video_end - length)
         return self.frames([start + k * FRAME_INTERVAL for k in range(count)], size)
+
+
+def _stamps(container: InputContainer, stream: VideoStream) -> Iterator[int]:
+    """The time stamps of the frames from here on, in ticks; none of frames without."""
+    for packet in container.demux(stream):
+        if packet.pts is not None and not packet.is_discard:
+            yield packet.pts
 
 
 def decode_from(container: InputContainer, stream: av.stream.Stream, time: float) -> Iterator[av.frame.Frame]:

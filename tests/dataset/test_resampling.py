@@ -17,11 +17,11 @@ from data import build_shards
 from dataset.making.checks import check_clip
 from dataset.making.cut import cut_clip
 from dataset.making.shard_writer import ShardSettings
-from dataset.making.sync import COMPARE_RATE, EmbeddedAudio
+from dataset.making.sync import COMPARE_RATE, read_track
 from dataset.mixes import MixtureDataset
 from dataset.pairs import PairDataset
 from dataset.reading.audio import AudioReader, filter_margin, resample, resample_part, to_int16
-from dataset.reading.media import open_media, read_audio
+from dataset.reading.media import read_audio
 from dataset.reading.media_folder import MediaItem, iter_moments
 from dataset.reading.shards import ShardedClips
 
@@ -104,11 +104,7 @@ def from_cut(wav, rate):
 def from_check(wav, rate):
     """The sound track of the mp4, which `check_clip` compares with the wav."""
     assert rate == COMPARE_RATE
-    track = EmbeddedAudio()
-    with open_media(wav) as container:
-        for packet in container.demux(audio=0):
-            track.add(packet)
-    return to_int16(track.samples())
+    return to_int16(read_track(wav, 0.0, SECONDS))
 
 
 DOORS = [
