@@ -1,43 +1,26 @@
 """Any video or audio file: open it safely, decode its frames and its sound on one clock."""
 
 from collections.abc import Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass, field
 from math import inf
 from pathlib import Path
 from typing import Any, Literal, cast, overload
 
 import av
 import numpy as np
-from av.container import InputContainer
 
-from dataset.reading.audio import SAMPLE_RATE, resample, to_int16, to_mono
-from dataset.reading.clip_reader import decode_from, is_truncated, seconds_per_tick
+from dataset.reading.audio import SAMPLE_RATE, filter_margin, resample_part, to_mono
+from dataset.reading.clip_reader import decode_from
+from dataset.reading.container import StreamKind, best_stream, is_truncated, open_media, seconds_per_tick
 from dataset.reading.errors import MediaError, error_reason
+from dataset.reading.sound_buffer import SoundBuffer
 
 PREROLL = 1.0  # decoding begins this much before the first wanted sample: codecs depend on what came before, seconds
-MAX_TIMESTAMP_JUMP = 0.0015  # time stamps of sound that jump by more mark a gap; matroska rounds them to 0.001, seconds
 MAX_MISSING_END = 0.5  # a file whose last packet is this much before its declared end is truncated, seconds
 ABSOLUTE_FORMATS = ("mp4", "matroska")  # their time 0 is where a player begins, however late the first frame comes
-# What may be opened. Playlists and lists of files are not: they would make us read other files or addresses.
-FORMATS = "mp4,matroska,mpegts,mpeg,avi,flv,asf,ogg,wav,mp3,aac,flac,aiff"
-
-StreamKind = Literal["video", "audio"]
-
-
-@dataclass
-class _Stretch:
-    """Sound without a gap: its first sample, counted from where reading starts, and its blocks of samples."""
-
-    start: int
-    blocks: list[np.ndarray] = field(default_factory=list)
-    count: int = 0
 
 
 def read_audio(path: Path | str, start: float = 0.0, end: float = inf) -> np.ndarray:
-    """Read the sound of a file: (samples,) int16 mono at 48 kHz; sample 0 is the time `start`.
-
-    Where a stream starts late or has a gap there are zeros; channels are averaged.
+    """Read the sound of a file: (samples,) int16 mono at 48 kHz, all parts of `stream_audio`.
 
     Args:
         path: of a video or audio file.
@@ -46,26 +29,35 @@ def read_audio(path: Path | str, start: float = 0.0, end: float = inf) -> np.nda
     Raises:
         MediaError: damaged or truncated, or without sound.
     """
-    stretches: list[_Stretch] = []
-    rate = SAMPLE_RATE
+    return np.concatenate([np.zeros(0, np.int16), *stream_audio(path, start, end)])
+
+
+def stream_audio(path: Path | str, start: float = 0.0, end: float = inf) -> Iterator[np.ndarray]:
+    """Read the sound of a file second by second, with the memory of a few seconds.
+
+    Where a stream starts late or has a gap there are zeros; channels are averaged.
+
+    Args:
+        path: of a video or audio file.
+        start, end: seconds on the file's own clock.
+
+    Yields:
+        (samples,) int16 mono at 48 kHz, a second of it, the last part less; the first sample is at the time `start`.
+
+    Raises:
+        MediaError: damaged or truncated, or without sound.
+    """
+    buffer, rate, done = SoundBuffer(path, start, end), SAMPLE_RATE, 0
     for time, samples, rate in stream_samples(path, start - PREROLL, end):
-        # Time stamps tell where a stretch begins. Within it samples are counted: stamps are rounded, and every sample
-        # left out or repeated is a click.
-        first = (time - start) * rate
-        if not stretches or abs(stretches[-1].start + stretches[-1].count - first) > MAX_TIMESTAMP_JUMP * rate:
-            stretches.append(_Stretch(round(first)))
-        stretches[-1].blocks.append(samples)
-        stretches[-1].count += len(samples)
-    total = max([stretch.start + stretch.count for stretch in stretches] + [0])
-    total = min(total, round((end - start) * rate)) if end < inf else total
-    out = np.zeros(total, np.float32)
-    for stretch in stretches:
-        at = stretch.start
-        values = np.concatenate(stretch.blocks)[max(-at, 0) : max(total - at, 0)]
-        out[max(at, 0) : max(at, 0) + len(values)] = values
-    if not np.isfinite(out).all():
-        raise MediaError("damaged", path, "holds samples that are not numbers (NaN or infinite)")
-    return to_int16(resample(out, rate, SAMPLE_RATE) if total else out)
+        buffer.add(time, samples, rate)
+        margin = filter_margin(rate, SAMPLE_RATE)
+        while buffer.end >= (done + 1) * rate + margin:
+            yield resample_part(buffer.read, done * SAMPLE_RATE, SAMPLE_RATE, rate, SAMPLE_RATE)
+            done += 1
+            buffer.drop_before(done * rate - margin)
+    total = -(-buffer.end * SAMPLE_RATE // rate)  # rounded up
+    for first in range(done * SAMPLE_RATE, total, SAMPLE_RATE):
+        yield resample_part(buffer.read, first, min(SAMPLE_RATE, total - first), rate, SAMPLE_RATE)
 
 
 def stream_samples(path: Path | str, start: float, end: float) -> Iterator[tuple[float, np.ndarray, int]]:
@@ -88,25 +80,6 @@ def stream_samples(path: Path | str, start: float, end: float) -> Iterator[tuple
             raise MediaError("damaged", path, reason)
         rate = frame.sample_rate
         yield time, to_mono(frame), frame.sample_rate
-
-
-@contextmanager
-def open_media(path: Path | str) -> Iterator[InputContainer]:
-    """Open a video or audio file for decoding: only formats of `FORMATS`, and no other file.
-
-    Args:
-        path: of the file.
-
-    Raises:
-        MediaError: it can't be opened, or isn't one.
-    """
-    limits = {"format_whitelist": FORMATS, "protocol_whitelist": "file"}
-    try:
-        container = av.open(f"file:{path}", options=limits, metadata_errors="replace")
-    except (av.FFmpegError, OSError, ValueError) as error:
-        raise MediaError("damaged", path, f"can't be opened as a video ({error_reason(error)})") from error
-    with container:
-        yield container
 
 
 @overload
@@ -156,26 +129,6 @@ def stream_frames(path: Path | str, kind: StreamKind, start: float, end: float) 
     ends_early = due < begin + seconds - MAX_MISSING_END
     if due - origin < end and (is_truncated(Path(path)) or (ends_early and _lacks_its_end(path))):
         raise MediaError("damaged", path, f"is truncated at {due - origin:.2f} s, before its end")
-
-
-def best_stream(container: InputContainer, kind: StreamKind, path: Path | str) -> av.stream.Stream:
-    """Choose the stream of a file to read, ready for decoding.
-
-    Args:
-        container: open file.
-        kind: "video" or "audio".
-        path: of the file, for messages.
-
-    Raises:
-        MediaError: there is none, or it has an unknown format.
-    """
-    stream = container.streams.best(kind)
-    if stream is None:
-        raise MediaError("no picture" if kind == "video" else "no sound", path, f"has no {kind} stream")
-    if stream.codec_context is None:
-        raise MediaError("damaged", path, f"has {kind} of an unknown format")
-    stream.codec_context.thread_count = 1  # several clips are cut at once: processes share the cores
-    return stream
 
 
 def _frame_duration(frame: av.frame.Frame, stream: av.stream.Stream) -> float:

@@ -22,13 +22,13 @@ from dataset.reading.errors import MediaError, MediaErrorKind
 from dataset.reading.file_tree import FileTree, list_files, match_sounds
 from dataset.reading.images import IMAGE_FORMATS, open_image, resize_square
 from dataset.reading.limits import MAX_PIXELS, refuse_huge, require_file
-from dataset.reading.media import MAX_TIMESTAMP_JUMP, read_audio, stream_frames, stream_samples
+from dataset.reading.media import read_audio, stream_frames, stream_samples
+from dataset.reading.sound_buffer import SoundBuffer
 from dataset.reading.suffixes import KIND_OF_SUFFIX, MediaKind, media_kind
 from dataset.reading.upright import to_upright_rgb, upright_size
 from utils.errors import UserError
 
 FIRST_TIME = SOUND_SECONDS / 2  # the first moment, seconds
-MAX_GAP = 600  # sound whose time stamps jump by more is damaged, seconds
 ABSENT: tuple[MediaErrorKind, ...] = ("no picture", "no sound", "short")  # the file's other stream can still be used
 
 Stream = TypeVar("Stream")
@@ -186,40 +186,6 @@ def iter_frames(path: Path, size: int, hop: float = SOUND_SECONDS) -> Iterator[n
         raise MediaError("short", path, f"shows frames for {end:.2f} s, less than {FIRST_TIME} s")
 
 
-class _SoundBuffer:
-    """The last part of a sound that is decoded block by block.
-
-    Attributes:
-        first: number of the first sample that is kept. end: number of samples so far.
-    """
-
-    def __init__(self) -> None:
-        self.first = self.end = 0
-        self._blocks = [np.zeros(0, np.float32)]
-
-    def add(self, samples: np.ndarray) -> None:
-        """Append (n,) float32 `samples`."""
-        self._blocks.append(samples)
-        self.end += len(samples)
-
-    def drop_before(self, number: int) -> None:
-        """Forget the samples before a `number`."""
-        kept = self._joined()[max(number - self.first, 0) :]
-        self.first, self._blocks = self.end - len(kept), [kept]
-
-    def read(self, start: int, count: int) -> np.ndarray:
-        """Samples start..start + count: (count,) float32; zeros outside of what is kept."""
-        out, sound = np.zeros(count, np.float32), self._joined()
-        low, high = max(start, self.first), min(start + count, self.end)
-        out[max(low - start, 0) : max(high - start, 0)] = sound[max(low - self.first, 0) : max(high - self.first, 0)]
-        return out
-
-    def _joined(self) -> np.ndarray:
-        if len(self._blocks) > 1:
-            self._blocks = [np.concatenate(self._blocks)]
-        return self._blocks[0]
-
-
 def iter_sound_seconds(path: Path, rate: int, hop: float = SOUND_SECONDS) -> Iterator[np.ndarray]:
     """Read the second of sound around each moment of a file: (rate,) int16 mono each; memory use is bounded.
 
@@ -231,9 +197,9 @@ def iter_sound_seconds(path: Path, rate: int, hop: float = SOUND_SECONDS) -> Ite
     Raises:
         MediaError: see `dataset.reading.media.stream_samples`; or less than a second of sound.
     """
-    buffer, native, k = _SoundBuffer(), 0, 0
+    buffer, native, k = SoundBuffer(path), 0, 0
     for time, samples, native in stream_samples(path, -1.0, inf):
-        buffer.add(_align(path, time, samples, native, buffer.end))
+        buffer.add(time, samples, native)
         reach = filter_margin(native, rate) + 2 * native  # samples kept before a moment and needed after it
         while buffer.end >= (FIRST_TIME + k * hop) * native + reach:
             start = round((FIRST_TIME + k * hop - SOUND_SECONDS / 2) * rate)
@@ -246,18 +212,6 @@ def iter_sound_seconds(path: Path, rate: int, hop: float = SOUND_SECONDS) -> Ite
         start = round((FIRST_TIME + k * hop - SOUND_SECONDS / 2) * rate)
         yield resample_part(buffer.read, min(start, buffer.end * rate // native - rate), rate, native, rate)
         k += 1
-
-
-def _align(path: Path, time: float, samples: np.ndarray, native: int, end: int) -> np.ndarray:
-    """Fit a block of samples that begins at `time` to the `end` samples before it: fill a gap, cut an overlap off."""
-    gap = round(time * native) - end
-    if not np.isfinite(samples).all():
-        raise MediaError("damaged", path, "holds samples that are not numbers (NaN or infinite)")
-    if abs(gap) > MAX_GAP * native:
-        raise MediaError("damaged", path, f"jumps from {end / native:.2f} s to {time:.2f} s")
-    if abs(gap) > MAX_TIMESTAMP_JUMP * native or end == 0:
-        return np.concatenate([np.zeros(max(gap, 0), np.float32), samples[max(-gap, 0) :]])
-    return samples
 
 
 def detect_kind(path: Path) -> MediaKind:
