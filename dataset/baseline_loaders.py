@@ -1,6 +1,7 @@
 """Baselines of loading that benchmark.py compares with, and the clips that it makes for the comparison."""
 
 import json
+import os
 import shutil
 from pathlib import Path
 
@@ -10,6 +11,7 @@ import numpy as np
 import soundfile
 from scipy.signal import spectrogram
 
+from dataset.reading.container import OPENCV_OPTIONS
 from dataset.transforms.frames import FRAME_MEAN, FRAME_STD
 
 FPS, RATE, WIDTH, HEIGHT = 25, 48000, 640, 360
@@ -70,6 +72,7 @@ def opencv_frame(path: Path, rng: np.random.Generator) -> np.ndarray:
     Returns:
         (224, 224, 3) uint8 RGB.
     """
+    os.environ["OPENCV_FFMPEG_CAPTURE_OPTIONS"] = OPENCV_OPTIONS
     video = cv2.VideoCapture(str(path), cv2.CAP_FFMPEG, [cv2.CAP_PROP_N_THREADS, 1])
     count = int(video.get(cv2.CAP_PROP_FRAME_COUNT))
     video.set(cv2.CAP_PROP_POS_FRAMES, int(rng.integers(FPS // 2, count - FPS // 2)))

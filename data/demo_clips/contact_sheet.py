@@ -3,10 +3,10 @@
 import json
 from pathlib import Path
 
-import av
 from PIL import Image, ImageDraw
 
 from data.demo_clips.classes import CLASSES
+from dataset.reading.container import open_media
 
 
 def write_contact_sheet(root: Path, path: Path, columns: int = 8, cell: int = 168) -> None:
@@ -36,7 +36,7 @@ def write_contact_sheet(root: Path, path: Path, columns: int = 8, cell: int = 16
 
 
 def _first_frame(mp4: Path, cell: int) -> Image.Image:
-    with av.open(str(mp4)) as container:
+    with open_media(mp4) as container:
         image = next(container.decode(video=0)).to_image()
     image.thumbnail((cell - 4, cell - 16))
     return image

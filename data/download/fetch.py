@@ -19,6 +19,7 @@ from yt_dlp.utils import DownloadCancelled
 
 from data.download.failures import Failure, failure_of
 from data.download.settings import DownloadSettings
+from dataset.reading.container import DOWNLOAD_OPTIONS
 from utils.errors import UserError
 
 MAX_BYTES = 4 * 2**30  # of one file: ten hours of a small format
@@ -141,7 +142,7 @@ def make_downloader(stop: threading.Event, settings: DownloadSettings) -> Youtub
         if info.get("is_live") or info.get("live_status") == "is_upcoming":
             raise Failure("other", "a live stream that has not ended")
 
-    ffmpeg_timeout = ["-rw_timeout", str(int(settings.timeout * 1e6))]
+    ffmpeg_input = [*DOWNLOAD_OPTIONS, "-rw_timeout", str(int(settings.timeout * 1e6))]
     options = {
         "logger": YtDlpLog(), "quiet": True, "noprogress": True, "color": "never", "cachedir": False,
         "noplaylist": True, "extract_flat": "in_playlist", "match_filter": refuse_live,
@@ -152,7 +153,7 @@ def make_downloader(stop: threading.Event, settings: DownloadSettings) -> Youtub
         # We retry ourselves, with a back-off. A fragment that is missing must not be left out silently.
         "retries": 0, "extractor_retries": 0, "file_access_retries": 0,
         "fragment_retries": settings.retries, "skip_unavailable_fragments": False,
-        "external_downloader_args": {"ffmpeg_i": ffmpeg_timeout, "ffmpeg_o": COPY_SOUND},
+        "external_downloader_args": {"ffmpeg_i": ffmpeg_input, "ffmpeg_o": COPY_SOUND},
         "force_keyframes_at_cuts": True,
     }  # fmt: skip
     options |= {"ratelimit": settings.rate * 1000} if settings.rate else {}

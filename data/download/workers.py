@@ -21,8 +21,8 @@ from data.download.journal import Event, Journal
 from data.download.settings import DownloadSettings
 from dataset.making.cut import cut_clip
 from dataset.making.segments import Segment
-from dataset.reading.clip_reader import is_truncated
 from dataset.reading.clips import clip_files
+from dataset.reading.container import is_truncated
 from dataset.reading.errors import MediaError
 
 MAX_FAILURES_IN_A_ROW = 50  # after so many failures that a retry might fix, the fault isn't in the clips

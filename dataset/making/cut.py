@@ -18,9 +18,11 @@ from av.container import OutputContainer
 from av.video.frame import PictureType
 
 from dataset.reading.audio import SAMPLE_RATE, SOUND_SECONDS, write_wav
-from dataset.reading.clip_reader import TIME_TOLERANCE, to_upright_rgb
+from dataset.reading.clip_reader import TIME_TOLERANCE
+from dataset.reading.container import best_stream, open_media
 from dataset.reading.errors import MediaError
-from dataset.reading.media import best_stream, open_media, read_audio, stream_frames
+from dataset.reading.media import read_audio, stream_frames
+from dataset.reading.upright import to_upright_rgb
 
 VIDEO_TIME_BASE = 90_000  # ticks per second of the frames' time stamps
 KEY_FRAME_INTERVAL = 1.0  # from one key frame to the next at most, seconds: training reads frames at random

@@ -11,10 +11,11 @@ import numpy as np
 import simplejpeg
 
 from dataset.reading.audio import wav_bytes
-from dataset.reading.clip_reader import ClipReader, to_upright_rgb, upright_size
+from dataset.reading.clip_reader import ClipReader
 from dataset.reading.clips import clip_files
 from dataset.reading.errors import ClipError, OnError, error_reason
 from dataset.reading.shard_format import ShardEntry, pack_index
+from dataset.reading.upright import to_upright_rgb, upright_size
 from utils.errors import UserError
 from utils.files import atomic_write, write_json
 

@@ -82,7 +82,7 @@ def best_stream(container: InputContainer, kind: StreamKind, path: Path | str) -
         raise MediaError("no picture" if kind == "video" else "no sound", path, f"has no {kind} stream")
     decodable = [stream for stream in streams if stream.codec_context is not None]
     if not decodable:
-        raise MediaError("damaged", path, f"has {kind} of an unknown format")
+        raise MediaError("damaged", path, f"has a {kind} stream of an unknown format")
     best = container.streams.best(kind)
     stream = best if best in decodable else decodable[0]
     if isinstance(stream, av.VideoStream):

@@ -6,6 +6,8 @@ Code decides by `error.kind`, never by the text: the text is for people and may 
 from pathlib import Path
 from typing import Literal
 
+import av
+
 from utils.errors import UserError
 
 MediaErrorKind = Literal[
@@ -18,6 +20,27 @@ MediaErrorKind = Literal[
     "too large",  # more pixels than are read
     "storage",  # the disk or the server fails to read or write it
 ]
+
+# libav's own words are for its developers ("Generic error in an external library").
+DECODER_ERRORS: dict[type[BaseException], str] = {
+    av.error.InvalidDataError: "its data is not valid",
+    av.error.EOFError: "it ends too early",
+    av.error.ArgumentError: "its format is not valid, or is not one that is read",
+    av.error.DecoderNotFoundError: "there is no decoder for its format",
+    av.error.DemuxerNotFoundError: "its format is unknown",
+    av.error.PatchWelcomeError: "it uses a feature that can't be decoded",
+    av.error.NotImplementedError: "it uses a feature that can't be decoded",
+    av.error.ProtocolNotFoundError: "it refers to another file or address",
+    av.error.BufferTooSmallError: "its data is not valid",
+    av.error.OverflowError: "it holds a number that is too large",
+    av.error.BugError: "the decoder fails on it",
+    av.error.ExternalError: "the decoder fails on it",
+    av.error.UnknownError: "the decoder fails on it",
+    av.error.UndefinedError: "the decoder fails on it",
+    av.error.BlockingIOError: "the decoder fails on it",
+    av.error.MemoryError: "it takes more memory than there is",
+    MemoryError: "it takes more memory than there is",
+}
 
 OnError = Literal["stop", "skip"]  # what to do with a clip that can't be read: raise its error, or leave it out
 
@@ -67,7 +90,7 @@ class ClipError(MediaError):
 
 def error_reason(error: BaseException) -> str:
     """Describe a decoder's or the system's error, without the file's name and without a full stop."""
-    return (getattr(error, "strerror", None) or str(error)).strip(".")
+    return DECODER_ERRORS.get(type(error)) or (getattr(error, "strerror", None) or str(error)).strip(".")
 
 
 def image_error_reason(error: BaseException) -> str:

@@ -6,9 +6,9 @@ import numpy as np
 from PIL import Image, ImageOps
 
 from dataset.reading.errors import MediaError, image_error_reason
+from dataset.reading.limits import refuse_huge, require_file
 
 IMAGE_FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "GIF", "TIFF")  # may be opened: some formats of Pillow run programs
-MAX_PIXELS = 50_000_000  # of an image or a frame: a larger one would take too much memory
 
 
 def open_image(path: Path) -> Image.Image:
@@ -17,6 +17,7 @@ def open_image(path: Path) -> Image.Image:
     Raises:
         MediaError: missing, an unknown format, damaged, or of more than MAX_PIXELS pixels.
     """
+    require_file(path)
     try:
         with Image.open(path, formats=IMAGE_FORMATS) as image:
             refuse_huge(path, *image.size)
@@ -38,18 +39,3 @@ def resize_square(image: Image.Image, size: int) -> np.ndarray:
         size: pixels.
     """
     return np.array(image.resize((size, size), Image.Resampling.BICUBIC, reducing_gap=3.0))  # large ones in two steps
-
-
-def refuse_huge(path: Path, width: int, height: int) -> None:
-    """Refuse an image of more than MAX_PIXELS pixels.
-
-    Args:
-        path: of its file, for the message.
-        width, height: pixels.
-
-    Raises:
-        MediaError: it is too large.
-    """
-    if width * height > MAX_PIXELS:
-        limit = f"at most {MAX_PIXELS // 10**6} million are read"
-        raise MediaError("too large", path, f"is {width} x {height} pixels large: {limit}")

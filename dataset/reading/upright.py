@@ -1,10 +1,11 @@
 """Turn decoded frames as players show them: a file may say that its frames are rotated, mirrored, or both."""
 
 from math import atan2, degrees, hypot
-from typing import NamedTuple
+from typing import NamedTuple, cast
 
 import av
 import numpy as np
+from av.buffer import Buffer
 from PIL import Image
 
 MAX_ASPECT = 4  # frames that are longer than this are squeezed to it before a square is cut out of them
@@ -32,7 +33,7 @@ UPRIGHT = Orientation()
 
 def orientation(frame: av.VideoFrame) -> Orientation:
     """Read from the display matrix of a decoded `frame` how it is shown, by the rules of ffmpeg's command."""
-    matrix = frame.side_data.get("DISPLAYMATRIX")
+    matrix = cast(Buffer | None, frame.side_data.get("DISPLAYMATRIX"))
     if matrix is None:
         return UPRIGHT
     a, b, _, c, d, *_ = np.frombuffer(bytes(matrix), np.int32).tolist()

@@ -9,7 +9,6 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
-import av
 import cv2
 import numpy as np
 import torch
@@ -19,6 +18,7 @@ from dataset.loading.loader import make_loader
 from dataset.loading.order import EpochBatchSampler
 from dataset.pairs import PairDataset
 from dataset.reading.clips import Clips
+from dataset.reading.container import open_media
 from dataset.reading.reader import ClipDataset
 from dataset.reading.shards import ShardedClips
 from dataset.transforms.frames import PairTransform
@@ -131,7 +131,7 @@ def loader_mp4(clips: BenchmarkClips, config: Config, count: int = 10, rounds: i
 
     def decode_only() -> int:  # what remains if everything else were free
         for k in range(count):
-            with av.open(str(clips.video(k))) as video:
+            with open_media(clips.video(k)) as video:
                 video.streams.video[0].codec_context.thread_count = 1
                 for _ in video.decode(video=0):
                     pass

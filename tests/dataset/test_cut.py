@@ -288,8 +288,8 @@ def with_a_hole(path):
 
 
 BAD = {
-    "missing": (lambda path: None, "damaged", "No such file"),
-    "empty": (of(b""), "damaged", "can't be opened"),
+    "missing": (lambda path: None, "missing", "is missing"),
+    "empty": (of(b""), "damaged", "is empty"),
     "a web page": (of(b"<html>429 Too Many Requests</html>"), "damaged", "can't be opened"),
     "a playlist of other files": (of(b"#EXTM3U\n#EXTINF:5,\nb.ts\n#EXT-X-ENDLIST\n"), "damaged", "can't be opened"),
     "a list of files": (of(b"ffconcat version 1.0\nfile b.ts\n"), "damaged", "can't be opened"),

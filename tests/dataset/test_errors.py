@@ -73,6 +73,9 @@ def test_rewording_every_error_changes_no_verdict(tmp_path, monkeypatch, half, r
     monkeypatch.setattr(
         AudioReader, "_error", lambda self, kind, path, _: ClipError(self.clip, kind, path, "ist kaputt", "wirf es weg")
     )
+    monkeypatch.setattr(
+        MediaError, "for_clip", lambda self, clip: ClipError(clip, self.kind, self.path, "ist kaputt", "wirf es weg")
+    )
     after = check_clip("bad", *files)
     assert before.kind == after.kind != "ok"
     assert after.message == f"{('the mp4', 'the wav')[half]} ist kaputt"

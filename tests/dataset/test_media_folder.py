@@ -111,7 +111,7 @@ def test_a_picture_is_turned_upright_and_shown_whole(tmp_path):
     ("name", "content", "reason"),
     [
         ("x.jpg", b"\xff\xd8\xff\xe0 not one", "image"),
-        ("x.png", b"", "image"),
+        ("x.png", b"", "is empty"),
         ("x.mp4", b"nothing" * 99, "can't be opened"),
         ("x.wav", b"RIFF\x00\x00", "can't be opened"),
         ("list.mp4", b"#EXTM3U\nfile:///etc/passwd\n", "can't be opened"),  # would have another file read
