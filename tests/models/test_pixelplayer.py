@@ -316,3 +316,17 @@ def test_a_net_that_learned_matches_parts_sounds_without_them(tmp_path):
 def test_settings_that_do_not_go_together_are_refused(changes, said):
     with pytest.raises(UserError, match=said):
         override(paper, changes)
+
+
+def test_the_sound_net_starts_with_the_random_weights_of_the_public_code():
+    torch.manual_seed(0)
+    net = build_net(paper.model).sounds
+    for layer in net.modules():
+        if isinstance(layer, torch.nn.Conv2d):
+            assert layer.weight.std().item() == pytest.approx(1e-3, rel=0.1) and layer.weight.mean().abs() < 1e-4
+        elif isinstance(layer, torch.nn.BatchNorm2d) and layer is not net.norm:
+            assert layer.weight.std().item() == pytest.approx(0.02, rel=0.3)
+            assert layer.weight.mean().item() == pytest.approx(1, abs=0.01) and not layer.bias.any()
+    assert [name for name in net.state_dict() if name.endswith("0.bias")] == ["up.6.0.bias"]  # of the K maps alone
+    default = UNet(4, 8, 3, init="default")
+    assert default.down[1][0].weight.std() > 0.02 and default.down[1][1].weight.eq(1).all()
