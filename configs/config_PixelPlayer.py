@@ -1,4 +1,4 @@
-"""The Sound of Pixels as in the paper and its public code (SoP sec. 3 and 4): 6 s at 11,025 Hz, 256 x 256, binary masks.
+"""The Sound of Pixels as in the paper and its public code (SoP sec. 3, 4): 6 s at 11,025 Hz, 256 x 256, binary masks.
 
 Batches of 80 clips on 4 GPUs, each clip in two mixtures; an epoch is 100 passes over the training clips:
 
