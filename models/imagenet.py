@@ -1,11 +1,14 @@
 """torchvision's ImageNet weights: read from a file, or downloaded to torch's hub folder."""
 
+from typing import Any
+
 import torch
 from torch import Tensor
 
 from models.interfaces import Encoder
 from models.resnet import DilatedResNet18
 from utils.errors import UserError
+from utils.tensors import check_finite, fits, load_tensors
 
 RESNET18 = "https://download.pytorch.org/models/resnet18-f37072fd.pth"  # 45 MB; the name ends with its SHA-256's start
 
@@ -27,19 +30,11 @@ def read_weights(net: str, url: str, weights: str) -> tuple[str, dict[str, Tenso
     in_hub, file = weights == "imagenet", url.rpartition("/")[2]
     path = f"{torch.hub.get_dir()}/checkpoints/{file}" if in_hub else weights
     try:
-        with open(path, "rb"):  # before loading, in which damage can raise OSError too
-            pass
+        return path, load_tensors(path, f"{net}'s weights", f"replace it by torchvision's file {file}")
     except OSError as error:
         if in_hub and isinstance(error, FileNotFoundError):
             return path, _download(net, url, path)
         raise UserError(f"{net}'s weights can't be read from {path} ({_reason(error)}): give the file {file}") from None
-    try:
-        return path, torch.load(path, map_location="cpu", weights_only=True)
-    except Exception as error:  # damage raises many types
-        raise UserError(
-            f"{net}'s weights in {path} are damaged, or hold more than weights ({type(error).__name__}): replace it by "
-            f"torchvision's file {file}"
-        ) from None
 
 
 def load_imagenet_resnet18(body: Encoder, weights: str) -> None:
@@ -56,11 +51,28 @@ def load_imagenet_resnet18(body: Encoder, weights: str) -> None:
     if body.conv1.out_channels != 64:
         raise UserError('model.width must be 64 for ImageNet\'s weights: set it, or --model.vision_weights ""')
     path, values = read_weights("ResNet-18", RESNET18, weights)
-    own = body.state_dict()
-    if not isinstance(values, dict) or any(getattr(values.get(k), "shape", None) != v.shape for k, v in own.items()):
-        file = RESNET18.rpartition("/")[2]
-        raise UserError(f"{path} does not hold the weights of torchvision's ResNet-18: use its file {file}")
-    body.load_state_dict({name: values[name] for name in own})
+    body.load_state_dict(select_weights(values, body.state_dict(), path, "ResNet-18", RESNET18))
+
+
+def select_weights(values: object, own: dict[str, Tensor], path: str, net: str, url: str) -> dict[str, Tensor]:
+    """Take a net's weights from the content of a file, and check them.
+
+    Args:
+        values: content of the file.
+        own: the net's state_dict; the file may hold more.
+        path: of the file, for messages.
+        net: its name, for messages.
+        url: of torchvision's file, for messages.
+
+    Raises:
+        UserError: the file lacks a weight, or has one of another shape or type, or values that are not finite.
+    """
+    weights: dict[str, Any] = {name: values.get(name) for name in own} if isinstance(values, dict) else {}
+    if not all(name in weights and fits(weights[name], value) for name, value in own.items()):
+        file = url.rpartition("/")[2]
+        raise UserError(f"{path} does not hold the weights of torchvision's {net}: use its file {file}")
+    check_finite(weights, path)
+    return weights
 
 
 def _download(net: str, url: str, path: str) -> dict[str, Tensor]:

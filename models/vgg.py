@@ -8,7 +8,6 @@ from torchvision.models import VGG, VGG16_Weights, vgg16
 from models import imagenet
 from models.avenet import to_float32
 from models.interfaces import FrameSoundEncoder
-from utils.errors import UserError
 
 URL = VGG16_Weights.IMAGENET1K_V1.url
 FILE = URL.rpartition("/")[2]  # vgg16-397923af.pth, 528 MB; the digits are the beginning of its SHA-256
@@ -86,8 +85,5 @@ def vgg16_features(weights: str) -> VGG16Features:
     path, values = imagenet.read_weights("VGG16", URL, weights)
     with torch.device("meta"):  # no memory and no time for random weights, which are replaced at once
         net = vgg16(init_weights=False)
-    try:
-        net.load_state_dict(values, assign=True)
-    except (RuntimeError, TypeError, AttributeError):  # other names or shapes, or not a dict
-        raise UserError(f"{path} does not hold the weights of torchvision's VGG16: use its file {FILE}") from None
+    net.load_state_dict(imagenet.select_weights(values, net.state_dict(), path, "VGG16", URL), assign=True)
     return VGG16Features(net.float()).eval()

@@ -89,7 +89,7 @@ def test_a_config_imports_the_schema_and_other_configs_only(path):
 @each("models")
 def test_models_import_torch_and_the_users_error_only(path):
     extra = {
-        "vgg.py": ["torchvision.models"], "frame_encoders.py": ["torchvision.models"], "losses.py": ["utils.health"],
+        "imagenet.py": ["utils.tensors"], "vgg.py": ["torchvision.models"], "frame_encoders.py": ["torchvision.models"], "losses.py": ["utils.health"],
     }.get(path.name, [])  # fmt: skip
     allowed = ["torch", "utils.errors", "models", "collections.abc", "typing", *extra]
     assert outside(path, allowed, standard=False) == set()
@@ -97,7 +97,7 @@ def test_models_import_torch_and_the_users_error_only(path):
 
 @each("dataset")
 def test_dataset_imports_arrays_and_decoders_only(path):
-    allowed = ["numpy", "torch", "scipy", "av", "soundfile", "PIL", "cv2", "simplejpeg"]
+    allowed = ["numpy", "torch", "scipy", "av", "soundfile", "soxr", "PIL", "cv2", "simplejpeg"]
     allowed += ["fsspec", "upath", "dataset", "utils.errors", "utils.files"]
     assert outside(path, allowed) == set()
 

@@ -31,7 +31,7 @@ from torch import Tensor, nn
 from configs.renames import CONFIG_VERSION
 from utils.errors import UserError
 from utils.files import StrPath, atomic_write
-from utils.tensors import check_finite, check_tensors, load_tensors, tensor_problem
+from utils.tensors import check_finite, check_tensors, fits, load_tensors, tensor_problem
 
 FORMAT = 1
 MAX_STEPS = 10**12  # that a checkpoint can be from: more are damage
@@ -160,7 +160,7 @@ def load_weights(model: nn.Module, weights: dict[str, Tensor], path: StrPath) ->
     own, optional = model.state_dict(), getattr(model, "training_only_prefix", ())
     weights = check_tensors(weights, f"checkpoint {path}")
     weights = {name: value for name, value in weights.items() if name in own or not name.startswith(optional)}
-    wrong = [name for name in own if name not in weights or not _fits(weights[name], own[name])]
+    wrong = [name for name in own if name not in weights or not fits(weights[name], own[name])]
     wrong += [name for name in weights if name not in own]
     if wrong:
         raise UserError(
@@ -188,18 +188,13 @@ def init_from(model: Any, path: StrPath) -> list[str]:
     check_content(content, path)
     weights = check_tensors(evaluated_weights(content), f"checkpoint {path}")
     own, other = model.state_dict(), model.remap_state_dict(weights)
-    taken = {name: value for name, value in other.items() if name in own and _fits(value, own[name])}
+    taken = {name: value for name, value in other.items() if name in own and fits(value, own[name])}
     if not taken:
         raise UserError(f"no weight of checkpoint {path} fits {type(model).__name__}: check model.name and model.width")
     check_finite(taken, f"checkpoint {path}")
     own.update(taken)
     model.load_state_dict(own)
     return sorted(taken)
-
-
-def _fits(value: Tensor, own: Tensor) -> bool:
-    """Whether a tensor has the shape of a net's own, and numbers of that kind: whole, or of any precision."""
-    return value.shape == own.shape and value.is_floating_point() == own.is_floating_point()
 
 
 def describe_taken(model: nn.Module, taken: list[str], path: StrPath) -> str:

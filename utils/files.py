@@ -34,7 +34,7 @@ def regular_size(path: StrPath) -> int:
     except ValueError:  # a zero character, or one that the file system's encoding lacks
         raise OSError(errno.EINVAL, "no file can have this name", str(path)) from None
     if stat.S_ISDIR(status.st_mode):
-        raise IsADirectoryError(errno.EISDIR, "it is a folder", str(path))
+        raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), str(path))
     if not stat.S_ISREG(status.st_mode):
         raise OSError(errno.EINVAL, "it is a device or a pipe, not a file", str(path))
     return status.st_size

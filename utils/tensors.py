@@ -43,7 +43,7 @@ def load_tensors(path: StrPath, what: str, advice: str, device: str | torch.devi
     except pickle.UnpicklingError as error:
         if "weights" in str(error).lower() and "GLOBAL" in str(error):  # torch has no other sign of it
             raise UserError(
-                f"{what} {path} holds code, not plain data, and was not loaded: use one that this project wrote"
+                f"{what} {path} is damaged, or holds code, not plain data, and was not loaded: {advice}"
             ) from None
         raise UserError(f"{what} {path} is damaged or no {what}: {advice}") from None
     except Exception as error:  # damage raises many types, down to IndexError
@@ -74,6 +74,18 @@ def tensor_problem(value: object) -> str:
     if value.numel() * value.element_size() > value.untyped_storage().nbytes():
         return "repeats its values in place of storing them"
     return ""
+
+
+def fits(value: Any, own: Tensor) -> bool:
+    """Check that a value can be a weight of a net.
+
+    Args:
+        value: of a file; anything.
+        own: the net's weight; the value has its shape, and is of whole numbers if it is, else of any precision.
+    """
+    return (
+        not tensor_problem(value) and value.shape == own.shape and value.is_floating_point() == own.is_floating_point()
+    )
 
 
 def check_tensors(weights: object, source: str) -> dict[str, Tensor]:
