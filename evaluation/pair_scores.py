@@ -49,10 +49,14 @@ class PairScores:
         v: (N, D, h, w) float32, embedded frames.
         a: (N, D) float32, embedded sounds of the same clips.
         device: of the net.
+        all_queries: most clips are queries: compute all scores once for both directions, if they fit in memory.
     """
 
-    def __init__(self, pair_logits: PairLogits, v: Tensor, a: Tensor, device: torch.device | str) -> None:
+    def __init__(
+        self, pair_logits: PairLogits, v: Tensor, a: Tensor, device: torch.device | str, all_queries: bool = True
+    ) -> None:
         self.pair_logits, self.v, self.a, self.device = pair_logits, v, a, device
+        self.keeps_all = all_queries and len(v) * len(a) <= MAX_CACHED
 
     def __call__(self, direction: str, queries: np.ndarray) -> np.ndarray:
         """Score queries with all clips of the collection.
@@ -64,7 +68,7 @@ class PairScores:
         Returns:
             (Q, N) float32.
         """
-        if len(self.v) * len(self.a) <= MAX_CACHED:
+        if self.keeps_all:
             return (self._all if direction == "im-aud" else self._all.T)[queries]
         if direction == "im-aud":
             return score_pairs(self.pair_logits, self.v[queries], self.a, self.device).numpy()

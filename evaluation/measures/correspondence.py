@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 
 from evaluation.measures.measure import Detail, Headline, Measure, Section, Values, compute_measures
+from evaluation.measures.standard_errors import pair_mean_error
 
 PairLogits = Callable[[Tensor, Tensor], Tensor]  # embedded frames (N, ...) and sounds (M, ...) -> logits (N, M)
 
@@ -26,19 +27,39 @@ class ScoredPairs:
         positives: (P,) float64.
         negatives: (N,) float64.
         threshold: logits above it mean "correspond".
+        group_sizes: which pairs share a clip, see `evaluation.measures.standard_errors.pair_mean_error`.
     """
 
     positives: np.ndarray
     negatives: np.ndarray
     threshold: float = 0.0
+    group_sizes: Sequence[int] | None = None
 
     @cached_property
     def wins(self) -> np.ndarray:
         """(P,) fraction of the negatives that each positive scores above, ties counted half."""
-        ascending = np.sort(self.negatives)
-        below = np.searchsorted(ascending, self.positives, "left")
-        up_to = np.searchsorted(ascending, self.positives, "right")
-        return (below + up_to) / 2 / len(self.negatives)
+        return _fraction_below(self.positives, self.negatives)
+
+    @cached_property
+    def losses(self) -> np.ndarray:
+        """(N,) fraction of the positives that score above each negative, ties counted half."""
+        return 1 - _fraction_below(self.negatives, self.positives)
+
+    def error(self, positives: np.ndarray, negatives: np.ndarray) -> float | None:
+        """Compute the standard error of the sum of the means of `positives` (P,) and `negatives` (N,)."""
+        return pair_mean_error(positives, negatives, self.group_sizes)
+
+
+def _fraction_below(values: np.ndarray, others: np.ndarray) -> np.ndarray:
+    """Compute for each of `values` the fraction of `others` that are below it, equal ones counted half."""
+    ascending = np.sort(others)
+    below, up_to = (np.searchsorted(ascending, values, side) for side in ("left", "right"))
+    return (below + up_to) / 2 / len(others)
+
+
+def halves_right(pairs: ScoredPairs, threshold: float) -> tuple[np.ndarray, np.ndarray]:
+    """Check which positives of `pairs` are above `threshold` and which negatives are not: (P,) and (N,), 0 or 0.5."""
+    return (pairs.positives > threshold) / 2, (pairs.negatives <= threshold) / 2
 
 
 def balanced_accuracy(pairs: ScoredPairs, threshold: float) -> float:
@@ -46,12 +67,17 @@ def balanced_accuracy(pairs: ScoredPairs, threshold: float) -> float:
 
     `pairs` are the scored pairs; positives and negatives have equal weight, so that 0.5 is chance.
     """
-    return ((pairs.positives > threshold).mean() + (pairs.negatives <= threshold).mean()) / 2
+    return sum(half.mean() for half in halves_right(pairs, threshold))
+
+
+def half_cross_entropies(pairs: ScoredPairs) -> tuple[np.ndarray, np.ndarray]:
+    """Compute half of the cross-entropy of each of `pairs`, nats: (P,) of the positives and (N,) of the negatives."""
+    return np.logaddexp(0, -pairs.positives) / 2, np.logaddexp(0, pairs.negatives) / 2
 
 
 def balanced_cross_entropy(pairs: ScoredPairs) -> float:
     """Compute the cross-entropy of `pairs` in nats, positives and negatives weighted half each: ln 2 is chance."""
-    return (np.logaddexp(0, -pairs.positives).mean() + np.logaddexp(0, pairs.negatives).mean()) / 2
+    return sum(half.mean() for half in half_cross_entropies(pairs))
 
 
 CORRESPONDENCE = Section[ScoredPairs](
@@ -65,41 +91,48 @@ CORRESPONDENCE = Section[ScoredPairs](
             "mean of the fraction of positives called a match and that of negatives called a mismatch; the threshold "
             "is calibrated on the validation split",
             lambda pairs: balanced_accuracy(pairs, pairs.threshold), 0.5, "chance",
+            error=lambda pairs: pairs.error(*halves_right(pairs, pairs.threshold)),
             headlines=(Headline(3, "correspondence, accuracy"),),
         ),
         Measure(
             "accuracy_raw", "accuracy at the net's own threshold", "the same at a logit of 0",
             lambda pairs: balanced_accuracy(pairs, 0.0), 0.5, "chance",
+            error=lambda pairs: pairs.error(*halves_right(pairs, 0.0)),
         ),
         Measure(
             "auc", "AUC", "probability that a positive scores above a negative",
             lambda pairs: pairs.wins.mean(), 0.5, "chance",
-            error=lambda pairs: pairs.wins.std() / len(pairs.wins) ** 0.5,
+            error=lambda pairs: pairs.error(pairs.wins, pairs.losses),
         ),
         Measure(
             "loss", "loss", "cross-entropy with both classes weighted half",
             balanced_cross_entropy, math.log(2), "chance", lower_is_better=True, unit="nats",
+            error=lambda pairs: pairs.error(*half_cross_entropies(pairs)),
         ),
     ),
     details=(
-        Detail("pairs", "scored pairs", "{} pairs"),
+        Detail("pairs", "scored pairs", "{}", "pair"),
         Detail("threshold", "logits above it mean a match", "threshold {:+.2f} from val"),
     ),
 )  # fmt: skip
 
 
-def avc_measures(positives: np.ndarray, negatives: np.ndarray, threshold: float = 0.0) -> Values:
+def avc_measures(
+    positives: np.ndarray, negatives: np.ndarray, threshold: float = 0.0, group_sizes: Sequence[int] | None = None
+) -> Values:
     """Compute AVC accuracy, AUC and loss of scored pairs: metrics.json's section.
 
     Args:
         positives: (P,) float logits.
         negatives: (N,) float logits.
         threshold: logits above it mean "correspond".
+        group_sizes: clips of each group of `score_groups`, for the standard errors; None if no pairs share a clip.
 
     Returns:
         the measures of `CORRESPONDENCE`, threshold, and pairs, P + N.
     """
-    pairs = ScoredPairs(np.asarray(positives, np.float64), np.asarray(negatives, np.float64), float(threshold))
+    positives, negatives = np.asarray(positives, np.float64), np.asarray(negatives, np.float64)
+    pairs = ScoredPairs(positives, negatives, float(threshold), group_sizes)
     counts = {"threshold": pairs.threshold, "pairs": len(pairs.positives) + len(pairs.negatives)}
     return compute_measures(CORRESPONDENCE, pairs) | counts
 
@@ -155,6 +188,11 @@ def evaluation_groups(count: int, largest: int, seed: int = 0) -> list[np.ndarra
     return np.array_split(order, max(math.ceil(count / largest), 1))
 
 
+def group_sizes(count: int, largest: int) -> list[int]:
+    """Get the number of clips in each of the `evaluation_groups` of `count` clips, `largest` at most."""
+    return [len(group) for group in evaluation_groups(count, largest)]
+
+
 @torch.no_grad()
 def score_groups(pair_logits: PairLogits, v: Tensor, a: Tensor, largest: int = 256) -> tuple[np.ndarray, np.ndarray]:
     """Score the fixed evaluation pairs of N clips.
@@ -166,7 +204,8 @@ def score_groups(pair_logits: PairLogits, v: Tensor, a: Tensor, largest: int = 2
         largest: clips in a group, at most.
 
     Returns:
-        float64 logits of the positives (N,) and of the negatives (M,).
+        float64 logits of the positives (N,) and of the negatives (M,), group by group: in each the rows of the matrix
+        of frames and sounds without its diagonal.
     """
     positives, negatives = [], []
     for group in evaluation_groups(len(v), largest):

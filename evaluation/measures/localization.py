@@ -13,6 +13,7 @@ import torch
 import torch.nn.functional as F
 
 from evaluation.measures.measure import Detail, Headline, Measure, Section, Values, compute_measures
+from evaluation.measures.standard_errors import mean_error
 
 CIOU_THRESHOLDS = np.linspace(0, 1, 21)
 
@@ -27,7 +28,11 @@ def upsample(maps: np.ndarray, size: int) -> np.ndarray:
 
 
 def map_peaks(maps: np.ndarray) -> np.ndarray:
-    """Find the largest value of each map: `maps` (N, h, w) -> (N, 2) float64 locations, the first of equal ones."""
+    """Find the largest value of each map: `maps` (N, h, w) -> (N, 2) float64 locations, the first of equal ones.
+
+    Give the maps as the net computes them: interpolated, the plateau between a location at the border and the frame's
+    edge has the largest value too, and the peak would lie on the edge.
+    """
     height, width = maps.shape[1:]
     row, column = np.unravel_index(maps.reshape(len(maps), -1).argmax(1), (height, width))
     return np.stack([(column + 0.5) / width, (row + 0.5) / height], 1)
@@ -119,6 +124,11 @@ def _mean_where(values: np.ndarray, where: np.ndarray | None) -> float:
     return values[where].mean() if where is not None and where.any() else 0.0
 
 
+def hits_error(hits: np.ndarray | None, where: np.ndarray | None = None) -> float | None:
+    """Compute the standard error of the fraction of `hits` (N,) bool, over the frames `where` if it is given."""
+    return None if hits is None else mean_error(hits if where is None else hits[where])
+
+
 def ciou_success(values: np.ndarray) -> float:
     """Compute the fraction of frames with a cIoU (`values`) of at least 0.5."""
     return (values >= 0.5).mean()
@@ -126,8 +136,12 @@ def ciou_success(values: np.ndarray) -> float:
 
 def ciou_area(values: np.ndarray) -> float:
     """Compute the area under the fraction of frames whose cIoU (`values`) reaches a threshold of 0, 0.05, ..., 1."""
-    fractions = [(values >= threshold - 1e-9).mean() for threshold in CIOU_THRESHOLDS]
-    return float(np.trapezoid(fractions, CIOU_THRESHOLDS))
+    return float(ciou_areas(values).mean())
+
+
+def ciou_areas(values: np.ndarray) -> np.ndarray:
+    """Compute what each frame adds to `ciou_area`: (N,) `values` of cIoU -> (N,) areas, whose mean it is."""
+    return np.asarray(np.trapezoid((values[:, None] >= CIOU_THRESHOLDS - 1e-9).astype(float), CIOU_THRESHOLDS))
 
 
 CENTER = "always the center"
@@ -142,6 +156,7 @@ LOCALIZATION = Section[LocalizedFrames](
             "fraction of frames in which the map's largest value lies in the box of a sounding object",
             lambda frames: peak_accuracy(frames.peaks),
             lambda frames: peak_accuracy(frames.center), CENTER, ("centre_accuracy",),
+            error=lambda frames: hits_error(frames.peaks and frames.peaks.on_sounding),
             headlines=(Headline(1, "peak on a sounding object"),),
         ),
         Measure(
@@ -149,6 +164,7 @@ LOCALIZATION = Section[LocalizedFrames](
             "the same over the frames in which a silent object is annotated too",
             lambda frames: two_object_accuracy(frames.peaks, frames.two_objects),
             lambda frames: two_object_accuracy(frames.center, frames.two_objects), CENTER, ("two_object_centre",),
+            error=lambda frames: hits_error(frames.peaks and frames.peaks.on_sounding, frames.two_objects),
             count_key="two_object_frames",
         ),
         Measure(
@@ -156,6 +172,7 @@ LOCALIZATION = Section[LocalizedFrames](
             "fraction of those frames in which the map's largest value lies on the silent object",
             lambda frames: distractor_accuracy(frames.peaks, frames.two_objects),
             lambda frames: distractor_accuracy(frames.center, frames.two_objects), CENTER, ("distractor_centre",),
+            error=lambda frames: hits_error(frames.peaks and frames.peaks.on_silent, frames.two_objects),
             lower_is_better=True, count_key="two_object_frames",
         ),
         Measure(
@@ -164,6 +181,7 @@ LOCALIZATION = Section[LocalizedFrames](
             "over union of at least 0.5",
             lambda frames: ciou_success(frames.ciou),
             lambda frames: ciou_success(frames.center_ciou), CENTER, ("ciou@0.5_centre",),
+            error=lambda frames: mean_error(frames.ciou >= 0.5),
             headlines=(Headline(6, "cIoU of at least 0.5"),),
         ),
         Measure(
@@ -171,12 +189,13 @@ LOCALIZATION = Section[LocalizedFrames](
             "mean over all thresholds in 0..1 of the fraction of frames with a larger cIoU",
             lambda frames: ciou_area(frames.ciou),
             lambda frames: ciou_area(frames.center_ciou), CENTER, ("auc_centre",),
+            error=lambda frames: mean_error(ciou_areas(frames.ciou)),
         ),
     ),
     details=(
-        Detail("frames", "annotated frames", "{} frames"),
+        Detail("frames", "annotated frames", "{}", "frame"),
         Detail("two_object_frames", "those with a silent object too", "{} with a silent object too"),
-        Detail("random_accuracy", "peak_accuracy of a random location"),
+        Detail("random_accuracy", "peak_accuracy of a location that is drawn at random"),
         Detail("dropped_boxes", "invalid boxes of a public benchmark"),
     ),
 )  # fmt: skip
@@ -191,12 +210,13 @@ def ciou_measures(maps: np.ndarray, truths: np.ndarray) -> Values:
     return compute_measures(LOCALIZATION, LocalizedFrames(ciou(maps, truths), _center_ciou(truths)))
 
 
-def box_measures(maps: np.ndarray, frames: Sequence[Sequence[Entry]]) -> Values:
+def box_measures(maps: np.ndarray, frames: Sequence[Sequence[Entry]], size: int = 0) -> Values:
     """Compute how often maps peak on the sounding object, and the cIoU with it: metrics.json's section.
 
     Args:
-        maps: (N, S, S) float, upsampled to the frame.
+        maps: (N, s, s) float, one value for each location. A peak is the center of its location.
         frames: for each frame its entries of boxes.json; at least one object of each frame sounds.
+        size: side to which maps are interpolated for the cIoU, pixels; 0 for maps that are that large already.
 
     Returns:
         the measures of `LOCALIZATION`, those over frames with a silent object being 0 without such a frame;
@@ -204,17 +224,19 @@ def box_measures(maps: np.ndarray, frames: Sequence[Sequence[Entry]]) -> Values:
     """
     sounding = [[entry["box"] for entry in entries if entry["sounding"]] for entries in frames]
     silent = [[entry["box"] for entry in entries if not entry["sounding"]] for entries in frames]
-    truths = np.stack([box_mask(boxes, maps.shape[1]) for boxes in sounding])
+    large = upsample(maps, size) if size else maps
+    truths = np.stack([box_mask(boxes, large.shape[1]) for boxes in sounding])
     two_objects = np.array([bool(boxes) for boxes in silent])
     data = LocalizedFrames(
-        ciou=ciou(maps, truths),
+        ciou=ciou(large, truths),
         center_ciou=_center_ciou(truths),
         peaks=_hits(map_peaks(maps), sounding, silent),
         center=_hits(np.full((len(frames), 2), 0.5), sounding, silent),
         two_objects=two_objects,
     )
     counts = {"frames": len(frames), "two_object_frames": int(two_objects.sum())}
-    return compute_measures(LOCALIZATION, data) | {"random_accuracy": float(truths.mean())} | counts
+    random = np.mean([box_mask(boxes, maps.shape[1]).mean() for boxes in sounding])
+    return compute_measures(LOCALIZATION, data) | {"random_accuracy": float(random)} | counts
 
 
 def _hits(locations: np.ndarray, sounding: Sequence[Sequence[Box]], silent: Sequence[Sequence[Box]]) -> PeakHits:

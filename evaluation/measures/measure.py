@@ -43,8 +43,7 @@ class Measure(Generic[Data]):
         baseline: a constant, or a function of the section's data, or None.
         baseline_name: what the baseline is, such as "chance".
         baseline_path: where a computed baseline is stored in the same group; by default `random_KEY`.
-        error: a function that returns the standard error, or None where there is none.
-        error_key: where it is stored in the same group; by default `KEY_error`.
+        error: a function that returns the standard error, or None where there is none; stored as `KEY_error`.
         lower_is_better: the direction.
         unit: sets how many decimals are shown, and whether the value has a scale of 0 to 1.
         reference: a ceiling, not a result of the net itself.
@@ -60,7 +59,6 @@ class Measure(Generic[Data]):
     baseline_name: str = ""
     baseline_path: KeyPath = ()
     error: Callable[[Data], float | None] | None = None
-    error_key: str = ""
     lower_is_better: bool = False
     unit: Unit = "fraction"
     reference: bool = False
@@ -93,7 +91,7 @@ class Measure(Generic[Data]):
         return self.baseline_path or (f"random_{self.key}",)
 
     def _error_path(self) -> KeyPath:
-        return (self.error_key or f"{self.key}_error",)
+        return (f"{self.key}_error",)
 
 
 @dataclass(frozen=True)
@@ -103,12 +101,16 @@ class Detail:
     Attributes:
         key: in its section, or group, of metrics.json.
         meaning: a few words.
-        heading: how the heading of the table on the screen shows it, such as "{} pairs"; omitted if empty.
+        heading: how the heading of the table on the screen shows it, such as "ontology {}"; omitted if empty.
+        noun: of a count, in the singular: the heading shows "1 clip", "2 clips".
+        hide_zero: whether the heading omits a count of 0.
     """
 
     key: str
     meaning: str
     heading: str = ""
+    noun: str = ""
+    hide_zero: bool = False
 
 
 @dataclass

@@ -17,12 +17,15 @@ from sklearn.model_selection import StratifiedKFold
 from sklearn.preprocessing import StandardScaler
 
 from evaluation.measures.measure import Detail, Measure, Section, Values, compute_measures
+from evaluation.measures.ranking import rank
 from evaluation.measures.ranking_scores import average_precision
+from evaluation.measures.standard_errors import mean_error
 from utils.errors import UserError
 
 STRENGTHS = (1e-5, 1e-4, 1e-3, 1e-2, 1e-1)  # C of scikit-learn: the smaller, the stronger the regularization
 HELD_OUT = 5  # one in this many training clips is held out to choose it
 MAX_ITERATIONS = 300
+RESAMPLES = 100  # of the bootstrap of mAP's standard error
 
 Labels = Sequence[Sequence[str]]  # class names of each clip
 
@@ -43,16 +46,23 @@ class Predictions:
     single: np.ndarray
     most_common: int
 
-    def accuracy(self, predicted: np.ndarray) -> float:
-        """Compute how often `predicted` (M,) int is the class of a clip with one label; 0 without such clips."""
-        return self.truth[self.single, predicted[self.single]].mean() if self.single.any() else 0.0
+    @cached_property
+    def correct(self) -> np.ndarray:
+        """(S,) for each clip with one label, whether its class has the highest score; 1 / n if it is one of n."""
+        best = self.scores == self.scores.max(1, keepdims=True)
+        return ((self.truth & best).sum(1) / best.sum(1))[self.single]
+
+    @cached_property
+    def ranked_truth(self) -> tuple[np.ndarray, np.ndarray]:
+        """For each of the K classes that any clip has: the clips by its scores (K, M), and which of them have it."""
+        present = self.truth.any(0)
+        order = rank(self.scores[:, present].T)  # equal scores at random: the clips may be sorted by class
+        return order, np.take_along_axis(self.truth[:, present].T, order, 1)
 
     @cached_property
     def mean_average_precision(self) -> tuple[float, float]:
         """The mAP over the classes that any clip has, and that of a random ranking."""
-        present = self.truth.any(0)
-        order = np.argsort(-self.scores[:, present], axis=0, kind="stable")  # (M, classes)
-        ap, random = average_precision(np.take_along_axis(self.truth[:, present], order, 0).T)
+        ap, random = average_precision(self.ranked_truth[1])
         return float(ap.mean()), float(random.mean())
 
 
@@ -65,9 +75,11 @@ def mean_over_folds(folds: Folds, score: Score) -> float:
     return float(np.mean([score(fold) for fold in folds]))
 
 
-def std_over_folds(folds: Folds, score: Score) -> float | None:
-    """Compute the standard deviation over `folds` of a measure of each (`score`): None for a single one."""
-    return float(np.std([score(fold) for fold in folds], ddof=1)) if len(folds) > 1 else None
+def error_over_folds(folds: Folds, error: Callable[[Predictions], float | None]) -> float | None:
+    """Compute the standard error of a mean over `folds`, of different clips, from the `error` of each."""
+    errors = [error(fold) for fold in folds]
+    known = [one for one in errors if one is not None]
+    return float(np.linalg.norm(known) / len(folds)) if len(known) == len(folds) else None
 
 
 def _map(predictions: Predictions) -> float:
@@ -78,40 +90,65 @@ def _random_map(predictions: Predictions) -> float:
     return predictions.mean_average_precision[1]
 
 
+def _map_error(predictions: Predictions) -> float | None:
+    """The standard deviation of the mAP over RESAMPLES bootstrap samples of the clips, always the same ones."""
+    order, truth = predictions.ranked_truth
+    count = order.shape[1]
+    if count < 2:
+        return None
+    drawn = np.random.default_rng(0).multinomial(count, np.full(count, 1 / count), RESAMPLES)  # how often each clip
+    totals, classes = np.zeros((2, RESAMPLES))
+    for clips, relevant in zip(order, truth, strict=True):
+        weights = drawn[:, clips]
+        hits = np.cumsum(weights * relevant, 1)
+        precision = hits / np.maximum(np.cumsum(weights, 1), 1)
+        known = hits[:, -1] > 0  # a resample may lack the class
+        totals += np.divide((weights * relevant * precision).sum(1), hits[:, -1], out=np.zeros(RESAMPLES), where=known)
+        classes += known
+    return float(np.std(totals / np.maximum(classes, 1), ddof=1))
+
+
 def _top1(predictions: Predictions) -> float:
-    return predictions.accuracy(predictions.scores.argmax(1))
+    return predictions.correct.mean() if len(predictions.correct) else 0.0
+
+
+def _top1_error(predictions: Predictions) -> float | None:
+    return mean_error(predictions.correct)
 
 
 def _most_common_top1(predictions: Predictions) -> float:
-    return predictions.accuracy(np.full(len(predictions.truth), predictions.most_common))
+    truth = predictions.truth[predictions.single, predictions.most_common]
+    return truth.mean() if len(truth) else 0.0
 
 
+SCORES = {"map": _map, "top1": _top1}
 PROBE = Section[Folds](
     key="probe",
     title="Linear probe",
     about="A linear classifier fitted with labels to the frozen features of each encoder (as arXiv 1705.08168 does on "
-    "ESC-50). On a split it is fitted on train and chosen on val. On a folder of classes it is cross-validated: means "
-    "over the folds, ± their standard deviation.",
+    "ESC-50). On a split it is fitted on train and chosen on val; clips without labels are left out of all three. On a "
+    "folder of classes it is cross-validated: means over the folds.",
     measures=(
         Measure(
             "map", "mAP", "mean over the classes of the average precision of the test clips, ranked by their scores",
             partial(mean_over_folds, score=_map),
             partial(mean_over_folds, score=_random_map), "chance", ("chance", "map"),
-            error=partial(std_over_folds, score=_map), error_key="map_spread",
+            error=partial(error_over_folds, error=_map_error),
         ),
         Measure(
             "top1", "top-1", "fraction of the test clips with one label whose class has the highest score; chance is "
             "always the most common class",
             partial(mean_over_folds, score=_top1),
             partial(mean_over_folds, score=_most_common_top1), "chance", ("chance", "top1"),
-            error=partial(std_over_folds, score=_top1), error_key="top1_spread", count_key="top1_clips",
+            error=partial(error_over_folds, error=_top1_error), count_key="top1_clips",
         ),
     ),
     details=(
-        Detail("train_clips", "clips that the classifier is fitted on", "{} clips to fit on"),
+        Detail("train_clips", "clips that the classifier is fitted on", "{} to fit on", "clip"),
         Detail("test_clips", "clips that it is measured on", "{} to measure"),
-        Detail("folds", "folds of a folder of classes", "{} folds"),
-        Detail("files", "readable files of the folder", "{} files"),
+        Detail("unlabelled", "clips of the split without labels", "{} without labels", "clip", hide_zero=True),
+        Detail("folds", "folds of a folder of classes", "{}", "fold"),
+        Detail("files", "readable files of the folder", "{}", "file"),
     ),
     groups={"audio": "sounds", "vision": "frames"},
     group_details=(
@@ -119,6 +156,8 @@ PROBE = Section[Folds](
         Detail("dims", "dimensions of the features"),
         Detail("strength", "chosen regularization, C of scikit-learn"),
         Detail("top1_clips", "test clips with one label"),
+        Detail("map_spread", "standard deviation of mAP over the folds"),
+        Detail("top1_spread", "standard deviation of top-1 over the folds"),
         Detail("files", "readable files of this kind"),
     ),
     comparisons={("untrained",): "untrained"},
@@ -137,7 +176,7 @@ def linear_probe(
 
     Args:
         train: (N, D) float features.
-        train_labels: of N clips.
+        train_labels: of N clips; those without any are left out, here and of the other sets.
         test: (M, D) float features.
         test_labels: of M clips.
         chooser: features and labels of a third set, on which the regularization is chosen; None for a fifth of the
@@ -166,7 +205,8 @@ def fit_and_predict(
     Args:
         train, train_labels, test, test_labels, chooser: as for `linear_probe`.
     """
-    names = sorted({name for labels in train_labels for name in labels} & {n for ls in test_labels for n in ls})
+    (train, train_labels), (test, test_labels) = _labelled(train, train_labels), _labelled(test, test_labels)
+    names = shared_classes(train_labels, test_labels)
     if len(names) < 2:
         raise UserError(f"a linear probe needs at least 2 classes in both sets of clips; there are {len(names)}")
     train_truth, truth = _indicators(train_labels, names), _indicators(test_labels, names)
@@ -178,11 +218,23 @@ def fit_and_predict(
         choose, choose_truth = train[held_out], train_truth[held_out]
     else:
         fit, fit_truth = train, train_truth
+        chooser = _labelled(*chooser)
         choose, choose_truth = scaler.transform(chooser[0]), _indicators(chooser[1], names)
     strength = min(STRENGTHS, key=lambda c: _cross_entropy(_fitted_scores(fit, fit_truth, choose, c), choose_truth))
     scores = _fitted_scores(train, train_truth, test, strength)
     single = np.array([len(set(labels)) == 1 for labels in test_labels]) & truth.any(1)
     return Predictions(scores, truth, single, int(train_truth.sum(0).argmax())), strength
+
+
+def shared_classes(train_labels: Labels, test_labels: Labels) -> list[str]:
+    """List the classes that clips of both sets have, sorted: `train_labels` and `test_labels` of their clips."""
+    return sorted({name for own in train_labels for name in own} & {name for own in test_labels for name in own})
+
+
+def _labelled(features: np.ndarray, labels: Labels) -> tuple[np.ndarray, Labels]:
+    """The features (N, D) and labels of the clips that have any: of the others no class is known to be absent."""
+    kept = [k for k, own in enumerate(labels) if own]
+    return features[kept], [labels[k] for k in kept]
 
 
 def _indicators(labels: Labels, names: Sequence[str]) -> np.ndarray:
@@ -227,15 +279,15 @@ def cross_validate(features: np.ndarray, labels: Sequence[str], folds: np.ndarra
         folds: (N,) int.
 
     Returns:
-        the measures of `PROBE`, means over the folds, with map_spread and top1_spread, their standard deviations, and
-        chance; classes, dims.
+        the measures of `PROBE`, means over the folds, with chance; map_spread and top1_spread, classes, dims.
     """
     results = []
     for fold in np.unique(folds):
         train, test = np.flatnonzero(folds != fold), np.flatnonzero(folds == fold)
         train_labels, test_labels = ([[labels[int(k)]] for k in rows] for rows in (train, test))
         results.append(fit_and_predict(features[train], train_labels, features[test], test_labels)[0])
-    return compute_measures(PROBE, results) | {"classes": len(set(labels)), "dims": features.shape[1]}
+    spread = {f"{key}_spread": float(np.std([score(one) for one in results], ddof=1)) for key, score in SCORES.items()}
+    return compute_measures(PROBE, results) | spread | {"classes": len(set(labels)), "dims": features.shape[1]}
 
 
 def assign_folds(labels: Sequence[str], folds: int = 5) -> np.ndarray:

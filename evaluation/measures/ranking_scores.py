@@ -1,8 +1,10 @@
 """Score rankings: nDCG, average precision, and what random rankings get. Pure functions on arrays."""
 
+from collections.abc import Iterator
 from typing import Literal
 
 import numpy as np
+from scipy.special import ndtr
 
 Gain = Literal["exponential", "linear"]
 
@@ -78,10 +80,40 @@ def miss_probability(num_hits: np.ndarray, num_items: int) -> np.ndarray:
     Returns:
         (N,) float64, descending.
     """
-    distinct, queries = np.unique(num_hits, return_counts=True)
-    n = np.arange(num_items)
     total = np.zeros(num_items)
-    for hits, weight in zip(distinct, queries / max(len(num_hits), 1), strict=True):
-        with np.errstate(invalid="ignore", divide="ignore"):
-            total += weight * np.cumprod(np.clip((num_items - hits - n) / (num_items - n), 0, 1))
+    for queries, miss in _misses(num_hits, num_items):
+        total += queries / len(num_hits) * miss[1:]
     return total
+
+
+def random_median_rank(num_hits: np.ndarray, num_items: int) -> float:
+    """Compute the expected median over Q queries of the rank of the first hit in random rankings.
+
+    The median is above n if at most half of the queries have a hit among the first n results; the number of those that
+    do is taken as normal, of the right mean and variance. With one hit each that gives (N + 1) / 2, which is exact;
+    else it errs by less than .01 for 10 queries or more.
+
+    Args:
+        num_hits: (Q,) int, hits in the collection; without any, the rank is N + 1.
+        num_items: N, size of the collection.
+    """
+    mean, variance = np.zeros((2, num_items + 1))  # of the queries with a hit among the first 0, 1, ..., N
+    for queries, miss in _misses(num_hits, num_items):
+        mean += queries * (1 - miss)
+        variance += queries * miss * (1 - miss)
+    std, total = np.sqrt(variance), 0.0
+    for most in ((len(num_hits) - 1) // 2, len(num_hits) // 2):  # the two middle ranks of an even number of queries
+        above = most + 0.5 - mean
+        certain = np.where(above > 0, np.inf, -np.inf)
+        total += ndtr(np.divide(above, std, out=certain, where=std > 0)).sum() / 2
+    return round(float(total), 6)
+
+
+def _misses(num_hits: np.ndarray, num_items: int) -> Iterator[tuple[int, np.ndarray]]:
+    """Yield for each number of hits how many queries have it, and the probability of no hit.
+
+    The latter is (N + 1,) float64: that the first 0, 1, ..., N results of a random ranking hold none.
+    """
+    left = num_items - np.arange(num_items)  # results that are not drawn yet
+    for hits, queries in zip(*np.unique(num_hits, return_counts=True), strict=True):
+        yield queries, np.concatenate([[1.0], np.cumprod(np.clip((left - hits) / left, 0, 1))])

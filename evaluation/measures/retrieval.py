@@ -3,159 +3,44 @@
 Each is compared with a random ranking, computed exactly. Pure functions on arrays.
 """
 
-from collections.abc import Sequence
-from dataclasses import dataclass
-from functools import cached_property, partial
-from typing import Any, NamedTuple
+from collections.abc import Callable, Sequence
+from functools import partial
+from typing import Any
 
 import numpy as np
 
 from evaluation.measures.measure import Detail, Headline, Measure, Section, Values, compute_measures
-from evaluation.measures.ontology import MAX_RELEVANCE, Ontology, clip_relevance
-from evaluation.measures.ranking import rank_by_distance
-from evaluation.measures.ranking_scores import (
-    Gain,
-    average_precision,
-    gains,
-    miss_probability,
-    ndcg,
-    random_average_precision,
-)
+from evaluation.measures.ontology import Ontology, clip_relevance
+from evaluation.measures.ranking import DistanceFunction
+from evaluation.measures.ranking_scores import Gain, random_median_rank
+from evaluation.measures.rankings import RECALLS, Rankings, rank_collection
+from evaluation.measures.standard_errors import mean_error, median_error
 
-RECALLS = (1, 5, 10)
-
-
-# ------------------------------------------------------------------------------------------------- rank a collection
-
-
-@dataclass(frozen=True)
-class Rankings:
-    """Input of the retrieval measures of one direction: the rankings of Q queries.
-
-    Attributes:
-        ndcg, random_ndcg: (Q,) nDCG@k, and its expectation for a random ranking.
-        first_hit: (Q,) int, rank of the first hit, 1 is best; num_items + 1 if it was not reached. Across modalities
-            only the query's own clip is a hit; within one, any other clip with the query's labels (relevance 20).
-        num_hits: (Q,) int, hits in the collection.
-        average_precision, random_average_precision: (Q,) over the clips that share a label with the query, nan for a
-            query without one.
-        num_items: clips that a query ranks.
-        full: whether all items were ranked. If not, there is no average precision, and first_hit may not be reached.
-    """
-
-    ndcg: np.ndarray
-    random_ndcg: np.ndarray
-    first_hit: np.ndarray
-    num_hits: np.ndarray
-    average_precision: np.ndarray
-    random_average_precision: np.ndarray
-    num_items: int
-    full: bool
-
-    @cached_property
-    def random_miss(self) -> np.ndarray:
-        """(num_items,) probability that a random ranking has no hit among its first 1, 2, ... results."""
-        return miss_probability(self.num_hits, self.num_items)
-
-
-class _LabelSetStats(NamedTuple):
-    """Statistics that depend on a query's set of labels alone, for each of U sets.
-
-    ideal: (U, min(k, items)) largest gains of the whole collection, descending. mean_gain: (U,) of the collection.
-    num_relevant: (U,) int64 clips of the collection that share a label with the query.
-    """
-
-    ideal: np.ndarray
-    mean_gain: np.ndarray
-    num_relevant: np.ndarray
-
-
-def _label_set_stats(
-    relevance_table: np.ndarray, label_set: np.ndarray, gain_of: np.ndarray, exclude_self: bool, k: int
-) -> _LabelSetStats:
-    """Count the clips of each relevance to each set of labels, `gain_of` (21,) being what a relevance counts."""
-    num_sets, num_items = len(relevance_table), len(label_set) - exclude_self
-    num_clips = np.bincount(label_set, minlength=num_sets)
-    counts = np.stack([np.bincount(row, num_clips, MAX_RELEVANCE + 1) for row in relevance_table])  # (U, 21)
-    if exclude_self:
-        counts[np.arange(num_sets), np.diagonal(relevance_table)] -= num_clips > 0
-    # In the ideal order the first clips are those of relevance 20, then come those of 19, ...: at each position it is
-    # 20 minus the number of relevances whose clips all come before it.
-    filled = np.cumsum(counts[:, ::-1], 1)
-    positions = np.arange(min(k, num_items))
-    passed = sum(filled[:, [n]] <= positions for n in range(MAX_RELEVANCE))
-    num_relevant = counts[:, MAX_RELEVANCE].astype(np.int64)
-    return _LabelSetStats(gain_of[MAX_RELEVANCE - passed], counts @ gain_of / max(num_items, 1), num_relevant)
-
-
-def rank_collection(
-    queries: np.ndarray,
-    collection: np.ndarray,
-    relevance_table: np.ndarray,
-    label_set: np.ndarray,
-    *,
-    same_modality: bool = False,
-    k: int = 30,
-    gain: Gain = "exponential",
-    full_ranking: bool = True,
-    query_indices: np.ndarray | None = None,
-    chunk: int | None = None,
-) -> Rankings:
-    """Rank the collection for each query by Euclidean distance, ties in a fixed random order.
-
-    Args:
-        queries: (N, D) float; row i and row i of `collection` are of the same clip.
-        collection: (N, D) float.
-        relevance_table: (U, U) int, from `evaluation.measures.ontology.clip_relevance`.
-        label_set: (N,) int in 0..U-1, of the same.
-        same_modality: queries and collection are the same embeddings: each query is left out of its collection.
-        k: of nDCG@k.
-        gain: as for `gains`.
-        full_ranking: rank the whole collection. Without, only the first results are ranked, in half of the time.
-        query_indices: (Q,) int, the clips that are queries; None for all. The collection stays whole.
-        chunk: queries at a time, which bounds the memory; by default some 50 MB, or 16 queries.
-    """
-    query_indices = np.arange(len(queries)) if query_indices is None else query_indices
-    query_sets, num_queries = label_set[query_indices], len(query_indices)
-    num_items = len(collection) - same_modality
-    num_ranked = num_items if full_ranking else min(max(k, *RECALLS), num_items)
-    gain_of = gains(np.arange(MAX_RELEVANCE + 1), gain)
-    stats = _label_set_stats(relevance_table, label_set, gain_of, same_modality, k)
-
-    ndcgs, first_hit = np.zeros(num_queries), np.zeros(num_queries, np.int64)
-    precisions = np.full(num_queries, np.nan)
-    chunks = rank_by_distance(queries, query_indices, collection, num_ranked, same_modality, chunk)
-    for rows, items, own_rank in chunks:
-        sets = query_sets[rows]
-        relevance = relevance_table[sets[:, None], label_set[items]]
-        relevant = relevance == MAX_RELEVANCE
-        ndcgs[rows] = ndcg(gain_of[relevance[:, :k]], stats.ideal[sets], k)
-        first_hit[rows] = own_rank
-        if same_modality:
-            first_hit[rows] = np.where(relevant.any(1), relevant.argmax(1) + 1, num_items + 1)
-        if full_ranking:
-            precisions[rows], _ = average_precision(relevant)
-
-    mean_gains = np.repeat(stats.mean_gain[:, None], min(k, num_items), 1)  # the expectation at each position
-    num_relevant = stats.num_relevant[query_sets]
-    return Rankings(
-        ndcg=ndcgs,
-        random_ndcg=ndcg(mean_gains, stats.ideal, k)[query_sets],
-        first_hit=first_hit,
-        num_hits=num_relevant if same_modality else np.ones(num_queries, np.int64),
-        average_precision=precisions,
-        random_average_precision=random_average_precision(num_relevant, num_items),
-        num_items=num_items,
-        full=full_ranking,
-    )
+# Scores of queries (Q,) across modalities with all N clips, in a direction of `RETRIEVAL`: (Q, N) float.
+CrossScores = Callable[[str, np.ndarray], np.ndarray]
 
 
 # --------------------------------------------------------------------------------------------------- the measures
 
 
+def mean_ndcg(rankings: Rankings) -> float | None:
+    """Compute the mean nDCG of the queries of `rankings` with labels: None without any."""
+    return rankings.ndcg.mean() if len(rankings.ndcg) else None
+
+
+def hits_among(rankings: Rankings, n: int) -> np.ndarray:
+    """Check which queries of `rankings` have a hit among the first `n` results: bool; beyond all items is no hit."""
+    return rankings.first_hit <= min(n, rankings.num_items)
+
+
 def recall(rankings: Rankings, n: int) -> float:
     """Compute recall@n: the fraction of the queries of `rankings` with a hit among the first `n` results."""
-    return (rankings.first_hit <= min(n, rankings.num_items)).mean()  # beyond all items: no hit
+    return hits_among(rankings, n).mean()
+
+
+def recall_error(rankings: Rankings, n: int) -> float | None:
+    """Compute the standard error of `recall` of `rankings` among the first `n` results."""
+    return mean_error(hits_among(rankings, n))
 
 
 def random_recall(rankings: Rankings, n: int) -> float:
@@ -163,10 +48,17 @@ def random_recall(rankings: Rankings, n: int) -> float:
     return 1 - rankings.random_miss[min(n, rankings.num_items) - 1]
 
 
+def precisions(rankings: Rankings) -> np.ndarray:
+    """Get the average precision of the queries of `rankings` that share a label with any clip: float64."""
+    return rankings.average_precision[np.isfinite(rankings.average_precision)]
+
+
 def mean_average_precision(rankings: Rankings) -> float | None:
-    """Compute mAP over the queries of `rankings` that share a label with any clip; 0 without one."""
-    has_hits = np.isfinite(rankings.average_precision)
-    return (rankings.average_precision[has_hits].mean() if has_hits.any() else 0.0) if rankings.full else None
+    """Compute the mean of `precisions` of `rankings`; 0 without one, None without labels."""
+    if not rankings.full or not rankings.labelled.any():
+        return None
+    values = precisions(rankings)
+    return values.mean() if len(values) else 0.0
 
 
 def random_mean_average_precision(rankings: Rankings) -> float:
@@ -180,27 +72,30 @@ def median_rank(rankings: Rankings) -> float | None:
     return float(np.median(rankings.first_hit)) if rankings.full else None
 
 
-def random_median_rank(rankings: Rankings) -> float:
-    """Compute the rank by which half of the random rankings for the queries of `rankings` have a hit."""
-    return float(np.searchsorted(-rankings.random_miss, -0.5) + 1)
-
-
 RANDOM = "a random ranking"
 RECALL = (
     "fraction of the queries with the right clip among the first k results: the query's own clip across modalities, "
     "any clip with its labels within one"
 )
 
+DISTANCE, PAIR_SCORE = "distance", "pair score"
+SCORED_BY = (
+    "what ranks the results: the distance of the vectors (of a net with maps: of their means over the locations), or "
+    "the net's own pair score, the largest value of the map, which it was trained with"
+)
+
 RETRIEVAL = Section[Rankings](
     key="retrieval",
     title="Retrieval",
     about="Each clip's frame and sound search the frames and sounds of all clips (OtS sec. 4.2, table 1). Relevance is "
-    "20 minus the number of steps between two classes in AudioSet's ontology.",
+    "20 minus the number of steps between two classes in AudioSet's ontology. Whether a clip without labels of the "
+    "ontology is relevant is not known: nDCG, mAP and the search within a modality leave it out, as a query and as a "
+    "result; without any label they are absent. Equal results are ranked in a random order of each query's own.",
     measures=(
         Measure(
             "ndcg", "nDCG@{k}",
             "how relevant the first results are, and how early the relevant ones come; 1 is the ideal order",
-            lambda r: r.ndcg.mean(), lambda r: r.random_ndcg.mean(), RANDOM,
+            mean_ndcg, lambda r: r.random_ndcg.mean(), RANDOM, error=lambda r: mean_error(r.ndcg),
             headlines=(
                 Headline(4, "sound to frame, nDCG", "aud-im"),
                 Headline(5, "frame to sound, nDCG", "im-aud"),
@@ -208,22 +103,27 @@ RETRIEVAL = Section[Rankings](
             ),
         ),
         *(
-            Measure(f"recall@{n}", f"recall@{n}", RECALL, partial(recall, n=n), partial(random_recall, n=n), RANDOM)
+            Measure(
+                f"recall@{n}", f"recall@{n}", RECALL, partial(recall, n=n), partial(random_recall, n=n), RANDOM,
+                error=partial(recall_error, n=n),
+            )
             for n in RECALLS
         ),
         Measure(
             "map", "mAP", "mean average precision of the clips that share a label with the query",
-            mean_average_precision, random_mean_average_precision, RANDOM,
+            mean_average_precision, random_mean_average_precision, RANDOM, error=lambda r: mean_error(precisions(r)),
         ),
         Measure(
             "median_rank", "median rank", "rank of the first right clip; 1 is the best",
-            median_rank, random_median_rank, RANDOM, lower_is_better=True, unit="rank",
+            median_rank, lambda r: random_median_rank(r.num_hits, r.num_items), RANDOM,
+            error=lambda r: median_error(r.first_hit), lower_is_better=True, unit="rank",
         ),
     ),
     details=(
         Detail("k", "results that count in nDCG"),
-        Detail("labels", "distinct labels", "{} labels"),
-        Detail("queries", "clips that are queries, if not all", "{} queries"),
+        Detail("labels", "distinct labels of the ontology", "{}", "label"),
+        Detail("unlabelled", "clips without a label of the ontology", "{} without labels", "clip", hide_zero=True),
+        Detail("queries", "clips that are queries, if not all", "{}", "query clip"),
         Detail("ontology", "file of the class graph", "ontology {}"),
         Detail("gain", "what a result of relevance r counts: 2^r - 1 (exponential) or r (linear)", "gain {}"),
         Detail("random", "nDCG of a random ranking, mean of the four directions"),
@@ -232,7 +132,10 @@ RETRIEVAL = Section[Rankings](
     groups={
         "im-im": "frame to frame", "im-aud": "frame to sound", "aud-im": "sound to frame", "aud-aud": "sound to sound",
     },
-    group_details=(Detail("ndcg_of", "nDCG of the queries with each label"),),
+    group_details=(
+        Detail("ndcg_of", "nDCG of the queries with each label"),
+        Detail("scored_by", SCORED_BY, "by {}"),
+    ),
     comparisons={("baselines", name): name for name in ("cca", "vgg16", "vgg16+cca")},
     compared=("ndcg",),
 )  # fmt: skip
@@ -260,39 +163,62 @@ def four_directions(
     gain: Gain = "exponential",
     full_ranking: bool = True,
     queries: int = 0,
+    cross_scores: CrossScores | None = None,
 ) -> Values:
     """Compute retrieval among N clips, one frame and one second of sound each (OtS sec. 4.2): metrics.json's section.
 
     Args:
         v, a: (N, D) float embeddings of frames and sounds.
-        clip_labels: N lists of AudioSet mids; all labels of a clip count.
+        clip_labels: N lists of AudioSet mids; all labels of a clip that the ontology has count.
         ontology: gives the relevance of labels to each other.
         k, gain, full_ranking: as for `rank_collection`.
         queries: how many clips are queries, drawn once and for all; 0 for all. With Q of them the standard error of the
             mean is the queries' standard deviation / sqrt(Q). All of a million clips would be 10^12 products.
+        cross_scores: ranks across modalities by these scores, the largest first; None for the distance of the vectors.
 
     Returns:
-        `RETRIEVAL`'s details, and for each direction its measures.
+        `RETRIEVAL`'s details, and for each direction its measures. Within a modality there are none with fewer than two
+        clips with labels.
     """
-    relevance_table, label_set = clip_relevance(clip_labels, ontology)
-    out: Values = {"k": k, "gain": gain, "labels": len({label for labels in clip_labels for label in labels})}
-    out["ontology"] = ontology.source
+    known = [[label for label in labels if label in ontology] for labels in clip_labels]
+    labelled = np.array([bool(labels) for labels in known], bool)
+    relevance_table, label_set = clip_relevance(known, ontology)
+    out: Values = {"k": k, "gain": gain, "labels": len({label for labels in known for label in labels})}
+    out |= {"unlabelled": int((~labelled).sum()), "ontology": ontology.source}
     query_indices = np.arange(len(v))
     if 0 < queries < len(v):
         out["queries"] = queries
         query_indices = np.sort(np.random.default_rng(0).choice(len(v), queries, replace=False))
-    queries_of_label: dict[str, list[int]] = {}
-    for query, clip in enumerate(query_indices.tolist()):
-        for label in dict.fromkeys(clip_labels[clip]):
-            queries_of_label.setdefault(label, []).append(query)
     sides = {"im": v, "aud": a}
     for direction in DIRECTIONS:
         query_side, _, collection_side = direction.partition("-")
+        same = query_side == collection_side
+        if same and (labelled.sum() < 2 or not labelled[query_indices].any()):
+            continue
+        distances = None
+        if cross_scores and not same:
+            distances = _as_distances(cross_scores, direction, query_indices)
         rankings = rank_collection(
-            sides[query_side], sides[collection_side], relevance_table, label_set, k=k, gain=gain,
-            same_modality=query_side == collection_side, full_ranking=full_ranking, query_indices=query_indices,
+            sides[query_side], sides[collection_side], relevance_table, label_set, k=k, gain=gain, same_modality=same,
+            full_ranking=full_ranking, query_indices=query_indices, labelled=labelled,
+            distances=distances,
         )  # fmt: skip
-        by_label = {label: float(rankings.ndcg[rows].mean()) for label, rows in queries_of_label.items()}
+        by_label = _ndcg_by_label(rankings.ndcg, [known[clip] for clip in query_indices if known[clip]])
         out[direction] = compute_measures(RETRIEVAL, rankings) | ({"ndcg_of": by_label} if by_label else {})
-    out["random"] = float(np.mean([out[direction]["random_ndcg"] for direction in DIRECTIONS]))
-    return out
+        out[direction]["scored_by"] = PAIR_SCORE if distances else DISTANCE
+    random = [out[direction]["random_ndcg"] for direction in DIRECTIONS if "random_ndcg" in out.get(direction, {})]
+    return out | ({"random": float(np.mean(random))} if random else {})
+
+
+def _as_distances(scores: CrossScores, direction: str, query_indices: np.ndarray) -> DistanceFunction:
+    """Make the distances of a ranking from scores: the largest is the nearest."""
+    return lambda rows: -scores(direction, query_indices[rows])
+
+
+def _ndcg_by_label(ndcg: np.ndarray, labels_of_queries: Sequence[Sequence[str]]) -> dict[str, float]:
+    """Average the nDCG (L,) of the queries with each label."""
+    queries_of: dict[str, list[int]] = {}
+    for query, labels in enumerate(labels_of_queries):
+        for label in dict.fromkeys(labels):
+            queries_of.setdefault(label, []).append(query)
+    return {label: float(ndcg[queries].mean()) for label, queries in queries_of.items()}

@@ -13,6 +13,7 @@ from torch import Tensor
 
 from evaluation.measures.bss_eval import bss_eval
 from evaluation.measures.measure import Detail, Headline, Measure, Section, Values, compute_measures
+from evaluation.measures.standard_errors import mean_error, median_error, shared_clip_error
 
 SILENCE_SUM = 1e-5  # a signal whose magnitudes sum up to no more is silent: less than one step of 16 bits
 ESTIMATE_KINDS = ("estimates", "mixture", "swapped", "ideal_binary", "ideal_ratio")  # what is measured of a mixture
@@ -110,12 +111,14 @@ class SeparatedMixtures:
 
     Args:
         scores: of the mixtures.
+        clips: the clips of each mixture, ints, for the standard errors; None if no mixtures share a clip.
 
     Attributes:
         sdr, sir, sar: {one of ESTIMATE_KINDS: (P,) dB}, nan where a mixture lacks it.
     """
 
-    def __init__(self, scores: Sequence[MixtureScore]) -> None:
+    def __init__(self, scores: Sequence[MixtureScore], clips: Sequence[Sequence[int]] | None = None) -> None:
+        self.clips = clips
         unknown = MeanRatios(np.nan, np.nan, np.nan)
         table = np.array([[one.ratios.get(kind, unknown) for kind in ESTIMATE_KINDS] for one in scores])  # (P, 5, 3)
         self.sdr, self.sir, self.sar = (dict(zip(ESTIMATE_KINDS, one, strict=True)) for one in table.transpose(2, 1, 0))
@@ -123,6 +126,12 @@ class SeparatedMixtures:
     def nsdr(self, kind: str = "estimates") -> np.ndarray:
         """Compute the SDR of one `kind` above the mixture's: (P,) dB."""
         return self.sdr[kind] - self.sdr["mixture"]
+
+    def error(self, values: np.ndarray) -> float | None:
+        """Compute the standard error of the mean of `values` (P,): None if one is not known."""
+        if np.isnan(values).any():
+            return None
+        return mean_error(values) if self.clips is None else shared_clip_error(values, self.clips)
 
 
 def mean_if_known(values: np.ndarray) -> float | None:
@@ -134,6 +143,28 @@ def nsdr_fraction_of_ideal(mixtures: SeparatedMixtures) -> float | None:
     """Compute the mean NSDR of `mixtures` as a fraction of that of ideal binary masks."""
     ideal = mean_if_known(mixtures.nsdr("ideal_binary"))
     return None if ideal is None else mixtures.nsdr().mean() / ideal
+
+
+def share_error(mixtures: SeparatedMixtures) -> float | None:
+    """Compute the standard error of `nsdr_fraction_of_ideal` of `mixtures`, by linearizing the ratio of two means."""
+    gain, ideal = mixtures.nsdr(), mixtures.nsdr("ideal_binary")
+    error = mixtures.error(gain - gain.mean() / ideal.mean() * ideal)
+    return None if error is None else error / abs(ideal.mean())
+
+
+def nsdr_median_error(mixtures: SeparatedMixtures) -> float | None:
+    """Compute the standard error of the median NSDR of `mixtures`.
+
+    That of independent mixtures, widened by what sharing clips adds to the error of the mean.
+    """
+    values = mixtures.nsdr()
+    error, naive, clustered = median_error(values), mean_error(values), mixtures.error(values)
+    return error * clustered / naive if error and naive and clustered else error
+
+
+def swap_error(mixtures: SeparatedMixtures) -> float | None:
+    """Compute the standard error of `swap_consistency` of `mixtures`."""
+    return mixtures.error(mixtures.sdr["swapped"] < mixtures.sdr["estimates"])
 
 
 def swap_consistency(mixtures: SeparatedMixtures) -> float | None:
@@ -153,54 +184,61 @@ SEPARATION = Section[SeparatedMixtures](
             "sdr", "SDR", "how much stronger the true source is than everything else in the estimate",
             lambda mixtures: mean_if_known(mixtures.sdr["estimates"]),
             lambda mixtures: mean_if_known(mixtures.sdr["mixture"]), MIXTURE, ("sdr_mixture",), unit="dB",
+            error=lambda mixtures: mixtures.error(mixtures.sdr["estimates"]),
         ),
         Measure(
             "sir", "SIR", "how much stronger the true source is than the other sources in the estimate",
             lambda mixtures: mean_if_known(mixtures.sir["estimates"]),
             lambda mixtures: mean_if_known(mixtures.sir["mixture"]), MIXTURE, ("sir_mixture",), unit="dB",
+            error=lambda mixtures: mixtures.error(mixtures.sir["estimates"]),
             headlines=(Headline(8, "SIR, dB"),),
         ),
         Measure(
             "sar", "SAR", "how much stronger the sources are than what belongs to no source",
             lambda mixtures: mean_if_known(mixtures.sar["estimates"]), unit="dB",
+            error=lambda mixtures: mixtures.error(mixtures.sar["estimates"]),
         ),
         Measure(
             "nsdr", "NSDR, the gain over the mixture", "SDR of the estimate minus SDR of the mixture itself",
             lambda mixtures: mean_if_known(mixtures.nsdr()), 0.0, MIXTURE, unit="dB",
-            error=lambda mixtures: mixtures.nsdr().std() / len(mixtures.nsdr()) ** 0.5, error_key="nsdr_standard_error",
+            error=lambda mixtures: mixtures.error(mixtures.nsdr()),
             headlines=(Headline(2, "gain over the mixture, dB"),),
         ),
         Measure(
             "nsdr_median", "NSDR, median", "the same, median over the mixtures",
-            lambda mixtures: np.median(mixtures.nsdr()), 0.0, MIXTURE, unit="dB",
+            lambda mixtures: np.median(mixtures.nsdr()), 0.0, MIXTURE, error=nsdr_median_error, unit="dB",
         ),
         Measure(
             "nsdr_ideal_binary", "ceiling: NSDR of ideal binary masks",
             "of masks made from the true sources: a ceiling, not this net's",
             lambda mixtures: mean_if_known(mixtures.nsdr("ideal_binary")), 0.0, MIXTURE, unit="dB", reference=True,
+            error=lambda mixtures: mixtures.error(mixtures.nsdr("ideal_binary")),
         ),
         Measure(
             "nsdr_ideal_ratio", "ceiling: NSDR of ideal ratio masks",
             "of masks made from the true sources: a ceiling, not this net's",
             lambda mixtures: mean_if_known(mixtures.nsdr("ideal_ratio")), 0.0, MIXTURE, unit="dB", reference=True,
+            error=lambda mixtures: mixtures.error(mixtures.nsdr("ideal_ratio")),
         ),
         Measure(
             "nsdr_share_of_ideal", "NSDR as a fraction of the ideal binary mask's",
             "how much of the ceiling's gain the net reaches",
-            nsdr_fraction_of_ideal, 0.0, MIXTURE, headlines=(Headline(9, "of what ideal masks gain"),),
+            nsdr_fraction_of_ideal, 0.0, MIXTURE, error=share_error,
+            headlines=(Headline(9, "of what ideal masks gain"),),
         ),
         Measure(
             "sir_above_mixture", "mixtures with a higher SIR than unseparated", "fraction of them",
             lambda mixtures: (mixtures.sir["estimates"] > mixtures.sir["mixture"]).mean(),
+            error=lambda mixtures: mixtures.error(mixtures.sir["estimates"] > mixtures.sir["mixture"]),
         ),
         Measure(
             "swap_consistency", "mixtures that are worse with frames swapped",
             "fraction of mixtures whose SDR falls when the net gets each source's frame for another source",
-            swap_consistency, 0.5, "chance", headlines=(Headline(10, "worse with frames swapped"),),
+            swap_consistency, 0.5, "chance", error=swap_error, headlines=(Headline(10, "worse with frames swapped"),),
         ),
     ),
     details=(
-        Detail("pairs", "measured mixtures", "{} mixtures"),
+        Detail("pairs", "measured mixtures", "{}", "mixture"),
         Detail("skipped", "mixtures with a silent source or estimate", "{} with a silent source or estimate"),
         Detail("silent_estimates", "those in which the net's estimate of a sounding source is silent"),
         Detail("unreadable", "mixtures of clips that could not be read"),
@@ -208,11 +246,12 @@ SEPARATION = Section[SeparatedMixtures](
 )  # fmt: skip
 
 
-def separation_summary(scores: Sequence[MixtureScore]) -> Values:
+def separation_summary(scores: Sequence[MixtureScore], clips: Sequence[Sequence[int]] | None = None) -> Values:
     """Compute the measures of separated mixtures: metrics.json's section.
 
     Args:
         scores: from `score_pairs`.
+        clips: the clips of each mixture, for the standard errors; None if no mixtures share a clip.
 
     Returns:
         the measures of `SEPARATION`, those absent whose kind of estimate the mixtures lack, and all if none was
@@ -221,6 +260,8 @@ def separation_summary(scores: Sequence[MixtureScore]) -> Values:
     """
     silent = [score.silent for score in scores if score.silent]
     measured = [score for score in scores if not score.silent]
-    measures = compute_measures(SEPARATION, SeparatedMixtures(measured)) if measured else {}
+    if clips is not None:
+        clips = [own for own, score in zip(clips, scores, strict=True) if not score.silent]
+    measures = compute_measures(SEPARATION, SeparatedMixtures(measured, clips)) if measured else {}
     counts = {"pairs": len(measured), "skipped": len(silent), "silent_estimates": silent.count("estimates")}
     return measures | counts

@@ -158,7 +158,7 @@ def write_localization_images(
     for k, (clip, name, objects) in enumerate(zip(ids, names, boxes, strict=True)):
         frame = upscale_small(load_frame(k))
         probabilities = map_probabilities(logits[[k]], len(frame))[0]
-        peak = map_peaks(upsample(logits[[k]], len(frame)))[0]
+        peak = map_peaks(logits[[k]])[0]
         sounding = [box["box"] for box in objects if box["sounding"]]
         verdict = ("  hit" if is_in_box(peak, sounding) else "  miss") if sounding else ""
         captions = [name, f"largest probability {probabilities.max():.2f}{verdict}"]

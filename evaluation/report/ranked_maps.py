@@ -61,7 +61,7 @@ def rank_heatmaps(logits: np.ndarray, boxes: list[list[Box]]) -> RankedMaps:
 def _rank_map(index: int, logits: np.ndarray, boxes: list[Box]) -> RankedMap:
     size = UPSAMPLING * len(logits)
     large = upsample(logits[None], size)
-    x, y = map_peaks(large)[0].tolist()
+    x, y = map_peaks(logits[None])[0].tolist()
     sounding = [box["box"] for box in boxes if box["sounding"]]
     if not sounding:
         return RankedMap(index, (x, y), None, float(large.max()))

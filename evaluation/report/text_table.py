@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable, Sequence
 
+from dataset.making.text import count_text
 from evaluation.measures.measure import DECIMALS, Detail, Measure, Section, Values, look_up
 from evaluation.measures.registry import SECTIONS
 
@@ -89,7 +90,13 @@ def _baseline_name(measures: Iterable[Measure]) -> str:
 
 
 def _details(details: Iterable[Detail], values: Values) -> list[str]:
-    return [detail.heading.format(values[detail.key]) for detail in details if detail.heading and detail.key in values]
+    """What the heading says of counts and settings."""
+    shown = [detail for detail in details if detail.heading and detail.key in values]
+    shown = [detail for detail in shown if values[detail.key] or not detail.hide_zero]
+    return [
+        detail.heading.format(count_text(values[detail.key], detail.noun) if detail.noun else values[detail.key])
+        for detail in shown
+    ]
 
 
 def _format(measure: Measure, value: float | None) -> str:

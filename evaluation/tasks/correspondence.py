@@ -7,7 +7,13 @@ from typing import Any
 import torch
 from torch import nn
 
-from evaluation.measures.correspondence import avc_measures, calibrate_threshold, class_confusion, score_groups
+from evaluation.measures.correspondence import (
+    avc_measures,
+    calibrate_threshold,
+    class_confusion,
+    group_sizes,
+    score_groups,
+)
 from evaluation.report.selection import common_classes
 from evaluation.tasks.embeddings import Embeddings, SplitEmbeddings
 from evaluation.tasks.task import EvalContext, TaskResult
@@ -47,7 +53,8 @@ def evaluate_avc(net: TrainedNet, embeddings: SplitEmbeddings) -> dict[str, Any]
         net.content["metrics"].get("threshold", 0.0),
     )
     v, a, classes = embeddings.v.to(net.device), embeddings.a.to(net.device), common_classes(embeddings.labels)
-    sections: dict[str, Any] = {"avc": avc_measures(*score_groups(model.pair_logits, v, a, group_size), threshold)}
+    positives, negatives = score_groups(model.pair_logits, v, a, group_size)
+    sections: dict[str, Any] = {"avc": avc_measures(positives, negatives, threshold, group_sizes(len(v), group_size))}
     if classes:
         called = class_confusion(model.pair_logits, v, a, embeddings.labels, classes, threshold, group_size)
         fractions = [[None if math.isnan(value) else value for value in row] for row in called.round(6).tolist()]
@@ -77,4 +84,5 @@ def validate_avc(
         raise UserError(f"{split} has fewer than 2 readable clips: validation needs pairs of different clips")
     v, a = embeddings.v.to(device), embeddings.a.to(device)
     positives, negatives = score_groups(model.pair_logits, v, a, group_size)
-    return avc_measures(positives, negatives, calibrate_threshold(positives, negatives))
+    threshold = calibrate_threshold(positives, negatives)
+    return avc_measures(positives, negatives, threshold, group_sizes(len(v), group_size))

@@ -109,7 +109,7 @@ def evaluate_boxes(maps: np.ndarray, boxes: list[list[Box]], size: int) -> dict[
         The measures of `box_measures`; empty if no sounding object is annotated.
     """
     annotated = [k for k, objects in enumerate(boxes) if any(box["sounding"] for box in objects)]
-    return box_measures(upsample(maps[annotated], size), [boxes[k] for k in annotated]) if annotated else {}
+    return box_measures(maps[annotated], [boxes[k] for k in annotated], size) if annotated else {}
 
 
 def evaluate_benchmark(maps: np.ndarray, benchmark: Benchmark, indices: list[int], size: int) -> dict[str, Any]:

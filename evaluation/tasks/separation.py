@@ -118,7 +118,7 @@ class SeparationTask:
             )
         entries.sort(key=lambda entry: "folder" not in entry)  # those with sounds first
         write_json(folder / "pairs.json", entries)
-        measures = separation_summary(scores) | {"unreadable": len(mixtures) - len(readable)}
+        measures = separation_summary(scores, readable) | {"unreadable": len(mixtures) - len(readable)}
         return TaskResult({"separation": measures}, len(features.row), skipped)
 
 
