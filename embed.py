@@ -95,5 +95,5 @@ def embed(args: argparse.Namespace, changes: dict[str, str], paths: OutputPaths)
 
 
 if __name__ == "__main__":
-    with exit_on_user_error():
+    with exit_on_user_error("lower --threads or --eval.batch_size"):
         main()

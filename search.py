@@ -61,5 +61,5 @@ def main(argv: list[str] | None = None) -> None:
 
 
 if __name__ == "__main__":
-    with exit_on_user_error():
+    with exit_on_user_error("use a smaller collection"):
         main()

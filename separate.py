@@ -155,5 +155,5 @@ def open_video(args: argparse.Namespace, folder: Path) -> ClipReader:
 
 
 if __name__ == "__main__":
-    with exit_on_user_error():
+    with exit_on_user_error("use a shorter video"):
         main()

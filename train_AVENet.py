@@ -15,10 +15,12 @@ from evaluation.tasks.embeddings import embed_batches
 from models import build_net
 from models.avenet import AVCNet
 from models.losses import make_avc_step
+from models.size import check_memory
 from utils import distributed
 from utils.engine import Metrics, fit, to_device
 from utils.errors import exit_on_user_error
 from utils.health import diagnose_avc
+from utils.memory import total_memory
 from utils.training import setup_training
 
 
@@ -32,6 +34,7 @@ def main(argv: list[str] | None = None) -> None:
     train_transform, val_transform = PairTransform(config, train=True), PairTransform(config, train=False)
 
     # The net, with another net's weights or initialized so that it learns (docs/starting_well.md).
+    check_memory(config, total_memory(device), train.batch_size // distributed.world_size())
     torch.manual_seed(train.seed)
     model = build_net(config.model, config.data.flow_fields).to(device)
     assert isinstance(model, AVCNet)
@@ -59,5 +62,5 @@ def main(argv: list[str] | None = None) -> None:
 
 
 if __name__ == "__main__":
-    with exit_on_user_error(), distributed.process_group():
+    with exit_on_user_error(distributed.TRAINING_MEMORY), distributed.process_group():
         main()

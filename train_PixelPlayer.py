@@ -17,11 +17,13 @@ from evaluation.tasks.separation import validate_separation
 from models import build_net, imagenet
 from models.losses import make_separation_step
 from models.pixelplayer import PixelPlayer
+from models.size import check_memory
 from utils import distributed
 from utils.engine import fit, to_device
 from utils.errors import exit_on_user_error
 from utils.files import write_json
 from utils.health import diagnose_masks
+from utils.memory import total_memory
 from utils.training import setup_training
 
 INIT_CLIPS = 64  # for the data-dependent initialization
@@ -42,6 +44,7 @@ def main(argv: list[str] | None = None) -> None:
     spectra, stack = MixtureSTFT(mix), partial(stack_sources, sources=mix.sources)
 
     # The net, with other nets' weights or initialized so that it learns (docs/starting_well.md).
+    check_memory(config, total_memory(device), train.batch_size // distributed.world_size())
     torch.manual_seed(train.seed)
     model = build_net(config.model)
     assert isinstance(model, PixelPlayer)
@@ -74,5 +77,5 @@ def main(argv: list[str] | None = None) -> None:
 
 
 if __name__ == "__main__":
-    with exit_on_user_error(), distributed.process_group():
+    with exit_on_user_error(distributed.TRAINING_MEMORY), distributed.process_group():
         main()

@@ -16,10 +16,12 @@ from evaluation.tasks.localization import evaluate_boxes
 from models import build_net
 from models.avolnet import AVOLNet
 from models.losses import make_avc_step
+from models.size import check_memory
 from utils import distributed
 from utils.engine import Metrics, fit, to_device
 from utils.errors import exit_on_user_error
 from utils.health import diagnose_avc
+from utils.memory import total_memory
 from utils.training import setup_training
 
 
@@ -33,6 +35,7 @@ def main(argv: list[str] | None = None) -> None:
     train_transform, val_transform = PairTransform(config, train=True), PairTransform(config, train=False)
 
     # The net, with AVE-Net's weights or initialized so that it learns (docs/starting_well.md).
+    check_memory(config, total_memory(device), train.batch_size // distributed.world_size())
     torch.manual_seed(train.seed)
     model = build_net(config.model).to(device)
     assert isinstance(model, AVOLNet)
@@ -67,5 +70,5 @@ def main(argv: list[str] | None = None) -> None:
 
 
 if __name__ == "__main__":
-    with exit_on_user_error(), distributed.process_group():
+    with exit_on_user_error(distributed.TRAINING_MEMORY), distributed.process_group():
         main()

@@ -4,6 +4,7 @@ What only the hosts need (sizes, flags, metrics) goes from CPU to CPU through gl
 """
 
 import os
+import signal
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -13,7 +14,10 @@ import torch
 import torch.distributed as dist
 from torch import Tensor, nn
 
-from utils.errors import UserError
+from utils.child_processes import end_with_parent
+from utils.errors import UserError, translate_machine_errors
+
+TRAINING_MEMORY = "lower --train.batch_size, --train.workers or --data.cache_gb"
 
 
 def rank() -> int:
@@ -34,12 +38,13 @@ def process_group() -> Iterator[None]:
     forever.
 
     Raises:
-        UserError: as the script does, in the first process that raises it; the others exit with code 2 silently.
+        UserError: as the script does, in the first process that raises it; the others exit with its code silently.
         SystemExit(1): another process has ended without an error message.
     """
     if int(os.environ.get("WORLD_SIZE", 1)) < 2:
         yield
         return
+    end_with_parent(signal.SIGTERM)  # a torchrun that is killed: a checkpoint is written, and nobody trains unseen
     store, number, count = next(iter(dist.rendezvous("env://")))
     # torchrun keeps the store when it restarts the processes, with the addresses of those that have ended.
     store = dist.PrefixStore(f"attempt {os.environ.get('TORCHELASTIC_RESTART_COUNT', 0)}", store)
@@ -47,9 +52,10 @@ def process_group() -> Iterator[None]:
     dist.init_process_group(backend, store=store, rank=number, world_size=count)
     try:
         _select_gpu()
-        yield
-    except UserError:
-        first, code = _first_to_end(store, 2)
+        with translate_machine_errors(TRAINING_MEMORY):
+            yield
+    except UserError as error:
+        first, code = _first_to_end(store, error.exit_code)
         if first:
             raise
         sys.exit(code)

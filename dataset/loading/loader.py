@@ -1,15 +1,8 @@
-"""Load batches: collate samples, read them in worker processes, pass them to training in shared memory.
-
-Passing a large tensor between processes allocates new shared memory each time, and touching its pages costs as much
-as decoding a JPEG. So workers write each batch into a slot of a pool of shared memory, and slots are reused.
-"""
+"""Load batches: collate samples, read them in worker processes, pass them to training in shared memory."""
 
 import atexit
-import itertools
-import mmap
 import multiprocessing
 import signal
-import weakref
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from math import prod
@@ -18,9 +11,12 @@ from typing import Any, NamedTuple
 import numpy as np
 import torch
 from torch import Tensor
-from torch.utils.data import DataLoader, Dataset, Sampler
+from torch.utils.data import DataLoader, Dataset, Sampler, get_worker_info
 
+from dataset.loading.shared_memory import SharedBatch, SharedMemoryPool, tensor_view
+from utils.child_processes import end_with_parent
 from utils.errors import UserError
+from utils.system_errors import TYPES, describe_machine_error, is_memory_error
 
 Key = tuple[int, int]  # (epoch, index of the clip): a sample of a dataset
 Sample = dict[str, Any]  # see `make_sample`; of a clip that can't be read {"index", "clip", "error"}
@@ -118,7 +114,7 @@ class SampleDataset(Dataset[Sample]):
         """List the arrays of a batch of `count` samples that are passed in shared memory; none by default."""
         return []
 
-    def load_batches(self, keys: list[Key], pool: "SharedMemoryPool | None" = None) -> "list[Batch | SharedBatch]":
+    def load_batches(self, keys: list[Key], pool: SharedMemoryPool | None = None) -> list[Batch | SharedBatch]:
         """Load samples as batches, one for each epoch among the keys.
 
         Args:
@@ -168,22 +164,43 @@ class BatchLoader(DataLoader):
 
     def __iter__(self) -> Iterator[Batch]:  # type: ignore[override]
         for batches in super().__iter__():
+            if batches and isinstance(batches[0], _WorkerError):
+                raise batches[0].error
             yield from batches
+
+
+class _WorkerError(NamedTuple):
+    """An error of a worker, which the DataLoader would wrap into another one with a traceback as its message."""
+
+    error: Exception
 
 
 class _Fetches(Dataset):
     """The lists of batches that a BatchLoader fetches."""
 
-    def __init__(self, dataset: SampleDataset, pool: "SharedMemoryPool | None") -> None:
+    def __init__(self, dataset: SampleDataset, pool: SharedMemoryPool | None) -> None:
         self.dataset, self.pool = dataset, pool
 
-    def __getitems__(self, keys: list[Key]) -> "list[Batch | SharedBatch]":
-        return self.dataset.load_batches(keys, self.pool)
+    def __getitems__(self, keys: list[Key]) -> list[Any]:
+        if get_worker_info() is None:
+            return self.dataset.load_batches(keys, self.pool)
+        try:
+            batches = self.dataset.load_batches(keys, self.pool)
+        except UserError as error:
+            return [_WorkerError(error)]
+        except TYPES as error:  # as plain types: those of decoders can't all be pickled
+            if is_memory_error(error):
+                return [_WorkerError(MemoryError(str(error)))]
+            if isinstance(error, OSError) and describe_machine_error(error, ""):
+                return [_WorkerError(OSError(error.errno, error.strerror, error.filename))]
+            raise
+        return [batch if isinstance(batch, SharedBatch) else SharedBatch(None, 0, batch) for batch in batches]
 
 
 def _start_worker(_: int) -> None:
-    for stop in (signal.SIGINT, signal.SIGTERM):  # the training process handles them, then ends its workers
+    for stop in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):  # the training process handles them, then ends us
         signal.signal(stop, signal.SIG_IGN)
+    end_with_parent()
     torch.set_num_threads(1)
 
 
@@ -233,9 +250,6 @@ def make_skip_handler(skipped: dict[str, str], on_error: str) -> SkipHandler:
     return on_skip
 
 
-# ---------------------------------------------------------------------------------------------------- shared memory
-
-
 class BatchBuilder:
     """Collates samples one by one, so that each large array is copied only once.
 
@@ -244,7 +258,7 @@ class BatchBuilder:
         pool: shared memory to write to, if a slot is free; or None.
     """
 
-    def __init__(self, layout: list[TensorSpec], pool: "SharedMemoryPool | None") -> None:
+    def __init__(self, layout: list[TensorSpec], pool: SharedMemoryPool | None) -> None:
         size, offset = sum(spec.nbytes for spec in layout), 0
         self.pool, self.slot = pool, pool.take(size) if pool else None
         memory = np.empty(size, np.uint8) if pool is None or self.slot is None else pool.memory[self.slot]
@@ -264,86 +278,9 @@ class BatchBuilder:
             tensor.numpy()[len(self.readable)] = sample.pop(key)
         self.readable.append(sample)
 
-    def build(self) -> "Batch | SharedBatch":
+    def build(self) -> Batch | SharedBatch:
         """Build what `collate` gives for the same samples, wrapped in a SharedBatch if it lies in shared memory."""
         count = len(self.readable)
         arrays = {BATCH_NAMES[key]: tensor[:count] for key, tensor in self.arrays.items() if count}
         batch = _assemble(self.readable, self.errors, arrays)
         return batch if self.pool is None or self.slot is None else SharedBatch(self.pool, self.slot, batch)
-
-
-_POOLS: "weakref.WeakValueDictionary[int, SharedMemoryPool]" = weakref.WeakValueDictionary()  # by their numbers
-_POOL_NUMBERS = itertools.count()  # a pool has the same number in the worker processes, which are forked later
-
-
-class SharedMemoryPool:
-    """Slots of shared memory for batches. Make it before the workers are forked, and keep it while they run.
-
-    The system allocates memory as slots are first used. The size of /dev/shm doesn't limit it.
-
-    Args:
-        slots: batches that can be in use at the same time.
-        size: of a slot, bytes.
-    """
-
-    def __init__(self, slots: int, size: int) -> None:
-        size = -(-max(size, 1) // 64) * 64
-        self.memory = np.frombuffer(mmap.mmap(-1, slots * size), np.uint8).reshape(slots, size)
-        self._taken = np.frombuffer(mmap.mmap(-1, slots), np.uint8)
-        self._lock = multiprocessing.get_context("fork").Lock()
-        self.number = next(_POOL_NUMBERS)
-        _POOLS[self.number] = self
-
-    def take(self, size: int) -> int | None:
-        """Reserve a free slot for `size` bytes; returns its number, or None if none is free or large enough."""
-        if size > self.memory.shape[1]:
-            return None
-        with self._lock:
-            free = np.flatnonzero(self._taken == 0)
-            if not len(free):
-                return None
-            self._taken[free[0]] = 1
-            return int(free[0])
-
-    def free(self, slot: int) -> None:
-        """Release the slot with the number `slot`: its content may be overwritten from now on."""
-        self._taken[slot] = 0
-
-
-class SharedBatch:
-    """A batch whose arrays lie in a slot. A process that unpickles it gets the batch, and frees the slot with it.
-
-    Args:
-        pool: of the slot.
-        slot: its number.
-        batch: from `collate`, some of whose tensors are views of the slot.
-    """
-
-    def __init__(self, pool: SharedMemoryPool, slot: int, batch: Batch) -> None:
-        self.pool, self.slot, self.batch = pool, slot, batch
-
-    def __reduce__(self) -> tuple[Callable[..., Batch], tuple]:
-        memory = self.pool.memory[self.slot]
-        views, rest = {}, {}
-        for name, value in self.batch.items():
-            offset = value.data_ptr() - memory.ctypes.data if torch.is_tensor(value) else -1
-            if 0 <= offset < memory.nbytes and value.numel():
-                views[name] = offset, tuple(value.shape), value.dtype
-            else:  # small tensors are pickled as arrays, by value
-                rest[name] = value.numpy() if torch.is_tensor(value) else value
-        return _rebuild_batch, (self.pool.number, self.slot, views, rest)
-
-
-def _rebuild_batch(number: int, slot: int, views: dict[str, tuple], rest: dict[str, Any]) -> Batch:
-    """Unpickle a SharedBatch: `views` of the slot, given as (offset, shape, dtype), and the rest."""
-    pool = _POOLS[number]
-    memory = pool.memory[slot]  # a new array object, which the tensors keep alive
-    weakref.finalize(memory, pool.free, slot).atexit = False
-    flat = torch.from_numpy(memory)
-    batch = {name: tensor_view(flat, *view) for name, view in views.items()}
-    return batch | {k: torch.from_numpy(v) if isinstance(v, np.ndarray) else v for k, v in rest.items()}
-
-
-def tensor_view(flat: Tensor, offset: int, shape: tuple[int, ...], dtype: torch.dtype) -> Tensor:
-    """View the bytes of `flat`, (bytes,) uint8, from `offset` on as a tensor of a `shape` and `dtype`."""
-    return flat[offset : offset + prod(shape) * dtype.itemsize].view(dtype).view(shape)

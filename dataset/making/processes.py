@@ -1,14 +1,14 @@
 """Map a function over clips in several processes, and survive a decoder that crashes."""
 
-import os
 import signal
-import threading
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
-from multiprocessing import get_context, parent_process
+from multiprocessing import get_context
 from typing import Any, TypeVar
+
+from utils.child_processes import end_with_parent
 
 Job = TypeVar("Job", bound=tuple)
 Result = TypeVar("Result")
@@ -66,21 +66,12 @@ def _call_alone(function: Callable[..., Result], job: tuple) -> Result | None:
 
 def _start_pool(workers: int) -> ProcessPoolExecutor:
     # Spawned processes: a decoder's state and locks don't survive a fork. Ctrl-C reaches every process of the
-    # terminal: these inherit that it is ignored and leave it to their parent.
-    pool = ProcessPoolExecutor(workers, get_context("spawn"), _exit_with_parent)
-    usual: Any = signal.signal(signal.SIGINT, signal.SIG_IGN)
-    pool.submit(int)  # starts them
-    signal.signal(signal.SIGINT, usual)
+    # terminal, and so does the end of the terminal: these inherit that they are ignored and leave them to their parent.
+    pool = ProcessPoolExecutor(workers, get_context("spawn"), end_with_parent)
+    usual: dict[int, Any] = {number: signal.signal(number, signal.SIG_IGN) for number in (signal.SIGINT, signal.SIGHUP)}
+    try:
+        pool.submit(int)  # starts them
+    finally:
+        for number, handler in usual.items():
+            signal.signal(number, handler)
     return pool
-
-
-def _exit_with_parent() -> None:
-    """Exit when the parent does: after a SIGKILL of the parent, nothing else would end a process that waits."""
-
-    def wait_and_exit() -> None:
-        parent = parent_process()
-        if parent is not None:
-            parent.join()
-        os._exit(1)
-
-    threading.Thread(target=wait_and_exit, daemon=True).start()

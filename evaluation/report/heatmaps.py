@@ -9,11 +9,11 @@ from pathlib import Path
 
 import av
 import numpy as np
-from matplotlib import colormaps
 from PIL import Image, ImageDraw
 
 from dataset.reading.annotations import Box
 from evaluation.measures.localization import is_in_box, map_peaks, upsample
+from evaluation.report.plotting import load_matplotlib
 
 SOUNDING_COLOR, SILENT_COLOR, PEAK_COLOR = (60, 220, 120), (235, 80, 70), (255, 255, 255)
 OPACITY = 0.7
@@ -51,7 +51,7 @@ def colorize(values: np.ndarray, colormap: str) -> np.ndarray:
     Returns:
         (H, W, 3) uint8 RGB.
     """
-    return (colormaps[colormap](np.clip(values, 0, 1))[..., :3] * 255).round().astype(np.uint8)
+    return (load_matplotlib().colormaps[colormap](np.clip(values, 0, 1))[..., :3] * 255).round().astype(np.uint8)
 
 
 def heatmap_rgba(values: np.ndarray) -> np.ndarray:

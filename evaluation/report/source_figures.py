@@ -3,10 +3,6 @@
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-import matplotlib
-
-matplotlib.use("Agg")
-import matplotlib.pyplot as plt
 import numpy as np
 import torch
 import torch.nn.functional as F
@@ -15,6 +11,8 @@ from scipy.signal import stft
 
 from evaluation.measures.clustering import SILENT_CLUSTER
 from evaluation.report.heatmaps import overlay_heatmap, write_image_grid
+from evaluation.report.plotting import load_matplotlib
+from utils.files import atomic_write
 
 DYNAMIC_RANGE = 30.0  # dB below the loudest moment that maps show
 SPECTROGRAM_RANGE = 70.0  # dB below the largest value that spectrograms show
@@ -173,7 +171,8 @@ def write_spectrograms(
     """
     powers = [np.abs(stft(sound, rate, nperseg=1024, noverlap=768)[2]) ** 2 for sound in (mixture, *sounds)]
     top = 10 * np.log10(max(powers[0].max(), 1e-20))
-    figure, axes = plt.subplots(len(powers), sharex=True, figsize=(9, 1.9 * len(powers)), layout="constrained")
+    figure = load_matplotlib().figure.Figure(figsize=(9, 1.9 * len(powers)), layout="constrained")
+    axes = figure.subplots(len(powers), sharex=True)
     for axis, power, name in zip(axes, powers, ["mixture", *names], strict=True):
         level = 10 * np.log10(power + 1e-20)
         edges = np.linspace(0, len(mixture) / rate, level.shape[1]), np.linspace(0, rate / 2, level.shape[0])
@@ -185,5 +184,5 @@ def write_spectrograms(
         axis.set_title(name, loc="left", fontsize=9)
     axes[-1].set_xlabel("seconds")
     figure.colorbar(image, ax=axes, label="dB")
-    figure.savefig(path, dpi=110)
-    plt.close(figure)
+    with atomic_write(path) as file:
+        figure.savefig(file, dpi=110, format="png")
