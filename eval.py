@@ -19,6 +19,7 @@ from dataset.reading.public_benchmarks import BENCHMARKS
 from evaluation.measures.ontology import load_ontology
 from evaluation.report.compare import write_comparison
 from evaluation.report.html_report import write_report
+from evaluation.report.notes import small_split_note
 from evaluation.report.page_content import PageContent, RunInfo
 from evaluation.report.text_table import metrics_table
 from evaluation.tasks.all_tasks import DEFAULT_TASKS, TASKS, choose_tasks
@@ -116,6 +117,10 @@ def write_results(out: Path, net: TrainedNet, split: str, results: list[TaskResu
     for result in results:
         metrics |= result.metrics
         page |= result.page
+    notes = [note for result in results for note in result.notes]
+    if small := small_split_note(metrics):
+        notes.append(small)
+    metrics |= {"notes": notes} if notes else {}
     write_text(out / "metrics.json", json.dumps(metrics | {"skipped_clips": skipped}, indent=2) + "\n")
     print(metrics_table(metrics))
     run = RunInfo(changed_settings(net.config), read_log(Path(net.path).parent))
@@ -125,5 +130,5 @@ def write_results(out: Path, net: TrainedNet, split: str, results: list[TaskResu
 
 
 if __name__ == "__main__":
-    with exit_on_user_error():
+    with exit_on_user_error("lower --eval.batch_size"):
         main()
