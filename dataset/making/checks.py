@@ -25,7 +25,7 @@ MP4, WAV = "the mp4", "the wav"  # in messages
 BRIGHTNESS_INTERVAL = 0.2  # from one frame whose brightness is measured to the next, seconds
 BLACK_LEVEL = 0.1  # a frame is black if 98% of its pixels are darker than this, 0..1
 THUMBNAIL_WIDTH = 240  # pixels
-BLOCK_FRAMES, BLOCK_SECONDS = 500, 10.0  # read at a time: memory must not grow with the length of a clip
+BLOCK_FRAMES = 500  # read at a time: memory must not grow with the length of a clip
 DEFAULT_FRAME, LONGEST_FRAME = 0.04, 0.2  # what counts as one frame's duration, if unknown, and at most, seconds
 
 # What would cure a clip, see `dataset.making.repair`. "rate": state another sample rate; "sync": shift the wav, or change
@@ -80,7 +80,9 @@ def check_clip(clip: str, mp4: Path, wav: Path) -> CheckResult:
             kind, message, cures = reader.check()
     except ClipError as error:
         kind, message = error.kind, f"{MP4 if error.path == mp4 else WAV} {error.reason}"
-    except (av.FFmpegError, OSError, ValueError, MemoryError) as error:
+    except MemoryError:  # no fault of the clip
+        raise
+    except (av.FFmpegError, OSError, ValueError) as error:
         kind, message = "damaged", f"{MP4} can't be read ({error_reason(error)})"
     thumbnail = None if kind == "ok" or reader.middle_frame is None else _encode_thumbnail(reader.middle_frame)
     return CheckResult(
@@ -158,13 +160,9 @@ class _CheckingReader(ClipReader):
 
     def _read_sound(self) -> None:
         """Read the whole wav as training does, and measure its loudness."""
-        count, energy, is_silent = round(BLOCK_SECONDS * self.native_rate), 0.0, True
-        for start in range(0, self.native_samples, count):
-            block = self._read_int16(start, min(count, self.native_samples - start))
+        energy = 0.0
+        for block in self.stream_waveform(self.native_rate):
             energy += float(np.sum(np.square(block / INT16_SCALE)))
-            is_silent &= not block.any()
-        if is_silent:
-            self._refuse_silence()
         self.loudness = float(10 * np.log10(max(energy / self.native_samples, 1e-10)))
 
     def _judge_sync(self, frame: float) -> tuple[dict[Cure, str], dict[Cure, str]]:

@@ -12,17 +12,17 @@ from pathlib import Path
 from typing import NamedTuple, cast
 
 import av
-import numpy as np
+import soundfile
 from av.codec.context import Flags
 from av.container import OutputContainer
 from av.video.frame import PictureType
 
-from dataset.reading.audio import SAMPLE_RATE, SOUND_SECONDS, write_wav
+from dataset.reading.audio import SAMPLE_RATE, SOUND_SECONDS, format_seconds, shorten_wav, write_wav
 from dataset.reading.clip_reader import TIME_TOLERANCE
 from dataset.reading.container import best_stream, open_media
 from dataset.reading.errors import MediaError
-from dataset.reading.media import read_audio, stream_frames
-from dataset.reading.upright import to_upright_rgb
+from dataset.reading.media import stream_audio, stream_frames
+from dataset.reading.upright import Colors, orientation, to_upright_yuv, yuv_colors
 
 VIDEO_TIME_BASE = 90_000  # ticks per second of the frames' time stamps
 KEY_FRAME_INTERVAL = 1.0  # from one key frame to the next at most, seconds: training reads frames at random
@@ -62,10 +62,11 @@ def cut_clip(
         OSError: the result can't be written.
     """
     try:
-        samples = read_audio(sound, start, end)
-        _refuse_short(sound, "sound", len(samples) / SAMPLE_RATE, start)
-        seconds = _write_mp4(video, samples, start, mp4, height, fps)
-        write_wav(wav, samples[: round(seconds * SAMPLE_RATE)])
+        count = write_wav(wav, stream_audio(sound, start, end))
+        _refuse_short(sound, "sound", count / SAMPLE_RATE, start)
+        with soundfile.SoundFile(wav) as samples:
+            seconds = _write_mp4(video, samples, start, mp4, height, fps)
+        shorten_wav(wav, round(seconds * SAMPLE_RATE))
     except BaseException:
         for path in (mp4, wav):
             Path(path).unlink(missing_ok=True)
@@ -81,19 +82,26 @@ class _TimedFrame(NamedTuple):
     frame: av.VideoFrame
 
 
-def _write_mp4(path: Path | str, samples: np.ndarray, start: float, mp4: Path | str, height: int, fps: int) -> float:
+def _write_mp4(
+    path: Path | str, samples: soundfile.SoundFile, start: float, mp4: Path | str, height: int, fps: int
+) -> float:
     """Write the frames of `path` from `start` on, for as long as the sound lasts, and the sound for as long as the
     frames; returns the duration in seconds.
     """
-    seconds, first, until, key_until = len(samples) / SAMPLE_RATE, None, 0.0, -inf
+    seconds, first, until, key_until = samples.frames / SAMPLE_RATE, None, 0.0, -inf
     frames = _frames_shown(path, start, seconds)
     head = next(frames, None)  # only a frame tells whether it must be rotated
-    size = _output_size(path, height, head.frame.rotation // 90 if head else 0)
-    frames = chain([head] if head else [], frames)
+    if head is None:
+        _refuse_short(path, "video", 0.0, start)
+    assert head is not None
+    size, colors = _output_size(path, height, orientation(head.frame).transpose), yuv_colors(head.frame)
+    frames = chain([head], frames)
     with av.open(f"file:{mp4}", "w", format="mp4") as out:
-        video, sound = _add_h264_stream(out, size, fps), out.add_stream("aac", rate=SAMPLE_RATE, layout="mono")
+        video, sound = _add_h264_stream(out, size, fps, colors), out.add_stream("aac", rate=SAMPLE_RATE, layout="mono")
         for time, until, frame in _resample_frames(frames, fps) if fps else frames:
-            scaled = _scale_frame(frame, size)
+            while samples.tell() < time * SAMPLE_RATE:  # the two side by side, as players read them
+                out.mux(sound.encode(_next_block(samples, SAMPLE_RATE)))
+            scaled = to_upright_yuv(frame, *size, colors)
             scaled.pts, scaled.time_base = round(time * VIDEO_TIME_BASE), Fraction(1, VIDEO_TIME_BASE)
             scaled.duration = round(until * VIDEO_TIME_BASE) - scaled.pts
             if until > key_until + TIME_TOLERANCE:  # the next frame would be too late for a key frame
@@ -103,24 +111,22 @@ def _write_mp4(path: Path | str, samples: np.ndarray, start: float, mp4: Path | 
         seconds = min(seconds, until)
         _refuse_short(path, "video", seconds - (first or 0), start)
         out.mux(video.encode())
-        block = av.AudioFrame.from_ndarray(samples[None, : round(seconds * SAMPLE_RATE)], format="s16", layout="mono")
-        block.sample_rate, block.pts = SAMPLE_RATE, 0
-        out.mux(sound.encode(block))
+        while (rest := round(seconds * SAMPLE_RATE) - samples.tell()) > 0:
+            out.mux(sound.encode(_next_block(samples, min(rest, SAMPLE_RATE))))
         out.mux(sound.encode())
     return seconds
 
 
-def _scale_frame(frame: av.VideoFrame, size: tuple[int, int]) -> av.VideoFrame:
-    """Copy a frame in another size (width, height), upright."""
-    if frame.rotation:
-        return av.VideoFrame.from_ndarray(to_upright_rgb(frame, *size), format="rgb24").reformat(format="yuv420p")
-    # The decoder's own frame would bring its type, the shape of its pixels and its times along.
-    small = frame.reformat(*size, format="yuv420p", interpolation="AREA", threads=1)
-    return av.VideoFrame.from_ndarray(small.to_ndarray(), format="yuv420p")
+def _next_block(samples: soundfile.SoundFile, count: int) -> av.AudioFrame:
+    """Read the next `count` samples of a wav for the encoder."""
+    position = samples.tell()
+    block = av.AudioFrame.from_ndarray(samples.read(count, "int16")[None], format="s16", layout="mono")
+    block.sample_rate, block.pts, block.time_base = SAMPLE_RATE, position, Fraction(1, SAMPLE_RATE)
+    return block
 
 
-def _add_h264_stream(out: OutputContainer, size: tuple[int, int], fps: int) -> av.VideoStream:
-    """Add a stream for frames of `size` (width, height) to an mp4."""
+def _add_h264_stream(out: OutputContainer, size: tuple[int, int], fps: int, colors: Colors) -> av.VideoStream:
+    """Add a stream for frames of `size` (width, height) and `colors` to an mp4."""
     # No frame refers to a later one, so that every time can be sought, see `dataset.reading.clip_reader.decode_from`.
     # Key frames are chosen by the caller.
     options = {"preset": "veryfast", "crf": "23", "g": "100000", "bf": "0", "threads": "1"}
@@ -128,6 +134,8 @@ def _add_h264_stream(out: OutputContainer, size: tuple[int, int], fps: int) -> a
     video.codec_context.flags |= Flags.frame_duration  # otherwise the last frame would last as long as any
     video.width, video.height = size
     video.pix_fmt = "yuv420p"
+    codec = video.codec_context
+    codec.colorspace, codec.color_range, codec.color_primaries, codec.color_trc = colors
     video.time_base = video.codec_context.time_base = Fraction(1, VIDEO_TIME_BASE)
     return video
 
@@ -158,21 +166,22 @@ def _resample_frames(frames: Iterable[_TimedFrame], fps: int) -> Iterator[_Timed
             tick += 1
 
 
-def _output_size(path: Path | str, height: int, turns: int) -> tuple[int, int]:
+def _output_size(path: Path | str, height: int, transposed: bool) -> tuple[int, int]:
     """Choose (width, height) of the written frames: even, at most `height`, for square pixels.
 
-    `turns` is the number of quarter turns that make the frames upright.
+    `transposed`: rows become columns when the frames are turned as they are shown.
     """
     with open_media(path) as container:
         stream = cast(av.VideoStream, best_stream(container, "video", path))
         wide, high, ratio = stream.width, stream.height, float(stream.sample_aspect_ratio or 1)
     if not wide or not high:
         raise MediaError("damaged", path, "has frames of an unknown size")
-    upright_wide, upright_high = (high, wide * ratio) if turns % 2 else (wide * ratio, high)
+    upright_wide, upright_high = (high, wide * ratio) if transposed else (wide * ratio, high)
     scale = min(height / upright_high, 1)
     return max(round(upright_wide * scale / 2) * 2, 2), max(int(upright_high * scale) // 2 * 2, 2)
 
 
 def _refuse_short(path: Path | str, what: str, seconds: float, start: float) -> None:
     if seconds < SOUND_SECONDS:
-        raise MediaError("short", path, f"holds {max(seconds, 0):.2f} s of {what} from {start:.2f} s on, less than 1 s")
+        length = format_seconds(max(seconds, 0.0))
+        raise MediaError("short", path, f"holds {length} of {what} from {start:.2f} s on, less than 1 s")

@@ -2,6 +2,8 @@
 
 import hashlib
 import json
+from collections.abc import Iterable
+from itertools import chain
 from pathlib import Path
 from tarfile import USTAR_FORMAT, TarInfo
 from typing import BinaryIO, NamedTuple, TypedDict
@@ -10,7 +12,7 @@ import av
 import numpy as np
 import simplejpeg
 
-from dataset.reading.audio import wav_bytes
+from dataset.reading.audio import MAX_WAV_SAMPLES, WAV_HEADER, wav_header
 from dataset.reading.clip_reader import ClipReader
 from dataset.reading.clips import clip_files
 from dataset.reading.errors import ClipError, OnError, error_reason
@@ -20,7 +22,6 @@ from utils.errors import UserError
 from utils.files import atomic_write, write_json
 
 TAR_BLOCK = 512  # bytes
-WAV_HEADER = 44  # bytes of a wav before its samples
 
 
 class ShardSettings(TypedDict):
@@ -69,22 +70,18 @@ class ShardJob(NamedTuple):
 
 
 class StoredClip(NamedTuple):
-    """A clip as a shard stores it.
+    """Where a clip lies in its shard, and what the index states of it.
 
     Attributes:
-        json: bytes of its description.
-        wav: bytes of its sound.
-        jpegs: bytes of its frames.
-        times: when each frame is first shown, seconds.
+        frames: (time, first byte, bytes) of each frame; when it is first shown, seconds.
+        sound_start: first byte of its samples.
         samples: number of samples of its sound.
         last: latest time of a frame whose second of sound lies within the clip, seconds.
         video_end: latest time at which a frame is shown, seconds.
     """
 
-    json: bytes
-    wav: bytes
-    jpegs: list[bytes]
-    times: list[float]
+    frames: list[tuple[float, int, int]]
+    sound_start: int
     samples: int
     last: float
     video_end: float
@@ -111,18 +108,20 @@ def build_shard(source: Path, target: Path, job: ShardJob, settings: ShardSettin
     try:
         with atomic_write(tar_path) as tar:
             for index, clip in enumerate(job.clips, job.first):
+                begin = tar.tell()
                 try:
-                    stored = read_clip(source, clip.id, clip.labels, clip.times, settings)
+                    stored = store_clip(tar, f"{index:07d}", source, clip, settings)
                 except ClipError as error:
                     if on_error == "stop":
                         hint = f"fix or remove clip {clip.id}, or pass --on_error skip"
                         raise UserError(f"{error.problem}: {hint}") from None
                     skipped[clip.id] = str(error)
+                    tar.seek(begin)
+                    tar.truncate()
                     continue
-                sound_start, frame_starts = write_clip(tar, stored, f"{index:07d}")
                 ids.append(clip.id)
-                clip_rows.append((len(frame_rows), len(stored.times), sound_start, *stored[4:]))
-                frame_rows += zip(stored.times, frame_starts, map(len, stored.jpegs), strict=True)
+                clip_rows.append((len(frame_rows), len(stored.frames), *stored[1:]))
+                frame_rows += stored.frames
             tar.write(bytes(2 * TAR_BLOCK))
         with atomic_write(index_path) as file:
             file.write(pack_index(clip_rows, frame_rows))
@@ -137,59 +136,71 @@ def build_shard(source: Path, target: Path, job: ShardJob, settings: ShardSettin
     return entry
 
 
-def read_clip(source: Path, clip: str, labels: list[str], times: list[float], settings: ShardSettings) -> StoredClip:
-    """Read a whole clip and encode it as a shard stores it.
+def store_clip(tar: BinaryIO, key: str, source: Path, clip: ShardClip, settings: ShardSettings) -> StoredClip:
+    """Append a clip to a tar: its sound, its frames, and its description, one after the other as they are read.
 
     Args:
+        tar: open file.
+        key: names its members.
         source: folder of its split.
-        clip: its id.
-        labels: its mids.
-        times: annotated ones, seconds.
+        clip: which one.
         settings: how to encode it.
 
     Raises:
-        ClipError: it can't be read.
+        ClipError: it can't be read; a part of it may have been written.
+        OSError: the tar can't be written.
     """
-    mp4, wav = clip_files(source, clip)
+    mp4, wav = clip_files(source, clip.id)
     try:
-        with ClipReader(clip, mp4, wav) as reader:
-            sound = reader.full_waveform(settings["rate"])
-            if len(sound) < settings["rate"]:
-                raise ClipError(clip, "short", wav, "is shorter than one second")
-            jpegs, stamps = encode_frames(reader, times, settings)
+        with ClipReader(clip.id, mp4, wav) as reader:
+            count = reader.num_samples(settings["rate"])
+            if count < settings["rate"]:
+                raise ClipError(clip.id, "short", wav, "is shorter than one second")
+            if count > MAX_WAV_SAMPLES:
+                hours = MAX_WAV_SAMPLES / settings["rate"] / 3600
+                raise ClipError(clip.id, "too large", wav, f"is longer than a wav in a shard can be, {hours:.1f} hours")
+            parts = (part.astype("<i2").tobytes() for part in reader.stream_waveform(settings["rate"]))
+            header = wav_header(count, settings["rate"])
+            sound_start = write_member(tar, f"{key}.wav", WAV_HEADER + 2 * count, chain([header], parts)) + WAV_HEADER
+            frames = write_frames(tar, key, reader, clip.times, settings)
             last, video_end = reader.last, reader.video_end
-    except (av.FFmpegError, OSError, ValueError, MemoryError) as error:
-        if isinstance(error, ClipError):
-            raise
-        raise ClipError(clip, "damaged", mp4, f"can't be read ({error_reason(error)})") from error
-    description = {"id": clip, "labels": labels, "times": stamps, "shown_until": video_end}
-    encoded = json.dumps(description).encode(), wav_bytes(sound, settings["rate"])
-    return StoredClip(*encoded, jpegs, stamps, len(sound), last, video_end)
+    except (ClipError, MemoryError):  # a lack of memory is no fault of the clip
+        raise
+    except (av.FFmpegError, ValueError) as error:
+        raise ClipError(clip.id, "damaged", mp4, f"can't be read ({error_reason(error)})") from error
+    description = {"id": clip.id, "labels": clip.labels, "times": [time for time, *_ in frames]}
+    encoded = json.dumps(description | {"shown_until": video_end}).encode()
+    write_member(tar, f"{key}.json", len(encoded), [encoded])
+    return StoredClip(frames, sound_start, count, last, video_end)
 
 
-def encode_frames(reader: ClipReader, times: list[float], settings: ShardSettings) -> tuple[list[bytes], list[float]]:
-    """Encode the frames that are shown at each multiple of 1 / fps and at each of `times`.
+def write_frames(
+    tar: BinaryIO, key: str, reader: ClipReader, times: list[float], settings: ShardSettings
+) -> list[tuple[float, int, int]]:
+    """Append the frames to a tar that are shown at each multiple of 1 / fps and at each of `times`.
 
     Args:
+        tar: open file.
+        key: names its members.
         reader: an open clip.
         times: annotated ones, seconds.
         settings: how to encode it.
 
     Returns:
-        JPEGs, and the time stamp of each, seconds.
+        (time, first byte, bytes) of each frame, see `StoredClip`.
     """
     ticks = np.arange(int(reader.video_end * settings["fps"] + 1e-6) + 1) / settings["fps"]
     wanted = sorted({*ticks.tolist(), *(time for time in times if 0 <= time <= reader.video_end)})
-    jpegs: list[bytes] = []
-    stamps: list[float] = []
+    rows: list[tuple[float, int, int]] = []
     for frame in reader.decode_frames(wanted):
-        if stamps and frame.time == stamps[-1]:
+        if rows and frame.time == rows[-1][0]:
             continue  # it is still shown
         pixels = np.ascontiguousarray(to_upright_rgb(frame, *resized(*upright_size(frame), settings)))
         # Color at half the resolution, as in the video itself: a third fewer bytes, decoded in two thirds of the time.
-        jpegs.append(simplejpeg.encode_jpeg(pixels, settings["quality"], "RGB", "420"))
-        stamps.append(float(frame.time or 0.0))
-    return jpegs, stamps
+        jpeg = simplejpeg.encode_jpeg(pixels, settings["quality"], "RGB", "420")
+        begin = write_member(tar, f"{key}.{len(rows):03d}.jpg", len(jpeg), [jpeg])
+        rows.append((float(frame.time or 0.0), begin, len(jpeg)))
+    return rows
 
 
 def resized(width: int, height: int, settings: ShardSettings) -> tuple[int, int]:
@@ -199,33 +210,25 @@ def resized(width: int, height: int, settings: ShardSettings) -> tuple[int, int]
     return (side, side) if settings["square"] else (round(width * side / short), round(height * side / short))
 
 
-def write_clip(tar: BinaryIO, clip: StoredClip, key: str) -> tuple[int, list[int]]:
-    """Append a clip to a tar.
+def write_member(tar: BinaryIO, name: str, size: int, parts: Iterable[bytes]) -> int:
+    """Append a file to a tar, without owner and time: the same bytes in every run.
 
     Args:
         tar: open file.
-        clip: what to write.
-        key: names its members.
-
-    Returns:
-        Where its samples begin and where each of its frames begins, bytes.
-    """
-    write_member(tar, f"{key}.json", clip.json)
-    sound_start = write_member(tar, f"{key}.wav", clip.wav) + WAV_HEADER
-    return sound_start, [write_member(tar, f"{key}.{k:03d}.jpg", jpeg) for k, jpeg in enumerate(clip.jpegs)]
-
-
-def write_member(tar: BinaryIO, name: str, content: bytes) -> int:
-    """Append a file with this `name` and `content` to a `tar`, without owner and time: the same bytes in every run.
+        name: of the member.
+        size: bytes.
+        parts: its content.
 
     Returns:
         Where its content begins, bytes.
     """
     info = TarInfo(name)
-    info.size = len(content)
+    info.size = size
     tar.write(info.tobuf(USTAR_FORMAT))
     begin = tar.tell()
-    tar.write(content + bytes(-len(content) % TAR_BLOCK))
+    for part in parts:
+        tar.write(part)
+    tar.write(bytes(-size % TAR_BLOCK))
     return begin
 
 

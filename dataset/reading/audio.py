@@ -1,8 +1,8 @@
 """Audio of a clip: read a wav, resample, convert to mono and int16, write a wav."""
 
-import io
-import wave
-from collections.abc import Callable
+import errno
+import struct
+from collections.abc import Callable, Iterable, Iterator
 from math import ceil, gcd
 from pathlib import Path
 from types import TracebackType
@@ -15,10 +15,14 @@ import soxr
 
 from dataset.reading.errors import ClipError, MediaError, MediaErrorKind
 from dataset.reading.limits import require_file
+from utils.files import atomic_write
 
 SOUND_SECONDS = 1.0  # length of the sound that belongs to a frame (OtS sec. 3)
 SAMPLE_RATE = 48000  # of the wav files that are written, Hz (OtS sec. 3)
 INT16_SCALE = 32768.0  # int16 samples are fractions of this
+BLOCK_SECONDS = 10  # a whole sound is read in parts of this length
+WAV_HEADER = 44  # bytes of a wav before its samples
+MAX_WAV_SAMPLES = (2**32 - WAV_HEADER) // 2  # a wav states its size in 32 bits
 QUALITY = "VHQ"  # of soxr: computed in double precision
 FILTER_REACH = 160  # soxr's filter at this quality reaches over 146 periods of the lower rate at most, to either side
 
@@ -46,6 +50,7 @@ class AudioReader:
     def __init__(self, clip: str, audio: Path) -> None:
         self.clip, self.audio_file = clip, audio
         self._wav: soundfile.SoundFile | None = None
+        self._has_sound = False  # whether a sample that isn't 0 was found
 
     def __enter__(self) -> Self:
         try:
@@ -87,7 +92,7 @@ class AudioReader:
         self.native_rate, self.native_samples = self._wav.samplerate, self._wav.frames
         self.sound_seconds = self.native_samples / self.native_rate
         if self.sound_seconds < SOUND_SECONDS:
-            reason = f"lasts {self.sound_seconds:.2f} s, shorter than one second"
+            reason = f"lasts {format_seconds(self.sound_seconds)}, shorter than one second"
             raise self._error("short", self.audio_file, reason)
 
     def sound(self, time: float, rate: int) -> np.ndarray:
@@ -105,7 +110,17 @@ class AudioReader:
 
     def full_waveform(self, rate: int) -> np.ndarray:
         """Read the whole sound of the clip at `rate`, Hz: (num_samples(rate),) int16 mono."""
-        return self.waveform(0, self.num_samples(rate), rate)
+        return np.concatenate(list(self.stream_waveform(rate)))
+
+    def stream_waveform(self, rate: int) -> Iterator[np.ndarray]:
+        """Read the whole sound of the clip at `rate`, Hz, in parts of BLOCK_SECONDS: (samples,) int16 mono each.
+
+        Raises:
+            ClipError: the clip is silent, or damaged.
+        """
+        count, block = self.num_samples(rate), BLOCK_SECONDS * rate
+        for start in range(0, count, block):
+            yield self.waveform(start, min(block, count - start), rate)
 
     def waveform(self, start: int, count: int, rate: int) -> np.ndarray:
         """Read a part of the sound: (count,) int16 mono.
@@ -122,8 +137,8 @@ class AudioReader:
             sound = self._read_int16(start, count)
         else:
             sound = resample_part(self._read_float, start, count, self.native_rate, rate)
-        if not sound.any():
-            self._refuse_silence()
+        if not self._has_sound:
+            self._has_sound = bool(sound.any()) or self._find_sound()
         return sound
 
     def num_samples(self, rate: int) -> int:
@@ -153,10 +168,25 @@ class AudioReader:
         out[lead : lead + len(samples)] = samples.mean(1) if samples.shape[1] > 1 else samples[:, 0]
         return out
 
-    def _refuse_silence(self) -> None:
+    def _find_sound(self) -> bool:
+        """Check that the clip isn't silent: True, or a ClipError."""
         # As int16, as training gets it: channels that cancel out, or noise below 16 bits, are silence too.
-        if not self._read_int16(0, self.native_samples).any():
-            raise self._error("silent", self.audio_file, "is silent from start to end")
+        block = BLOCK_SECONDS * self.native_rate
+        for start in range(0, self.native_samples, block):
+            if self._read_int16(start, min(block, self.native_samples - start)).any():
+                return True
+        raise self._error("silent", self.audio_file, "is silent from start to end")
+
+
+def format_seconds(seconds: float) -> str:
+    """Write a length of time so that it is never "0.00 s", and less than a second never "1.00 s": "0.25 s", "3 ms".
+
+    Args:
+        seconds: 0 or more.
+    """
+    if seconds < 0.1:
+        return f"{1000 * seconds:.3g} ms"
+    return f"{min(seconds, 0.99) if seconds < 1 else seconds:.2f} s"
 
 
 def resample(samples: np.ndarray, native_rate: int, rate: int) -> np.ndarray:
@@ -247,28 +277,66 @@ def to_mono(frame: av.AudioFrame) -> np.ndarray:
 
 
 def wav_bytes(samples: np.ndarray, rate: int = SAMPLE_RATE) -> bytes:
-    """Encode a sound as a wav file: a header of 44 bytes, then the samples.
+    """Encode a sound as a wav file.
 
     Args:
         samples: (samples,) int16 mono.
         rate: Hz.
     """
-    out = io.BytesIO()
-    with wave.open(out, "wb") as file:
-        file.setparams((1, 2, rate, 0, "NONE", ""))
-        file.writeframes(samples.astype("<i2").tobytes())
-    return out.getvalue()
+    return wav_header(len(samples), rate) + samples.astype("<i2").tobytes()
 
 
-def write_wav(path: Path | str, samples: np.ndarray, rate: int = SAMPLE_RATE) -> None:
-    """Write a sound to a wav file.
+def wav_header(count: int, rate: int) -> bytes:
+    """Encode what a wav file holds before its samples, int16 mono: WAV_HEADER bytes.
 
     Args:
-        path: of the file.
-        samples: (samples,) int16 mono.
+        count: of samples, at most MAX_WAV_SAMPLES.
         rate: Hz.
+    """
+    size = 2 * count
+    riff = b"RIFF" + struct.pack("<I", WAV_HEADER - 8 + size) + b"WAVE"
+    return riff + b"fmt " + struct.pack("<IHHIIHH", 16, 1, 1, rate, 2 * rate, 2, 16) + b"data" + struct.pack("<I", size)
+
+
+def write_wav(path: Path | str, sound: np.ndarray | Iterable[np.ndarray], rate: int = SAMPLE_RATE) -> int:
+    """Write a sound to a wav file, atomically.
+
+    Args:
+        path: of the file; an older one is replaced.
+        sound: (samples,) int16 mono, or its parts one after the other.
+        rate: Hz.
+
+    Returns:
+        How many samples it has.
 
     Raises:
-        OSError: the file can't be written, or the disk is full.
+        OSError: the file can't be written, the disk is full, or the sound is longer than a wav can be.
     """
-    Path(path).write_bytes(wav_bytes(samples, rate))
+    count = 0
+    with atomic_write(path) as file:
+        file.write(bytes(WAV_HEADER))
+        for part in [sound] if isinstance(sound, np.ndarray) else sound:
+            count += len(part)
+            if count > MAX_WAV_SAMPLES:
+                raise OSError(errno.EFBIG, f"the sound is longer than a wav can be, {MAX_WAV_SAMPLES // rate} s")
+            file.write(part.astype("<i2").tobytes())
+        file.seek(0)
+        file.write(wav_header(count, rate))
+    return count
+
+
+def shorten_wav(path: Path | str, count: int) -> None:
+    """Cut off the end of a wav file that `write_wav` wrote.
+
+    Args:
+        path: of the file; it is changed in place.
+        count: how many samples remain.
+
+    Raises:
+        OSError: it can't be written.
+    """
+    with open(path, "r+b") as file:
+        rate = struct.unpack("<I", file.read(WAV_HEADER)[24:28])[0]
+        file.truncate(WAV_HEADER + 2 * count)
+        file.seek(0)
+        file.write(wav_header(count, rate))

@@ -11,11 +11,12 @@ from av.container import InputContainer
 from av.video.codeccontext import VideoCodecContext
 from av.video.stream import VideoStream
 
-from dataset.reading.audio import SOUND_SECONDS, AudioReader
+from dataset.reading.audio import SOUND_SECONDS, AudioReader, format_seconds
 from dataset.reading.container import best_stream, is_truncated, open_media, seconds_per_tick
 from dataset.reading.errors import MediaError, error_reason
 from dataset.reading.upright import to_upright_square
 
+LONGEST_PASS = 60.0  # over more of a video, every frame is decoded, seconds: to choose, all packets are in memory
 FRAME_INTERVAL = 0.04  # between consecutive frames of a stack, seconds (OtS: 25 fps)
 TIME_TOLERANCE = 1e-4  # a frame this much later than a time is shown at it: time stamps are rounded to ticks, seconds
 
@@ -74,7 +75,7 @@ class ClipReader(AudioReader):
         self.video_end = end - 1e-3
         self.first, self.last = SOUND_SECONDS / 2, min(self.sound_seconds - SOUND_SECONDS / 2, self.video_end)
         if self.last < self.first:
-            reason = f"lasts {end:.2f} s, too short for a second of sound around a frame"
+            reason = f"lasts {format_seconds(max(end, 0.0))}, too short for a second of sound around a frame"
             raise self._error("short", self.video_file, reason)
 
     def frame(self, time: float, size: int) -> np.ndarray:
@@ -105,8 +106,12 @@ class ClipReader(AudioReader):
         """Yield the decoded frame that is shown at each of ascending `times`, seconds."""
         assert self._container is not None
         done, shown = 0, None
+        if times[-1] - times[0] > LONGEST_PASS:
+            frames = cast(Iterator[av.VideoFrame], decode_from(self._container, self._stream, times[0]))
+        else:
+            frames = decode_at(self._container, self._stream, times)
         try:
-            for frame in decode_at(self._container, self._stream, times):
+            for frame in frames:
                 if frame.is_corrupt:  # the decoder concealed the damage
                     raise self._error("damaged", self.video_file, f"is damaged at {frame.time:.2f} s")
                 while done < len(times) and frame.time > times[done] + TIME_TOLERANCE:

@@ -15,7 +15,7 @@ import numpy as np
 from PIL import Image
 
 from dataset.reading.annotations import is_printable_text
-from dataset.reading.audio import SOUND_SECONDS, filter_margin, resample_part
+from dataset.reading.audio import SOUND_SECONDS, filter_margin, format_seconds, resample_part
 from dataset.reading.clip_reader import FRAME_INTERVAL, TIME_TOLERANCE
 from dataset.reading.container import media_streams, open_media
 from dataset.reading.errors import MediaError, MediaErrorKind
@@ -183,7 +183,7 @@ def iter_frames(path: Path, size: int, hop: float = SOUND_SECONDS) -> Iterator[n
         yield to_upright_rgb(shown, size, size)
         k += 1
     if k == 0:
-        raise MediaError("short", path, f"shows frames for {end:.2f} s, less than {FIRST_TIME} s")
+        raise MediaError("short", path, f"shows frames for {format_seconds(end)}, less than {FIRST_TIME} s")
 
 
 def iter_sound_seconds(path: Path, rate: int, hop: float = SOUND_SECONDS) -> Iterator[np.ndarray]:
@@ -207,7 +207,9 @@ def iter_sound_seconds(path: Path, rate: int, hop: float = SOUND_SECONDS) -> Ite
             k += 1
             buffer.drop_before(round((FIRST_TIME + k * hop) * native) - reach)
     if not native or buffer.end < SOUND_SECONDS * native:
-        raise MediaError("short", path, f"holds {buffer.end / (native or 1):.2f} s of sound, less than 1 s")
+        raise MediaError(
+            "short", path, f"holds {format_seconds(max(buffer.end, 0) / (native or 1))} of sound, less than 1 s"
+        )
     while FIRST_TIME + k * hop < buffer.end / native - TIME_TOLERANCE:
         start = round((FIRST_TIME + k * hop - SOUND_SECONDS / 2) * rate)
         yield resample_part(buffer.read, min(start, buffer.end * rate // native - rate), rate, native, rate)

@@ -10,7 +10,7 @@ from PIL import Image
 
 from dataset.making.checks import check_clip
 from dataset.making.cut import cut_clip
-from dataset.making.shard_writer import read_clip
+from dataset.making.shard_writer import ShardClip, store_clip
 from dataset.reading.clip_reader import ClipReader, decode_at
 
 
@@ -82,7 +82,9 @@ def test_what_a_phone_films_lying_down_is_trained_on_upright(tmp_path, turn):
     with ClipReader("a", mp4, wav) as clip:
         assert read_number(clip.frame(1.0, 48)) == 25
     settings = {"rate": 16000, "fps": 1, "size": 48, "square": False, "quality": 90}
-    pictures = [Image.open(io.BytesIO(jpeg)) for jpeg in read_clip(tmp_path, "a", [], [], settings).jpegs]
+    tar = io.BytesIO()
+    frames = store_clip(tar, "0", tmp_path, ShardClip("a", [], [], 0, 0), settings).frames
+    pictures = [Image.open(io.BytesIO(tar.getvalue()[first : first + size])) for _, first, size in frames]
     assert [read_number(np.asarray(one)) for one in pictures] == [0, 25] and pictures[0].size == (48, 64)
     cut_clip(mp4, wav, 0.0, 2.0, tmp_path / "cut.mp4", tmp_path / "cut.wav", height=60)
     found = everything(tmp_path / "cut.mp4")

@@ -102,7 +102,7 @@ def from_cut(wav, rate):
 
 
 def from_check(wav, rate):
-    """The sound track of the mp4, which `check_clip` compares with the wav."""
+    """The sound track of a video, which `check_clip` compares with the wav."""
     assert rate == COMPARE_RATE
     return to_int16(read_track(wav, 0.0, SECONDS))
 
