@@ -1,24 +1,24 @@
 """Frames of a video at exact times, on the video's own clock, with as little decoding as that takes."""
 
-from bisect import bisect_right
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import cast
 
 import av
 import numpy as np
 from av.container import InputContainer
-from av.video.codeccontext import VideoCodecContext
 from av.video.stream import VideoStream
 
 from dataset.reading.audio import SOUND_SECONDS, AudioReader, format_seconds
 from dataset.reading.container import best_stream, is_truncated, open_media, seconds_per_tick
-from dataset.reading.errors import MediaError, error_reason
+from dataset.reading.decoding import TIME_TOLERANCE, PacketDecoder, decode_at, decode_from, frame_stamps
+from dataset.reading.errors import ClipError, MediaError, error_reason
+from dataset.reading.timeline import find_last_frame, origin_of
 from dataset.reading.upright import to_upright_square
 
-LONGEST_PASS = 60.0  # over more of a video, every frame is decoded, seconds: to choose, all packets are in memory
+LONGEST_GAP = 10.0  # between two times for which one pass is made over a video; beyond it a seek is faster, seconds
+LONGEST_PASS = 60.0  # a longer pass decodes every frame, seconds: to choose them, all packets must be in memory
 FRAME_INTERVAL = 0.04  # between consecutive frames of a stack, seconds (OtS: 25 fps)
-TIME_TOLERANCE = 1e-4  # a frame this much later than a time is shown at it: time stamps are rounded to ticks, seconds
 
 
 class ClipReader(AudioReader):
@@ -41,6 +41,9 @@ class ClipReader(AudioReader):
     last: float
     video_end: float
     _stream: VideoStream
+    _decoder: PacketDecoder
+    _origin: float  # on the stream's own clock, seconds
+    _last_frame: float | None  # time of the last frame on that clock, if it isn't the header that states the end
 
     def __init__(self, clip: str, video: Path, audio: Path) -> None:
         super().__init__(clip, audio)
@@ -66,12 +69,14 @@ class ClipReader(AudioReader):
         try:
             self._container = open_media(self.video_file)
             self._stream = cast(VideoStream, best_stream(self._container, "video", self.video_file))
+            self._origin = origin_of(self._container)
+            self._last_frame, end = find_last_frame(self._container, self._stream, self.video_file)
         except MediaError as error:
             raise error.for_clip(self.clip) from error
-        if self._stream.duration is not None:
-            end = float((self._stream.duration + (self._stream.start_time or 0)) * seconds_per_tick(self._stream))
-        else:
-            end = (self._container.duration or 0) / av.time_base
+        except (av.FFmpegError, OSError) as error:
+            raise self._damage(error) from error
+        self._decoder = PacketDecoder(self._stream)
+        end -= self._origin
         self.video_end = end - 1e-3
         self.first, self.last = SOUND_SECONDS / 2, min(self.sound_seconds - SOUND_SECONDS / 2, self.video_end)
         if self.last < self.first:
@@ -104,14 +109,19 @@ class ClipReader(AudioReader):
 
     def decode_frames(self, times: list[float]) -> Iterator[av.VideoFrame]:
         """Yield the decoded frame that is shown at each of ascending `times`, seconds."""
+        begin = 0
+        for k, time in enumerate(times):
+            if k + 1 == len(times) or times[k + 1] - time > LONGEST_GAP:
+                yield from self._decode_pass(times[begin : k + 1])
+                begin = k + 1
+
+    def _decode_pass(self, times: list[float]) -> Iterator[av.VideoFrame]:
+        """Do what `decode_frames` does, with one seek."""
         assert self._container is not None
         done, shown = 0, None
-        if times[-1] - times[0] > LONGEST_PASS:
-            frames = cast(Iterator[av.VideoFrame], decode_from(self._container, self._stream, times[0]))
-        else:
-            frames = decode_at(self._container, self._stream, times)
+        decode = decode_at if times[-1] - times[0] <= LONGEST_PASS else decode_all
         try:
-            for frame in frames:
+            for frame in decode(self._container, self._stream, times):
                 if frame.is_corrupt:  # the decoder concealed the damage
                     raise self._error("damaged", self.video_file, f"is damaged at {frame.time:.2f} s")
                 while done < len(times) and frame.time > times[done] + TIME_TOLERANCE:
@@ -135,13 +145,19 @@ class ClipReader(AudioReader):
     def frame_times(self) -> list[float]:
         """List the times from 0 s on at which another frame is shown, ascending, and the end, without decoding."""
         assert self._container is not None
-        tick = seconds_per_tick(self._stream)
         try:
-            self._container.seek(0, stream=self._stream)
-            stamps = list(_stamps(self._container, self._stream))
+            times = [time - self._origin for time in frame_stamps(self._container, self._stream)]
         except (av.FFmpegError, OSError) as error:
-            raise self._error("damaged", self.video_file, f"is damaged ({error_reason(error)})") from error
-        return sorted({0.0, self.video_end, *(float(pts * tick) for pts in stamps if pts >= 0)})
+            raise self._damage(error) from error
+        return sorted({0.0, self.video_end, *(time for time in times if time > 0)})
+
+    @property
+    def undecodable(self) -> list[float]:
+        """Times of the packets that were left out so far, as they can't be decoded, ascending, seconds."""
+        return sorted({time - self._origin for time in self._decoder.lost})
+
+    def _damage(self, error: BaseException) -> ClipError:
+        return self._error("damaged", self.video_file, f"is damaged ({error_reason(error)})")
 
     def frame_stack(self, time: float, count: int, size: int) -> np.ndarray:
         """Read consecutive frames, 0.04 s apart, around a time: (count, size, size, 3) uint8 RGB.
@@ -158,110 +174,3 @@ class ClipReader(AudioReader):
             raise self._error("short", self.video_file, f"is shorter than {count} frames ({length:.2f} s)")
         start = min(max(time - count // 2 * FRAME_INTERVAL, 0.0), self.video_end - length)
         return self.frames([start + k * FRAME_INTERVAL for k in range(count)], size)
-
-
-def _stamps(container: InputContainer, stream: VideoStream) -> Iterator[int]:
-    """The time stamps of the frames from here on, in ticks; none of frames without."""
-    for packet in container.demux(stream):
-        if packet.pts is not None and not packet.is_discard:
-            yield packet.pts
-
-
-def decode_from(container: InputContainer, stream: av.stream.Stream, time: float) -> Iterator[av.frame.Frame]:
-    """Decode a stream in display order, from the frame shown at a time or an earlier one on.
-
-    Args:
-        container: open file.
-        stream: one of its streams.
-        time: seconds.
-    """
-    return _decode_after_seek(container, stream, time, lambda: container.decode(stream))
-
-
-def decode_at(container: InputContainer, stream: VideoStream, times: list[float]) -> Iterator[av.VideoFrame]:
-    """Decode only what is shown at some times.
-
-    Half of a typical video's frames are disposable: no other frame refers to them. Leaving them out takes a third
-    less time.
-
-    Args:
-        container: open file.
-        stream: its video.
-        times: ascending, seconds.
-
-    Yields:
-        in display order: the frames shown at `times`, one frame after the last of them, and the frames that the
-        decoder needs for these.
-    """
-    return _decode_after_seek(container, stream, times[0], lambda: _decode_needed(container, stream, times))
-
-
-def _decode_after_seek(
-    container: InputContainer, stream: av.stream.Stream, time: float, decode: Callable[[], Iterator]
-) -> Iterator:
-    # A seek goes to a key frame by the time at which it is decoded. With reordered frames it may be shown only
-    # after `time`, or what lies before it lacks a reference: then start at the beginning.
-    for start in (time + TIME_TOLERANCE, 0.0):
-        container.seek(int(start / seconds_per_tick(stream)), stream=stream)
-        frames = decode()
-        first = next(frames, None)
-        if first is not None and first.time <= time + TIME_TOLERANCE:
-            break
-    if first is not None:
-        yield first
-        yield from frames
-
-
-def _decode_needed(container: InputContainer, stream: VideoStream, times: list[float]) -> Iterator[av.VideoFrame]:
-    """Decode from here on what is shown at `times`, the frame after it, and every frame that others refer to."""
-    packets = _packets_until(container, stream, times[-1])
-    display_times = sorted(p.pts for p in packets if p.pts is not None and not p.is_discard)
-    wanted: set[int] = set()
-    for time in times:
-        after = bisect_right(
-            display_times, (time + TIME_TOLERANCE) / seconds_per_tick(stream)
-        )  # index of the next frame
-        wanted.update(display_times[max(after - 1, 0) : after + 1 if time == times[-1] else max(after, 1)])
-    has_times = all(packet.pts is not None for packet in packets if packet.size)
-    length_size = _nal_length_size(stream.codec_context) if has_times else 0
-    for packet in packets:
-        if packet.pts in wanted or not (length_size and _is_disposable(bytes(packet), length_size)):
-            yield from packet.decode()
-    if packets and packets[-1].size:  # at the end of the file an empty packet has flushed the decoder already
-        for frame in stream.decode(None):
-            frame.time_base = stream.time_base
-            yield frame
-
-
-def _nal_length_size(codec: VideoCodecContext) -> int:
-    """Bytes of a unit's length in H.264 as mp4 and mkv hold it (ISO/IEC 14496-15, 5.3.3.1); 0 for other codecs."""
-    header = codec.extradata or b""
-    return (header[4] & 3) + 1 if codec.name == "h264" and len(header) > 6 and header[0] == 1 else 0
-
-
-def _is_disposable(packet: bytes, length_size: int) -> bool:
-    """Whether an H.264 frame is one that no other frame refers to.
-
-    These are the frames whose slices have nal_ref_idc 0 (ITU-T H.264, 7.4.1). A packet that is not made of whole
-    units is damaged: the decoder must see it.
-    """
-    slices, begin = 0, 0
-    while begin + length_size < len(packet):
-        length = int.from_bytes(packet[begin : begin + length_size], "big")
-        unit_type, nal_ref_idc = packet[begin + length_size] & 31, packet[begin + length_size] & 0x60
-        if length == 0 or (unit_type <= 5 and nal_ref_idc) or unit_type in (7, 8):  # 7, 8: parameters of later frames
-            return False
-        slices += 1 <= unit_type <= 5
-        begin += length_size + length
-    return slices > 0 and begin == len(packet)
-
-
-def _packets_until(container: InputContainer, stream: VideoStream, time: float) -> list[av.Packet]:
-    """The packets from here on that hold all frames shown until `time`, and the first one after it."""
-    packets = []
-    for packet in container.demux(stream):
-        packets.append(packet)
-        # A frame is decoded before it is shown: later packets are shown later still.
-        if packet.dts is not None and packet.dts * seconds_per_tick(stream) > time + TIME_TOLERANCE:
-            break
-    return packets

@@ -9,14 +9,13 @@ import av
 import numpy as np
 
 from dataset.reading.audio import SAMPLE_RATE, filter_margin, resample_part, to_mono
-from dataset.reading.clip_reader import decode_from
 from dataset.reading.container import StreamKind, best_stream, is_truncated, open_media, seconds_per_tick
+from dataset.reading.decoding import PacketDecoder, decode_from
 from dataset.reading.errors import MediaError, error_reason
 from dataset.reading.sound_buffer import SoundBuffer
+from dataset.reading.timeline import MAX_MISSING_END, declared_end, origin_of
 
 PREROLL = 1.0  # decoding begins this much before the first wanted sample: codecs depend on what came before, seconds
-MAX_MISSING_END = 0.5  # a file whose last packet is this much before its declared end is truncated, seconds
-ABSOLUTE_FORMATS = ("mp4", "matroska")  # their time 0 is where a player begins, however late the first frame comes
 
 
 def read_audio(path: Path | str, start: float = 0.0, end: float = inf) -> np.ndarray:
@@ -110,23 +109,20 @@ def stream_frames(path: Path | str, kind: StreamKind, start: float, end: float) 
     """
     with open_media(path) as container:
         stream = best_stream(container, kind, path)
-        begin, seconds = (container.start_time or 0) / av.time_base, (container.duration or 0) / av.time_base
-        origin = 0.0 if set(ABSOLUTE_FORMATS) & set(container.format.name.split(",")) else begin
-        due = origin  # where the next frame begins if it has no time stamp
+        origin, file_end = origin_of(container), declared_end(container)
+        due = origin  # where the next frame begins
         try:
-            start = start + origin
-            frames = decode_from(container, stream, start) if start > begin else container.decode(stream)
+            frames = decode_from(container, stream, start + origin, PacketDecoder(stream))
             for frame in cast(Iterator[Any], frames):
                 if frame.is_corrupt:  # the decoder concealed the damage
                     raise MediaError("damaged", path, f"is damaged at {due - origin:.2f} s")
-                time = due if frame.time is None else frame.time
-                yield time - origin, frame
-                if time - origin >= end:
+                yield frame.time - origin, frame
+                if frame.time - origin >= end:
                     return
-                due = time + _frame_duration(frame, stream)
+                due = frame.time + _frame_duration(frame, stream)
         except (av.FFmpegError, OSError) as error:
             raise MediaError("damaged", path, f"is damaged ({error_reason(error)})") from error
-    ends_early = due < begin + seconds - MAX_MISSING_END
+    ends_early = file_end < inf and due < file_end - MAX_MISSING_END
     if due - origin < end and (is_truncated(Path(path)) or (ends_early and _lacks_its_end(path))):
         raise MediaError("damaged", path, f"is truncated at {due - origin:.2f} s, before its end")
 
@@ -145,7 +141,7 @@ def _lacks_its_end(path: Path | str) -> bool:
     """
     last = -inf
     with open_media(path) as container:
-        end = ((container.start_time or 0) + (container.duration or 0)) / av.time_base
+        end = declared_end(container)
         try:
             for packet in container.demux():
                 if packet.pts is not None:
