@@ -7,7 +7,8 @@ from typing import Any
 
 import numpy as np
 
-from dataset.reading.media_folder import MediaKind, Moment
+from dataset.reading.moments import Moment
+from dataset.reading.suffixes import MediaKind
 from utils.errors import UserError
 
 

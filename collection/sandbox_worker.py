@@ -20,7 +20,8 @@ from collection.query import Query, RefusedUpload, pack_query, pack_refusal
 from collection.sandbox import REPLY_HEADER
 from dataset.reading.errors import MediaError
 from dataset.reading.images import open_image, resize_square
-from dataset.reading.media_folder import MediaItem, Moment, detect_kind, frame_image, iter_moments
+from dataset.reading.media_folder import MediaItem, detect_kind, frame_image
+from dataset.reading.moments import Moment, iter_moments
 
 PREVIEW_SIDE = 480  # longest side of the preview, pixels
 JPEG_QUALITY = 88

@@ -10,7 +10,8 @@ from torch import Tensor
 
 from dataset.loading.prefetch import prefetch
 from dataset.reading.errors import MediaError
-from dataset.reading.media_folder import MediaItem, MediaKind, Moment, iter_moments
+from dataset.reading.media_folder import MediaItem, MediaKind
+from dataset.reading.moments import Moment, iter_moments
 from evaluation.trained_net import TrainedNet
 from models.interfaces import FrameSoundEncoder
 from utils.errors import UserError

@@ -22,7 +22,8 @@ from dataset.reading.container import open_media
 from dataset.reading.errors import MediaError
 from dataset.reading.images import open_image
 from dataset.reading.media import read_audio
-from dataset.reading.media_folder import MediaItem, detect_kind, iter_moments
+from dataset.reading.media_folder import MediaItem, detect_kind
+from dataset.reading.moments import iter_moments
 
 ROOT = Path(__file__).parents[2]
 ROOMS = ("collection", "data", "dataset", "evaluation", "models", "utils")

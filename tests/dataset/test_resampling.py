@@ -22,7 +22,8 @@ from dataset.mixes import MixtureDataset
 from dataset.pairs import PairDataset
 from dataset.reading.audio import AudioReader, filter_margin, resample, resample_part, to_int16
 from dataset.reading.media import read_audio
-from dataset.reading.media_folder import MediaItem, iter_moments
+from dataset.reading.media_folder import MediaItem
+from dataset.reading.moments import iter_moments
 from dataset.reading.shards import ShardedClips
 
 SECONDS = 2.0
