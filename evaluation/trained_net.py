@@ -13,10 +13,12 @@ from dataset.transforms.frames import prepare_frames
 from dataset.transforms.sounds import prepare_sounds
 from models import build_net
 from models.interfaces import EmbeddingNet, FrameSoundEncoder, LocalizingNet, SeparatingNet, device_of
+from models.size import check_memory
 from utils import checkpoint
 from utils.config import Config, from_dict, old_frame_net, override
 from utils.engine import autocast, channels_last, pick_device
 from utils.errors import UserError
+from utils.memory import available_memory
 
 
 @dataclass(frozen=True)
@@ -165,6 +167,8 @@ def load_trained_net(path: str | Path, changes: dict[str, Any] | None = None) ->
     config = override(from_dict(content.get("config"), path, content.get("config_version", 1)), changes or {})
     if note := old_frame_net(config, path):
         print(note, file=sys.stderr)
+    device = pick_device()
+    check_memory(config, available_memory(device))
     model = build_net(config.model, config.data.flow_fields)
     checkpoint.load_weights(model, checkpoint.evaluated_weights(content), path)
-    return TrainedNet(channels_last(model.to(pick_device())).eval(), config, content, str(path))
+    return TrainedNet(channels_last(model.to(device)).eval(), config, content, str(path))

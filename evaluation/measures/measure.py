@@ -85,7 +85,7 @@ class Measure(Generic[Data]):
 
     def error_in(self, values: Values) -> float | None:
         """Read the standard error from a group of metrics.json (`values`): None if there is none."""
-        return look_up(values, self._error_path()) if self.error else None
+        return look_up(values, self._error_path())
 
     def _baseline_path(self) -> KeyPath:
         return self.baseline_path or (f"random_{self.key}",)

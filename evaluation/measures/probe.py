@@ -179,8 +179,8 @@ def linear_probe(
         train_labels: of N clips; those without any are left out, here and of the other sets.
         test: (M, D) float features.
         test_labels: of M clips.
-        chooser: features and labels of a third set, on which the regularization is chosen; None for a fifth of the
-            first. A net knows its own training clips too well to choose by them.
+        chooser: features and labels of a third set, on which the regularization is chosen; None, or without labels,
+            for a fifth of the first. A net knows its own training clips too well to choose by them.
 
     Returns:
         the measures of `PROBE`, over the classes that both sets have, with chance; top1_clips, classes, dims, strength.
@@ -212,13 +212,13 @@ def fit_and_predict(
     train_truth, truth = _indicators(train_labels, names), _indicators(test_labels, names)
     scaler = StandardScaler().fit(train)
     train, test = scaler.transform(train), scaler.transform(test)
-    if chooser is None:
+    chooser = _labelled(*chooser) if chooser else None
+    if chooser is None or not chooser[1]:
         held_out = np.random.default_rng(0).permutation(len(train)) % HELD_OUT == 0
         fit, fit_truth = train[~held_out], train_truth[~held_out]
         choose, choose_truth = train[held_out], train_truth[held_out]
     else:
         fit, fit_truth = train, train_truth
-        chooser = _labelled(*chooser)
         choose, choose_truth = scaler.transform(chooser[0]), _indicators(chooser[1], names)
     strength = min(STRENGTHS, key=lambda c: _cross_entropy(_fitted_scores(fit, fit_truth, choose, c), choose_truth))
     scores = _fitted_scores(train, train_truth, test, strength)

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from evaluation.measures.measure import Detail, Headline, Measure, Section, Values, compute_measures
-from evaluation.measures.ontology import Ontology, clip_relevance
+from evaluation.measures.ontology import Ontology, clip_relevance, known_labels
 from evaluation.measures.ranking import DistanceFunction
 from evaluation.measures.ranking_scores import Gain, random_median_rank
 from evaluation.measures.rankings import RECALLS, Rankings, rank_collection
@@ -180,8 +180,9 @@ def four_directions(
         `RETRIEVAL`'s details, and for each direction its measures. Within a modality there are none with fewer than two
         clips with labels.
     """
-    known = [[label for label in labels if label in ontology] for labels in clip_labels]
+    known = known_labels(clip_labels, ontology)
     labelled = np.array([bool(labels) for labels in known], bool)
+    labelled &= labelled.sum() > 1  # a single one has nothing to be compared with
     relevance_table, label_set = clip_relevance(known, ontology)
     out: Values = {"k": k, "gain": gain, "labels": len({label for labels in known for label in labels})}
     out |= {"unlabelled": int((~labelled).sum()), "ontology": ontology.source}
@@ -193,7 +194,7 @@ def four_directions(
     for direction in DIRECTIONS:
         query_side, _, collection_side = direction.partition("-")
         same = query_side == collection_side
-        if same and (labelled.sum() < 2 or not labelled[query_indices].any()):
+        if same and not labelled[query_indices].any():
             continue
         distances = None
         if cross_scores and not same:

@@ -40,13 +40,13 @@ def class_tables(metrics: dict[str, Any], clips: PageClips) -> ClassTables | Non
         names=[clips.class_name(mid) for mid in mids],
         counts=[sum(mid in labels for labels in clips.labels) for mid in mids],
         num_classes=len({mid for labels in clips.labels for mid in labels}),
-        ndcg=_ndcg_rows(metrics["retrieval"], mids) if "retrieval" in metrics else None,
+        ndcg=_ndcg_rows(metrics["retrieval"], mids) if "random" in metrics.get("retrieval", {}) else None,
         called=_called_rows(metrics["by_class"], mids) if "by_class" in metrics else None,
     )
 
 
 def _ndcg_rows(retrieval: dict[str, Any], mids: list[str]) -> Rows:
-    by_direction = [retrieval[direction].get("ndcg_of", {}) for direction in DIRECTIONS]
+    by_direction = [retrieval.get(direction, {}).get("ndcg_of", {}) for direction in DIRECTIONS]
     return [[ndcg_of.get(mid) for ndcg_of in by_direction] for mid in mids]
 
 

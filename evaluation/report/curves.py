@@ -69,11 +69,15 @@ COMPARED: tuple[tuple[str, float | None], ...] = (  # key in log.jsonl, level of
 
 
 class Line(NamedTuple):
-    """A curve of a chart: its name, the value at its end, and the points of an SVG polyline."""
+    """A curve of a chart: its name, the value at its end, and the points of an SVG polyline.
+
+    single: whether it is one point, which a polyline doesn't show.
+    """
 
     name: str
     last: float
     points: str
+    single: bool = False
 
 
 class Tick(NamedTuple):
@@ -165,7 +169,12 @@ def chart(title: str, lines: Mapping[str, Points], chance: float | None = None) 
     return Chart(
         title=title,
         lines=[
-            Line(name, points[-1][1], " ".join(f"{x(step):.1f},{y(value):.1f}" for step, value in points))
+            Line(
+                name,
+                points[-1][1],
+                " ".join(f"{x(step):.1f},{y(value):.1f}" for step, value in points),
+                single=len(points) == 1,
+            )
             for name, points in lines.items()
         ],
         x=[Tick(round(x(tick), 1), f"{tick:g}") for tick in ticks_x if tick <= max(steps)],

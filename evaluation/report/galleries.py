@@ -8,6 +8,7 @@ import numpy as np
 from evaluation.measures.ontology import MAX_RELEVANCE
 from evaluation.measures.ranking import rank
 from evaluation.measures.retrieval import DIRECTIONS
+from evaluation.report.page_content import PageRetrieval
 from evaluation.report.selection import first_of_each_class
 
 QUERIES, RESULTS = 24, 8  # queries of a gallery, at most, and results of each
@@ -33,29 +34,30 @@ class GalleryRow:
     results: list[GalleryResult]
 
 
-def retrieval_galleries(
-    v: np.ndarray, a: np.ndarray, labels: list[list[str]], relevance: Callable[[int, int], float]
-) -> dict[str, list[GalleryRow]]:
+def retrieval_galleries(retrieval: PageRetrieval, labels: list[list[str]]) -> dict[str, list[GalleryRow]]:
     """Find the first results of some queries, clips of different classes, in each direction.
 
     Args:
-        v: (N, D) float, of the frames.
-        a: (N, D) float, of the sounds.
+        retrieval: the vectors of N clips, their relevance, and what ranks them.
         labels: N lists of mids.
-        relevance: maps two clips' indices to 0..MAX_RELEVANCE, see `evaluation.measures.ontology.clip_relevance`.
 
     Returns:
         {direction: a row for each query}.
     """
-    sides, queries = {"im": v, "aud": a}, first_of_each_class(labels, QUERIES)
+    sides, queries = {"im": retrieval.v, "aud": retrieval.a}, np.array(first_of_each_class(labels, QUERIES), int)
     galleries = {}
     for direction in DIRECTIONS:
         query_side, _, result_side = direction.partition("-")
-        distances = np.stack([((sides[result_side] - sides[query_side][query]) ** 2).sum(1) for query in queries])
-        nearest = rank(-distances, np.array(queries) if query_side == result_side else None)[:, :RESULTS].tolist()
+        same = query_side == result_side
+        if retrieval.cross_scores and not same:
+            similarity = retrieval.cross_scores(direction, queries)
+        else:
+            differences = (sides[result_side] - sides[query_side][query] for query in queries)
+            similarity = np.stack([-(difference**2).sum(1) for difference in differences])
+        nearest = rank(similarity, queries if same else None)[:, :RESULTS].tolist()
         galleries[direction] = [
-            GalleryRow(query, [GalleryResult(k, result_mark(query, k, relevance, labels)) for k in results])
-            for query, results in zip(queries, nearest, strict=True)
+            GalleryRow(query, [GalleryResult(k, result_mark(query, k, retrieval.relevance, labels)) for k in results])
+            for query, results in zip(queries.tolist(), nearest, strict=True)
         ]
     return galleries
 
@@ -66,15 +68,15 @@ def result_mark(query: int, result: int, relevance: Callable[[int, int], float],
     Args:
         query: index of a clip.
         result: index of a clip.
-        relevance: as for `retrieval_galleries`.
-        labels: as for `retrieval_galleries`.
+        relevance: as of `evaluation.report.page_content.PageRetrieval`.
+        labels: N lists of mids.
 
     Returns:
         A key of MARKS.
     """
     if result == query:
         return "own"
-    if not labels[query] or not labels[result]:
-        return "unknown"
     value = relevance(query, result)
+    if value < 0 or not labels[query] or not labels[result]:
+        return "unknown"
     return "same" if value == MAX_RELEVANCE else "near" if value >= NEAR_RELEVANCE else "far"

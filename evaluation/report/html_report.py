@@ -72,7 +72,7 @@ def _render(out: Path, metrics: dict[str, Any], run: RunInfo, content: PageConte
     embedding_map = ranked = None
     matrix: list[int] = []
     if clips and retrieval:
-        galleries = retrieval_galleries(retrieval.v, retrieval.a, clips.labels, retrieval.relevance)
+        galleries = retrieval_galleries(retrieval, clips.labels)
         embedding_map = map_embeddings(retrieval.v, retrieval.a, clips)
     if clips and maps:
         ranked = rank_heatmaps(maps.logits, maps.boxes)

@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from dataset.reading.annotations import Box
+from evaluation.measures.retrieval import CrossScores
 from utils.config import ChangedSetting
 
 
@@ -50,12 +51,15 @@ class PageRetrieval:
     Attributes:
         v: (N, D) float32, of the frames.
         a: (N, D) float32, of the sounds; another D for baselines that aren't comparable.
-        relevance: maps two clips' indices to how related their classes are, 0..MAX_RELEVANCE.
+        relevance: maps two clips' indices to how related their classes are, 0..MAX_RELEVANCE; -1 if that isn't known.
+        cross_scores: by which clips were ranked across modalities, see `evaluation.measures.retrieval.CrossScores`;
+            None for the distance of the vectors.
     """
 
     v: np.ndarray
     a: np.ndarray
     relevance: Callable[[int, int], float]
+    cross_scores: CrossScores | None = None
 
 
 @dataclass(frozen=True)

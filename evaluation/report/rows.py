@@ -23,6 +23,7 @@ class MetricRow:
         value: the measure.
         baseline: the value of the baseline, or None.
         baseline_name: what it is.
+        error: the standard error of the value, or None.
         lower_is_better: the direction.
         unit: "fraction" (0..1), "dB", "nats" or "rank".
         reference: not the net's own result: a ceiling, or another model's.
@@ -35,6 +36,7 @@ class MetricRow:
     value: float
     baseline: float | None = None
     baseline_name: str = ""
+    error: float | None = None
     lower_is_better: bool = False
     unit: Unit = "fraction"
     reference: bool = False
@@ -108,6 +110,7 @@ def _row(
         value=values[measure.key],
         baseline=measure.baseline_in(values),
         baseline_name=measure.baseline_name,
+        error=measure.error_in(values),
         lower_is_better=measure.lower_is_better,
         unit=measure.unit,
         reference=reference,
@@ -115,11 +118,13 @@ def _row(
 
 
 def _undeclared_rows(section: str, values: Values, path: KeyPath = ()) -> Iterator[MetricRow]:
-    """Yield the numbers of a section that no entry declares, each with its `random_NAME`, if there is one."""
+    """Yield the numbers of a section that no entry declares, each with its `random_NAME` and `NAME_error`, if any."""
     for name, value in values.items():
         if isinstance(value, dict):
             yield from _undeclared_rows(section, value, (*path, name))
-        elif isinstance(value, float) and not name.startswith("random_") and math.isfinite(value):
+        elif name.startswith("random_") or (name.endswith("_error") and name.removesuffix("_error") in values):
+            continue
+        elif isinstance(value, float) and math.isfinite(value):
             random = values.get(f"random_{name}")
             yield MetricRow(
                 section=section,
@@ -129,6 +134,7 @@ def _undeclared_rows(section: str, values: Values, path: KeyPath = ()) -> Iterat
                 value=value,
                 baseline=random,
                 baseline_name="" if random is None else "chance",
+                error=values.get(f"{name}_error"),
                 lower_is_better=any(word in name for word in ("loss", "error", "rank")),
                 unit="fraction" if 0 <= value <= 1 else "rank",
             )

@@ -1,4 +1,4 @@
-"""The measures of an evaluation as text, each with its baseline."""
+"""The measures of an evaluation as text, each with its standard error and its baseline."""
 
 from collections.abc import Iterable, Sequence
 
@@ -7,6 +7,7 @@ from evaluation.measures.measure import DECIMALS, Detail, Measure, Section, Valu
 from evaluation.measures.registry import SECTIONS
 
 Row = list[str]  # cells of a line
+ERROR = "± standard error"  # its column or row
 VARIOUS = "baseline"  # head of baselines that differ
 
 
@@ -19,10 +20,12 @@ def metrics_table(metrics: Values) -> str:
     Returns:
         lines of at most 100 characters or so.
     """
-    lines = [f"{metrics['model']} on {metrics['split']}: {metrics['clips']} clips, {metrics['skipped']} skipped"]
+    clips = count_text(metrics["clips"], "clip")
+    lines = [f"{metrics['model']} on {metrics['split']}: {clips}, {metrics['skipped']} skipped"]
     for section in SECTIONS.values():
         if section.key in metrics:
             lines += ["", *section_lines(section, metrics[section.key], metrics["model"])]
+    lines += [f"\nNote: {note}." for note in metrics.get("notes", ())]
     return "\n".join(lines)
 
 
@@ -48,24 +51,28 @@ def _list_rows(section: Section, values: Values) -> list[Row]:
     if not shown:
         return []
     baseline, width = _baseline_name(shown), max(len(measure.baseline_name) for measure in shown)
-    rows = [["", "ours", baseline]]
+    has_errors = any(measure.error_in(values) is not None for measure in shown)
+    rows = [["", "ours", *([ERROR] if has_errors else []), baseline]]
     for measure in shown:
         unit = f", {measure.unit}" if measure.unit in ("dB", "nats") else ""
         direction = " (lower is better)" * measure.lower_is_better
         name = f"{measure.name.format_map(values)}{unit}{direction}"
-        cells = [_format(measure, number) for number in (measure.value_in(values), measure.baseline_in(values))]
+        numbers = [measure.value_in(values), measure.error_in(values), measure.baseline_in(values)]
+        cells = [_format(measure, number) for number in (numbers if has_errors else numbers[::2])]
         rows.append([name, *cells, *([measure.baseline_name.ljust(width)] if baseline == VARIOUS else [])])
     return rows
 
 
 def _matrix_rows(section: Section, values: Values) -> list[Row]:
-    """A measure in each column; in each row a group, and its baseline in the next."""
+    """A measure in each column; in each row a group, and its standard error and baseline in the next."""
     groups = section.values_by_group(values)
     shown = [one for one in section.measures if any(one.value_in(group) is not None for group in groups.values())]
     rows = [["", *(measure.name.format_map(values) for measure in shown)]]
     for key, group in groups.items():
         name = ", ".join((f"{key} ({section.groups[key]})", *_details(section.group_details, group)))
-        rows.append([name, *(_with_error(measure, group) for measure in shown)])
+        rows.append([name, *(_format(measure, measure.value_in(group)) for measure in shown)])
+        if any(measure.error_in(group) is not None for measure in shown):
+            rows.append([f"  {ERROR}", *(_format(measure, measure.error_in(group)) for measure in shown)])
         rows.append([f"  {_baseline_name(shown)}", *(_format(one, one.baseline_in(group)) for one in shown)])
     return rows
 
@@ -101,11 +108,6 @@ def _details(details: Iterable[Detail], values: Values) -> list[str]:
 
 def _format(measure: Measure, value: float | None) -> str:
     return "-" if value is None else f"{value:.{DECIMALS[measure.unit]}f}"
-
-
-def _with_error(measure: Measure, values: Values) -> str:
-    error = measure.error_in(values)
-    return _format(measure, measure.value_in(values)) + (f" ± {_format(measure, error)}" if error is not None else "")
 
 
 def _aligned(rows: Sequence[Row]) -> list[str]:

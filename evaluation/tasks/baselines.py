@@ -50,7 +50,7 @@ def baseline_retrieval(
         config = dataclasses.replace(net.config, data=data)
         v, a = retrieval_vectors(encoder, embed_split(encoder, config, open_eval_split(config, split)))
         if "vgg16" in names:
-            rows["vgg16"] = {"im-im": measure(v, v)["im-im"]}
+            rows["vgg16"] = {key: values for key, values in measure(v, v).items() if key == "im-im"}
         if "vgg16+cca" in names:
             rows["vgg16+cca"] = _measure_aligned(encoder, config, v, a, measure)
     return rows

@@ -11,6 +11,7 @@ from torch import Tensor
 
 from dataset.loading.loader import Batch, SampleDataset, drop_unreadable, make_loader, make_skip_handler
 from dataset.loading.order import sequential_batches
+from dataset.making.text import count_text
 from dataset.pairs import PairDataset
 from dataset.reading.flow import open_flow_cache
 from dataset.reading.public_benchmarks import BENCHMARKS, Benchmark, BenchmarkDataset
@@ -207,7 +208,8 @@ def warn_unknown_labels(labels: list[list[str]], ontology: Ontology) -> None:
     """Print a warning that lists the `labels` of clips, N lists of mids, that the `ontology` lacks."""
     unknown = sorted({label for clip_labels in labels for label in clip_labels if label not in ontology})
     if unknown:
+        shown = ", ".join(unknown[:5]) + (", ..." if len(unknown) > 5 else "")
         print(
-            f"warning: ontology {ontology.source} lacks {len(unknown)} labels, relevant to themselves only: "
-            + ", ".join(unknown[:5]), file=sys.stderr,
+            f"warning: ontology {ontology.source} lacks {count_text(len(unknown), 'label')} of the clips ({shown}): "
+            "retrieval is measured without them", file=sys.stderr,
         )  # fmt: skip

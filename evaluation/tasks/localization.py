@@ -59,7 +59,10 @@ class LocalizationTask:
             out / "localization", maps[drawn], boxes[drawn], ids, names, lambda k: embeddings.sample(k)[0]
         )
         page = PageMaps(maps, boxes, make_cross_maps(net, embeddings.v, embeddings.a))
-        return context.embedding_result({"localization": measures} if measures else {}, maps=page)
+        if not measures:
+            note = "no sounding object is annotated (boxes.json), so localization is drawn and not measured"
+            return context.embedding_result({}, maps=page, notes=(note,))
+        return context.embedding_result({"localization": measures}, maps=page)
 
 
 def _benchmark_boxes(benchmark: Benchmark, index: int) -> list[Box]:

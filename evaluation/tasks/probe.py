@@ -10,7 +10,7 @@ from typing import Any, Protocol, runtime_checkable
 import torch
 from torch import Tensor, nn
 
-from evaluation.measures.probe import linear_probe
+from evaluation.measures.probe import linear_probe, shared_classes
 from evaluation.tasks.embeddings import SplitEmbeddings, embed_split, open_eval_split
 from evaluation.tasks.task import EvalContext, TaskResult
 from evaluation.trained_net import TrainedNet
@@ -85,7 +85,12 @@ class ProbeTask:
         measures: dict[str, Any] = {}
         for name, model in probed_models(net, context.options.untrained).items():
             train, val, test = (embed_split(model, net.config, data[part]) for part in ("train", "val", "test"))
-            rows = {"train_clips": len(train), "test_clips": len(test)} | _probe_embeddings(train, val, test)
+            if len(shared_classes(train.labels, test.labels)) < 2:
+                note = f"the train and {context.split} splits share fewer than 2 classes, so the probe is not measured"
+                return TaskResult({}, len(test), test.skipped, notes=(note,))
+            labelled = [sum(map(bool, part.labels)) for part in (train, test)]
+            counts = {"train_clips": labelled[0], "test_clips": labelled[1], "unlabelled": len(test) - labelled[1]}
+            rows = counts | _probe_embeddings(train, val, test)
             measures |= {name: rows} if name else rows
         return TaskResult({"probe": measures}, len(test), test.skipped)
 

@@ -1,17 +1,22 @@
 """Task "retrieval": rank frames and sounds by their distance, in all four directions (OtS sec. 4)."""
 
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 from torch import nn
 
-from evaluation.measures.ontology import clip_relevance
-from evaluation.measures.retrieval import four_directions
+from evaluation.measures.ontology import Ontology, clip_relevance, known_labels
+from evaluation.measures.retrieval import CrossScores, four_directions
+from evaluation.pair_scores import PairScores
 from evaluation.report.page_content import PageRetrieval
 from evaluation.tasks.baselines import baseline_retrieval
-from evaluation.tasks.embeddings import retrieval_vectors
+from evaluation.tasks.embeddings import SplitEmbeddings, retrieval_vectors
 from evaluation.tasks.task import EvalContext, TaskResult
-from models.interfaces import EmbeddingNet
+from evaluation.trained_net import TrainedNet
+from models.interfaces import EmbeddingNet, LocalizingNet
+
+DIRECTIONS_BY_LABEL = {"im-im", "aud-aud"}
 
 
 class RetrievalTask:
@@ -28,15 +33,45 @@ class RetrievalTask:
         embeddings, options, settings = context.embeddings, context.options, context.config.eval
         labels, ontology = embeddings.labels, context.ontology
         v, a = retrieval_vectors(context.net.encoder, embeddings)
+        scores = cross_scores(context.net, embeddings, all_queries=not settings.queries)
 
-        def measure(v: np.ndarray, a: np.ndarray) -> dict[str, Any]:
+        def measure(v: np.ndarray, a: np.ndarray, scores: CrossScores | None = None) -> dict[str, Any]:
             whole, queries = settings.full_ranking, settings.queries
-            return four_directions(v, a, labels, ontology, settings.k, settings.gain, whole, queries)
+            return four_directions(v, a, labels, ontology, settings.k, settings.gain, whole, queries, scores)
 
-        measures = measure(v, a)
+        measures = measure(v, a, scores)
         if options.baselines:
             rows = baseline_retrieval(options.baselines, context.net, context.split, v, a, measure, options.vgg16)
             measures["baselines"] = rows
-        table, label_set = clip_relevance(labels, ontology)
-        page = PageRetrieval(v, a, lambda i, j: table[label_set[i], label_set[j]])
-        return context.embedding_result({"retrieval": measures}, retrieval=page)
+        page = PageRetrieval(v, a, relevance_of_clips(labels, ontology), scores)
+        missing = DIRECTIONS_BY_LABEL - measures.keys()
+        note = (
+            f"fewer than 2 clips have labels of the ontology {ontology.source}, so nDCG, mAP and retrieval within a "
+            "modality are not measured: --eval.ontology takes the ontology of your labels"
+        )
+        return context.embedding_result({"retrieval": measures}, retrieval=page, notes=(note,) if missing else ())
+
+
+def relevance_of_clips(labels: list[list[str]], ontology: Ontology) -> Callable[[int, int], float]:
+    """Make a function of two clips' indices: their relevance, -1 if one has no label of the ontology.
+
+    Args:
+        labels: N lists of mids.
+        ontology: the class graph.
+    """
+    known = known_labels(labels, ontology)
+    table, label_set = clip_relevance(known, ontology)
+    return lambda i, j: float(table[label_set[i], label_set[j]]) if known[i] and known[j] else -1.0
+
+
+def cross_scores(net: TrainedNet, embeddings: SplitEmbeddings, all_queries: bool) -> PairScores | None:
+    """Get the pair scores by which a net with maps retrieves across modalities; None for a net of vectors.
+
+    Args:
+        net: the trained net.
+        embeddings: of the split.
+        all_queries: all clips are queries.
+    """
+    if not isinstance(net.model, LocalizingNet):
+        return None
+    return PairScores(net.model.pair_logits, embeddings.v, embeddings.a, net.device, all_queries)

@@ -68,7 +68,11 @@ class EvalContext:
         return embeddings
 
     def embedding_result(
-        self, metrics: dict[str, Any], retrieval: PageRetrieval | None = None, maps: PageMaps | None = None
+        self,
+        metrics: dict[str, Any],
+        retrieval: PageRetrieval | None = None,
+        maps: PageMaps | None = None,
+        notes: tuple[str, ...] = (),
     ) -> "TaskResult":
         """Build the result of a task that measures `embeddings`.
 
@@ -76,11 +80,12 @@ class EvalContext:
             metrics: sections of metrics.json.
             retrieval: what the page shows of retrieval, or None.
             maps: what the page shows of localization, or None.
+            notes: sentences on what could not be measured.
         """
         embeddings = self.embeddings
         clips = PageClips(embeddings.ids, embeddings.labels, self.ontology.name, self._load_media)
         page = PageContent(clips, retrieval, maps)
-        return TaskResult(metrics, len(embeddings), embeddings.skipped, page)
+        return TaskResult(metrics, len(embeddings), embeddings.skipped, page, notes)
 
     def _load_media(self, k: int) -> ClipMedia:
         """What was embedded of the k-th clip of `embeddings`."""
@@ -98,12 +103,14 @@ class TaskResult:
         clips: number of clips that were measured.
         skipped: {id: reason} of the clips that can't be read.
         page: what report.html shows in addition to the measures.
+        notes: sentences on what could not be measured.
     """
 
     metrics: dict[str, Any]
     clips: int
     skipped: dict[str, str]
     page: PageContent = field(default_factory=PageContent)
+    notes: tuple[str, ...] = ()
 
 
 class Task(Protocol):

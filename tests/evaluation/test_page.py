@@ -16,7 +16,7 @@ from evaluation.measures.retrieval import RETRIEVAL, four_directions
 from evaluation.report import galleries, html_report, media_files
 from evaluation.report.curves import MAX_POINTS, chart, round_ticks, run_charts
 from evaluation.report.embedding_map import tsne_map
-from evaluation.report.page_content import ClipMedia, PageClips, PageContent, RunInfo
+from evaluation.report.page_content import ClipMedia, PageClips, PageContent, PageRetrieval, RunInfo
 from evaluation.report.ranked_maps import rank_heatmaps
 from evaluation.report.rows import metric_rows
 from evaluation.report.separation_examples import separation_examples
@@ -212,17 +212,18 @@ def test_a_sound_keeps_its_length_and_pitch(rate, tmp_path):
 
 def test_marks_follow_the_ontology():
     def relevance(i, j):
-        return [[20, 20, 17, 16]][i][j]
+        return [[20, 20, 17, 16, -1]][i][j]  # no label of the last one is in the ontology
 
-    labels = [["a"], ["a"], ["b"], ["c"], []]
-    marks = [galleries.result_mark(0, k, relevance, labels) for k in range(4)]
-    assert marks == ["own", "same", "near", "far"]
-    assert galleries.result_mark(0, 4, relevance, labels) == "unknown"
+    labels = [["a"], ["a"], ["b"], ["c"], ["d"]]
+    marks = [galleries.result_mark(0, k, relevance, labels) for k in range(5)]
+    assert marks == ["own", "same", "near", "far", "unknown"]
+    assert galleries.result_mark(0, 1, relevance, [["a"], []]) == "unknown"
 
 
 def test_galleries_list_the_nearest_first():
     v, a = samples.embeddings()
-    found = galleries.retrieval_galleries(v, a, samples.LABELS, lambda i, j: 20 if i % 4 == j % 4 else 0)
+    retrieval = PageRetrieval(v, a, lambda i, j: 20 if i % 4 == j % 4 else 0)
+    found = galleries.retrieval_galleries(retrieval, samples.LABELS)
     assert [row.query for row in found["im-aud"]] == [0, 1, 2, 3]  # the first of each class
     for direction, (queries, targets) in {"im-aud": (v, a), "aud-im": (a, v), "im-im": (v, v)}.items():
         for row in found[direction]:

@@ -1,12 +1,13 @@
 """Rankings: ties at random but the same each time, the same in chunks and in single precision."""
 
 import tracemalloc
+from itertools import permutations
 
 import numpy as np
 import pytest
 from retrieval_cases import MEASURES, clips, retrieve
 
-from evaluation.measures.ranking import rank
+from evaluation.measures.ranking import euclidean_distances, nearest_columns, rank
 
 
 def test_the_size_of_the_chunks_changes_nothing():
@@ -26,10 +27,11 @@ def test_fewer_clips_than_places_that_count():
         assert all(np.isfinite(value) for value in found.values()) and found["random_recall@10"] <= 1
 
 
-def test_rank_breaks_ties_at_random_but_the_same_way_each_time():
+def test_rank_breaks_ties_at_random_for_each_query_but_the_same_way_each_time():
     order = rank(np.zeros((3, 50)))
-    assert (order == order[0]).all() and sorted(order[0]) == list(range(50))
-    assert (order[0] != np.arange(50)).mean() > 0.8
+    assert (np.sort(order, 1) == np.arange(50)).all()
+    for one, other in ((order[0], np.arange(50)), (order[0], order[1]), (order[1], order[2])):
+        assert (one != other).mean() > 0.8
     assert np.array_equal(order, rank(np.zeros((3, 50))))
     without = rank(np.zeros((3, 50)), np.array([4, 5, 49]))
     assert without.shape == (3, 49) and [set(range(50)) - set(row) for row in without] == [{4}, {5}, {49}]
@@ -44,12 +46,44 @@ def test_rank_equals_sorting_places_by_similarity(scale):
     similarity[:, 1000:1100] = similarity[:, :100] * (1 + 1e-10)
     similarity[:, 2000:2100] = similarity[:, :100]
     own = rng.integers(0, 3000, 20)
-    shuffled = np.random.default_rng(0).permutation(3000)
-    without = similarity.copy()
-    without[np.arange(20), own] = -np.inf
-    for found, wanted in ((rank(similarity), similarity), (rank(similarity, own), without)):
-        order = shuffled[np.argsort(-wanted[:, shuffled], axis=1, kind="stable")]
-        assert np.array_equal(found, order[:, : found.shape[1]])
+    for found, left_out in ((rank(similarity), [[]] * 20), (rank(similarity, own), own[:, None])):
+        for query, (row, out) in enumerate(zip(found, left_out, strict=True)):
+            kept = np.setdiff1d(np.arange(3000), out)
+            assert np.array_equal(np.sort(row), kept)
+            assert np.array_equal(similarity[query, row], -np.sort(-similarity[query, kept]))
+
+
+def test_every_order_of_equal_items_is_as_likely_and_each_item_as_often_at_each_place():
+    """Of three equal items among others; over 6,000 queries each of the 6 orders comes 1,000 times, +- 29."""
+    similarity = np.tile([0.5, 0.1, 0.5, 0.9, 0.5], (6000, 1))
+    orders, counts = np.unique(rank(similarity)[:, 1:4], axis=0, return_counts=True)
+    assert orders.tolist() == [list(one) for one in permutations((0, 2, 4))]
+    assert np.abs(counts - 1000).max() < 5 * np.sqrt(1000 * 5 / 6)
+    many = rank(np.zeros((5000, 20)))
+    for place in range(20):
+        counts = np.bincount(many[:, place], minlength=20)
+        assert np.abs(counts - 250).max() < 5 * np.sqrt(250 * 19 / 20)
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_equal_vectors_tie_wherever_they_lie_whatever_a_matrix_product_rounds(dtype):
+    rng = np.random.default_rng(16)
+    distinct = rng.normal(size=(37, 130)).astype(dtype)
+    collection = distinct[rng.integers(0, 37, 1001)]
+    queries = np.arange(1001)
+    distances = euclidean_distances(rng.normal(size=(1001, 130)).astype(dtype), queries, collection)(slice(0, 50))
+    for row in distances:
+        assert len(np.unique(row)) == 37
+    alone = rng.permutation(collection.shape[0]).astype(dtype)[:, None] + np.zeros(130, dtype)  # no two are equal
+    exact = ((alone[:50, None].astype(np.float64) - alone[None]) ** 2).sum(2)
+    np.testing.assert_allclose(euclidean_distances(alone, queries, alone)(slice(0, 50)), exact, atol=1e-5 * exact.max())
+
+
+@pytest.mark.parametrize("count", [1, 7, 50, 199, 200])
+def test_the_first_items_alone_are_those_of_the_whole_ranking_with_ties_too(count):
+    distances = np.random.default_rng(17).integers(0, 8, (60, 200)).astype(float)  # some 25 items tie
+    queries = np.arange(60)
+    assert np.array_equal(nearest_columns(distances, count, queries), rank(-distances)[:, :count])
 
 
 @pytest.mark.parametrize("same", [False, True])
