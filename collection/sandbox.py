@@ -29,7 +29,7 @@ class Sandbox:
         max_seconds: wall-clock and CPU time per file.
     """
 
-    def __init__(self, max_memory: int = MAX_MEMORY, max_seconds: int = MAX_SECONDS) -> None:
+    def __init__(self, max_memory: int = MAX_MEMORY, max_seconds: float = MAX_SECONDS) -> None:
         self._max_memory, self._max_seconds = max_memory, max_seconds
         self._lock = threading.Lock()
         self._process = self._start()
@@ -64,7 +64,7 @@ class Sandbox:
         with self._lock:
             code, reply = self._request(json.dumps([str(path), size, rate, count]))
         if code in (-signal.SIGALRM, -signal.SIGXCPU):
-            message = f"it takes more than {self._max_seconds} s to decode: send a shorter or smaller file"
+            message = f"it takes more than {self._max_seconds:g} s to decode: send a shorter or smaller file"
             raise RefusedUpload(413, message)
         if code:
             raise RefusedUpload(400, "the decoder crashed on it: the file is damaged or too large")

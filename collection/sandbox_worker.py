@@ -12,6 +12,7 @@ import resource
 import signal
 import sys
 from itertools import islice
+from math import ceil
 from pathlib import Path
 
 from PIL import Image
@@ -72,12 +73,12 @@ def _jpeg(image: Image.Image) -> bytes:
     return out.getvalue()
 
 
-def limit_process(max_memory: int, max_seconds: int) -> None:
+def limit_process(max_memory: int, max_seconds: float) -> None:
     """Limit this process to `max_memory` bytes and `max_seconds`, wall-clock and CPU; it can write no file."""
-    signal.alarm(max_seconds)
+    signal.setitimer(signal.ITIMER_REAL, max_seconds)
     limits = {
         resource.RLIMIT_AS: max_memory,
-        resource.RLIMIT_CPU: max_seconds,
+        resource.RLIMIT_CPU: ceil(max_seconds),
         resource.RLIMIT_FSIZE: 0,
         resource.RLIMIT_CORE: 0,
     }
@@ -85,7 +86,7 @@ def limit_process(max_memory: int, max_seconds: int) -> None:
         resource.setrlimit(limit, (value, value))
 
 
-def reply_in_child(line: bytes, pipe: int, max_memory: int, max_seconds: int) -> None:
+def reply_in_child(line: bytes, pipe: int, max_memory: int, max_seconds: float) -> None:
     """Decode one file in this forked process, write the packed query into a pipe and exit.
 
     Args:
@@ -108,7 +109,7 @@ def reply_in_child(line: bytes, pipe: int, max_memory: int, max_seconds: int) ->
         os._exit(1)
 
 
-def main(max_memory: int, max_seconds: int) -> None:
+def main(max_memory: int, max_seconds: float) -> None:
     """Answer requests until stdin is closed, each in a child limited to `max_memory` bytes and `max_seconds`."""
     for line in sys.stdin.buffer:
         read_end, write_end = os.pipe()
@@ -124,4 +125,4 @@ def main(max_memory: int, max_seconds: int) -> None:
 
 
 if __name__ == "__main__":
-    main(*map(int, sys.argv[1:]))
+    main(int(sys.argv[1]), float(sys.argv[2]))

@@ -26,7 +26,9 @@ from dataset.reading.errors import MediaError
 from utils.errors import UserError
 
 TEMPLATES = Path(__file__).parent / "templates"
-MAX_UPLOAD = 32 * 2**20  # bytes
+MEGABYTE = 2**20
+MAX_UPLOAD = 32 * MEGABYTE  # bytes
+MAX_FORM_OVERHEAD = 2**14  # bytes of a request beside the file: boundaries, the file's name
 IDLE_TIMEOUT = 30  # seconds after which a silent connection is closed
 JPEG_QUALITY = 85
 
@@ -45,7 +47,8 @@ def make_app(
         max_upload: largest upload, bytes.
     """
     app = flask.Flask(__name__, template_folder=str(TEMPLATES), static_folder=None)
-    app.config.update(MAX_CONTENT_LENGTH=max_upload, MAX_FORM_PARTS=4, MAX_FORM_MEMORY_SIZE=2**16)
+    # Flask's limit of MAX_FORM_MEMORY_SIZE stays: it must exceed the blocks of 64 KiB in which a file arrives.
+    app.config.update(MAX_CONTENT_LENGTH=max_upload + MAX_FORM_OVERHEAD, MAX_FORM_PARTS=4)
     app.before_request(refuse_other_sites)
     app.after_request(_set_security_headers)
 
@@ -64,6 +67,8 @@ def make_app(
             upload.save(path)
             if not path.stat().st_size:
                 flask.abort(400, "the file is empty")
+            if path.stat().st_size > max_upload:
+                flask.abort(413, _too_large(max_upload))
             return index.search(read_upload(path))
 
     @app.get("/image/<int:row>.jpg")
@@ -82,6 +87,7 @@ def make_app(
     app.register_error_handler(HTTPException, lambda error: _http_error(error, max_upload))
     app.register_error_handler(LookupError, lambda _: ({"error": "there is no such image or sound"}, 404))
     app.register_error_handler(UserError, _user_error)
+    app.register_error_handler(OSError, _disk_error)
     return app
 
 
@@ -93,10 +99,19 @@ def _user_error(error: UserError) -> Reply:
     return {"error": message}, 404
 
 
+def _disk_error(error: OSError) -> Reply:
+    """A full disk, most of all: an upload is stored in TMPDIR while it is read."""
+    return {"error": f"the server can't store or read a file ({error.strerror or type(error).__name__})"}, 507
+
+
 def _http_error(error: HTTPException, max_upload: int) -> Reply:
-    if error.code == 413:
-        return {"error": f"the file is too large: the limit is {max_upload // 2**20} MB"}, 413
+    if error.code == 413 and (flask.request.content_length or 0) > max_upload:
+        return {"error": _too_large(max_upload)}, 413
     return {"error": error.description}, error.code or 500
+
+
+def _too_large(max_upload: int) -> str:
+    return f"the file is too large: the limit is {max_upload / MEGABYTE:.3g} MB (search.py --largest)"
 
 
 def refuse_other_sites() -> None:

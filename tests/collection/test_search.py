@@ -3,8 +3,6 @@
 import io
 import json
 import os
-import shutil
-import threading
 import time
 import urllib.error
 import urllib.request
@@ -13,48 +11,24 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import soundfile
-from helpers import make_clip, numbered, small_checkpoint, tone, write_sound
+from helpers import numbered, small_checkpoint
 from kill_and_resume import command
 from malformed import malformed, png, post
 from PIL import Image
 
-import embed
 from collection import storage
 from collection.query import RefusedUpload
 from collection.sandbox import Sandbox
 from collection.search_index import open_search_index
-from collection.server import create_server, make_app
 from utils.errors import UserError
 
 MAX_UPLOAD = 300_000
 
 
 @pytest.fixture(scope="module")
-def folder(tmp_path_factory):
-    """The folder of an embedded collection (six clips, an image and a sound); emb.npz lies beside it."""
-    root = tmp_path_factory.mktemp("search") / "files"
-    for k in range(6):
-        blocks = np.random.default_rng(k).integers(0, 255, (3, 4, 3), np.uint8)
-        pictures = [np.kron(blocks, np.ones((16, 16, 1), np.uint8))] * 20
-        sound = tone(2, 8000, 150 * 1.5**k, overtones=1 + k % 4)
-        make_clip(root, f"clip{k}", fps=10, rate=8000, pictures=pictures, sound=sound, aac=True)
-    Image.fromarray(numbered(777)).save(root / "<img src=x onerror=alert(1)>.png")
-    write_sound(root / "song.wav", np.tile(np.random.default_rng(0).uniform(-0.3, 0.3, 8000), 2), 8000)
-    net = small_checkpoint(root.parent / "best.pt", **{"model.name": "AVOLNet"})
-    embed.main(["--checkpoint", str(net), "--input", str(root), "--out", str(root.parent / "emb")])
-    return root
-
-
-@pytest.fixture(scope="module")
-def page(folder):
+def page(start_page):
     """The URL of a running page."""
-    index, sandbox = open_search_index(storage.load_collection(folder.parent / "emb.npz")), Sandbox()
-    app = make_app(index, lambda path: sandbox.read(path, index.size, index.rate, 10), "8 files", MAX_UPLOAD)
-    running = create_server(app, "127.0.0.1", 0)
-    threading.Thread(target=running.serve_forever, daemon=True).start()
-    yield f"http://127.0.0.1:{running.port}"
-    running.shutdown()
-    sandbox.close()
+    return start_page(MAX_UPLOAD)
 
 
 def get(address, **headers):
@@ -184,14 +158,20 @@ def make_sandbox():
         sandbox.close()
 
 
-def test_a_file_without_end_is_refused_in_time_and_the_next_one_is_read(make_sandbox, folder, tmp_path):
-    sandbox = make_sandbox(max_seconds=1)
-    os.mkfifo(tmp_path / "endless")  # whoever reads it waits
+def test_a_file_that_takes_too_long_is_refused_in_time_and_the_next_one_is_read(make_sandbox, folder, tmp_path):
+    sandbox = make_sandbox(max_seconds=0.5)
+    Image.effect_noise((7000, 7000), 50).save(tmp_path / "x.png", compress_level=1)
     begin = time.monotonic()
-    with pytest.raises(RefusedUpload, match="more than 1 s") as refused:
-        sandbox.read(tmp_path / "endless", 32, 8000, 10)
+    with pytest.raises(RefusedUpload, match=r"more than 0\.5 s") as refused:
+        sandbox.read(tmp_path / "x.png", 4096, 8000, 10)
     assert refused.value.status == 413 and time.monotonic() - begin < 15
     assert len(sandbox.read(folder / "song.wav", 32, 8000, 10).moments) == 2
+
+
+def test_a_pipe_is_refused_at_once(make_sandbox, tmp_path):
+    os.mkfifo(tmp_path / "endless")  # whoever reads it waits
+    with pytest.raises(RefusedUpload, match="not an image, audio or video file"):
+        make_sandbox().read(tmp_path / "endless", 32, 8000, 10)
 
 
 def test_a_file_that_takes_too_much_memory_is_refused_and_the_next_one_is_read(make_sandbox, folder, tmp_path):
@@ -231,19 +211,6 @@ def test_settings_that_an_older_version_stored_are_translated(folder):
 def test_the_script_refuses_a_missing_collection_without_a_traceback(script, tmp_path):
     done = script(command("search.py", {"collection": tmp_path / "emb"}))
     assert done.returncode == 2 and "make it with embed.py" in done.stderr and done.stderr.count("\n") == 1
-
-
-@pytest.fixture(scope="module")
-def browser():
-    chromium = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
-    if not chromium:
-        pytest.skip("no Chromium on this machine")
-    playwright = pytest.importorskip("playwright.sync_api", reason="playwright isn't installed")
-    with playwright.sync_playwright() as started:
-        flags = ["--use-fake-device-for-media-stream", "--use-fake-ui-for-media-stream", "--no-sandbox"]
-        opened = started.chromium.launch(executable_path=chromium, args=flags)
-        yield opened
-        opened.close()
 
 
 def test_in_a_browser_an_image_a_sound_and_a_recording_are_searched(page, folder, browser):

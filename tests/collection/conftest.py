@@ -1,0 +1,62 @@
+"""An embedded collection, a page that searches it, and a browser."""
+
+import shutil
+import threading
+
+import numpy as np
+import pytest
+from helpers import make_clip, numbered, small_checkpoint, tone, write_sound
+from PIL import Image
+
+import embed
+from collection import storage
+from collection.sandbox import Sandbox
+from collection.search_index import open_search_index
+from collection.server import create_server, make_app
+
+
+@pytest.fixture(scope="session")
+def folder(tmp_path_factory):
+    """The folder of an embedded collection (six clips, an image and a sound); emb.npz lies beside it."""
+    root = tmp_path_factory.mktemp("search") / "files"
+    for k in range(6):
+        blocks = np.random.default_rng(k).integers(0, 255, (3, 4, 3), np.uint8)
+        pictures = [np.kron(blocks, np.ones((16, 16, 1), np.uint8))] * 20
+        sound = tone(2, 8000, 150 * 1.5**k, overtones=1 + k % 4)
+        make_clip(root, f"clip{k}", fps=10, rate=8000, pictures=pictures, sound=sound, aac=True)
+    Image.fromarray(numbered(777)).save(root / "<img src=x onerror=alert(1)>.png")
+    write_sound(root / "song.wav", np.tile(np.random.default_rng(0).uniform(-0.3, 0.3, 8000), 2), 8000)
+    net = small_checkpoint(root.parent / "best.pt", **{"model.name": "AVOLNet"})
+    embed.main(["--checkpoint", str(net), "--input", str(root), "--out", str(root.parent / "emb")])
+    return root
+
+
+@pytest.fixture(scope="module")
+def start_page(folder):
+    """Start a page, `start_page(max_upload, name="emb")`, that searches a collection beside `folder`; gives its URL."""
+    ends = []
+
+    def start(max_upload, name="emb"):
+        index, sandbox = open_search_index(storage.load_collection(folder.parent / f"{name}.npz")), Sandbox()
+        app = make_app(index, lambda path: sandbox.read(path, index.size, index.rate, 10), "8 files", max_upload)
+        running = create_server(app, "127.0.0.1", 0)
+        threading.Thread(target=running.serve_forever, daemon=True).start()
+        ends.extend([running.shutdown, sandbox.close])
+        return f"http://127.0.0.1:{running.port}"
+
+    yield start
+    for end in ends:
+        end()
+
+
+@pytest.fixture(scope="module")
+def browser():
+    chromium = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
+    if not chromium:
+        pytest.skip("no Chromium on this machine")
+    playwright = pytest.importorskip("playwright.sync_api", reason="playwright isn't installed")
+    with playwright.sync_playwright() as started:
+        flags = ["--use-fake-device-for-media-stream", "--use-fake-ui-for-media-stream", "--no-sandbox"]
+        opened = started.chromium.launch(executable_path=chromium, args=flags)
+        yield opened
+        opened.close()
