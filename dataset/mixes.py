@@ -67,8 +67,10 @@ class MixtureDataset(PairDataset):
 
     def _decode_whole(self, clip: OpenClip, index: int) -> CachedClip:
         self._check_length(clip)
-        times = [k * self.step for k in range(self._num_frames(clip))]
-        return CachedClip(0.0, clip.frames(times, self.size), clip.full_waveform(self.rate))
+        return super()._decode_whole(clip, index)
+
+    def _times(self, clip: OpenClip, index: int) -> list[float]:
+        return [k * self.step for k in range(self._num_frames(clip))]
 
     def _read_cached(self, cached: CachedClip, draw: SampleDraw) -> FrameAndSound:
         start, positions = self._choose(draw, len(cached.sound), len(cached.frames))

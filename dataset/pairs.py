@@ -239,7 +239,7 @@ class PairDataset(SampleDataset):
         cached = self.cache.get(index) if self.cache else None
         if cached is None:
             with self.clips.open(index) as clip:
-                if not (self.cache and self.cache.worth_filling(index)):
+                if not (self.cache and self.cache.worth_filling(index, self._whole_size(clip, index))):
                     return self._read_open(clip, index, draws)
                 cached = self._decode_whole(clip, index)
             self.cache.put(index, *cached)
@@ -272,6 +272,10 @@ class PairDataset(SampleDataset):
             FrameAndSound(time, frames[time], sound, flow)
             for time, sound, flow in zip(chosen, sounds, flows, strict=True)
         ]
+
+    def _whole_size(self, clip: OpenClip, index: int) -> int:
+        """Count the bytes of all that samples of an open clip can hold."""
+        return len(self._times(clip, index)) * 3 * self.size**2 + 2 * clip.num_samples(self.rate)
 
     def _decode_whole(self, clip: OpenClip, index: int) -> CachedClip:
         """Decode all that samples of an open clip can hold."""

@@ -45,8 +45,15 @@ class ClipCache:
         frames = self._memory[offset:middle].reshape(count, side, side, 3)
         return CachedClip(float(self._first[index]), frames, self._memory[middle : middle + 2 * samples].view(np.int16))
 
-    def worth_filling(self, index: int) -> bool:
-        """Check whether the clip at `index` was never stored: it is neither in the cache nor too large for it."""
+    def worth_filling(self, index: int, size: int) -> bool:
+        """Check, before a clip is decoded, that it isn't in the cache and isn't too large for what is left of it.
+
+        Args:
+            index: of the clip in its split.
+            size: of its frames and sound, bytes.
+        """
+        if self._used.value + size > self._memory.nbytes and self._table[index, 0] == _EMPTY:
+            self._table[index, 0] = _NO_SPACE
         return bool(self._table[index, 0] == _EMPTY)
 
     def put(self, index: int, first: float, frames: np.ndarray, sound: np.ndarray) -> None:

@@ -6,7 +6,6 @@ sound track of its own mp4, which shares the clock of the frames.
 """
 
 import io
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Literal, NamedTuple
 
@@ -25,7 +24,6 @@ MP4, WAV = "the mp4", "the wav"  # in messages
 BRIGHTNESS_INTERVAL = 0.2  # from one frame whose brightness is measured to the next, seconds
 BLACK_LEVEL = 0.1  # a frame is black if 98% of its pixels are darker than this, 0..1
 THUMBNAIL_WIDTH = 240  # pixels
-BLOCK_FRAMES = 500  # read at a time: memory must not grow with the length of a clip
 DEFAULT_FRAME, LONGEST_FRAME = 0.04, 0.2  # what counts as one frame's duration, if unknown, and at most, seconds
 
 # What would cure a clip, see `dataset.making.repair`. "rate": state another sample rate; "sync": shift the wav, or change
@@ -138,7 +136,7 @@ class _CheckingReader(ClipReader):
         is_black = True
         brightness: list[float] = []
         try:
-            for k, frame in enumerate(self._decode_blocks(times)):
+            for k, frame in enumerate(self.decode_frames(times)):
                 time = frame.time or 0.0
                 if k == 0:
                     self.first_time = time
@@ -152,11 +150,6 @@ class _CheckingReader(ClipReader):
         finally:
             self.brightness = float(np.mean(brightness)) if brightness else None
         return is_black
-
-    def _decode_blocks(self, times: list[float]) -> Iterator[av.VideoFrame]:
-        """Decode the frames shown at `times`, some at a time."""
-        for start in range(0, len(times), BLOCK_FRAMES):
-            yield from self.decode_frames(times[start : start + BLOCK_FRAMES])
 
     def _read_sound(self) -> None:
         """Read the whole wav as training does, and measure its loudness."""

@@ -59,10 +59,18 @@ def test_clips_beyond_its_size_are_read_from_disk_and_are_the_same(root):
     cached = PairDataset(Clips(root, "train"), **options, cache_gb=3.5 * BYTES / 1e9)
     assert equal(samples(cached), plain)
     assert [cached.cache.get(clip) is not None for clip in range(CLIPS)] == [True] * 3 + [False] * 5
-    assert not any(cached.cache.worth_filling(clip) for clip in range(CLIPS))  # not decoded whole once more
+    assert not any(cached.cache.worth_filling(clip, 1) for clip in range(CLIPS))  # not decoded whole once more
     assert equal(samples(cached), plain)
     (root / "train" / "video").rename(root / "video")
     assert ["error" in sample for sample in samples(cached, 1)] == [False] * 3 + [True] * 5
+
+
+def test_a_clip_that_is_larger_than_the_cache_is_never_decoded_whole(root, monkeypatch):
+    options = dict(resize_size=SIZE, sample_rate=RATE, frame_step=STEP)
+    plain = samples(PairDataset(Clips(root, "train"), **options))
+    cached = PairDataset(Clips(root, "train"), **options, cache_gb=0.9 * BYTES / 1e9)
+    monkeypatch.setattr(PairDataset, "_decode_whole", None)
+    assert equal(samples(cached), plain)
 
 
 def test_what_one_process_decodes_all_others_see(root):
@@ -87,12 +95,12 @@ def test_it_returns_what_was_put_in_and_fills_to_the_last_byte():
     room = sum(frames.nbytes + sound.nbytes + (frames.nbytes + sound.nbytes) % 2 for _, frames, sound in clips)
     for spare, last_fits in ((0, True), (-2, False)):
         cache = ClipCache(5, (room + spare) / 1e9)
-        assert all(cache.get(k) is None and cache.worth_filling(k) for k in range(5))
+        assert all(cache.get(k) is None and cache.worth_filling(k, 1) for k in range(5))
         for k, clip in enumerate(clips):
             cache.put(k, *clip)
-            assert not cache.worth_filling(k)
+            assert not cache.worth_filling(k, 1)
         for k, (first, frames, sound) in enumerate(clips[: 4 if last_fits else 3]):
             found = cache.get(k)
             assert found[0] == first and np.array_equal(found[1], frames) and np.array_equal(found[2], sound)
         assert (cache.get(3) is not None) == last_fits
-        assert cache.get(4) is None and cache.worth_filling(4)
+        assert cache.get(4) is None and not cache.worth_filling(4, room + 1)
