@@ -10,7 +10,7 @@ from av.container import InputContainer
 from av.video.stream import VideoStream
 
 from dataset.reading.audio import SOUND_SECONDS, AudioReader, format_seconds
-from dataset.reading.container import best_stream, is_truncated, open_media
+from dataset.reading.container import best_stream, is_truncated, open_media, seconds_per_tick
 from dataset.reading.decoding import TIME_TOLERANCE, PacketDecoder, decode_at, decode_from, frame_stamps
 from dataset.reading.errors import ClipError, MediaError, error_reason
 from dataset.reading.timeline import find_last_frame, origin_of
@@ -118,12 +118,13 @@ class ClipReader(AudioReader):
     def _decode_pass(self, times: list[float]) -> Iterator[av.VideoFrame]:
         """Do what `decode_frames` does, with one seek."""
         done, shown = 0, None
+        shift = round(self._origin / seconds_per_tick(self._stream))  # to the clip's clock, ticks
         try:
             for frame in self._decode([time + self._origin for time in times]):
-                time = frame.time - self._origin
+                frame.pts = cast(int, frame.pts) - shift
                 if frame.is_corrupt:  # the decoder concealed the damage
-                    raise self._error("damaged", self.video_file, f"is damaged at {time:.2f} s")
-                while done < len(times) and time > times[done] + TIME_TOLERANCE:
+                    raise self._error("damaged", self.video_file, f"is damaged at {frame.time:.2f} s")
+                while done < len(times) and frame.time > times[done] + TIME_TOLERANCE:
                     # Before the first frame of a stream that starts late, that frame is shown.
                     yield shown or frame
                     done += 1
@@ -134,8 +135,8 @@ class ClipReader(AudioReader):
             raise self._damage(error) from error
         if shown is None:
             raise self._error("no picture", self.video_file, f"holds no frame at {times[0]:.2f} s")
-        if self._ends_early(shown, times[-1] + self._origin):
-            reason = f"is truncated at {shown.time - self._origin:.2f} s, before its end at {self.last:.2f} s"
+        if self._ends_early(shown, times[-1]):
+            reason = f"is truncated at {shown.time:.2f} s, before its end at {self.last:.2f} s"
             raise self._error("damaged", self.video_file, reason)
         for _ in times[done:]:
             yield shown
@@ -147,11 +148,11 @@ class ClipReader(AudioReader):
             return decode_at(self._container, self._stream, stamps, self._decoder)
         return cast(Iterator[av.VideoFrame], decode_from(self._container, self._stream, stamps[0], self._decoder))
 
-    def _ends_early(self, frame: av.VideoFrame, stamp: float) -> bool:
-        """Whether the last decoded frame can't be what is shown at `stamp`: others are missing after it."""
-        if self._last_frame is not None:
-            return frame.time < min(self._last_frame, stamp) - TIME_TOLERANCE
-        return stamp > frame.time + max(2.0 * float(frame.duration or 0) * float(frame.time_base or 0), 0.1)
+    def _ends_early(self, frame: av.VideoFrame, time: float) -> bool:
+        """Whether the last decoded frame can't be what is shown at `time`: others are missing after it."""
+        if self._last_frame is not None and frame.time >= self._last_frame - self._origin - TIME_TOLERANCE:
+            return False
+        return time > frame.time + max(2.0 * float(frame.duration or 0) * float(frame.time_base or 0), 0.1)
 
     def frame_times(self) -> list[float]:
         """List the times from 0 s on at which another frame is shown, ascending, and the end, without decoding."""
