@@ -20,7 +20,6 @@ from utils import distributed
 from utils.engine import Metrics, fit, to_device
 from utils.errors import exit_on_user_error
 from utils.health import diagnose_avc
-from utils.memory import total_memory
 from utils.training import setup_training
 
 
@@ -34,7 +33,7 @@ def main(argv: list[str] | None = None) -> None:
     train_transform, val_transform = PairTransform(config, train=True), PairTransform(config, train=False)
 
     # The net, with another net's weights or initialized so that it learns (docs/starting_well.md).
-    check_memory(config, total_memory(device), train.batch_size // distributed.world_size())
+    check_memory(config, device, train.batch_size // distributed.world_size())
     torch.manual_seed(train.seed)
     model = build_net(config.model, config.data.flow_fields).to(device)
     assert isinstance(model, AVCNet)

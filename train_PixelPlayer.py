@@ -23,10 +23,7 @@ from utils.engine import fit, to_device
 from utils.errors import exit_on_user_error
 from utils.files import write_json
 from utils.health import diagnose_masks
-from utils.memory import total_memory
 from utils.training import setup_training
-
-INIT_CLIPS = 64  # for the data-dependent initialization
 
 
 def main(argv: list[str] | None = None) -> None:
@@ -44,7 +41,7 @@ def main(argv: list[str] | None = None) -> None:
     spectra, stack = MixtureSTFT(mix), partial(stack_sources, sources=mix.sources)
 
     # The net, with other nets' weights or initialized so that it learns (docs/starting_well.md).
-    check_memory(config, total_memory(device), train.batch_size // distributed.world_size())
+    check_memory(config, device, train.batch_size // distributed.world_size())
     torch.manual_seed(train.seed)
     model = build_net(config.model)
     assert isinstance(model, PixelPlayer)
@@ -55,7 +52,7 @@ def main(argv: list[str] | None = None) -> None:
     if config.model.vision_weights and "frames.body.conv1.weight" not in taken and not run.resumed:
         imagenet.load_imagenet_resnet18(model.frames.body, config.model.vision_weights)
     if train.data_dependent_init and "frames.head.weight" not in taken and not run.resumed:
-        batch = to_device(data.init_batch(on_skip, INIT_CLIPS), device)
+        batch = to_device(data.init_batch(on_skip, count=64), device)
         frames, waves = val_transform(batch)
         sounds = val_transform.avc_spectrograms(batch) if model.match and "match.fc3.weight" not in taken else None
         model.data_dependent_init(frames, spectra.net_input(spectra.stft(waves)), sounds)

@@ -21,7 +21,6 @@ from utils import distributed
 from utils.engine import Metrics, fit, to_device
 from utils.errors import exit_on_user_error
 from utils.health import diagnose_avc
-from utils.memory import total_memory
 from utils.training import setup_training
 
 
@@ -35,7 +34,7 @@ def main(argv: list[str] | None = None) -> None:
     train_transform, val_transform = PairTransform(config, train=True), PairTransform(config, train=False)
 
     # The net, with AVE-Net's weights or initialized so that it learns (docs/starting_well.md).
-    check_memory(config, total_memory(device), train.batch_size // distributed.world_size())
+    check_memory(config, device, train.batch_size // distributed.world_size())
     torch.manual_seed(train.seed)
     model = build_net(config.model).to(device)
     assert isinstance(model, AVOLNet)

@@ -18,7 +18,6 @@ from utils import checkpoint
 from utils.config import Config, from_dict, old_frame_net, override
 from utils.engine import autocast, channels_last, pick_device
 from utils.errors import UserError
-from utils.memory import available_memory
 
 
 @dataclass(frozen=True)
@@ -168,7 +167,7 @@ def load_trained_net(path: str | Path, changes: dict[str, Any] | None = None) ->
     if note := old_frame_net(config, path):
         print(note, file=sys.stderr)
     device = pick_device()
-    check_memory(config, available_memory(device))
+    check_memory(config, device)
     model = build_net(config.model, config.data.flow_fields)
     checkpoint.load_weights(model, checkpoint.evaluated_weights(content), path)
     return TrainedNet(channels_last(model.to(device)).eval(), config, content, str(path))

@@ -1,9 +1,33 @@
-"""Tune glibc's memory allocator for training on a CPU."""
+"""How much memory there is, and glibc's allocator tuned for training on a CPU."""
 
 import ctypes
+import os
+import re
+import resource
+from pathlib import Path
+
+import torch
 
 M_TRIM_THRESHOLD, M_MMAP_THRESHOLD, M_MMAP_MAX = -1, -3, -4  # parameters of mallopt in glibc's malloc.h
 MB = 2**20
+MEMORY_INFO = Path("/proc/meminfo")
+CGROUP_LIMITS = (Path("/sys/fs/cgroup/memory.max"), Path("/sys/fs/cgroup/memory/memory.limit_in_bytes"))
+
+
+def available_memory(device: torch.device) -> int:
+    """Get the memory that a process can have, bytes: of a GPU; or what the system, the container and `ulimit -v` allow.
+
+    Args:
+        device: where the net is.
+    """
+    if device.type == "cuda":
+        return torch.cuda.mem_get_info(device)[0]
+    limits = [os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE"), resource.getrlimit(resource.RLIMIT_AS)[0]]
+    for file in (MEMORY_INFO, *CGROUP_LIMITS):
+        text = file.read_text() if file.is_file() else ""
+        available = re.search(r"MemAvailable: +(\d+) kB", text)
+        limits += [int(available[1]) * 1024] if available else [int(text)] if text.strip().isdigit() else []
+    return min(limit for limit in limits if limit > 0)
 
 
 def disable_malloc_trim(keep: bool = True) -> None:
