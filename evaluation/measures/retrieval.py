@@ -182,10 +182,10 @@ def four_directions(
     """
     known = known_labels(clip_labels, ontology)
     labelled = np.array([bool(labels) for labels in known], bool)
-    labelled &= labelled.sum() > 1  # a single one has nothing to be compared with
     relevance_table, label_set = clip_relevance(known, ontology)
     out: Values = {"k": k, "gain": gain, "labels": len({label for labels in known for label in labels})}
     out |= {"unlabelled": int((~labelled).sum()), "ontology": ontology.source}
+    labelled &= labelled.sum() > 1  # a single one has nothing to be compared with
     query_indices = np.arange(len(v))
     if 0 < queries < len(v):
         out["queries"] = queries
@@ -204,7 +204,7 @@ def four_directions(
             full_ranking=full_ranking, query_indices=query_indices, labelled=labelled,
             distances=distances,
         )  # fmt: skip
-        by_label = _ndcg_by_label(rankings.ndcg, [known[clip] for clip in query_indices if known[clip]])
+        by_label = _ndcg_by_label(rankings.ndcg, [known[clip] for clip in query_indices if labelled[clip]])
         out[direction] = compute_measures(RETRIEVAL, rankings) | ({"ndcg_of": by_label} if by_label else {})
         out[direction]["scored_by"] = PAIR_SCORE if distances else DISTANCE
     random = [out[direction]["random_ndcg"] for direction in DIRECTIONS if "random_ndcg" in out.get(direction, {})]
