@@ -19,7 +19,9 @@ from dataset.reading.clip_reader import ClipReader
 from dataset.reading.errors import ClipError, error_reason
 from dataset.reading.upright import to_upright_rgb, upright_size
 
-CHECK_KINDS = ("ok", "missing", "damaged", "no picture", "short", "silent", "too large", "black", "out of step")
+CHECK_KINDS = (
+    "ok", "missing", "damaged", "no picture", "short", "silent", "too large", "time limit", "black", "out of step",
+)  # fmt: skip
 MP4, WAV = "the mp4", "the wav"  # in messages
 BRIGHTNESS_INTERVAL = 0.2  # from one frame whose brightness is measured to the next, seconds
 BLACK_LEVEL = 0.1  # a frame is black if 98% of its pixels are darker than this, 0..1
@@ -78,8 +80,6 @@ def check_clip(clip: str, mp4: Path, wav: Path) -> CheckResult:
             kind, message, cures = reader.check()
     except ClipError as error:
         kind, message = error.kind, f"{MP4 if error.path == mp4 else WAV} {error.reason}"
-    except MemoryError:  # no fault of the clip
-        raise
     except (av.FFmpegError, OSError, ValueError) as error:
         kind, message = "damaged", f"{MP4} can't be read ({error_reason(error)})"
     thumbnail = None if kind == "ok" or reader.middle_frame is None else _encode_thumbnail(reader.middle_frame)

@@ -164,7 +164,7 @@ def store_clip(tar: BinaryIO, key: str, source: Path, clip: ShardClip, settings:
             sound_start = write_member(tar, f"{key}.wav", WAV_HEADER + 2 * count, chain([header], parts)) + WAV_HEADER
             frames = write_frames(tar, key, reader, clip.times, settings)
             last, video_end = reader.last, reader.video_end
-    except (ClipError, MemoryError):  # a lack of memory is no fault of the clip
+    except ClipError:
         raise
     except (av.FFmpegError, ValueError) as error:
         raise ClipError(clip.id, "damaged", mp4, f"can't be read ({error_reason(error)})") from error

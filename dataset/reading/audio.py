@@ -1,6 +1,7 @@
 """Audio of a clip: read a wav, resample, convert to mono and int16, write a wav."""
 
 import errno
+import os
 import struct
 from collections.abc import Callable, Iterable, Iterator
 from math import ceil, gcd
@@ -13,7 +14,7 @@ import numpy as np
 import soundfile
 import soxr
 
-from dataset.reading.errors import ClipError, MediaError, MediaErrorKind
+from dataset.reading.errors import ClipError, MediaError, MediaErrorKind, error_reason
 from dataset.reading.limits import require_file
 from utils.files import atomic_write
 
@@ -85,7 +86,10 @@ class AudioReader:
 
     def _open_sound(self) -> None:
         try:
-            self._wav = soundfile.SoundFile(self.audio_file)
+            # libsndfile has no words for what the system refuses, so it gets a file that is open already.
+            self._wav = soundfile.SoundFile(os.open(self.audio_file, os.O_RDONLY))
+        except OSError as error:
+            raise self._error("damaged", self.audio_file, f"can't be opened ({error_reason(error)})") from error
         except soundfile.LibsndfileError as error:
             reason = f"can't be read as a wav ({error.error_string.strip('.')})"
             raise self._error("damaged", self.audio_file, reason) from error
@@ -138,7 +142,8 @@ class AudioReader:
         else:
             sound = resample_part(self._read_float, start, count, self.native_rate, rate)
         if not self._has_sound:
-            self._has_sound = bool(sound.any()) or self._find_sound()
+            # A resampled sound may be louder than 1 where its samples round to 0: the samples of the file decide.
+            self._has_sound = bool((np.abs(sound, dtype=np.int32) > 1).any()) or self._find_sound()
         return sound
 
     def num_samples(self, rate: int) -> int:

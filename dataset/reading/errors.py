@@ -9,6 +9,7 @@ from typing import Literal
 import av
 
 from utils.errors import UserError
+from utils.system_errors import is_shortage
 
 MediaErrorKind = Literal[
     "missing",  # there is no such file, or it isn't in the dataset
@@ -18,6 +19,7 @@ MediaErrorKind = Literal[
     "short",  # less than a second of sound, or too few frames
     "silent",  # digitally silent from start to end
     "too large",  # more pixels than are read
+    "time limit",  # reading it takes longer than the time limit
     "storage",  # the disk or the server fails to read or write it
 ]
 
@@ -38,8 +40,6 @@ DECODER_ERRORS: dict[type[BaseException], str] = {
     av.error.UnknownError: "the decoder fails on it",
     av.error.UndefinedError: "the decoder fails on it",
     av.error.BlockingIOError: "the decoder fails on it",
-    av.error.MemoryError: "it takes more memory than there is",
-    MemoryError: "it takes more memory than there is",
 }
 
 OnError = Literal["stop", "skip"]  # what to do with a clip that can't be read: raise its error, or leave it out
@@ -89,7 +89,16 @@ class ClipError(MediaError):
 
 
 def error_reason(error: BaseException) -> str:
-    """Describe a decoder's or the system's error, without the file's name and without a full stop."""
+    """Describe a decoder's or the system's error, without the file's name and without a full stop.
+
+    Args:
+        error: that a file met.
+
+    Raises:
+        BaseException: `error` itself, if memory or file descriptors are short: that is no fault of the file.
+    """
+    if is_shortage(error):
+        raise error
     return DECODER_ERRORS.get(type(error)) or (getattr(error, "strerror", None) or str(error)).strip(".")
 
 
