@@ -1,12 +1,18 @@
-"""Embed files in parts, so that an interrupted embed.py resumes: each part is one npz in the folder NAME.parts."""
+"""Embed files so that an interrupted embed.py resumes: what is finished goes to npz files in the folder NAME.parts.
+
+A part is named by the number of its first file. It ends where a batch ends, so a resumed run embeds the same batches,
+and ends with the same result.
+"""
 
 import hashlib
 import json
-import os
 import shutil
-from collections.abc import Callable
+import time
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
+
+import numpy as np
 
 from collection.storage import (
     Collection,
@@ -14,57 +20,66 @@ from collection.storage import (
     output_paths,
     report_write_errors,
     save_collection,
+    save_maps,
     write_csv,
 )
 from dataset.reading.media_folder import MediaItem
+from evaluation.file_embedding import join_collections
 from utils.errors import UserError
 from utils.files import write_json
 
-PART_FILES, PART_BYTES = 256, 200_000_000  # limits of a part: a killed run loses at most one part's work
-
-
-def split_into_parts(items: list[MediaItem], stats: list[os.stat_result]) -> list[list[MediaItem]]:
-    """Split files into parts of at most PART_FILES files and about PART_BYTES, keeping their order.
-
-    Args:
-        items: files to embed.
-        stats: size and times of each.
-    """
-    parts: list[list[MediaItem]] = []
-    space = 0
-    for item, stat in zip(items, stats, strict=True):
-        if not parts or len(parts[-1]) == PART_FILES or stat.st_size > space:
-            parts.append([])
-            space = PART_BYTES
-        parts[-1].append(item)
-        space -= stat.st_size
-    return parts
+PART_SECONDS = 2.0  # between two parts: a killed run loses the work of this time, and the batch that it was at
 
 
 def embed_in_parts(
-    parts: list[list[MediaItem]],
+    items: list[MediaItem],
     folder: Path,
-    embed: Callable[[list[MediaItem]], Collection],
-    skip: Callable[[int], object],
-) -> list[Collection]:
-    """Embed files part by part, except the parts that an earlier run has finished.
+    embed: Callable[[list[MediaItem]], Iterator[Collection]],
+    done: Callable[[int], object],
+) -> list[Path]:
+    """Embed files, except those in the parts of an earlier run.
 
     Args:
-        parts: the files of each part.
-        folder: where the embedded parts go; `open_parts` has made it.
-        embed: embeds the files of one part.
-        skip: is called with the number of files of each part that is already finished.
+        items: the files.
+        folder: where the parts go; `open_parts` has made it.
+        embed: embeds files; yields the rows of the next ones.
+        done: is called with the number of files that are finished.
 
     Returns:
-        the embedded parts.
+        the paths of the parts, in the order of their files.
     """
-    paths = [folder / f"{number:06d}.npz" for number in range(len(parts))]
-    for path, items in zip(paths, parts, strict=True):
-        if path.exists():
-            skip(len(items))
-        else:
-            save_collection(path, embed(items))
-    return [load_collection(path) for path in paths]
+    paths: list[Path] = []
+    count = 0
+    while (path := _part_path(folder, count)).exists():
+        finished = len(load_collection(path, with_maps=False).about["files"])
+        paths.append(path)
+        count += finished
+        done(finished)
+    waiting: list[Collection] = []
+    written = time.monotonic()
+    for group in embed(items[count:]) if count < len(items) else ():
+        waiting.append(group)
+        done(len(group.about["files"]))
+        if time.monotonic() - written >= PART_SECONDS:
+            paths.append(_save_part(folder, count, waiting))
+            count += sum(len(group.about["files"]) for group in waiting)
+            waiting.clear()
+            written = time.monotonic()
+    return [*paths, _save_part(folder, count, waiting)] if waiting else paths
+
+
+def _part_path(folder: Path, first: int) -> Path:
+    return folder / f"{first:09d}.npz"
+
+
+def _save_part(folder: Path, first: int, groups: list[Collection]) -> Path:
+    part = join_collections(groups, {})
+    maps = [group.maps for group in groups if group.maps is not None and len(group.maps)]
+    if part.norms is not None:
+        part.maps = np.concatenate(maps) if maps else groups[0].maps
+    path = _part_path(folder, first)
+    save_collection(path, part)
+    return path
 
 
 def open_parts(folder: Path, settings: dict[str, Any]) -> None:
@@ -95,35 +110,48 @@ def open_parts(folder: Path, settings: dict[str, Any]) -> None:
         )
 
 
-def finish_collection(out: str, collection: Collection, skipped: dict[str, str]) -> None:
+def finish_collection(out: str, parts: list[Path], about: dict[str, Any], skipped: dict[str, str]) -> Collection:
     """Write NAME's files and remove the folder of the parts. The npz is written last: where it exists, all do.
 
     Args:
         out: NAME.
-        collection: all parts, joined.
-        skipped: {file name: reason} of files that can't be embedded.
+        parts: of `embed_in_parts`.
+        about: of the collection.
+        skipped: {file name: reason} of files that aren't in the parts.
+
+    Returns:
+        The collection.
 
     Raises:
         UserError: the files can't be written, or the collection is empty (only NAME_skipped.json is written then).
     """
     paths = output_paths(out)
+    collection = join_collections([load_collection(part, with_maps=False) for part in parts], about)
+    collection.about["skipped"] |= skipped
     with report_write_errors(paths.skipped):
-        write_json(paths.skipped, skipped)
+        write_json(paths.skipped, collection.about["skipped"] | collection.about["in_part"])
     if not len(collection.times):
         shutil.rmtree(paths.parts)
         raise UserError(f"nothing could be embedded: {paths.skipped} gives the reason for each file")
     with report_write_errors(paths.csv):
         write_csv(paths.csv, collection)
+    if collection.norms is not None:
+        size = save_maps(paths.maps, parts)
+        print(f"{size / 1e6:,.1f} MB of maps: {paths.maps}")
     save_collection(paths.npz, collection)
     shutil.rmtree(paths.parts)
+    return collection
 
 
-def files_digest(items: list[MediaItem], stats: list[os.stat_result]) -> str:
-    """Compute a short hash that changes when a file is added, removed or modified.
+def files_digest(items: list[MediaItem]) -> str:
+    """Compute a short hash of the `items` that changes when a file or its sound is added, removed or modified."""
+    files = [[name, *_size_and_time(item.root / name)] for item in items for name in {item.name, item.sound_name}]
+    return hashlib.sha256(json.dumps(sorted(files)).encode()).hexdigest()[:16]
 
-    Args:
-        items: files to embed.
-        stats: size and times of each.
-    """
-    files = [[item.name, stat.st_size, stat.st_mtime_ns] for item, stat in zip(items, stats, strict=True)]
-    return hashlib.sha256(json.dumps(files).encode()).hexdigest()[:16]
+
+def _size_and_time(path: Path) -> tuple[int, int]:
+    try:
+        stat = path.stat()
+    except OSError:  # it was removed meanwhile: its reader will say so
+        return -1, -1
+    return stat.st_size, stat.st_mtime_ns

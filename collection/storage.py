@@ -6,7 +6,11 @@ NAME.npz holds N rows, one for each embedded second of a file:
     has_frame, has_sound   (N,) bool
     times                  (N,) float64, midpoint of the second, seconds
     files                  (N,) int32, index into about["files"]
+    norms                  (N,) float32, with --maps: length of a sound's embedding before it was normalized
     about                  JSON: {"files": [[name, kind, name of its sound], ...], "input", "checkpoint", ...}
+
+With --maps NAME_maps.npy holds the embeddings at each location of the F frames, (F, D, h, w) float16: 50 KB for each
+frame with 128 dimensions at 14 x 14 locations.
 """
 
 import csv
@@ -14,24 +18,23 @@ import hashlib
 import io
 import json
 import zipfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 
-from evaluation.file_embedding import Collection
+from evaluation.file_embedding import ARRAY_DIMS, OPTIONAL_DIMS, Collection
 from utils.errors import UserError
 from utils.files import atomic_write, write_text
 
-ARRAY_DIMS = {"frames": 2, "sounds": 2, "has_frame": 1, "has_sound": 1, "times": 1, "files": 1}
-
 
 class OutputPaths(NamedTuple):
-    """The files that embed.py writes: vectors, table, skipped files with reasons; `parts` is the folder until then."""
+    """The files that embed.py writes: vectors, maps, table, skipped files with reasons; `parts` until then."""
 
     npz: Path
+    maps: Path
     csv: Path
     skipped: Path
     parts: Path
@@ -40,7 +43,7 @@ class OutputPaths(NamedTuple):
 def output_paths(out: str | Path) -> OutputPaths:
     """Name the files of a collection; `out` is embed.py's --out, with or without ".npz"."""
     out = str(out).removesuffix(".npz")
-    return OutputPaths(Path(f"{out}.npz"), Path(f"{out}.csv"), Path(f"{out}_skipped.json"), Path(f"{out}.parts"))
+    return OutputPaths(*(Path(f"{out}{end}") for end in (".npz", "_maps.npy", ".csv", "_skipped.json", ".parts")))
 
 
 def save_collection(path: Path, collection: Collection) -> None:
@@ -49,9 +52,38 @@ def save_collection(path: Path, collection: Collection) -> None:
     Raises:
         UserError: the disk is full or the folder is not writable.
     """
-    arrays = {name: getattr(collection, name) for name in ARRAY_DIMS}
+    names = [*ARRAY_DIMS, *(name for name in OPTIONAL_DIMS if getattr(collection, name) is not None)]
+    arrays = {name: getattr(collection, name) for name in names}
     with report_write_errors(path), atomic_write(path) as file:
         np.savez(file, about=np.frombuffer(json.dumps(collection.about).encode(), np.uint8), **arrays)
+
+
+def save_maps(path: Path, parts: Sequence[Path]) -> int:
+    """Join the maps of parts in one npy file, which can be mapped into memory, one part in memory at a time.
+
+    Args:
+        path: of the file; it is replaced atomically.
+        parts: npz files with maps, in their order.
+
+    Returns:
+        The size of the file, bytes.
+
+    Raises:
+        UserError: the disk is full or the folder is not writable.
+    """
+    shapes = [maps.shape for part in parts if len(maps := _read_maps(part))]
+    shape = (sum(count for count, *_ in shapes), *(shapes[0][1:] if shapes else (0, 0, 0)))
+    header = {"descr": np.lib.format.dtype_to_descr(np.dtype(np.float16)), "fortran_order": False, "shape": shape}
+    with report_write_errors(path), atomic_write(path) as file:
+        np.lib.format.write_array_header_2_0(file, header)
+        for part in parts:
+            file.write(_read_maps(part).tobytes())
+    return path.stat().st_size
+
+
+def _read_maps(part: Path) -> np.ndarray:
+    with np.load(part, allow_pickle=False) as content:
+        return content["maps"]
 
 
 @contextmanager
@@ -64,15 +96,19 @@ def report_write_errors(path: Path) -> Iterator[None]:
         raise UserError(message) from None
 
 
-def load_collection(path: Path) -> Collection:
+def load_collection(path: Path, with_maps: bool = True) -> Collection:
     """Read a collection from the npz file `path`, without executing any code in it.
 
+    Args:
+        path: of the file.
+        with_maps: also map its maps into memory, if it has any: from NAME_maps.npy beside it.
+
     Raises:
-        UserError: the file is missing, damaged, or not a collection.
+        UserError: a file is missing, damaged, or not a collection.
     """
     try:
         with np.load(path, allow_pickle=False) as content:
-            arrays = {name: content[name] for name in ARRAY_DIMS}
+            arrays = {name: content[name] for name in (*ARRAY_DIMS, "norms") if name in ARRAY_DIMS or name in content}
             about = json.loads(content["about"].tobytes())
     except OSError as error:
         raise UserError(f"collection {path} can't be read ({error.strerror or error}): make it with embed.py") from None
@@ -80,7 +116,24 @@ def load_collection(path: Path) -> Collection:
         raise UserError(f"{path} is damaged or not a collection ({error}): make it again with embed.py") from None
     if not _is_valid(arrays, about):
         raise UserError(f"collection {path} has an invalid format: make it again with embed.py")
-    return Collection(**arrays, about=about)
+    collection = Collection(**arrays, about=about)
+    if with_maps and collection.norms is not None:
+        collection.maps = _map_maps(output_paths(path).maps, int(collection.has_frame.sum()))
+    return collection
+
+
+def _map_maps(path: Path, count: int) -> np.ndarray:
+    """Map the maps of `count` frames into memory."""
+    try:
+        maps = np.load(path, mmap_mode="r", allow_pickle=False)
+    except (OSError, ValueError, EOFError) as error:
+        raise UserError(
+            f"the collection's maps {path} can't be read ({getattr(error, 'strerror', None) or error}): put the file "
+            "there, or make the collection again with embed.py"
+        ) from None
+    if maps.ndim != OPTIONAL_DIMS["maps"] or len(maps) != count or maps.dtype != np.float16:
+        raise UserError(f"{path} does not hold the maps of this collection: make it again with embed.py")
+    return maps
 
 
 def _is_valid(arrays: dict[str, np.ndarray], about: Any) -> bool:
@@ -88,27 +141,10 @@ def _is_valid(arrays: dict[str, np.ndarray], about: Any) -> bool:
     rows, listed = len(arrays["times"]), about.get("files") if isinstance(about, dict) else None
     if not isinstance(listed, list) or not all(isinstance(entry, list) and len(entry) == 3 for entry in listed):
         return False
-    if not all(len(arrays[name]) == rows and arrays[name].ndim == dims for name, dims in ARRAY_DIMS.items()):
+    dims = ARRAY_DIMS | OPTIONAL_DIMS
+    if not all(len(array) == rows and array.ndim == dims[name] for name, array in arrays.items()):
         return False
     return rows == 0 or bool(0 <= arrays["files"].min() <= arrays["files"].max() < len(listed))
-
-
-def join_collections(parts: list[Collection], about: dict[str, Any]) -> Collection:
-    """Concatenate collections.
-
-    Args:
-        parts: one or more, in the order of their files.
-        about: of the result, without "files".
-    """
-    parts = [part for part in parts if len(part.times)] or parts[:1]
-    arrays = {name: np.concatenate([getattr(part, name) for part in parts]) for name in ARRAY_DIMS}
-    files: list[list[str]] = []
-    offsets = []
-    for part in parts:
-        offsets.append(np.full(len(part.files), len(files), np.int32))
-        files += part.about["files"]
-    arrays["files"] = arrays["files"] + np.concatenate(offsets)
-    return Collection(**arrays, about={**about, "files": files})
 
 
 def write_csv(path: Path, collection: Collection) -> None:

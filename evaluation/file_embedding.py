@@ -1,12 +1,12 @@
 """Embed any files (videos, images, sounds) with a trained net: a frame and a second of sound at each moment."""
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, NamedTuple
 
 import numpy as np
 import torch
-from torch import Tensor
 
 from dataset.loading.prefetch import prefetch
 from dataset.reading.errors import MediaError
@@ -15,6 +15,10 @@ from dataset.reading.moments import Moment, iter_moments
 from evaluation.trained_net import TrainedNet
 from models.interfaces import FrameSoundEncoder
 from utils.errors import UserError
+
+MAX_WAIT = 120.0  # a file that gives no moment for so long hangs its decoder, and is left out, seconds
+ARRAY_DIMS = {"frames": 2, "sounds": 2, "has_frame": 1, "has_sound": 1, "times": 1, "files": 1}
+OPTIONAL_DIMS = {"norms": 1, "maps": 4}
 
 
 @dataclass
@@ -27,6 +31,9 @@ class Collection:
         times: (N,) float64, seconds.
         files: (N,) int32, index into about["files"].
         about: plain data for JSON; "files" lists (name, kind, name of its sound), see `media_folder.MediaItem`.
+        norms: (N,) float32, the length of each sound's embedding before it was normalized; with `maps` only.
+        maps: (F, D, h, w) float16, the embeddings at each location of the F frames, in the order of their rows; None if
+            they are not kept.
     """
 
     frames: np.ndarray
@@ -36,6 +43,8 @@ class Collection:
     times: np.ndarray
     files: np.ndarray
     about: dict[str, Any]
+    norms: np.ndarray | None = None
+    maps: np.ndarray | None = None
 
     def file_of(self, row: int) -> tuple[str, MediaKind, str]:
         """The file of row `row` (0..N-1): (name, kind, name of its sound), names relative to the input folder."""
@@ -43,11 +52,34 @@ class Collection:
         return name, kind, sound_name
 
 
+@dataclass(frozen=True)
+class EmbedOptions:
+    """What is embedded of a file.
+
+    Attributes:
+        hop: time between its moments, seconds.
+        pad: pad a sound of less than a second with zeros.
+        maps: also keep the embeddings at each location of the frames; for nets with localization maps.
+    """
+
+    hop: float = 1.0
+    pad: bool = False
+    maps: bool = False
+
+
 class MomentVectors(NamedTuple):
-    """Unit vectors of a moment's frame and of its sound, (D,) float32 each; None where the file has none."""
+    """The embeddings of a moment, each None where the file has none.
+
+    Attributes:
+        frame, sound: (D,) float32 unit vectors.
+        norm: length of the sound's embedding before it was normalized.
+        map: (D, h, w) float16, the frame's embeddings at each location; None unless they are kept.
+    """
 
     frame: np.ndarray | None
     sound: np.ndarray | None
+    norm: float
+    map: np.ndarray | None
 
 
 class _Row(NamedTuple):
@@ -67,35 +99,36 @@ def refuse_multiframe(net: TrainedNet) -> None:
 
 
 @torch.no_grad()
-def embed_moments(net: TrainedNet, moments: Sequence[Moment]) -> list[MomentVectors]:
+def embed_moments(net: TrainedNet, moments: Sequence[Moment], maps: bool = False) -> list[MomentVectors]:
     """Embed the frames and sounds of moments, all in one batch.
 
     Args:
         net: a net of one frame, see `refuse_multiframe`.
         moments: frames (S, S, 3) uint8 and sounds (rate,) int16, either may be None.
+        maps: also keep the frames' embeddings at each location.
 
     Returns:
         The vectors of each moment.
     """
     model = net.encoder
-
-    def vectors(embed: Callable[[np.ndarray], Tensor], to_vectors: Callable[[Tensor], Tensor], inputs: list) -> list:
-        return list(to_vectors(embed(np.stack(inputs))).numpy()) if inputs else []
-
-    frames = vectors(net.embed_frames, model.frame_vectors, [m.frame for m in moments if m.frame is not None])
-    sounds = vectors(net.embed_sounds, model.sound_vectors, [m.sound for m in moments if m.sound is not None])
-    left_frames, left_sounds = iter(frames), iter(sounds)
-    return [
-        MomentVectors(
-            None if moment.frame is None else next(left_frames), None if moment.sound is None else next(left_sounds)
-        )
-        for moment in moments
-    ]
+    shown = [moment.frame for moment in moments if moment.frame is not None]
+    heard = [moment.sound for moment in moments if moment.sound is not None]
+    v = net.embed_frames(np.stack(shown)) if shown else torch.empty(0)
+    a = net.embed_sounds(np.stack(heard)) if heard else torch.empty(0)
+    frames = iter(model.frame_vectors(v).numpy() if shown else ())
+    sounds = iter(model.sound_vectors(a).numpy() if heard else ())
+    locations, norms = iter(v.half().numpy()), iter(a.flatten(1).norm(dim=1).tolist() if heard else ())
+    vectors = []
+    for moment in moments:
+        frame, local = (None, None) if moment.frame is None else (next(frames), next(locations))
+        sound, norm = (None, 0.0) if moment.sound is None else (next(sounds), next(norms))
+        vectors.append(MomentVectors(frame, sound, norm, local if maps else None))
+    return vectors
 
 
 def embed_files(
-    net: TrainedNet, items: Sequence[MediaItem], hop: float, threads: int, done: Callable[[], object]
-) -> Collection:
+    net: TrainedNet, items: Sequence[MediaItem], options: EmbedOptions, threads: int
+) -> Iterator[Collection]:
     """Embed files in batches of eval.batch_size moments, while the next files are being decoded.
 
     A file that can't be read to its end has no rows at all.
@@ -103,43 +136,92 @@ def embed_files(
     Args:
         net: a net of one frame, see `refuse_multiframe`.
         items: the files, from `dataset.reading.media_folder.find_media`.
-        hop: time between the moments of a file, seconds.
+        options: what is embedded of each.
         threads: decoding threads.
-        done: called once for each file, when it is embedded or skipped.
 
-    Returns:
-        The rows of the files that can be read; about["skipped"] is {name: reason} of the others.
+    Yields:
+        The rows of the next files, as soon as they fill a batch; no batch reaches over the end of such a group, so a
+        later run that begins there embeds the same batches. about["skipped"] is {name: reason} of the files that can't
+        be read, about["in_part"] of those whose sound or frames are left out.
     """
     data, batch_size = net.config.data, net.config.eval.batch_size
-    rows: list[_Row] = []
-    pending: list[tuple[int, Moment]] = []
-    skipped: dict[str, str] = {}
-
-    def embed_pending() -> None:
-        vectors = embed_moments(net, [moment for _, moment in pending])
-        rows.extend(_Row(file, moment.time, pair) for (file, moment), pair in zip(pending, vectors, strict=True))
-        pending.clear()
-
-    streams: list[Iterable[Moment]] = [iter_moments(item, data.resize_size, data.sample_rate, hop) for item in items]
-    for file, element in prefetch(streams, threads):
-        if element is None:
-            done()
-        elif isinstance(element, MediaError):
-            skipped[items[file].name] = element.reason
+    group = _Group(net, options, batch_size)
+    in_part: dict[int, str] = {}
+    streams: list[Iterable[Moment]] = [
+        iter_moments(
+            item, data.resize_size, data.sample_rate, options.hop, options.pad, partial(in_part.__setitem__, k)
+        )
+        for k, item in enumerate(items)
+    ]
+    first = 0
+    for file, element in prefetch(streams, threads, MAX_WAIT):
+        name = items[file].name
+        if isinstance(element, MediaError):
+            advice = ": --pad embeds it" if element.kind == "short" and not options.pad else ""
+            group.skipped[name] = element.reason + advice
+        elif isinstance(element, TimeoutError):
+            group.skipped[name] = f"hangs: its decoder gives nothing for {MAX_WAIT:.0f} s"
+        elif isinstance(element, MemoryError):  # no fault of this file: the next ones would fail too
+            raise element
         elif isinstance(element, Exception):  # decoders fail in many ways: one file must not stop thousands
-            skipped[items[file].name] = f"can't be read ({type(element).__name__}: {element})"
-        else:
-            pending.append((file, element))
-            if len(pending) == batch_size:
-                embed_pending()
-    embed_pending()
-    return _to_collection([row for row in rows if items[row.file].name not in skipped], items, skipped)
+            group.skipped[name] = f"can't be read ({type(element).__name__}: {element})"
+        elif element is not None:
+            group.add(file - first, element)
+            continue
+        if element is None:
+            if file in in_part and name not in group.skipped:
+                group.in_part[name] = f"is embedded in part: it {in_part[file]}"
+            if group.count >= batch_size or file == len(items) - 1:
+                yield group.finish(items[first : file + 1])
+                group, first = _Group(net, options, batch_size), file + 1
 
 
-def _to_collection(rows: list[_Row], items: Sequence[MediaItem], skipped: dict[str, str]) -> Collection:
-    dim = next((len(vector) for row in rows for vector in row.vectors if vector is not None), 0)
+class _Group:
+    """Files that are embedded together.
+
+    Args:
+        net: embeds.
+        options: what is embedded of each file.
+        batch_size: moments in a batch.
+
+    Attributes:
+        count: moments so far.
+        skipped, in_part: {name: reason} of files that can't be read, and of those of which only a part can.
+    """
+
+    def __init__(self, net: TrainedNet, options: EmbedOptions, batch_size: int) -> None:
+        self.count, self.skipped, self.in_part = 0, dict[str, str](), dict[str, str]()
+        self._net, self._options, self._batch_size = net, options, batch_size
+        self._waiting: list[tuple[int, Moment]] = []
+        self._rows: list[_Row] = []
+
+    def add(self, file: int, moment: Moment) -> None:
+        """Add a `moment` of the group's file number `file`; embed a batch if it is full."""
+        self.count += 1
+        self._waiting.append((file, moment))
+        if len(self._waiting) == self._batch_size:
+            self._embed_waiting()
+
+    def finish(self, items: Sequence[MediaItem]) -> Collection:
+        """Embed the last batch, and collect the rows of the files that could be read, of all the group's `items`."""
+        self._embed_waiting()
+        rows = [row for row in self._rows if items[row.file].name not in self.skipped]
+        collection = _to_collection(rows, items, self._options.maps)
+        collection.about |= {"skipped": self.skipped, "in_part": self.in_part}
+        return collection
+
+    def _embed_waiting(self) -> None:
+        vectors = embed_moments(self._net, [moment for _, moment in self._waiting], self._options.maps)
+        for (file, moment), pair in zip(self._waiting, vectors, strict=True):
+            self._rows.append(_Row(file, moment.time, pair))
+        self._waiting.clear()
+
+
+def _to_collection(rows: list[_Row], items: Sequence[MediaItem], with_maps: bool) -> Collection:
+    dim = next((len(v) for row in rows for v in (row.vectors.frame, row.vectors.sound) if v is not None), 0)
     frames, has_frame = _stack([row.vectors.frame for row in rows], dim)
     sounds, has_sound = _stack([row.vectors.sound for row in rows], dim)
+    maps = [row.vectors.map for row in rows if row.vectors.map is not None]
     return Collection(
         frames=frames,
         sounds=sounds,
@@ -147,7 +229,9 @@ def _to_collection(rows: list[_Row], items: Sequence[MediaItem], skipped: dict[s
         has_sound=has_sound,
         times=np.array([row.time for row in rows], np.float64),
         files=np.array([row.file for row in rows], np.int32),
-        about={"files": [[item.name, item.kind, item.sound_name] for item in items], "skipped": skipped},
+        about={"files": [[item.name, item.kind, item.sound_name] for item in items]},
+        norms=np.array([row.vectors.norm for row in rows], np.float32) if with_maps else None,
+        maps=(np.stack(maps) if maps else np.zeros((0, 0, 0, 0), np.float16)) if with_maps else None,
     )
 
 
@@ -158,3 +242,25 @@ def _stack(vectors: list[np.ndarray | None], dim: int) -> tuple[np.ndarray, np.n
         if vector is not None:
             stacked[row], present[row] = vector, True
     return stacked, present
+
+
+def join_collections(parts: Sequence[Collection], about: dict[str, Any]) -> Collection:
+    """Concatenate collections, without their maps.
+
+    Args:
+        parts: one or more, in the order of their files.
+        about: of the result, without "files", "skipped" and "in_part", which are joined.
+    """
+    filled = [part for part in parts if len(part.times)] or list(parts[:1])
+    arrays = {name: np.concatenate([getattr(part, name) for part in filled]) for name in ARRAY_DIMS}
+    files: list[list[str]] = []
+    offsets, skipped, in_part = [], dict[str, str](), dict[str, str]()
+    for part in parts:
+        offsets.append(np.full(len(part.files), len(files), np.int32))
+        files += part.about["files"]
+        skipped |= part.about["skipped"]
+        in_part |= part.about["in_part"]
+    arrays["files"] = arrays["files"] + np.concatenate(offsets)
+    norms = [part.norms for part in filled if part.norms is not None]
+    about = {**about, "files": files, "skipped": skipped, "in_part": in_part}
+    return Collection(**arrays, about=about, norms=np.concatenate(norms) if norms else None)

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from dataset.reading.media_folder import MediaItem, find_media
-from evaluation.file_embedding import Collection, embed_files, refuse_multiframe
+from evaluation.file_embedding import Collection, EmbedOptions, embed_files, join_collections, refuse_multiframe
 from evaluation.measures.probe import assign_folds, cross_validate
 from evaluation.tasks.probe import probed_models
 from evaluation.tasks.task import TaskResult
@@ -47,7 +47,11 @@ def probe_folder(net: TrainedNet, folder: Path, untrained: bool = False) -> Task
     measures: dict[str, Any] = {"files": len(items)}
     for name, model in probed_models(net, untrained).items():
         with progress_bar(len(items), "file", log_interval=1) as bar:
-            features = embed_files(replace(net, model=model), items, 1.0, os.cpu_count() or 1, bar.update)
+            parts = []
+            for part in embed_files(replace(net, model=model), items, EmbedOptions(), os.cpu_count() or 1):
+                parts.append(part)
+                bar.update(len(part.about["files"]))
+        features = join_collections(parts, {})
         rows = _probe_files(features, items, classes, folds)
         measures |= {name: rows} if name else rows
         skipped |= features.about["skipped"]

@@ -5,6 +5,7 @@ import json
 import shutil
 import signal
 import subprocess
+import threading
 import time
 
 import numpy as np
@@ -16,6 +17,7 @@ from PIL import Image
 import embed
 from collection import parts, storage
 from dataset.loading.loader import collate, make_sample
+from dataset.reading.audio import AudioReader
 from dataset.reading.clip_reader import ClipReader
 from dataset.transforms.frames import PairTransform
 from evaluation import file_embedding
@@ -76,7 +78,7 @@ def test_each_second_of_a_file_has_a_row(whole):
 def test_unreadable_files_are_listed_with_the_reason(whole):
     out, _ = whole
     skipped = json.loads((out.parent / "emb_skipped.json").read_text())
-    assert list(skipped) == ["bad.jpg", "bad.wav"]
+    assert sorted(skipped) == ["bad.jpg", "bad.wav"]
     assert "image" in skipped["bad.jpg"] and "opened" in skipped["bad.wav"]
 
 
@@ -96,7 +98,9 @@ def test_the_vectors_equal_those_of_eval_at_the_same_time(net, folder, whole):
 
 @pytest.fixture
 def in_small_parts(monkeypatch):
-    monkeypatch.setattr(parts, "PART_FILES", 2)
+    """A part for each batch, and batches of one moment: a part for each file."""
+    monkeypatch.setattr(parts, "PART_SECONDS", 0.0)
+    return {"eval.batch_size": 1}
 
 
 def content(out):
@@ -105,27 +109,30 @@ def content(out):
 
 
 def test_interrupted_at_any_part_it_resumes_with_the_same_result(net, folder, tmp_path, monkeypatch, in_small_parts):
-    embed.main(words(net, folder, tmp_path / "whole"))
-    usual, calls = file_embedding.embed_files, []
+    embed.main(words(net, folder, tmp_path / "whole", **in_small_parts))
+    usual, finished = file_embedding.embed_files, []
 
-    def stops_at_every_second(*args):
-        calls.append(len(args[1]))
-        if len(calls) % 2 == 0:
-            raise KeyboardInterrupt
-        return usual(*args)
+    def stops_after_two_files(*args):
+        for count, group in enumerate(usual(*args)):
+            if count == 2:
+                raise KeyboardInterrupt
+            finished.extend(name for name, *_ in group.about["files"])
+            yield group
 
-    monkeypatch.setattr(embed, "embed_files", stops_at_every_second)
-    for _ in range(3):
+    monkeypatch.setattr(embed, "embed_files", stops_after_two_files)
+    for _ in range(2):
         with pytest.raises(KeyboardInterrupt):
-            embed.main(words(net, folder, tmp_path / "parts"))
+            embed.main(words(net, folder, tmp_path / "parts", **in_small_parts))
         assert not (tmp_path / "parts.npz").exists()
-    embed.main(words(net, folder, tmp_path / "parts"))
-    assert calls == [2] * 7 and content(tmp_path / "parts") == content(tmp_path / "whole")  # of 8 files, none twice
+    embed.main(words(net, folder, tmp_path / "parts", **in_small_parts))
+    assert content(tmp_path / "parts") == content(tmp_path / "whole")
+    assert len(finished) == len(set(finished)) == 8  # none twice
     assert not (tmp_path / "parts.parts").exists()
 
 
 @pytest.mark.parametrize(
-    "change", [{"hop": 0.5}, {"eval.flip_tta": "true"}, {"checkpoint": "other"}, {"input": "other"}]
+    "change",
+    [{"hop": 0.5}, {"eval.flip_tta": "true"}, {"checkpoint": "other"}, {"input": "other"}, {"input": "other sound"}],
 )
 def test_parts_of_another_checkpoint_hop_setting_or_folder_are_refused(net, folder, tmp_path, monkeypatch, change):
     def stop(*_):
@@ -137,8 +144,9 @@ def test_parts_of_another_checkpoint_hop_setting_or_folder_are_refused(net, fold
     if "checkpoint" in change:
         change = {"checkpoint": small_checkpoint(tmp_path / "other.pt", seed=1)}
     if "input" in change:
+        name = "new.wav" if change["input"] == "other" else "test/audio/one.wav"
         change = {"input": shutil.copytree(folder, tmp_path / "copy")}
-        write_sound(tmp_path / "copy" / "new.wav", tone(1, 8000), 8000)
+        write_sound(tmp_path / "copy" / name, tone(2.5, 8000), 8000)
     with pytest.raises(UserError, match=r"another (checkpoint|hop|settings|input): choose another --out"):
         embed.main(words(net, folder, tmp_path / "emb") + words(net, folder, tmp_path / "emb", **change))
 
@@ -187,7 +195,7 @@ def test_the_script_says_what_is_missing_without_a_traceback(script):
 def test_killed_at_random_moments_it_resumes_with_the_same_result(net, tmp_path):
     for k in range(60):
         write_video(tmp_path / "in" / f"{k}.mp4", [numbered(k)] * 600, 10, sound=tone(60, 8000, 200 + 9 * k), rate=8000)
-    small = "import sys, collection.parts as c; c.PART_FILES = 3; import embed; embed.main(sys.argv[1:])"
+    small = "import sys, collection.parts as c; c.PART_SECONDS = 0.3; import embed; embed.main(sys.argv[1:])"
 
     def run(out, seconds):
         arguments = ["python", "-c", small, *words(net, tmp_path / "in", out)]
@@ -206,3 +214,101 @@ def test_killed_at_random_moments_it_resumes_with_the_same_result(net, tmp_path)
         kills += 1
         assert kills < 20
     assert kills and content(tmp_path / "killed") == content(tmp_path / "whole")
+
+
+# -------------------------------------------------------------------------------------------- short, hanging, in part
+
+
+def test_short_sounds_are_named_with_their_cure_or_padded(net, tmp_path, capsys):
+    write_sound(tmp_path / "in" / "short.wav", tone(0.3, 8000), 8000)
+    write_sound(tmp_path / "in" / "song.wav", tone(2, 8000), 8000)
+    write_video(tmp_path / "in" / "brief.mp4", [numbered(k) for k in range(8)], 10, sound=tone(0.7, 8000), rate=8000)
+    embed.main(words(net, tmp_path / "in", tmp_path / "plain"))
+    skipped = json.loads((tmp_path / "plain_skipped.json").read_text())
+    assert skipped["short.wav"] == "holds 0.30 s of sound, less than 1 s: --pad embeds it"
+    assert skipped["brief.mp4"].startswith("is embedded in part: it holds 0.") and len(skipped) == 2
+    assert "1 left out, 1 embedded in part" in capsys.readouterr().err
+    found = embed.main([*words(net, tmp_path / "in", tmp_path / "padded"), "--pad"])
+    rows = list(csv.DictReader((tmp_path / "padded.csv").open()))
+    assert [(row["file"], row["time"], row["sound"]) for row in rows] == [
+        ("brief.mp4", "0.500", "1"),
+        ("short.wav", "0.500", "1"),
+        ("song.wav", "0.500", "1"),
+        ("song.wav", "1.500", "1"),
+    ]
+    assert found.about["pad"] is True and json.loads((tmp_path / "padded_skipped.json").read_text()) == {}
+
+
+def test_a_file_whose_decoder_hangs_is_left_out_and_the_others_are_embedded(net, folder, tmp_path, monkeypatch):
+    usual, over = file_embedding.iter_moments, threading.Event()
+
+    def hangs(item, *args):
+        if item.name == "own.mp4":
+            over.wait(60)
+        yield from usual(item, *args)
+
+    monkeypatch.setattr(file_embedding, "iter_moments", hangs)
+    monkeypatch.setattr(file_embedding, "MAX_WAIT", 1.0)
+    found = embed.main([*words(net, folder, tmp_path / "emb"), "--threads", "1"])
+    over.set()
+    skipped = json.loads((tmp_path / "emb_skipped.json").read_text())
+    assert skipped["own.mp4"] == "hangs: its decoder gives nothing for 1 s"
+    assert len(np.unique(found.files)) == 5
+
+
+def test_a_shortage_of_memory_is_no_fault_of_a_file(net, folder, tmp_path, monkeypatch):
+    def short_of_memory(*_):
+        raise MemoryError
+        yield
+
+    monkeypatch.setattr(file_embedding, "iter_moments", short_of_memory)
+    with pytest.raises(MemoryError):
+        embed.main(words(net, folder, tmp_path / "emb"))
+    assert not (tmp_path / "emb_skipped.json").exists()
+
+
+def test_its_own_output_in_the_input_folder_is_not_listed(net, folder, tmp_path, monkeypatch):
+    inside = shutil.copytree(folder, tmp_path / "in")
+
+    def stop(*_):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(embed, "embed_files", stop)
+    with pytest.raises(KeyboardInterrupt):
+        embed.main(words(net, inside, inside / "emb"))
+    monkeypatch.undo()
+    embed.main(words(net, inside, inside / "emb"))
+    assert sorted(json.loads((inside / "emb_skipped.json").read_text())) == ["bad.jpg", "bad.wav"]
+
+
+# --------------------------------------------------------------------------------------------------------------- maps
+
+
+def test_maps_are_the_local_embeddings_of_every_frame(folder, tmp_path, monkeypatch, in_small_parts, capsys):
+    net = small_checkpoint(tmp_path / "best.pt", **{"model.name": "AVOLNet"})
+    found = embed.main([*words(net, folder, tmp_path / "emb", **in_small_parts), "--maps"])
+    size = (tmp_path / "emb_maps.npy").stat().st_size
+    assert f"{size / 1e6:,.1f} MB of maps" in capsys.readouterr().out
+    got = storage.load_collection(tmp_path / "emb.npz")
+    assert isinstance(got.maps, np.memmap) and got.maps.dtype == np.float16
+    assert len(got.maps) == got.has_frame.sum() and got.maps.shape[1:] == (16, 2, 2)
+    means = np.asarray(got.maps, np.float32).mean((2, 3))
+    means /= np.linalg.norm(means, axis=1, keepdims=True)
+    assert np.abs(means - got.frames[got.has_frame]).max() < 2e-3  # half precision
+    opened = load_trained_net(net)
+    row = int(np.flatnonzero(got.has_sound)[0])
+    name, *_ = got.file_of(row)
+    assert name == "deep/song.wav"
+    with AudioReader("x", folder / name) as sound:
+        a = opened.embed_sounds(sound.sound(got.times[row], 8000)[None])
+    assert got.norms[row] == pytest.approx(a.norm().item(), rel=1e-2) and (got.norms[~got.has_sound] == 0).all()
+    assert found.norms.tobytes() == got.norms.tobytes()
+    (tmp_path / "emb_maps.npy").unlink()
+    with pytest.raises(UserError, match=r"maps .*emb_maps\.npy can't be read"):
+        storage.load_collection(tmp_path / "emb.npz")
+
+
+def test_maps_of_a_net_without_any_are_refused(net, folder, tmp_path):
+    with pytest.raises(UserError, match="AVENet, which has no localization maps: use a checkpoint of AVOLNet"):
+        embed.main([*words(net, folder, tmp_path / "emb"), "--maps"])
+    assert not (tmp_path / "emb.parts").exists()
