@@ -1,74 +1,65 @@
-"""Make a dataset from a folder of videos: SRC/NAME.mp4 (mkv, webm, ...), each with or without SRC/NAME.wav.
+"""Make a dataset from a folder of videos: SRC/NAME.mp4 (mkv, webm, mts, ...), each with or without SRC/NAME.wav.
 
     python data/train_val_split_small.py my_videos data/mine                      # links to the files of my_videos
     python data/train_val_split_small.py my_videos data/mine --by copy --val 0.2  # 70% train, 20% val, 10% test
+    python data/train_val_split_small.py my_films data/mine --cut 10              # cut films into clips of 10 s
+    python data/train_val_split_small.py my_videos data/mine --dry_run            # say what would be done
 
-SRC may also be the folder of one split, SRC/{video,audio}, as a download makes it. Labels come from SRC/vid2genre.json,
-{NAME: [mid, ...]}, or by YouTube id from --csv; other clips have none. Boxes come from SRC/boxes.json. Cuts of the same
-video are in the same split. Files whose names begin with a dot are ignored. The same command resumes an interrupted
-run, and later adds what is new in SRC.
+SRC may also be a download's folder, SRC/{video,audio}; folders below it, and linked ones, are searched too. Labels come
+from SRC/vid2genre.json, {NAME: [mid, ...]}, by YouTube id from --csv, or from folders' names (--labels folders); other
+clips have none. Boxes come from SRC/boxes.json.
+
+Clips are checked as by check_data.py first, and those that pass are split. All clips of a recording are in the same
+split, see --group. The same command resumes an interrupted run, and later adds what is new in SRC; a clip that has a
+split keeps it.
 
     OUT/split.json                                                      the settings, and the split of each clip
+    OUT/left_out.csv                                                    files and clips that were left out, and why
     OUT/{train,val,test}/{vid2genre.json,boxes.json,video/NAME.mp4,audio/NAME.wav}
 """
 
 import argparse
 import os
-from collections.abc import Callable
+from collections import Counter
+from collections.abc import Mapping
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
 import _path  # noqa: F401
 
+from dataset.making import left_out as left_out_list
 from dataset.making.assign_splits import assign_splits
-from dataset.making.import_clip import import_clip
-from dataset.making.processes import map_in_processes
-from dataset.making.segments import clip_ids, read_segments, youtube_id
-from dataset.making.text import escape_surrogates
-from dataset.reading.annotations import is_valid_id, load_json, read_boxes, read_genres
-from dataset.reading.clips import clip_files
-from dataset.reading.media_folder import KIND_OF_SUFFIX
-from utils.arguments import at_least
+from dataset.making.clip_labels import ClipLabels, read_labels
+from dataset.making.cut_plan import recording_of_cut
+from dataset.making.find_videos import SourceVideo, describe_no_video, find_videos
+from dataset.making.import_clip import ClipSource, place_clip, try_links, write_error
+from dataset.making.import_steps import boxes_of, plan_clips, prepare_clips, update_table
+from dataset.making.left_out import LeftOut, describe_left_out, write_left_out
+from dataset.making.prepared_clips import PreparedClips
+from dataset.making.recordings import Recordings, group_by_name, group_by_option
+from dataset.making.split_note import SplitNote, read_note, write_note
+from dataset.making.text import escape_surrogates, printable
+from dataset.reading.annotations import Box, read_boxes
+from dataset.small_splits import warn_of_small_splits
+from evaluation.measures import ontology
+from utils.arguments import at_least, worker_count
 from utils.errors import UserError, exit_on_user_error
-from utils.files import is_empty_folder, write_json
+from utils.files import write_json
 from utils.locks import lock_folder
-from utils.progress_bar import progress_bar
+
+EXAMPLES = 5  # names in a line
+MAX_LINES = 30  # of what was left out; left_out.csv has all
 
 
 def main(argv: list[str] | None = None) -> None:
     """Parse the command line, make the dataset."""
     args = parse_arguments(argv)
-    with lock_folder(args.out, "OUT"):
-        make_dataset(args)
-
-
-def make_dataset(args: argparse.Namespace) -> None:
-    """Assign the clips to splits, import them, list what was left out; `args` is the command line."""
-    fractions = split_fractions(args.val, args.test)
-    videos, refused = find_videos(args.src)
-    labels, boxes = make_label_lookup(args.src, args.csv), read_boxes(args.src / "boxes.json")
-    settings = {"src": str(args.src.resolve()), "csv": args.csv and str(args.csv.resolve())}
-    settings |= {key: getattr(args, key) for key in ("val", "test", "seed", "by")}
-    earlier = open_output(args.out, settings, list(fractions))
-    split_of = assign_splits(videos, fractions, args.seed, earlier)
-    if not split_of:
-        raise UserError(f"{args.src} holds no video: give a folder with NAME.mp4, NAME.mkv, NAME.webm, ...")
-    write_json(args.out / "split.json", {"settings": settings, "clips": split_of})
-    left_out = import_clips(args, videos, split_of, list(fractions))
-    counts = []
-    for split in fractions:
-        folder = args.out / split
-        clips = [
-            c for c, s in split_of.items() if s == split and c not in left_out and clip_files(folder, c)[0].is_file()
-        ]
-        write_json(folder / "vid2genre.json", {clip: labels(clip) for clip in clips})
-        if boxes:
-            write_json(folder / "boxes.json", {clip: boxes[clip] for clip in clips if clip in boxes})
-        counts.append(f"{split} {len(clips)}")
-    refused |= {videos[clip].name: reason for clip, reason in left_out.items()}
-    for name, reason in sorted(refused.items()):
-        print(f"left out: {name if name.isprintable() else ascii(name)}: {escape_surrogates(reason)}")
-    print(f"{args.out}: {', '.join(counts)} clips; {len(refused)} left out, and untouched in {args.src}")
+    with nullcontext() if args.dry_run else lock_folder(args.out, "OUT"):
+        try:
+            make_dataset(args)
+        except OSError as error:
+            raise write_error(error, Path(error.filename or args.out)) from None
 
 
 def parse_arguments(argv: list[str] | None) -> argparse.Namespace:
@@ -77,14 +68,43 @@ def parse_arguments(argv: list[str] | None) -> argparse.Namespace:
     add = parser.add_argument
     add("src", type=Path, metavar="SRC", help="folder of videos, or a folder with video/ and audio/")
     add("out", type=Path, metavar="OUT", help="dataset folder to make")
-    add("--val", type=float, default=0.1, metavar="X", help="fraction of the clips for validation, 0..1 [0.1]")
-    add("--test", type=float, default=0.1, metavar="X", help="fraction of the clips for testing, 0..1 [0.1]")
-    add("--seed", type=int, default=0, help="seed of the random division [0]")
-    by = "how mp4 and wav files get to OUT; other formats are encoded\nagain and stay in SRC [link]"
+    add(
+        "--val",
+        type=at_least(0, float, 1),
+        default=0.1,
+        metavar="X",
+        help="fraction of the clips for validation, 0..1 [0.1]",
+    )
+    add(
+        "--test",
+        type=at_least(0, float, 1),
+        default=0.1,
+        metavar="X",
+        help="fraction of the clips for testing, 0..1 [0.1]",
+    )
+    add("--seed", type=at_least(0, most=2**32 - 1), default=0, help="seed of the random division [0]")
+    group = (
+        "how a clip's name tells its recording: a regular expression,\nwhose first group or whole match names it, or a "
+        "csv (id,\nrecording) or json file; '.*': each clip is a recording [YouTube\nids, or the name before its last "
+        "number]"
+    )
+    add("--group", metavar="REGEX|FILE", help=group)
+    cut = "cut videos into clips of S seconds; what is left at the end is\nleft out [a video is a clip]"
+    add("--cut", type=at_least(1.0, float), metavar="S", help=cut)
+    add("--every", type=at_least(0.1, float), metavar="S", help="seconds from one cut to the next [the same as --cut]")
+    by = "how mp4 and wav files get to OUT; other formats and cuts are\nencoded again and stay in SRC [link]"
     add("--by", choices=("link", "copy", "move"), default="link", help=by)
     add("--csv", type=Path, metavar="FILE", help="segment file with labels by YouTube id [SRC/vid2genre.json]")
-    add("--workers", type=at_least(1), default=os.cpu_count(), metavar="N", help="number of processes [all cores]")
-    return parser.parse_args(argv)
+    labels = "the first folder below SRC names the class of its videos, by\nAudioSet's name or any other"
+    add("--labels", choices=("folders",), help=labels)
+    add("--dry_run", action="store_true", help="say what would be done, check and write nothing")
+    add("--workers", type=worker_count, default=os.cpu_count(), metavar="N", help="number of processes [all cores]")
+    args = parser.parse_args(argv)
+    if args.every and not args.cut:
+        raise UserError("--every is the time between cuts: give --cut too")
+    if args.cut and args.by == "move":
+        raise UserError("--cut leaves the videos in SRC, so that --by move has nothing to move: leave it out")
+    return args
 
 
 def split_fractions(val: float, test: float) -> dict[str, float]:
@@ -95,113 +115,223 @@ def split_fractions(val: float, test: float) -> dict[str, float]:
     return {split: fraction for split, fraction in fractions.items() if fraction}
 
 
-def find_videos(folder: Path) -> tuple[dict[str, Path], dict[str, str]]:
-    """Find the videos of a `folder`, sorted by name.
-
-    Returns:
-        {name without suffix: path}, and {file name: why it can't be a clip}.
+def make_dataset(args: argparse.Namespace) -> None:
+    """Find the videos, check their clips, assign those that pass to splits, put them there; `args`: the command line.
 
     Raises:
-        UserError: there is no such folder, or two videos have the same name.
+        UserError: a mistake of the user, or OUT can't be written.
     """
-    if not folder.is_dir():
-        raise UserError(f"there is no folder {folder}: give one that holds videos")
-    folder = media_folder(folder, "video")
-    videos: dict[str, Path] = {}
-    refused = {}
-    for path in sorted(folder.iterdir()):
-        is_video = KIND_OF_SUFFIX.get(path.suffix.lower()) == "video"
-        if not is_video or path.name.startswith(".") or not path.is_file():
-            continue
-        if path.stem in videos:
-            raise UserError(f"{folder} holds {path.name} and {videos[path.stem].name}: rename one of them")
-        if not is_valid_id(path.stem):
-            refused[path.name] = "a clip can't have this name"
-        elif escape_surrogates(path.stem) != path.stem:
-            refused[path.name] = "its name is not UTF-8"
-        else:
-            videos[path.stem] = path
-    return videos, refused
+    fractions = split_fractions(args.val, args.test)
+    tables = [args.src / "vid2genre.json", args.src / "boxes.json", args.csv, args.group and Path(args.group)]
+    found, left_out = find_videos(args.src, [args.out], filter(None, tables), args.labels == "folders")
+    classes = {name.lower(): mid for mid, name in ontology.load_ontology().names.items()} if args.labels else None
+    labels, boxes = read_labels(args.src, args.csv, classes), read_boxes(args.src / "boxes.json")
+    settings = {"src": str(args.src.resolve()), "csv": args.csv and str(args.csv.resolve())}
+    settings |= {key: getattr(args, key) for key in ("val", "test", "seed", "by", "group", "labels", "cut", "every")}
+    note = read_note(args.out, settings, fractions)
+    if not found and not note.clips:
+        raise UserError(describe_no_video(args.src, left_out))
+    sources, refused = plan_clips(found, args.cut, args.every, args.workers)
+    left_out += refused
+    recordings = group_clips(args, found, sources, note, len(fractions))
+    print(recordings.describe())
+    planned = draw_splits(recordings, fractions, args.seed, note.clips)
+    if args.dry_run:
+        describe_plan(args, planned, left_out, len(recordings.of.keys() - note.clips.keys()))
+        return
+    prepared = start_output(args, settings, fractions, note)
+    passed, refused = prepare_clips(sources, prepared, args.out, note.clips, args.workers)
+    left_out += refused
+    list_left_out(left_out, args)
+    split_of = draw_splits(recordings.only(passed), fractions, args.seed, note.clips, "that passed the check ")
+    write_note(args.out, settings, SplitNote(split_of, recordings.rule))
+    for clip in sorted(split_of.keys() & sources.keys()):
+        place_clip(sources[clip], prepared.folder, args.out / split_of[clip], args.by)
+    write_tables(args.out, fractions, split_of, sources, found, labels, boxes)
+    prepared.remove()
+    report(args, fractions, split_of, labels.unused(found.values(), sources))
 
 
-def media_folder(folder: Path, kind: str) -> Path:
-    """Find where the "video" or "audio" files (`kind`) of a source lie: in `folder`/kind, else in `folder` itself."""
-    return folder / kind if (folder / kind).is_dir() else folder
-
-
-def make_label_lookup(folder: Path, csv: Path | None) -> Callable[[str], list[str]]:
-    """Make a function from a clip to its mids, from folder/vid2genre.json, or from a segment file, `csv`, if given."""
-    if csv is None:
-        path = folder / "vid2genre.json"
-        genres = read_genres(path) if path.exists() else {}
-        return lambda clip: genres.get(clip, [])
-    segments = read_segments(csv)
-    exact = dict(zip(clip_ids(segments), segments, strict=True))
-    of_video: dict[str, dict[str, None]] = {}
-    for segment in segments:
-        of_video.setdefault(segment.video, {}).update(dict.fromkeys(segment.labels))
-    return lambda clip: list(exact[clip].labels if clip in exact else of_video.get(youtube_id(clip), ()))
-
-
-def open_output(out: Path, settings: dict[str, Any], splits: list[str]) -> dict[str, str]:
-    """Create the output folder, or open that of an earlier run.
-
-    Args:
-        out: the folder.
-        settings: of this run.
-        splits: names of the splits.
-
-    Returns:
-        {clip: split} of an earlier run with the same settings, or {}.
-
-    Raises:
-        UserError: the folder is not empty and holds no dataset of these settings.
-    """
-    note = out / "split.json"
-    earlier: Any = {}
-    if note.exists():
-        content = load_json(note, "the settings of this script")
-        if not isinstance(content, dict) or content.get("settings") != settings:
-            raise UserError(f"{out} was made with other settings, see {note}: choose another folder, or use the same")
-        earlier = content.get("clips")
-        if not isinstance(earlier, dict) or not all(is_valid_id(c) and s in splits for c, s in earlier.items()):
-            raise UserError(f"{note} is damaged: choose another folder")
-    elif out.exists() and not is_empty_folder(out):
-        raise UserError(f"{out} is not empty and was not made by this script: choose a new or an empty folder")
-    out.mkdir(parents=True, exist_ok=True)
-    return earlier
-
-
-def import_clips(
-    args: argparse.Namespace, videos: dict[str, Path], split_of: dict[str, str], splits: list[str]
-) -> dict[str, str]:
-    """Import all clips on several processes.
+def group_clips(
+    args: argparse.Namespace,
+    found: Mapping[str, SourceVideo],
+    sources: Mapping[str, ClipSource],
+    note: SplitNote,
+    parts: int,
+) -> Recordings:
+    """Group the clips, also those of earlier runs, by recording.
 
     Args:
         args: the command line.
-        videos: {clip: path}.
+        found: the videos by id.
+        sources: {clip: what it is made of}.
+        note: of an earlier run.
+        parts: number of splits.
+    """
+    origins = {clip: recording_of_cut(clip) if args.cut else clip for clip in note.clips}
+    origins |= {clip: source.origin for clip, source in sources.items()}
+    videos = sorted(set(origins.values()))
+    if args.group:
+        grouped = group_by_option(videos, args.group)
+    else:
+        names = {video: found[video].name if video in found else video for video in videos}
+        grouped = group_by_name(names, parts, note.rule)
+    return Recordings({clip: grouped.of[origin] for clip, origin in origins.items()}, grouped.rule, grouped.by)
+
+
+def draw_splits(
+    recordings: Recordings, fractions: Mapping[str, float], seed: int, known: Mapping[str, str], which: str = ""
+) -> dict[str, str]:
+    """Assign clips to splits, see `assign_splits`, and refuse a split that would be empty.
+
+    Args:
+        recordings: of the clips.
+        fractions: {split: fraction of the clips}.
+        seed: of the order of the recordings.
+        known: {clip: split} of earlier runs.
+        which: the clips, for the message: "that passed the check ", or "".
+
+    Raises:
+        UserError: there are fewer recordings than splits.
+    """
+    split_of = assign_splits(recordings.of, fractions, seed, known)
+    empty = [split for split in fractions if split not in split_of.values()]
+    if empty:
+        splits = ", ".join(fractions)
+        cures = "add videos" if len(fractions) == 1 else "add videos, or do without a split (--val 0, --test 0)"
+        if recordings.count < len(recordings.of):
+            cures = f"{cures}, or tell recordings apart by --group"
+        raise UserError(
+            f"{recordings.describe()}: the recordings {which}are too few for {splits}, and {' and '.join(empty)} would "
+            f"be empty; {cures}"
+        )
+    return split_of
+
+
+def describe_plan(
+    args: argparse.Namespace, split_of: Mapping[str, str], left_out: list[LeftOut], new_clips: int
+) -> None:
+    """Print what would be done.
+
+    Args:
+        args: the command line.
         split_of: {clip: split}.
-        splits: names of the splits.
+        left_out: what is no clip.
+        new_clips: number of clips that no earlier run has made.
+    """
+    counts = Counter(split_of.values())
+    for split in counts:
+        clips = sorted(clip for clip, name in split_of.items() if name == split)
+        more = ", ..." if len(clips) > EXAMPLES else ""
+        print(f"{split}: {len(clips)} clips: {', '.join(clips[:EXAMPLES])}{more}")
+    print_left_out(left_out, args.src)
+    print(
+        f"--dry_run: {args.out} would get {new_clips} new clips, less those that fail the check, and splits are drawn "
+        "from the others; nothing was written"
+    )
+
+
+def start_output(
+    args: argparse.Namespace, settings: dict[str, Any], fractions: Mapping[str, float], note: SplitNote
+) -> PreparedClips:
+    """Make the output folder.
+
+    Args:
+        args: the command line.
+        settings: of this run, for split.json.
+        fractions: of the splits.
+        note: of an earlier run.
 
     Returns:
-        {clip: why it was left out}.
+        What an interrupted run has prepared.
     """
-    for split in splits:
+    for split in fractions:
         for kind in ("video", "audio"):
             (args.out / split / kind).mkdir(parents=True, exist_ok=True)
     for stale in args.out.glob("*/*/.*.tmp"):
         stale.unlink()
-    jobs = []
-    for clip, video in videos.items():
-        wav = media_folder(args.src, "audio") / f"{clip}.wav"
-        jobs.append((clip, video, wav if wav.is_file() else None, args.out / split_of[clip], args.by))
-    left_out = {}
-    with progress_bar(len(jobs)) as bar:
-        for job, reason in map_in_processes(import_clip, jobs, args.workers):
-            if reason != "":
-                left_out[job[0]] = "the decoder crashes on it" if reason is None else reason
-            bar.update()
-    return left_out
+    if args.by == "link" and not args.cut:
+        try_links(args.out)
+    write_note(args.out, settings, note)
+    return PreparedClips(args.out)
+
+
+def list_left_out(left_out: list[LeftOut], args: argparse.Namespace) -> None:
+    """Write and print the list of what was `left_out`; `args` is the command line."""
+    path = args.out / left_out_list.FILE_NAME
+    write_left_out(path, left_out)
+    print_left_out(left_out, args.src)
+    if left_out:
+        print(f"{describe_left_out(left_out, path)}; untouched in {args.src}")
+
+
+def print_left_out(left_out: list[LeftOut], folder: Path) -> None:
+    """Print what was `left_out` of a `folder`, clips first."""
+    rows = sorted(set(left_out), key=lambda row: (not row.id, row))
+    for row in rows[:MAX_LINES]:
+        name = row.id or Path(row.file).relative_to(folder).as_posix()
+        print(f"left out: {printable(escape_surrogates(name))}: {printable(escape_surrogates(row.reason))}")
+    if len(rows) > MAX_LINES:
+        print(f"left out: {len(rows) - MAX_LINES} more")
+
+
+def write_tables(
+    out: Path,
+    fractions: Mapping[str, float],
+    split_of: Mapping[str, str],
+    sources: Mapping[str, ClipSource],
+    found: Mapping[str, SourceVideo],
+    labels: ClipLabels,
+    boxes: Mapping[str, list[Box]],
+) -> None:
+    """Write vid2genre.json and boxes.json of each split.
+
+    Args:
+        out: the output folder.
+        fractions: of the splits.
+        split_of: {clip: split}.
+        sources: {clip: what it is made of}; clips that aren't there keep their entries.
+        found: the videos by id.
+        labels: of the clips.
+        boxes: of the videos.
+    """
+
+    def labels_of(clip: str) -> list[str] | None:
+        return labels.of(clip, found[sources[clip].origin]) if clip in sources else None
+
+    def annotated(clip: str) -> list[Box] | None:
+        return boxes_of(sources[clip], boxes) or None if clip in sources else None
+
+    for split in fractions:
+        clips = sorted(clip for clip, name in split_of.items() if name == split)
+        path = out / split / "vid2genre.json"
+        write_json(path, {clip: [] for clip in clips} | update_table(path, clips, labels_of))
+        path = out / split / "boxes.json"
+        if boxes or path.exists():
+            write_json(path, update_table(path, clips, annotated))
+
+
+def report(
+    args: argparse.Namespace, fractions: Mapping[str, float], split_of: Mapping[str, str], unused: list[str]
+) -> None:
+    """Print what was made, and what is worth knowing.
+
+    Args:
+        args: the command line.
+        fractions: of the splits.
+        split_of: {clip: split}.
+        unused: names that have labels and are no video's.
+    """
+    if unused:
+        more = ", ..." if len(unused) > EXAMPLES else ""
+        names = printable(", ".join(unused[:EXAMPLES]))
+        clips = "1 clip that is no video" if len(unused) == 1 else f"{len(unused)} clips that are no videos"
+        print(f"{args.src / 'vid2genre.json'} names {clips} of {args.src}: {names}{more}")
+    counts = Counter(split_of.values())
+    print(f"{args.out}: {', '.join(f'{split} {counts[split]}' for split in fractions)} clips")
+    warning = warn_of_small_splits({split: counts[split] for split in fractions})
+    if warning:
+        print(warning)
 
 
 if __name__ == "__main__":

@@ -56,5 +56,5 @@ def describe_left_out(rows: Iterable[LeftOut], path: Path) -> str:
     counts = Counter(row.kind for row in set(rows))
     if not counts:
         return "0 left out"
-    kinds = ", ".join(f"{count} {kind}" for kind, count in counts.most_common())
+    kinds = ", ".join(f"{count} {kind}" for kind, count in sorted(counts.items(), key=lambda item: (-item[1], item[0])))
     return f"{counts.total()} left out: {kinds} (listed in {path})"

@@ -10,6 +10,7 @@ default names tell:
 """
 
 import csv
+import io
 import re
 from collections import Counter
 from collections.abc import Callable, Container, Iterable, Mapping
@@ -19,8 +20,10 @@ from typing import Literal
 
 from dataset.making.segments import YOUTUBE_ID
 from dataset.reading.annotations import load_json
+from dataset.reading.errors import error_reason
 from dataset.reading.names import normalize_name
 from utils.errors import UserError
+from utils.files import read_text
 
 NameRule = Literal["all numbers", "last number", "whole name"]  # what isn't part of a recording's name
 NAME_RULES: tuple[NameRule, ...] = ("all numbers", "last number", "whole name")
@@ -72,6 +75,10 @@ class Recordings:
     def count(self) -> int:
         """Number of recordings."""
         return len(set(self.of.values()))
+
+    def only(self, clips: Iterable[str]) -> "Recordings":
+        """Select some of the `clips`."""
+        return Recordings({clip: self.of[clip] for clip in sorted(clips)}, self.rule, self.by)
 
     def describe(self) -> str:
         """Say how many clips and recordings there are and how they were told apart, with an example."""
@@ -270,11 +277,11 @@ def _read_table(path: Path) -> Callable[[str], str | None]:
         table = {normalize_name(clip): recording for clip, recording in content.items()}
         return table.get
     try:
-        with open(path, encoding="utf-8-sig", newline="") as file:
-            rows = [row for row in csv.reader(file, skipinitialspace=True) if any(row)]
+        rows = [row for row in csv.reader(io.StringIO(read_text(path), newline=""), skipinitialspace=True) if any(row)]
     except (OSError, UnicodeDecodeError, csv.Error) as error:
-        reason = getattr(error, "strerror", None) or error
-        raise UserError(f"{path} can't be read ({reason}): --group takes a csv file with id,recording") from None
+        raise UserError(
+            f"{path} can't be read ({error_reason(error)}): it must hold id,recording in each line"
+        ) from None
     wrong = next((row for row in rows if len(row) != 2 or not all(row)), None)
     if wrong is not None:
         raise UserError(f"{path} has an invalid row {','.join(wrong)[:80]!r}: each must be id,recording")

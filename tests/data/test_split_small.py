@@ -1,10 +1,12 @@
 """From a flat folder of videos to a dataset: every clip once, no video on both sides, nothing of the user's harmed."""
 
+import csv
 import json
 import shutil
 import subprocess
 import sys
 from collections import Counter
+from pathlib import Path
 
 import av
 import numpy as np
@@ -15,7 +17,10 @@ from kill_and_resume import REPOSITORY, one_thread
 
 from data.train_val_split_small import main
 from dataset.making.assign_splits import assign_splits
-from dataset.making.import_clip import import_clip
+from dataset.making.clip_labels import read_labels
+from dataset.making.import_clip import ClipSource, place_clip, prepare_clip, target_files
+from dataset.making.prepared_clips import PreparedClips
+from dataset.making.recordings import group_by_name
 from dataset.making.segments import youtube_id
 from dataset.reading.clips import Clips
 from utils.errors import UserError
@@ -50,35 +55,63 @@ def flat(folder, *clips, wavs=True):
 # ------------------------------------------------------------------------------------------------------ the division
 
 
+def assign(clips, seed=0, known=None, shares=SHARES):
+    clips = {*clips, *(known or {})}
+    return assign_splits(group_by_name({clip: clip for clip in clips}, len(shares)).of, shares, seed, known)
+
+
 @pytest.mark.parametrize("seed", range(5))
 def test_the_shares_are_kept_and_cuts_of_one_video_stay_together(seed):
-    where = assign_splits(CUTS, SHARES, seed)
-    assert set(where) == set(CUTS) and where == assign_splits(CUTS[::-1], SHARES, seed)
+    where = assign(CUTS, seed)
+    assert set(where) == set(CUTS) and where == assign(CUTS[::-1], seed)
     counts = Counter(where.values())
     assert all(abs(counts[split] - share * len(CUTS)) <= 4 for split, share in SHARES.items())
     sides = {}
     for clip, split in where.items():
         sides.setdefault(youtube_id(clip), set()).add(split)
     assert all(len(side) == 1 for side in sides.values())
-    assert where != assign_splits(CUTS, SHARES, seed + 1)
+    assert where != assign(CUTS, seed + 1)
 
 
 def test_what_comes_later_moves_no_clip_and_follows_its_video():
-    first = assign_splits(CUTS[:50], SHARES, 0)
-    later = assign_splits(CUTS[10:], SHARES, 0, first)
+    first = assign(CUTS[:50])
+    later = assign(CUTS[10:], 0, first)
     assert later.items() >= first.items() and set(later) == set(CUTS)
-    assert later == assign_splits(CUTS[10:], SHARES, 0, later)
-    one = assign_splits(["abcdefghijk_1"], SHARES, 0, {"abcdefghijk_2": "test"})
-    assert one == {"abcdefghijk_1": "test", "abcdefghijk_2": "test"}
+    assert later == assign(CUTS[10:], 0, later)
+    one = assign(["abCdefghijk_1"], 0, {"abCdefghijk_2": "test"})
+    assert one == {"abCdefghijk_1": "test", "abCdefghijk_2": "test"}
+
+
+def test_a_few_more_clips_change_the_split_of_a_few_others_only():
+    few = assign([f"recording {k:03d} x" for k in range(200)])
+    more = assign([f"recording {k:03d} x" for k in range(220)])
+    assert sum(few[clip] != more[clip] for clip in few) <= 10
 
 
 @pytest.mark.parametrize(("count", "filled"), [(1, 1), (2, 1), (3, 3), (5, 3)])
 def test_a_handful_of_videos_fills_each_split_if_it_can(count, filled):
-    where = assign_splits([f"clip{k}" for k in range(count)], SHARES, 0)
+    where = assign([f"clip{k}" for k in range(count)])
     assert len(set(where.values())) == filled and "train" in where.values()
 
 
+def test_one_large_recording_goes_to_train_and_the_others_fill_the_rest():
+    recordings = {f"film_{k}": "film" for k in range(100)} | {"b": "b", "c": "c", "d": "d"}
+    where = assign_splits(recordings, SHARES, 0)
+    assert {where[f"film_{k}"] for k in range(100)} == {"train"}
+    assert {"val", "test"} <= {where[clip] for clip in "bcd"}
+
+
 # --------------------------------------------------------------------------------------------------------- one clip
+
+
+def import_clip(clip, mp4, wav, out, by):
+    """Prepare a clip and put it into the folder of a split."""
+    moved = target_files(out, clip)[1]
+    source = ClipSource(clip, clip, mp4, wav)
+    prepared = PreparedClips(out)
+    result = prepare_clip(source, prepared.folder, moved if moved.exists() else None)
+    place_clip(source, prepared.folder, out, by)
+    return result
 
 
 def test_a_missing_sound_is_taken_from_the_video_at_its_own_time(tmp_path):
@@ -87,7 +120,7 @@ def test_a_missing_sound_is_taken_from_the_video_at_its_own_time(tmp_path):
     mp4, _ = make_clip(tmp_path, "a", 2.4, times=times, click_at=times[30], b_frames=2, aac=True, rate=44100)
     for kind in ("video", "audio"):
         (tmp_path / "out" / kind).mkdir(parents=True)
-    assert import_clip("a", mp4, None, tmp_path / "out", "link") == ""
+    assert import_clip("a", mp4, None, tmp_path / "out", "link") == ("ok", "")
     sound, rate = soundfile.read(tmp_path / "out" / "audio" / "a.wav")
     assert rate == 48000 and np.argmax(np.abs(sound) > 0.4) / rate == pytest.approx(times[30], abs=2e-3)
     assert (tmp_path / "out" / "video" / "a.mp4").resolve() == mp4
@@ -101,7 +134,7 @@ def test_a_stop_between_the_two_halves_loses_no_sound(tmp_path, by):
         (out / kind).mkdir(parents=True)
     own = (src / "a.wav").read_bytes()
     (src / "a.wav").rename(out / "audio" / "a.wav")
-    assert import_clip("a", src / "a.mp4", None, out, by) == ""
+    assert import_clip("a", src / "a.mp4", None, out, by) == ("ok", "")
     assert (out / "audio" / "a.wav").read_bytes() == own and (out / "video" / "a.mp4").exists()
 
 
@@ -127,11 +160,18 @@ def test_a_messy_folder_becomes_a_dataset(tmp_path):
 
     done = run(src, out)
     assert done.returncode == 0, done.stderr
-    lines = done.stdout.splitlines()
-    assert len(lines) == 6 and lines[-1] == f"{out}: train 8, val 1, test 1 clips; 5 left out, and untouched in {src}"
-    left_out = {line.split(": ")[1]: line.split(": ", 2)[2] for line in lines[:-1]}
-    assert set(left_out) == {ascii(name) if "\n" in name else name for name in NO_CLIPS}
-    assert "no audio stream" in left_out["mute.mp4"] and "can't be opened" in left_out["junk.mp4"]
+    assert f"{out}: train 8, val 1, test 1 clips" in done.stdout
+    assert "vid2genre.json names 1 clip that is no video of" in done.stdout
+    with open(out / "left_out.csv", encoding="utf-8", newline="") as file:
+        left_out = {Path(row["file"]).name: row for row in csv.DictReader(file)}
+    assert set(left_out) == {*NO_CLIPS, ".hidden.mp4", "notes.txt"}
+    kinds = {name: row["kind"] for name, row in left_out.items()}
+    assert kinds == {
+        "back\\slash.mp4": "name", "line\nend.mp4": "name", "junk.mp4": "damaged", "mute.mp4": "no sound",
+        "half.mp4": "damaged", ".hidden.mp4": "hidden", "notes.txt": "unknown suffix",
+    }  # fmt: skip
+    assert left_out["junk.mp4"]["id"] == "junk" and left_out["notes.txt"]["id"] == ""
+    assert "7 left out:" in done.stdout and "line?end.mp4" in done.stdout
     assert files_of(src) == before
 
     clips, labels = [], {}
@@ -176,14 +216,13 @@ def test_moving_takes_each_file_once_and_goes_on_after_a_stop(tmp_path):
 
 
 def test_labels_come_from_a_segment_file_by_cut_or_by_video(tmp_path):
-    from data.train_val_split_small import make_label_lookup
-
     (tmp_path / "a.csv").write_text(
         'abcdefghijk, 1.000, 2.000, "/m/aa"\nabcdefghijk, 5.000, 6.000, "/m/bb"\n-bcdefghijk, 0, 10, "/m/cc,/m/dd"\n'
     )
-    labels = make_label_lookup(tmp_path, tmp_path / "a.csv")
-    assert labels("abcdefghijk_5.000_6.000") == ["/m/bb"] and labels("abcdefghijk-x") == ["/m/aa", "/m/bb"]
-    assert labels("-bcdefghijk") == ["/m/cc", "/m/dd"] and labels("other") == []
+    labels = read_labels(tmp_path, tmp_path / "a.csv")
+    assert labels.of("abcdefghijk_5.000_6.000", None) == ["/m/bb"]
+    assert labels.of("abcdefghijk-x", None) == ["/m/aa", "/m/bb"]
+    assert labels.of("-bcdefghijk", None) == ["/m/cc", "/m/dd"] and labels.of("other", None) == []
 
 
 def test_boxes_go_with_their_clips(tmp_path):
@@ -205,11 +244,11 @@ def test_boxes_go_with_their_clips(tmp_path):
     (lambda src, out: None, (), "there is no folder"),
     (lambda src, out: src.mkdir(), (), "holds no video"),
     (lambda src, out: [write_sound(src / "a.mp4", tone(1, 8000)), write_sound(src / "a.mkv", tone(1, 8000))], (),
-     "holds a.mp4 and a.mkv"),
+     "a.mkv and a.mp4; rename"),
     (lambda src, out: [write_sound(src / "a.mp4", tone(1, 8000)), write_sound(out / "x", tone(1, 8000))], (),
      "not empty and was not made by this script"),
     (lambda src, out: [write_sound(src / "a.mp4", tone(1, 8000)), write_json(out / "split.json", [])], (),
-     "other settings"),
+     "is damaged"),
     (lambda src, out: write_sound(src / "a.mp4", tone(1, 8000)), ("--val", "0.7", "--test", "0.4"),
      "must be fractions"),
     (lambda src, out: write_json(src / "vid2genre.json", {"../x": []}), (), "has an invalid format"),
