@@ -141,8 +141,8 @@ def seek(container: InputContainer, stream: av.stream.Stream, time: float | None
     tick = seconds_per_tick(stream)
     try:
         container.seek(0 if time is None else int(time / tick), stream=stream)
-    except av.FFmpegError:  # some formats, such as flv, refuse a time before their first packet
-        container.seek(stream.start_time or 0, stream=stream)
+    except av.FFmpegError:  # no key frame comes before that time: all that follows the first packet
+        container.seek(stream.start_time or 0, stream=stream, any_frame=True)
 
 
 def _decode_after_seek(

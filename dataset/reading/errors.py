@@ -3,6 +3,7 @@
 Code decides by `error.kind`, never by the text: the text is for people and may be reworded.
 """
 
+import errno
 from pathlib import Path
 from typing import Literal
 
@@ -99,6 +100,8 @@ def error_reason(error: BaseException) -> str:
     """
     if is_shortage(error):
         raise error
+    if isinstance(error, av.FFmpegError) and error.errno == errno.EPERM:  # what libav answers where it can't seek
+        return "none of its frames can be found by its time: it has no key frame"
     return DECODER_ERRORS.get(type(error)) or (getattr(error, "strerror", None) or str(error)).strip(".")
 
 
