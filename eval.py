@@ -28,6 +28,7 @@ from evaluation.tasks.embeddings import open_benchmark, open_eval_split
 from evaluation.tasks.probe_folder import probe_folder
 from evaluation.tasks.task import EvalContext, EvalOptions, TaskResult
 from evaluation.trained_net import TrainedNet, load_trained_net
+from utils.arguments import at_least
 from utils.command_line import parse_command_line
 from utils.config import changed_settings
 from utils.errors import UserError, exit_on_user_error
@@ -55,8 +56,10 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--benchmark", choices=BENCHMARKS, help="data.root is this benchmark: localization only")
     parser.add_argument("--probe_folder", metavar="DIR", help="probe this folder of classes in folds, and nothing else")
     parser.add_argument("--untrained", action="store_true", help="also probe a net with fresh weights")
-    parser.add_argument("--pictures", type=int, default=200, metavar="N", help="clips whose maps are drawn [200]")
-    parser.add_argument("--video", type=int, default=0, metavar="N", help="clips whose maps become a video [0]")
+    parser.add_argument(
+        "--pictures", type=at_least(0), default=200, metavar="N", help="clips whose maps are drawn [200]"
+    )
+    parser.add_argument("--video", type=at_least(0), default=0, metavar="N", help="clips whose maps become a video [0]")
 
 
 def main(argv: list[str] | None = None) -> dict[str, Any] | Path:

@@ -10,7 +10,7 @@ import argparse
 import sys
 
 from collection.sandbox import Sandbox
-from collection.search_index import open_search_index
+from collection.search_index import SearchIndex, open_search_index
 from collection.storage import load_collection, output_paths
 from utils.arguments import at_least
 from utils.errors import UserError, exit_on_user_error
@@ -26,9 +26,21 @@ def parse_arguments(argv: list[str]) -> argparse.Namespace:
     parser.add_argument("--checkpoint", default="", metavar="FILE", help="the net, if it was moved")
     parser.add_argument("--files", default="", metavar="DIR", help="folder of the embedded files, if it was moved")
     parser.add_argument("--host", default="127.0.0.1", help="address to listen on [127.0.0.1: this machine only]")
-    parser.add_argument("--port", type=at_least(0), default=7860, help="0: any free port [7860]")
-    parser.add_argument("--largest", type=at_least(1), default=32, metavar="MB", help="largest upload [32]")
+    parser.add_argument("--port", type=at_least(0, most=65_535), default=7860, help="0: any free port [7860]")
+    parser.add_argument(
+        "--largest", type=at_least(1, most=100_000), default=32, metavar="MB", help="largest upload [32]"
+    )
     return parser.parse_args(argv)
+
+
+def describe_ranking(index: SearchIndex) -> str:
+    """Say how a net with localization maps ranks images by a sound, and sounds by an image, in `index`."""
+    if index.scores_pairs:
+        return "images and sounds are compared by the net's own score of pairs, the largest value of the map"
+    return (
+        "images and sounds are compared by mean vectors, for lack of maps: embed.py --maps stores those that the net's "
+        "own score of pairs needs"
+    )
 
 
 def main(argv: list[str] | None = None) -> None:
@@ -54,6 +66,8 @@ def main(argv: list[str] | None = None) -> None:
         except (OSError, OverflowError) as error:
             message = f"can't listen on {args.host}:{args.port} ({error}): choose another --host or --port"
             raise UserError(message) from None
+        if index.localizes:
+            print(describe_ranking(index))
         print(f"http://{args.host}:{server.port}   (Ctrl-C stops the server)", flush=True)
         server.serve_forever()
     finally:

@@ -39,7 +39,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--video", type=Path, metavar="FILE", help="any video of at least one second")
     parser.add_argument("--sound", type=Path, metavar="FILE", help="wav or video with its sound [the video's own]")
     parser.add_argument("--at", type=parse_location, nargs="+", metavar="X,Y", help="in 0..1 from the top left corner")
-    parser.add_argument("--sources", type=at_least(1), metavar="N", help="number of clusters [mix.sources]")
+    parser.add_argument("--sources", type=at_least(1, most=64), metavar="N", help="number of clusters [mix.sources]")
     parser.add_argument("--out", type=Path, metavar="DIR", help="folder for the sounds, videos and images")
 
 

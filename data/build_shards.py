@@ -38,7 +38,7 @@ from dataset.reading.shard_format import (
     read_manifest,
     shard_files,
 )
-from utils.arguments import at_least
+from utils.arguments import at_least, worker_count
 from utils.errors import UserError, exit_on_user_error
 from utils.locks import lock_folder
 from utils.progress_bar import progress_bar
@@ -70,15 +70,21 @@ def parse_arguments(argv: list[str] | None) -> argparse.Namespace:
     add("target", nargs="?", type=Path, metavar="DST", help="folder for the shards")
     add("--fps", type=at_least(0.001, float, 1000), default=5.0, metavar="N", help="frames kept per second [5]")
     size = "short side of the frames, pixels; never enlarged [256]"
-    add("--size", type=at_least(16), default=256, metavar="N", help=size)
+    add("--size", type=at_least(16, most=8192), default=256, metavar="N", help=size)
     add("--square", action="store_true", help="resize frames to squares, as the nets use them [keep the shape]")
     add("--quality", type=at_least(1, most=100), default=90, metavar="N", help="JPEG quality, 1 to 100 [90]")
-    add("--rate", type=at_least(1000), default=48000, metavar="HZ", help="sample rate of the sound, Hz [48000]")
+    add(
+        "--rate",
+        type=at_least(1000, most=192_000),
+        default=48000,
+        metavar="HZ",
+        help="sample rate of the sound, Hz [48000]",
+    )
     clips = "clips per shard [128; fewer if there are less than 8192 clips]"
     add("--clips", type=at_least(1), metavar="N", help=clips)
     on_error = "at a clip that can't be read: stop, or skip it and list it\nin DST/shards.json [stop]"
     add("--on_error", choices=("stop", "skip"), default="stop", help=on_error)
-    add("--workers", type=at_least(1), default=os.cpu_count(), metavar="N", help="number of processes [all cores]")
+    add("--workers", type=worker_count, default=os.cpu_count(), metavar="N", help="number of processes [all cores]")
     add("--verify", type=Path, metavar="DST", help="verify shards instead of building them")
     args = parser.parse_args(argv)
     if args.target is None and not args.verify:

@@ -23,12 +23,13 @@ import jinja2
 
 from dataset.making.checks import CHECK_KINDS, CheckResult, check_clip
 from dataset.making.move_clips import move_clips, plan_moves
-from dataset.making.processes import map_in_processes
+from dataset.making.processes import Lost, map_in_processes
 from dataset.making.split_folders import SplitFolder, find_splits
 from dataset.making.text import escape_surrogates, printable
 from dataset.reading.clips import clip_files
+from dataset.reading.limits import TIME_LIMIT, TIME_LIMIT_HELP, reading_limit
 from evaluation.measures import ontology
-from utils.arguments import at_least
+from utils.arguments import at_least, worker_count
 from utils.errors import UserError, exit_on_user_error
 from utils.files import write_text
 from utils.locks import lock_folder
@@ -58,7 +59,7 @@ def main(argv: list[str] | None = None) -> None:
 def check(args: argparse.Namespace, splits: list[SplitFolder]) -> None:
     """Check all clips of `splits`, write the reports, move the refused clips if `args`, the command line, asks to."""
     begin = time.monotonic()
-    results = check_clips(splits, args.workers)
+    results = check_clips(splits, args.workers, args.time_limit)
     seconds = time.monotonic() - begin
     table = results_table(results)
     print(summary(table, seconds) if results else "no clips")
@@ -102,21 +103,30 @@ def parse_arguments(argv: list[str] | None) -> argparse.Namespace:
     add("--csv", type=Path, metavar="FILE", help="file for the results, one line for each clip [ROOT/check.csv]")
     add("--html", type=Path, metavar="FILE", help="file for the HTML page [ROOT/check.html]")
     add("--most", type=at_least(0), default=60, metavar="N", help="refused clips of each kind on the page [60]")
-    add("--workers", type=at_least(1), default=os.cpu_count(), metavar="N", help="number of processes [all cores]")
+    add("--workers", type=worker_count, default=os.cpu_count(), metavar="N", help="number of processes [all cores]")
+    add("--time_limit", type=at_least(1, float), default=TIME_LIMIT, metavar="S", help=TIME_LIMIT_HELP)
     add("--move_bad", type=Path, metavar="DIR", help="move refused clips to DIR/SPLIT/ [they stay in place]")
     add("--dry_run", action="store_true", help="list what --move_bad would move, and move nothing")
     return parser.parse_args(argv)
 
 
-def check_clips(splits: list[SplitFolder], workers: int) -> Results:
-    """Check all clips of these splits on `workers` processes; show a progress bar."""
+def check_clips(splits: list[SplitFolder], workers: int, time_limit: float) -> Results:
+    """Check all clips of these splits on several processes; show a progress bar.
+
+    Args:
+        splits: to check.
+        workers: number of processes.
+        time_limit: the option, see `reading_limit`.
+    """
     jobs = {(clip, *clip_files(split.folder, clip)): split for split in splits for clip in split.ids}
     results: Results = {}
     counts: Counter[str] = Counter()
     with progress_bar(len(jobs)) as bar:
-        for job, result in map_in_processes(check_clip, jobs, workers, chunk_size=8):
+        for job, result in map_in_processes(
+            check_clip, jobs, workers, chunk_size=8, time_limit=lambda job: reading_limit(time_limit, *job[1:])
+        ):
             clip, split = job[0], jobs[job]
-            result = result or CheckResult(clip, "damaged", "the decoder crashes on it")
+            result = CheckResult(clip, result.kind, result.reason) if isinstance(result, Lost) else result
             if result.kind == "ok" and clip not in split.labels:
                 result = result._replace(kind="unlisted", message="vid2genre.json doesn't list it: never trained on")
             results[split.name, clip] = result

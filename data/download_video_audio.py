@@ -29,7 +29,7 @@ from data.download.journal import Journal, read_labels, update_tables
 from data.download.settings import DownloadSettings
 from data.download.workers import TAKEN, Workers
 from dataset.making.segments import Segment, clip_ids, read_segments
-from utils.arguments import at_least
+from utils.arguments import at_least, worker_count
 from utils.errors import UserError, exit_on_user_error
 from utils.progress_bar import progress_bar
 
@@ -75,21 +75,39 @@ def parse_arguments(argv: list[str] | None) -> argparse.Namespace:
         "ffmpeg, which sites\nslow down for long videos [full]"
     )
     add("--mode", choices=("full", "section"), default="full", help=mode)
-    add("--height", type=at_least(2), default=360, metavar="N", help="largest height of the frames, pixels [360]")
-    add("--fps", type=at_least(0), default=25, metavar="N", help="frames per second; 0 keeps the source's times [25]")
-    add("--workers", type=at_least(1), default=4, metavar="N", help="downloads at the same time [4]")
+    add(
+        "--height",
+        type=at_least(2, most=8192),
+        default=360,
+        metavar="N",
+        help="largest height of the frames, pixels [360]",
+    )
+    add(
+        "--fps",
+        type=at_least(0, most=1000),
+        default=25,
+        metavar="N",
+        help="frames per second; 0 keeps the source's times [25]",
+    )
+    add("--workers", type=worker_count, default=4, metavar="N", help="downloads at the same time [4]")
     sleep = "mean pause between a worker's downloads, seconds; random,\nhalf to one and a half times as long [5]"
-    add("--sleep", type=at_least(0, float), default=5, metavar="S", help=sleep)
+    add("--sleep", type=at_least(0, float, 86_400), default=5, metavar="S", help=sleep)
     rate = "largest rate of a worker, KB/s, in full mode; 0 for any [0]"
     add("--rate", type=at_least(0), default=0, metavar="N", help=rate)
     cookies = "file of cookies in Netscape's format; it is only read [none]"
     add("--cookies", metavar="FILE", help=cookies)
     add("--proxy", metavar="URL", help="http://, https:// or socks5:// address of a proxy [the system's]")
-    add("--retries", type=at_least(0), default=3, metavar="N", help="further tries after a failure of the network [3]")
+    add(
+        "--retries",
+        type=at_least(0, most=1000),
+        default=3,
+        metavar="N",
+        help="further tries after a failure of the network [3]",
+    )
     backoff = "pause before the first further try, seconds; it doubles [5]"
-    add("--backoff", type=at_least(0, float), default=5, metavar="S", help=backoff)
+    add("--backoff", type=at_least(0, float, 86_400), default=5, metavar="S", help=backoff)
     timeout = "seconds without data until a connection is given up [20]"
-    add("--timeout", type=at_least(0.1, float), default=20, metavar="S", help=timeout)
+    add("--timeout", type=at_least(0.1, float, 86_400), default=20, metavar="S", help=timeout)
     part = "download part I of N of the list, I from 1; by video,\nwhatever else is in the list [1/1]"
     add("--shard", type=parse_shard, default=(1, 1), metavar="I/N", help=part)
     kinds = [*FAILURE_KINDS, "all"]

@@ -28,7 +28,7 @@ from data.demo_clips.clip import PART, SPLITS, DemoClip, make_clip
 from data.demo_clips.contact_sheet import write_contact_sheet
 from dataset.making.processes import map_in_processes
 from dataset.reading.annotations import load_json
-from utils.arguments import at_least
+from utils.arguments import at_least, worker_count
 from utils.errors import UserError, exit_on_user_error
 from utils.files import is_empty_folder, write_text
 from utils.locks import lock_folder
@@ -64,10 +64,10 @@ def parse_arguments(argv: list[str] | None) -> argparse.Namespace:
     add("--out", type=Path, default=Path("data/demo"), help="folder of the dataset [data/demo]")
     for split, clips in SIZES.items():
         add(f"--{split}", type=at_least(1), default=clips, metavar="N", help=f"number of {split} clips [{clips}]")
-    add("--seed", type=at_least(0), default=0, help="seed of the random generator [0]")
+    add("--seed", type=at_least(0, most=2**32 - 1), default=0, help="seed of the random generator [0]")
     rates = (16000, 22050, 32000, 44100, 48000)
     add("--sample_rate", type=int, default=16000, choices=rates, help="sample rate of the sound, Hz [16000]")
-    add("--workers", type=at_least(1), default=os.cpu_count(), help="number of processes [all cores]")
+    add("--workers", type=worker_count, default=os.cpu_count(), help="number of processes [all cores]")
     add("--sheet", type=Path, metavar="PNG", help="also write a contact sheet of the set to this file [none]")
     return parser.parse_args(argv)
 

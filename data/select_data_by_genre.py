@@ -68,7 +68,7 @@ def parse_arguments(argv: list[str] | None) -> argparse.Namespace:
     add("--per_class", type=at_least(1), metavar="N", help=limit)
     balanced = "with --per_class: draw one more of each class in every round,\nthe rarest first [from all at random]"
     add("--balanced", action="store_true", help=balanced)
-    add("--seed", type=int, default=0, help="with --per_class: seed of the draw [0]")
+    add("--seed", type=at_least(0, most=2**32 - 1), default=0, help="with --per_class: seed of the draw [0]")
     by = "with --clips: how files get to OUT [link]"
     add("--by", choices=("link", "hardlink", "copy"), help=by)
     args = parser.parse_args(argv)

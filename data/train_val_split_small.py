@@ -47,6 +47,7 @@ from utils.arguments import at_least, worker_count
 from utils.errors import UserError, exit_on_user_error
 from utils.files import write_json
 from utils.locks import lock_folder
+from utils.progress_bar import progress_bar
 
 EXAMPLES = 5  # names in a line
 MAX_LINES = 30  # of what was left out; left_out.csv has all
@@ -140,7 +141,8 @@ def make_dataset(args: argparse.Namespace) -> None:
         describe_plan(args, planned, left_out, len(recordings.of.keys() - note.clips.keys()))
         return
     prepared = start_output(args, settings, fractions, note)
-    passed, refused = prepare_clips(sources, prepared, args.out, note.clips, args.workers)
+    with progress_bar(len(sources.keys() | note.clips.keys())) as bar:
+        passed, refused = prepare_clips(sources, prepared, args.out, note.clips, args.workers, bar.update)
     left_out += refused
     list_left_out(left_out, args)
     split_of = draw_splits(recordings.only(passed), fractions, args.seed, note.clips, "that passed the check ")

@@ -1,12 +1,15 @@
-"""Argument types for argparse."""
+"""Argument types for argparse: numbers within limits."""
 
 import argparse
+import os
 from collections.abc import Callable
-from math import inf
+
+MOST = 1_000_000  # for numbers without a limit of their own: more is a slip
+WORKERS_PER_CORE, MIN_WORKERS = 16, 64  # more processes only take memory and file descriptors
 
 
-def at_least(least: float, kind: type[int] | type[float] = int, most: float = inf) -> Callable[[str], int | float]:
-    """Make an argparse type that accepts finite numbers from `least` up.
+def at_least(least: float, kind: type[int] | type[float] = int, most: float = MOST) -> Callable[[str], int | float]:
+    """Make an argparse type that accepts numbers from `least` up.
 
     Args:
         least: smallest number accepted.
@@ -16,10 +19,23 @@ def at_least(least: float, kind: type[int] | type[float] = int, most: float = in
 
     def read(text: str) -> int | float:
         value = kind(text)
-        if not least <= value <= most or value == inf:
-            limits = f"at least {least}" if most == inf else f"{least} to {most}"
-            raise argparse.ArgumentTypeError(f"{text} is out of range: {limits}")
+        if not least <= value <= most:
+            shown = text if len(text) < 40 else f"{text[:40]}..."
+            raise argparse.ArgumentTypeError(f"{shown} is out of range: {least:,} to {most:,}")
         return value
 
     read.__name__ = kind.__name__
     return read
+
+
+def max_workers() -> int:
+    """Get the largest number of processes that a command starts on this machine."""
+    return max(MIN_WORKERS, WORKERS_PER_CORE * (os.cpu_count() or 1))
+
+
+def worker_count(text: str) -> int | float:
+    """Read a number of processes, `text`: an argparse type."""
+    return at_least(1, most=max_workers())(text)
+
+
+worker_count.__name__ = "int"  # in argparse's messages
