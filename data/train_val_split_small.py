@@ -69,20 +69,8 @@ def parse_arguments(argv: list[str] | None) -> argparse.Namespace:
     add = parser.add_argument
     add("src", type=Path, metavar="SRC", help="folder of videos, or a folder with video/ and audio/")
     add("out", type=Path, metavar="OUT", help="dataset folder to make")
-    add(
-        "--val",
-        type=at_least(0, float, 1),
-        default=0.1,
-        metavar="X",
-        help="fraction of the clips for validation, 0..1 [0.1]",
-    )
-    add(
-        "--test",
-        type=at_least(0, float, 1),
-        default=0.1,
-        metavar="X",
-        help="fraction of the clips for testing, 0..1 [0.1]",
-    )
+    add("--val", type=float, default=0.1, metavar="X", help="fraction of the clips for validation, 0..1 [0.1]")
+    add("--test", type=float, default=0.1, metavar="X", help="fraction of the clips for testing, 0..1 [0.1]")
     add("--seed", type=at_least(0, most=2**32 - 1), default=0, help="seed of the random division [0]")
     group = (
         "how a clip's name tells its recording: a regular expression,\nwhose first group or whole match names it, or a "
