@@ -21,8 +21,8 @@ from werkzeug.serving import BaseWSGIServer, WSGIRequestHandler, make_server
 
 from collection.query import Query, RefusedUpload
 from collection.search_index import SearchIndex
-from dataset.reading.audio import wav_bytes
 from dataset.reading.errors import MediaError
+from dataset.reading.wav import wav_bytes
 from utils.errors import UserError
 
 TEMPLATES = Path(__file__).parent / "templates"

@@ -17,12 +17,13 @@ from av.codec.context import Flags
 from av.container import OutputContainer
 from av.video.frame import PictureType
 
-from dataset.reading.audio import SAMPLE_RATE, SOUND_SECONDS, format_seconds, shorten_wav, write_wav
+from dataset.reading.audio import SAMPLE_RATE, SOUND_SECONDS, format_seconds
 from dataset.reading.clip_reader import TIME_TOLERANCE
 from dataset.reading.container import best_stream, open_media
 from dataset.reading.errors import MediaError
 from dataset.reading.media import stream_audio, stream_frames
 from dataset.reading.upright import Colors, orientation, to_upright_yuv, yuv_colors
+from dataset.reading.wav import shorten_wav, write_wav
 
 VIDEO_TIME_BASE = 90_000  # ticks per second of the frames' time stamps
 KEY_FRAME_INTERVAL = 1.0  # from one key frame to the next at most, seconds: training reads frames at random

@@ -9,9 +9,9 @@ from typing import NamedTuple
 from dataset.making.checks import check_clip
 from dataset.making.cut import cut_clip
 from dataset.making.link_files import Method, link_or_copy, temporary_path
-from dataset.reading.audio import write_wav
 from dataset.reading.errors import MediaError, error_reason
 from dataset.reading.media import stream_audio
+from dataset.reading.wav import write_wav
 from utils.errors import UserError
 
 WAV_SUFFIXES = (".wav", ".wave")

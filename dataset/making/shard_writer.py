@@ -12,12 +12,14 @@ import av
 import numpy as np
 import simplejpeg
 
-from dataset.reading.audio import MAX_WAV_SAMPLES, WAV_HEADER, wav_header
+from dataset.making.worker_process import begin_part
 from dataset.reading.clip_reader import ClipReader
 from dataset.reading.clips import clip_files
 from dataset.reading.errors import ClipError, OnError, error_reason
+from dataset.reading.limits import TIME_LIMIT, reading_limit
 from dataset.reading.shard_format import ShardEntry, pack_index
 from dataset.reading.upright import to_upright_rgb, upright_size
+from dataset.reading.wav import MAX_WAV_SAMPLES, WAV_HEADER, wav_header
 from utils.errors import UserError
 from utils.files import atomic_write, write_json
 
@@ -61,12 +63,14 @@ class ShardJob(NamedTuple):
         first: index of its first clip in the split.
         clips: its clips.
         source: checksum of everything that the shard depends on.
+        lost: {clip: reason} of those at which an earlier try hung or crashed: they are not read.
     """
 
     name: str
     first: int
     clips: list[ShardClip]
     source: str
+    lost: dict[str, str]
 
 
 class StoredClip(NamedTuple):
@@ -87,7 +91,9 @@ class StoredClip(NamedTuple):
     video_end: float
 
 
-def build_shard(source: Path, target: Path, job: ShardJob, settings: ShardSettings, on_error: OnError) -> ShardEntry:
+def build_shard(
+    source: Path, target: Path, job: ShardJob, settings: ShardSettings, on_error: OnError, time_limit: float = TIME_LIMIT
+) -> ShardEntry:
     """Write one shard of a split: its tar, its index, and last NAME.done, its entry in shards.json.
 
     Args:
@@ -96,6 +102,7 @@ def build_shard(source: Path, target: Path, job: ShardJob, settings: ShardSettin
         job: what the shard is built from.
         settings: how to encode it.
         on_error: at a clip that can't be read: "stop" raises its error, "skip" lists it in the entry.
+        time_limit: for reading a clip, see `reading_limit`.
 
     Raises:
         UserError: a clip can't be read, or the shard can't be written.
@@ -110,6 +117,8 @@ def build_shard(source: Path, target: Path, job: ShardJob, settings: ShardSettin
             for index, clip in enumerate(job.clips, job.first):
                 begin = tar.tell()
                 try:
+                    refuse_lost(source, clip.id, job)
+                    begin_part(clip.id, reading_limit(time_limit, *clip_files(source, clip.id)))
                     stored = store_clip(tar, f"{index:07d}", source, clip, settings)
                 except ClipError as error:
                     if on_error == "stop":
@@ -134,6 +143,21 @@ def build_shard(source: Path, target: Path, job: ShardJob, settings: ShardSettin
     except OSError as error:
         raise UserError(f"{target} can't be written ({error}): fix this, then repeat the command") from None
     return entry
+
+
+def refuse_lost(source: Path, clip: str, job: ShardJob) -> None:
+    """Raise the error of a clip at which an earlier try hung or crashed.
+
+    Args:
+        source: folder of the split in SRC.
+        clip: its id.
+        job: what the shard is built from.
+
+    Raises:
+        ClipError: it is one of those.
+    """
+    if clip in job.lost:
+        raise ClipError(clip, "time limit", clip_files(source, clip)[0], job.lost[clip])
 
 
 def store_clip(tar: BinaryIO, key: str, source: Path, clip: ShardClip, settings: ShardSettings) -> StoredClip:

@@ -1,9 +1,7 @@
-"""Audio of a clip: read a wav, resample, convert to mono and int16, write a wav."""
+"""Audio of a clip: read a wav, resample, convert to mono and int16."""
 
-import errno
 import os
-import struct
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 from math import ceil, gcd
 from pathlib import Path
 from types import TracebackType
@@ -16,14 +14,11 @@ import soxr
 
 from dataset.reading.errors import ClipError, MediaError, MediaErrorKind, error_reason
 from dataset.reading.limits import require_file
-from utils.files import atomic_write
 
 SOUND_SECONDS = 1.0  # length of the sound that belongs to a frame (OtS sec. 3)
 SAMPLE_RATE = 48000  # of the wav files that are written, Hz (OtS sec. 3)
 INT16_SCALE = 32768.0  # int16 samples are fractions of this
 BLOCK_SECONDS = 10  # a whole sound is read in parts of this length
-WAV_HEADER = 44  # bytes of a wav before its samples
-MAX_WAV_SAMPLES = (2**32 - WAV_HEADER) // 2  # a wav states its size in 32 bits
 QUALITY = "VHQ"  # of soxr: computed in double precision
 FILTER_REACH = 160  # soxr's filter at this quality reaches over 146 periods of the lower rate at most, to either side
 
@@ -279,69 +274,3 @@ def to_mono(frame: av.AudioFrame) -> np.ndarray:
         return values.mean(0, dtype=np.float32)
     half = 2.0 ** (8 * values.dtype.itemsize - 1)
     return (values.mean(0, dtype=np.float64) / half - (values.dtype.kind == "u")).astype(np.float32)
-
-
-def wav_bytes(samples: np.ndarray, rate: int = SAMPLE_RATE) -> bytes:
-    """Encode a sound as a wav file.
-
-    Args:
-        samples: (samples,) int16 mono.
-        rate: Hz.
-    """
-    return wav_header(len(samples), rate) + samples.astype("<i2").tobytes()
-
-
-def wav_header(count: int, rate: int) -> bytes:
-    """Encode what a wav file holds before its samples, int16 mono: WAV_HEADER bytes.
-
-    Args:
-        count: of samples, at most MAX_WAV_SAMPLES.
-        rate: Hz.
-    """
-    size = 2 * count
-    riff = b"RIFF" + struct.pack("<I", WAV_HEADER - 8 + size) + b"WAVE"
-    return riff + b"fmt " + struct.pack("<IHHIIHH", 16, 1, 1, rate, 2 * rate, 2, 16) + b"data" + struct.pack("<I", size)
-
-
-def write_wav(path: Path | str, sound: np.ndarray | Iterable[np.ndarray], rate: int = SAMPLE_RATE) -> int:
-    """Write a sound to a wav file, atomically.
-
-    Args:
-        path: of the file; an older one is replaced.
-        sound: (samples,) int16 mono, or its parts one after the other.
-        rate: Hz.
-
-    Returns:
-        How many samples it has.
-
-    Raises:
-        OSError: the file can't be written, the disk is full, or the sound is longer than a wav can be.
-    """
-    count = 0
-    with atomic_write(path) as file:
-        file.write(bytes(WAV_HEADER))
-        for part in [sound] if isinstance(sound, np.ndarray) else sound:
-            count += len(part)
-            if count > MAX_WAV_SAMPLES:
-                raise OSError(errno.EFBIG, f"the sound is longer than a wav can be, {MAX_WAV_SAMPLES // rate} s")
-            file.write(part.astype("<i2").tobytes())
-        file.seek(0)
-        file.write(wav_header(count, rate))
-    return count
-
-
-def shorten_wav(path: Path | str, count: int) -> None:
-    """Cut off the end of a wav file that `write_wav` wrote.
-
-    Args:
-        path: of the file; it is changed in place.
-        count: how many samples remain.
-
-    Raises:
-        OSError: it can't be written.
-    """
-    with open(path, "r+b") as file:
-        rate = struct.unpack("<I", file.read(WAV_HEADER)[24:28])[0]
-        file.truncate(WAV_HEADER + 2 * count)
-        file.seek(0)
-        file.write(wav_header(count, rate))

@@ -6,8 +6,9 @@ from pathlib import Path
 
 import numpy as np
 
-from dataset.reading.audio import to_int16, write_wav
+from dataset.reading.audio import to_int16
 from dataset.reading.clip_reader import ClipReader
+from dataset.reading.wav import write_wav
 from evaluation.pixel_separator import FRAMES_PER_SECOND, PixelSounds
 from evaluation.report import source_figures
 from evaluation.report.heatmaps import write_video

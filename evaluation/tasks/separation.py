@@ -11,8 +11,9 @@ from torch import nn
 from dataset.loading.loader import Batch, drop_unreadable, make_loader, make_skip_handler
 from dataset.loading.order import sequential_batches
 from dataset.mixes import MixtureDataset, fixed_mixtures
-from dataset.reading.audio import to_int16, write_wav
+from dataset.reading.audio import to_int16
 from dataset.reading.public_benchmarks import Benchmark
+from dataset.reading.wav import write_wav
 from dataset.transforms.frames import prepare_frames
 from evaluation.measures.separation import (
     ESTIMATE_KINDS,
