@@ -11,12 +11,12 @@ import numpy as np
 import torch
 from PIL import Image
 
-from collection.nearest import nearest_vectors
 from collection.query import Query
 from collection.row_media import RowMedia
 from collection.storage import Collection, file_digest
 from dataset.reading.audio import INT16_SCALE, SAMPLE_RATE, resample, to_int16
 from dataset.reading.images import resize_square
+from evaluation.pair_scores import score_pairs
 from evaluation.report.heatmaps import map_probabilities, overlay_heatmap
 from evaluation.trained_net import TrainedNet, load_trained_net
 from models.interfaces import LocalizingNet
@@ -25,7 +25,22 @@ from utils.errors import UserError
 
 MAX_RECENT = 32  # queries whose maps can still be requested
 MAP_SIDE = 256  # side to which maps are interpolated, pixels
-ROWS_PER_RESULT = 30  # rows ranked for each result: only the nearest second of a file is listed
+ROWS_AT_A_TIME = 256  # frames whose maps are scored at a time: 25 MB of 128 dimensions at 14 x 14 locations
+
+
+Measure = Literal["cosine", "probability"]  # what ranks a list
+
+
+class Scores(NamedTuple):
+    """How well all rows of one modality match a query.
+
+    Attributes:
+        measure: "cosine" of vectors, or the "probability" of a match by the net's own score of pairs.
+        values: (M,) float32, higher is nearer.
+    """
+
+    measure: Measure
+    values: np.ndarray
 
 
 class RecentQuery(NamedTuple):
@@ -71,6 +86,8 @@ class SearchIndex:
         size, rate: of the frames (pixels) and sounds (Hz) that a query must have.
         media: frames and sounds of the rows.
         localizes: whether maps can be drawn.
+        scores_pairs: whether images and sounds are compared by the net's own score of pairs, the largest value of the
+            map, for which the collection must hold the frames' maps; else by the cosine of mean vectors.
     """
 
     def __init__(self, net: TrainedNet, collection: Collection, root: Path) -> None:
@@ -78,6 +95,7 @@ class SearchIndex:
         self.size, self.rate = net.config.data.resize_size, net.config.data.sample_rate
         self.media = RowMedia(collection, root)
         self.localizes = isinstance(net.model, LocalizingNet)
+        self.scores_pairs = self.localizes and collection.maps is not None
         self._sides = {
             "images": (np.flatnonzero(collection.has_frame), collection.frames[collection.has_frame]),
             "sounds": (np.flatnonzero(collection.has_sound), collection.sounds[collection.has_sound]),
@@ -88,7 +106,8 @@ class SearchIndex:
     def search(self, query: Query, count: int = 12) -> dict[str, Any]:
         """Find the nearest images and sounds of the collection, by the query's frames and by its sound.
 
-        The vector of a query of several seconds is the normalized mean of their unit vectors.
+        The vector of a query of several seconds is the normalized mean of their unit vectors; its score of pairs is the
+        mean of their logits.
 
         Args:
             query: decoded upload.
@@ -96,44 +115,77 @@ class SearchIndex:
 
         Returns:
             plain data for JSON: "query" (id, for `draw_map`), "kind", "seconds", "maps" (whether maps can be drawn),
-            and "by": {"image": lists, "sound": lists}, as far as the query has them. Lists are {"images": [...],
-            "sounds": [...]} of {"row", "name", "kind", "time", "cosine", "sound" (whether it has one)}, nearest first.
+            and "by": {"image": lists, "sound": lists}, as far as the query has them. Lists are {"images": list,
+            "sounds": list}, a list is {"measure": see `Scores`, "items": [{"row", "name", "kind", "time", "score",
+            "sound" (whether it has one)}]}, nearest first, of each file its nearest second.
         """
         frames = [moment.frame for moment in query.moments if moment.frame is not None]
         sounds = [moment.sound for moment in query.moments if moment.sound is not None]
-        encoder, vectors, sound = self.net.encoder, {}, None
+        by, sound = {}, None
         with self._lock:
             if frames:
-                v = self.net.embed_frames(np.stack(frames))
-                vectors["image"] = _mean_vector(encoder.frame_vectors(v))
+                by["image"] = self._rank_by_frames(self.net.embed_frames(np.stack(frames)), count)
             if sounds:
                 a = self.net.embed_sounds(np.stack(sounds))
-                vectors["sound"], sound = _mean_vector(encoder.sound_vectors(a)), a[len(a) // 2]
+                by["sound"], sound = self._rank_by_sounds(a, count), a[len(a) // 2]
             query_id = next(self._ids)
             self._recent[query_id] = RecentQuery(query.middle.frame, query.preview, sound)
             if len(self._recent) > MAX_RECENT:
                 self._recent.popitem(last=False)
-        by = {
-            name: {side: self._nearest(vector, *rows, count) for side, rows in self._sides.items()}
-            for name, vector in vectors.items()
-        }
         about = {"query": query_id, "kind": query.kind, "seconds": len(query.moments), "maps": self.localizes}
         return about | {"by": by}
 
-    def _nearest(self, vector: np.ndarray, rows: np.ndarray, vectors: np.ndarray, count: int) -> list[dict[str, Any]]:
-        """The nearest second of each of the `count` nearest files: (D,), (M,) rows of `vectors` (M, D)."""
-        if not len(rows):
-            return []
-        cosines, indices = nearest_vectors(vector[None], vectors, count * ROWS_PER_RESULT)
-        results: dict[str, dict[str, Any]] = {}
-        for cosine, row in zip(cosines[0].tolist(), rows[indices[0]].tolist(), strict=True):
-            name, kind, _ = self.collection.file_of(row)
-            if name not in results and len(results) < count:
-                time, has_sound = float(self.collection.times[row]), bool(self.collection.has_sound[row])
-                results[name] = {
-                    "row": row, "name": name, "kind": kind, "time": time, "cosine": cosine, "sound": has_sound
-                }  # fmt: skip
-        return list(results.values())
+    def _rank_by_frames(self, v: torch.Tensor, count: int) -> dict[str, Any]:
+        """Rank both lists by embedded frames `v`, (Q, ...); `count` files each."""
+        scores = self._cosines(self.net.encoder.frame_vectors(v))
+        if self.scores_pairs and self.collection.norms is not None:
+            norms = self.collection.norms[self.collection.has_sound]
+            a = torch.from_numpy(self._sides["sounds"][1] * norms[:, None])
+            scores["sounds"] = self._probabilities(
+                score_pairs(self.net.localizing_net.pair_logits, v, a, self.net.device)
+            )
+        return self._list_files(scores, count)
+
+    def _rank_by_sounds(self, a: torch.Tensor, count: int) -> dict[str, Any]:
+        """Rank both lists by embedded sounds `a`, (Q, ...); `count` files each."""
+        scores = self._cosines(self.net.encoder.sound_vectors(a))
+        if self.scores_pairs and self.collection.maps is not None:
+            logits = [torch.zeros(len(a), 0)]
+            for start in range(0, len(self.collection.maps), ROWS_AT_A_TIME):
+                v = torch.from_numpy(self.collection.maps[start : start + ROWS_AT_A_TIME].astype(np.float32))
+                logits.append(score_pairs(self.net.localizing_net.pair_logits, v, a, self.net.device).T)
+            scores["images"] = self._probabilities(torch.cat(logits, 1))
+        return self._list_files(scores, count)
+
+    def _cosines(self, vectors: torch.Tensor) -> dict[str, Scores]:
+        """Cosines of all rows with the mean of a query's unit vectors, (Q, D)."""
+        mean = vectors.numpy().mean(0)
+        mean /= max(float(np.linalg.norm(mean)), 1e-9)
+        return {
+            side: Scores("cosine", rows @ mean if len(rows) else np.zeros(0)) for side, (_, rows) in self._sides.items()
+        }
+
+    @staticmethod
+    def _probabilities(logits: torch.Tensor) -> Scores:
+        """The mean of a query's logits with all rows, (Q, M), as probabilities; float64 keeps their order."""
+        return Scores("probability", torch.sigmoid(logits.double().mean(0)).numpy())
+
+    def _list_files(self, scores: dict[str, Scores], count: int) -> dict[str, Any]:
+        """List the `count` nearest files of each side, each by its nearest second."""
+        lists = {}
+        for side, (measure, values) in scores.items():
+            rows = self._sides[side][0]
+            order = np.argsort(-values, kind="stable")
+            _, first = np.unique(self.collection.files[rows[order]], return_index=True)
+            best = order[np.sort(first)[:count]]
+            items = [self._describe(int(rows[k]), float(values[k])) for k in best]
+            lists[side] = {"measure": measure, "items": items}
+        return lists
+
+    def _describe(self, row: int, score: float) -> dict[str, Any]:
+        name, kind, _ = self.collection.file_of(row)
+        time, has_sound = float(self.collection.times[row]), bool(self.collection.has_sound[row])
+        return {"row": row, "name": name, "kind": kind, "time": time, "score": score, "sound": has_sound}
 
     def draw_map(self, query_id: int, side: Literal["", "image", "sound"] = "", row: int = -1) -> Image.Image:
         """Draw over a frame where a sound comes from.
@@ -171,9 +223,3 @@ class SearchIndex:
         samples = resample(sound.astype(np.float32) / INT16_SCALE, SAMPLE_RATE, self.rate)
         with self._lock:
             return self.net.embed_sounds(to_int16(samples)[None])[0]
-
-
-def _mean_vector(vectors: torch.Tensor) -> np.ndarray:
-    """The normalized mean of unit vectors: (N, D) -> (D,) float32."""
-    mean = np.asarray(vectors, np.float32).mean(0)
-    return mean / max(float(np.linalg.norm(mean)), 1e-9)

@@ -45,19 +45,19 @@ def test_an_image_of_the_collection_is_its_own_nearest_neighbor(page, folder):
     status, answer = post(page, "x", picture.read_bytes())
     assert status == 200 and (answer["kind"], list(answer["by"])) == ("image", ["image"])
     found = answer["by"]["image"]
-    first = found["images"][0]
-    assert first["name"] == picture.name and first["cosine"] == pytest.approx(1, abs=1e-3)
-    assert len(found["images"]) == 7 and len(found["sounds"]) == 7  # each file once
-    cosines = [one["cosine"] for one in found["sounds"]]
+    first = found["images"]["items"][0]
+    assert first["name"] == picture.name and first["score"] == pytest.approx(1, abs=1e-3)
+    assert len(found["images"]["items"]) == 7 and len(found["sounds"]["items"]) == 7  # each file once
+    cosines = [one["score"] for one in found["sounds"]["items"]]
     assert cosines == sorted(cosines, reverse=True)
 
 
 def test_a_video_is_searched_by_its_frames_and_by_its_sound(page, folder):
     _, answer = post(page, "x", (folder / "video" / "clip4.mp4").read_bytes())
     assert answer["kind"] == "video" and list(answer["by"]) == ["image", "sound"]
-    assert answer["by"]["image"]["images"][0]["name"] == "video/clip4.mp4"
+    assert answer["by"]["image"]["images"]["items"][0]["name"] == "video/clip4.mp4"
     # Its own sound track is compressed, so it is near to the wav's, not the same.
-    assert "video/clip4.mp4" in [one["name"] for one in answer["by"]["sound"]["sounds"][:3]]
+    assert "video/clip4.mp4" in [one["name"] for one in answer["by"]["sound"]["sounds"]["items"][:3]]
     status, own, _ = get(f"{page}/map/{answer['query']}.jpg")
     assert status == 200 and Image.open(io.BytesIO(own)).size == (64, 48)
 
@@ -67,13 +67,13 @@ def test_a_sound_is_its_own_nearest_neighbor_in_any_format(page, folder):
     soundfile.write(out := io.BytesIO(), samples, rate, format="FLAC")
     status, answer = post(page, "x.jpg", out.getvalue())
     assert status == 200 and answer["kind"] == "sound"
-    first = answer["by"]["sound"]["sounds"][0]
-    assert first["name"] == "song.wav" and first["cosine"] == pytest.approx(1, abs=1e-3)
+    first = answer["by"]["sound"]["sounds"]["items"][0]
+    assert first["name"] == "song.wav" and first["score"] == pytest.approx(1, abs=1e-3)
 
 
 def test_results_have_images_sounds_and_maps(page, folder):
     _, answer = post(page, "x", (folder / "audio" / "clip2.wav").read_bytes())
-    row = next(one["row"] for one in answer["by"]["sound"]["images"] if one["name"] == "video/clip2.mp4")
+    row = next(one["row"] for one in answer["by"]["sound"]["images"]["items"] if one["name"] == "video/clip2.mp4")
     status, content, headers = get(f"{page}/image/{row}.jpg")
     assert (status, headers["Content-Type"]) == (200, "image/jpeg") and Image.open(io.BytesIO(content)).size == (64, 48)
     status, content, headers = get(f"{page}/sound/{row}.wav")
