@@ -8,7 +8,7 @@ from typing import Any, Literal, cast, overload
 import av
 import numpy as np
 
-from dataset.reading.audio import SAMPLE_RATE, filter_margin, resample_part, to_mono
+from dataset.reading.audio import SAMPLE_RATE, to_mono
 from dataset.reading.container import StreamKind, best_stream, is_truncated, open_media, seconds_per_tick
 from dataset.reading.decoding import PacketDecoder, decode_from
 from dataset.reading.errors import MediaError, error_reason
@@ -31,7 +31,9 @@ def read_audio(path: Path | str, start: float = 0.0, end: float = inf) -> np.nda
     return np.concatenate([np.zeros(0, np.int16), *stream_audio(path, start, end)])
 
 
-def stream_audio(path: Path | str, start: float = 0.0, end: float = inf) -> Iterator[np.ndarray]:
+def stream_audio(
+    path: Path | str, start: float = 0.0, end: float = inf, rate: int = SAMPLE_RATE
+) -> Iterator[np.ndarray]:
     """Read the sound of a file second by second, with the memory of a few seconds.
 
     Where a stream starts late or has a gap there are zeros; channels are averaged.
@@ -39,24 +41,19 @@ def stream_audio(path: Path | str, start: float = 0.0, end: float = inf) -> Iter
     Args:
         path: of a video or audio file.
         start, end: seconds on the file's own clock.
+        rate: sample rate of the result, Hz.
 
     Yields:
-        (samples,) int16 mono at 48 kHz, a second of it, the last part less; the first sample is at the time `start`.
+        (samples,) int16 mono, a second of it, the last part less; the first sample is at the time `start`.
 
     Raises:
         MediaError: damaged or truncated, or without sound.
     """
-    buffer, rate, done = SoundBuffer(path, start, end), SAMPLE_RATE, 0
-    for time, samples, rate in stream_samples(path, start - PREROLL, end):
-        buffer.add(time, samples, rate)
-        margin = filter_margin(rate, SAMPLE_RATE)
-        while buffer.end >= (done + 1) * rate + margin:
-            yield resample_part(buffer.read, done * SAMPLE_RATE, SAMPLE_RATE, rate, SAMPLE_RATE)
-            done += 1
-            buffer.drop_before(done * rate - margin)
-    total = -(-buffer.end * SAMPLE_RATE // rate)  # rounded up
-    for first in range(done * SAMPLE_RATE, total, SAMPLE_RATE):
-        yield resample_part(buffer.read, first, min(SAMPLE_RATE, total - first), rate, SAMPLE_RATE)
+    buffer, native_rate = SoundBuffer(path, start, end), rate
+    for time, samples, native_rate in stream_samples(path, start - PREROLL, end):
+        buffer.add(time, samples, native_rate)
+        yield from buffer.take_seconds(native_rate, rate)
+    yield from buffer.take_seconds(native_rate, rate, is_last=True)
 
 
 def stream_samples(path: Path | str, start: float, end: float) -> Iterator[tuple[float, np.ndarray, int]]:

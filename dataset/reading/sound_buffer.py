@@ -1,11 +1,13 @@
 """Sound that is decoded block by block: blocks are placed by their time stamps, and only the last part is kept."""
 
 from collections import deque
+from collections.abc import Iterator
 from math import inf
 from pathlib import Path
 
 import numpy as np
 
+from dataset.reading.audio import filter_margin, resample_part
 from dataset.reading.errors import MediaError
 
 MAX_TIMESTAMP_JUMP = 0.0015  # time stamps of sound that jump by more mark a gap; matroska rounds them to 0.001, seconds
@@ -30,13 +32,14 @@ class SoundBuffer:
         self._path, self._start, self._length = path, start, end - start
         self._blocks: deque[tuple[int, np.ndarray]] = deque()  # each with the number of its first sample
         self.end = 0
+        self._taken = 0  # seconds
 
     def add(self, time: float, samples: np.ndarray, rate: int) -> None:
         """Append a block.
 
         Args:
             time: when it begins, seconds.
-            samples: (n,) float32.
+            samples: (n,) float32, or (n, channels).
             rate: Hz, the same for all blocks.
 
         Raises:
@@ -67,10 +70,30 @@ class SoundBuffer:
             self._blocks.popleft()
 
     def read(self, start: int, count: int) -> np.ndarray:
-        """Read samples start..start + count: (count,) float32; zeros outside of what is kept."""
-        out = np.zeros(count, np.float32)
+        """Read samples start..start + count: (count,) float32, or with channels; zeros outside of what is kept."""
+        out = np.zeros((count, *(self._blocks[0][1].shape[1:] if self._blocks else ())), np.float32)
         for first, samples in self._blocks:
             low, high = max(start, first), min(start + count, first + len(samples))
             if low < high:
                 out[low - start : high - start] = samples[low - first : high - first]
         return out
+
+    def take_seconds(self, native_rate: int, rate: int, is_last: bool = False) -> Iterator[np.ndarray]:
+        """Resample what has come since the last call, and forget it.
+
+        Args:
+            native_rate: of the blocks, Hz.
+            rate: of the result, Hz.
+            is_last: whether all blocks have come: the last second may be a part of one.
+
+        Yields:
+            (rate,) int16, or with channels, for each second that is complete.
+        """
+        margin = 0 if rate == native_rate else filter_margin(native_rate, rate)
+        while self.end >= (self._taken + 1) * native_rate + margin:
+            yield resample_part(self.read, self._taken * rate, rate, native_rate, rate)
+            self._taken += 1
+            self.drop_before(self._taken * native_rate - margin)
+        total = -(-self.end * rate // native_rate) if is_last else 0  # rounded up
+        for first in range(self._taken * rate, total, rate):
+            yield resample_part(self.read, first, min(rate, total - first), native_rate, rate)
