@@ -15,7 +15,7 @@ from pathlib import Path
 import _path  # noqa: F401
 from tqdm import tqdm
 
-from dataset.making.processes import map_in_processes
+from dataset.making.processes import Lost, map_in_processes
 from dataset.making.shard_folder import (
     EarlierShards,
     ShardKey,
@@ -30,6 +30,7 @@ from dataset.making.shard_folder import (
 from dataset.making.shard_writer import ShardJob, ShardSettings, build_shard, file_sha256
 from dataset.reading.clips import Clips
 from dataset.reading.errors import OnError
+from dataset.reading.limits import TIME_LIMIT, TIME_LIMIT_HELP
 from dataset.reading.shard_format import (
     REBUILD_HINT,
     VERSION,
@@ -53,7 +54,7 @@ def main(argv: list[str] | None = None) -> None:
     settings = ShardSettings(
         fps=args.fps, size=args.size, square=args.square, quality=args.quality, rate=args.rate, clips=args.clips or 0
     )
-    splits = build(args.source, args.target, settings, args.workers, args.on_error)
+    splits = build(args.source, args.target, settings, args.workers, args.on_error, args.time_limit)
     for split, entries in splits.items():
         size = sum(entry["tar_bytes"] + entry["index_bytes"] for entry in entries) / 1e9
         clips, skipped = sum(len(entry["ids"]) for entry in entries), sum(len(entry["skipped"]) for entry in entries)
@@ -85,6 +86,7 @@ def parse_arguments(argv: list[str] | None) -> argparse.Namespace:
     on_error = "at a clip that can't be read: stop, or skip it and list it\nin DST/shards.json [stop]"
     add("--on_error", choices=("stop", "skip"), default="stop", help=on_error)
     add("--workers", type=worker_count, default=os.cpu_count(), metavar="N", help="number of processes [all cores]")
+    add("--time_limit", type=at_least(1, float), default=TIME_LIMIT, metavar="S", help=TIME_LIMIT_HELP)
     add("--verify", type=Path, metavar="DST", help="verify shards instead of building them")
     args = parser.parse_args(argv)
     if args.target is None and not args.verify:
@@ -93,7 +95,12 @@ def parse_arguments(argv: list[str] | None) -> argparse.Namespace:
 
 
 def build(
-    source: Path, target: Path, settings: ShardSettings, workers: int, on_error: OnError
+    source: Path,
+    target: Path,
+    settings: ShardSettings,
+    workers: int,
+    on_error: OnError,
+    time_limit: float = TIME_LIMIT,
 ) -> dict[str, list[ShardEntry]]:
     """Build the shards of all splits of a dataset folder that are missing.
 
@@ -103,6 +110,7 @@ def build(
         settings: of the shards; clips=0 chooses the number of clips per shard.
         workers: number of processes.
         on_error: "stop" or "skip", at a clip that can't be read.
+        time_limit: for reading a clip, see `reading_limit`.
 
     Returns:
         {split: entries of its shards}, as in shards.json.
@@ -113,11 +121,17 @@ def build(
     """
     splits = open_source(source, on_error)
     with lock_folder(target, "DST"):
-        return _build(splits, source, target, settings, workers, on_error)
+        return _build(splits, source, target, settings, workers, on_error, time_limit)
 
 
 def _build(
-    splits: dict[str, Clips], source: Path, target: Path, settings: ShardSettings, workers: int, on_error: OnError
+    splits: dict[str, Clips],
+    source: Path,
+    target: Path,
+    settings: ShardSettings,
+    workers: int,
+    on_error: OnError,
+    time_limit: float,
 ) -> dict[str, list[ShardEntry]]:
     """Build as `build`, from opened `splits`, in a folder that is locked."""
     earlier = read_earlier_shards(target)
@@ -134,7 +148,7 @@ def _build(
     }
     if not earlier.is_finished or len(entries) < len(jobs):
         prepare_folder(source, target, list(splits), manifest)
-        build_missing(jobs, entries, source, target, settings, workers, on_error)
+        build_missing(jobs, entries, source, target, settings, workers, on_error, time_limit)
         manifest["splits"] = by_split(entries, list(splits))
         finish_folder(target, manifest)
     return manifest["splits"]
@@ -189,6 +203,7 @@ def build_missing(
     settings: ShardSettings,
     workers: int,
     on_error: OnError,
+    time_limit: float,
 ) -> None:
     """Build the shards that have no entry yet; show a progress bar.
 
@@ -200,21 +215,28 @@ def build_missing(
         settings: of the shards.
         workers: number of processes.
         on_error: "stop" or "skip".
+        time_limit: for reading a clip, see `reading_limit`.
     """
-    calls = [
-        (source / key[0], target / key[0], job, settings, on_error) for key, job in jobs.items() if key not in entries
-    ]
+    missing = [key for key in jobs if key not in entries]
+    calls = [(source / key[0], target / key[0], jobs[key], settings, on_error, time_limit) for key in missing]
     total, done = (sum(len(jobs[key].clips) for key in keys) for keys in (jobs, entries))
     with progress_bar(total, initial=done, smoothing=0) as bar:
-        for call, entry in map_in_processes(build_shard, calls, workers):
-            folder, job = call[0], call[2]
-            if entry is None:
-                raise UserError(
-                    f"the decoder crashes on one of the clips {job.clips[0].id} to {job.clips[-1].id} of {folder}: "
-                    f"find it by `python data/check_data.py {source}`, and remove it"
-                )
-            entries[folder.name, job.name] = entry
-            bar.update(len(job.clips))
+        while calls:
+            again = []
+            for call, entry in map_in_processes(build_shard, calls, workers):
+                folder, job = call[0], call[2]
+                if isinstance(entry, Lost):
+                    if entry.part in job.lost or not entry.part:
+                        raise UserError(
+                            f"the process that built shard {job.name} of {folder} ended: repeat the command"
+                        )
+                    # Its process is gone: the shard is built again without the clip, or with its error.
+                    job = job._replace(lost={**job.lost, entry.part: entry.reason})
+                    again.append((*call[:2], job, *call[3:]))
+                else:
+                    entries[folder.name, job.name] = entry
+                    bar.update(len(job.clips))
+            calls = again
 
 
 def by_split(entries: dict[ShardKey, ShardEntry], splits: list[str]) -> dict[str, list[ShardEntry]]:

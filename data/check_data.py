@@ -2,54 +2,62 @@
 
     python data/check_data.py data/demo                          # a table, data/demo/check.csv and check.html
     python data/check_data.py data/mine --move_bad data/refused  # and move the refused clips there
+    python data/check_data.py data/mine --repair data/repaired   # and write corrected copies of what can be cured there
 
-ROOT is a dataset, ROOT/{train,val,test}/..., or one split. Nothing is ever deleted. An interrupted check moves nothing.
+ROOT is a dataset, ROOT/{train,val,test}/..., or one split. Nothing is ever deleted or replaced: DIR/moved.csv says what
+moved where, DIR/repaired.csv what was done to each clip. An interrupted check moves nothing.
 """
 
-from __future__ import annotations
-
 import argparse
-import base64
 import os
+import sys
 import time
 from collections import Counter
-from collections.abc import Callable
 from contextlib import ExitStack
+from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import _path  # noqa: F401
-import jinja2
 
-from dataset.making.checks import CHECK_KINDS, CheckResult, check_clip
+from data.checking.report import ALL_KINDS, left_out, render_page, results_table, summary, write_report
+from dataset.making.checks import CheckResult, check_clip
+from dataset.making.leaks import find_leaks
+from dataset.making.left_out import FILE_NAME, describe_left_out, write_left_out
 from dataset.making.move_clips import move_clips, plan_moves
 from dataset.making.processes import Lost, map_in_processes
+from dataset.making.repair import Repair, repair_clip
+from dataset.making.repair_folder import (
+    REPAIRED_LIST,
+    make_folders,
+    plan_repairs,
+    record_repair,
+    refuse_target_in_source,
+)
 from dataset.making.split_folders import SplitFolder, find_splits
-from dataset.making.text import escape_surrogates, printable
+from dataset.making.text import count_text, printable
 from dataset.reading.clips import clip_files
 from dataset.reading.limits import TIME_LIMIT, TIME_LIMIT_HELP, reading_limit
-from evaluation.measures import ontology
+from dataset.small_splits import warn_of_small_splits
 from utils.arguments import at_least, worker_count
 from utils.errors import UserError, exit_on_user_error
-from utils.files import write_text
 from utils.locks import lock_folder
 from utils.progress_bar import progress_bar
 
-if TYPE_CHECKING:
-    import pandas as pd
-
-TEMPLATES = Path(__file__).parent / "templates"
-ALL_KINDS = (*CHECK_KINDS, "unlisted")
 KEPT_KINDS = ("ok", "unlisted")  # kinds of clips that --move_bad doesn't move
+REPAIR_TIMES = 4  # how often a clip is read while it is repaired, about: its time limit is so many times as long
 
 Results = dict[tuple[str, str], CheckResult]  # by split and clip
 
 
 def main(argv: list[str] | None = None) -> None:
-    """Parse the command line, check all clips; alone in the folders that --move_bad changes."""
+    """Parse the command line, check all clips; alone in the folders that --move_bad and --repair change."""
     args = parse_arguments(argv)
     splits = find_splits(args.root)
     with ExitStack() as locks:
+        if args.repair:
+            refuse_target_in_source(args.root, splits, args.repair, "--repair")
+        if args.repair and not args.dry_run:
+            locks.enter_context(lock_folder(args.repair, "--repair"))
         if args.move_bad and not args.dry_run:
             for folder in (*(split.folder for split in splits), args.move_bad):
                 locks.enter_context(lock_folder(folder, "ROOT" if folder != args.move_bad else "--move_bad"))
@@ -57,15 +65,14 @@ def main(argv: list[str] | None = None) -> None:
 
 
 def check(args: argparse.Namespace, splits: list[SplitFolder]) -> None:
-    """Check all clips of `splits`, write the reports, move the refused clips if `args`, the command line, asks to."""
+    """Check all clips of `splits`, write the reports, repair and move clips if `args`, the command line, asks to."""
     begin = time.monotonic()
     results = check_clips(splits, args.workers, args.time_limit)
+    leaks = find_leaks(splits)
     seconds = time.monotonic() - begin
-    table = results_table(results)
-    print(summary(table, seconds) if results else "no clips")
-    csv, html = args.csv or args.root / "check.csv", args.html or args.root / "check.html"
-    write_report(csv, "--csv", lambda: table.to_csv(index=False, float_format="%.3f"))
-    write_report(html, "--html", lambda: render_page(args.root, splits, results, seconds, args.most))
+    write_reports(args, splits, results, leaks, seconds)
+    if args.repair:
+        repair(args, splits, results)
     refused = {key: result.message for key, result in results.items() if result.kind not in KEPT_KINDS}
     clips = "clip is" if len(results) == 1 else "clips are"
     ok = f"{sum(result.kind == 'ok' for result in results.values())} of {len(results)} {clips} ok"
@@ -75,6 +82,73 @@ def check(args: argparse.Namespace, splits: list[SplitFolder]) -> None:
         print(f"{ok}; {len(refused)} {were} moved to {args.move_bad}")
     else:
         print(f"{ok}; to move the {len(refused)} refused away: add --move_bad DIR" if refused else ok)
+
+
+def write_reports(
+    args: argparse.Namespace, splits: list[SplitFolder], results: Results, leaks: list[str], seconds: float
+) -> None:
+    """Print the table, write the files about the clips, and warn of what is wrong with the splits.
+
+    Args:
+        args: the command line.
+        splits: of the dataset.
+        results: of all their clips.
+        leaks: what two splits have in common.
+        seconds: how long the check took.
+    """
+    table = results_table(results)
+    print(summary(table, seconds) if results else "no clips")
+    csv, html = args.csv or args.root / "check.csv", args.html or args.root / "check.html"
+    write_report(csv, "--csv", lambda: table.to_csv(index=False, float_format="%.3f"))
+    write_report(html, "--html", lambda: render_page(args.root, splits, results, leaks, seconds, args.most))
+    rows = left_out(splits, results)
+    listed = csv.with_name(FILE_NAME)
+    try:
+        write_left_out(listed, rows)
+    except OSError as error:
+        raise UserError(f"{listed} can't be written ({error.strerror}): choose another --csv") from None
+    if rows:
+        print(describe_left_out(rows, listed))
+    notes = [result for result in results.values() if result.kind == "ok" and result.message]
+    if notes:
+        print(f"{count_text(len(notes), 'clip')} with a note in {csv}, such as: {notes[0].clip}: {notes[0].message}")
+    small = warn_of_small_splits({split.name: len(split.ids) for split in splits})
+    for warning in [*leaks, *([small] if small else [])]:
+        print(f"warning: {warning}", file=sys.stderr)
+
+
+def repair(args: argparse.Namespace, splits: list[SplitFolder], results: Results) -> None:
+    """Write corrected copies of clips to --repair, and say what was done to each.
+
+    Args:
+        args: the command line.
+        splits: of the dataset.
+        results: of all their clips.
+    """
+    folders = {split.name: split for split in splits}
+    jobs = plan_repairs(splits, results, args.repair, "--repair")
+    count = 0
+    try:
+        if not args.dry_run:
+            make_folders(jobs)
+        calls = [] if args.dry_run else jobs
+        limit = partial(reading_limit, REPAIR_TIMES * args.time_limit)
+        for job, outcome in map_in_processes(repair_clip, calls, args.workers, time_limit=lambda job: limit(*job[1:3])):
+            repaired = Repair(job.clip, (), outcome.reason) if isinstance(outcome, Lost) else outcome
+            record_repair(folders[job.split], job, repaired, args.repair, "--repair")
+            count += bool(repaired.steps)
+            what = f"repaired: {'; '.join(repaired.steps)}" if repaired.steps else f"not repaired: {repaired.reason}"
+            print(printable(f"{job.split}/{job.clip} {what}"))
+    except OSError as error:
+        raise UserError(
+            f"{error.filename or args.repair} can't be written ({error.strerror}): choose another folder with "
+            "--repair, or fix this and repeat the command"
+        ) from None
+    for job in jobs if args.dry_run else ():
+        print(printable(f"would try to repair {job.split}/{job.clip}: {job.result.message}"))
+    if not args.dry_run:
+        where = f"{args.repair}, listed in {args.repair / REPAIRED_LIST}" if jobs else args.repair
+        print(f"{count} of {count_text(len(jobs), 'clip')} repaired in {where}")
 
 
 def move_refused(args: argparse.Namespace, splits: list[SplitFolder], refused: dict[tuple[str, str], str]) -> None:
@@ -106,7 +180,13 @@ def parse_arguments(argv: list[str] | None) -> argparse.Namespace:
     add("--workers", type=worker_count, default=os.cpu_count(), metavar="N", help="number of processes [all cores]")
     add("--time_limit", type=at_least(1, float), default=TIME_LIMIT, metavar="S", help=TIME_LIMIT_HELP)
     add("--move_bad", type=Path, metavar="DIR", help="move refused clips to DIR/SPLIT/ [they stay in place]")
-    add("--dry_run", action="store_true", help="list what --move_bad would move, and move nothing")
+    add(
+        "--repair",
+        type=Path,
+        metavar="DIR",
+        help="write corrected copies of clips that can be cured to DIR/SPLIT/ [none]",
+    )
+    add("--dry_run", action="store_true", help="list what --move_bad and --repair would do, and do nothing")
     return parser.parse_args(argv)
 
 
@@ -135,87 +215,6 @@ def check_clips(splits: list[SplitFolder], workers: int, time_limit: float) -> R
             bar.set_postfix_str(shown, refresh=False)
             bar.update()
     return {(split.name, clip): results[split.name, clip] for split in splits for clip in split.ids}
-
-
-def results_table(results: Results) -> pd.DataFrame:
-    """Arrange results as the table of check.csv, one row for each clip."""
-    import pandas as pd  # here, as each worker process imports this file and would spend half a second on it
-
-    rows = [
-        (*map(escape_surrogates, (split, clip, r.kind)), r.seconds, r.offset_ms, r.loudness, r.brightness,
-         escape_surrogates(r.message))
-        for (split, clip), r in results.items()
-    ]  # fmt: skip
-    columns = ["split", "clip", "kind", "seconds", "offset_ms", "loudness_db", "brightness", "message"]
-    return pd.DataFrame(rows, columns=columns)
-
-
-def summary(table: pd.DataFrame, seconds: float) -> str:
-    """Count the clips of each kind and split in `table`, and those checked per second, given that it took `seconds`."""
-    counts = table.value_counts(["kind", "split"]).unstack(fill_value=0)
-    kinds = [kind for kind in ALL_KINDS if kind in counts.index or kind == "ok"]
-    counts = counts.reindex(index=kinds, columns=table.split.unique(), fill_value=0).rename_axis(None, axis=1)
-    speed = f"{len(table)} clips in {seconds:.1f} s, {len(table) / max(seconds, 1e-9):.1f} clips/s"
-    return f"{counts.rename_axis(None).to_string()}\n{speed}"
-
-
-def render_page(root: Path, splits: list[SplitFolder], results: Results, seconds: float, most: int) -> str:
-    """Render the HTML page.
-
-    Args:
-        root: the dataset, for the title.
-        splits: its splits.
-        results: of all their clips.
-        seconds: how long the check took.
-        most: refused clips of each kind that are shown.
-    """
-    refused: dict[str, list[dict]] = {kind: [] for kind in ALL_KINDS}
-    for (split, clip), result in results.items():
-        if result.kind != "ok":
-            image = base64.b64encode(result.thumbnail).decode() if result.thumbnail else None
-            shown = {"split": split, "id": clip, "message": result.message}
-            shown = {name: escape_surrogates(text) for name, text in shown.items()}
-            refused[result.kind].append({**shown, "result": result, "image": image})
-    classes = count_classes(splits, results)
-    pages = jinja2.Environment(
-        loader=jinja2.FileSystemLoader(TEMPLATES),
-        autoescape=True,
-        undefined=jinja2.StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    return pages.get_template("check.html").render(
-        root=escape_surrogates(str(root)),
-        splits=[(escape_surrogates(split.name), len(split.labels)) for split in splits],
-        total=len(results),
-        ok=sum(result.kind == "ok" for result in results.values()),
-        refused={kind: clips for kind, clips in refused.items() if clips},
-        most=most,
-        classes=classes,
-        largest_class=max((row["ok"] + row["bad"] for row in classes), default=1),
-        seconds=seconds,
-    )
-
-
-def count_classes(splits: list[SplitFolder], results: Results) -> list[dict]:
-    """Count the ok and other clips of each class in `splits`, by `results`: one row for each, largest class first."""
-    names = ontology.load_ontology()
-    rows: dict[str, dict] = {}
-    for split in splits:
-        for clip, mids in split.labels.items():
-            for mid in dict.fromkeys(mids):
-                row = rows.setdefault(mid, {"name": escape_surrogates(names.name(mid)), "ok": 0, "bad": 0})
-                row["ok" if results[split.name, clip].kind == "ok" else "bad"] += 1
-    return sorted(rows.values(), key=lambda row: (-row["ok"], -row["bad"], row["name"]))
-
-
-def write_report(path: Path, option: str, render: Callable[[], str]) -> None:
-    """Write what `render` returns to the file `path`, which `option` of the command line names; print the path."""
-    try:
-        write_text(path, render())
-    except OSError as error:
-        raise UserError(f"{path} can't be written ({error.strerror}): choose another file with {option}") from None
-    print(path)
 
 
 if __name__ == "__main__":

@@ -26,7 +26,7 @@ import numpy as np
 from data.demo_clips.classes import CLASSES
 from data.demo_clips.clip import PART, SPLITS, DemoClip, make_clip
 from data.demo_clips.contact_sheet import write_contact_sheet
-from dataset.making.processes import map_in_processes
+from dataset.making.processes import Lost, map_in_processes
 from dataset.reading.annotations import load_json
 from utils.arguments import at_least, worker_count
 from utils.errors import UserError, exit_on_user_error
@@ -126,7 +126,7 @@ def make_clips(root: Path, settings: dict[str, Any], workers: int) -> None:
     clips: dict[tuple, DemoClip] = {}
     with progress_bar(len(jobs), desc=str(root)) as bar:
         for job, clip in map_in_processes(make_clip, jobs, workers):
-            if clip is None:
+            if isinstance(clip, Lost):
                 raise UserError(f"the process that made clip {job[1]} of {job[0]} was killed: repeat the command")
             clips[job] = clip
             bar.update()

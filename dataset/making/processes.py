@@ -1,77 +1,134 @@
-"""Map a function over clips in several processes, and survive a decoder that crashes."""
+"""Map a function over clips in several processes, and survive decoders that crash or hang."""
 
 import signal
+import time
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
-from concurrent.futures.process import BrokenProcessPool
-from multiprocessing import get_context
-from typing import Any, TypeVar
+from math import inf
+from multiprocessing.connection import wait
+from typing import Any, Literal, NamedTuple, TypeVar
 
-from utils.child_processes import end_with_parent
+from dataset.making.worker_process import borrow_worker, return_worker
 
 Job = TypeVar("Job", bound=tuple)
 Result = TypeVar("Result")
 
 
+LossKind = Literal["damaged", "time limit"]
+
+
+class Lost(NamedTuple):
+    """What came of a call whose process crashed, or took too long and was killed.
+
+    Attributes:
+        kind: "damaged" or "time limit".
+        reason: what is wrong with what it read, for people: "takes longer than 60 s to read".
+        part: what the call was working on, as it said by `begin_part`; "" if it didn't.
+    """
+
+    kind: LossKind
+    reason: str
+    part: str = ""
+
+
 def map_in_processes(
-    function: Callable[..., Result], jobs: Iterable[Job], workers: int, chunk_size: int = 1
-) -> Iterator[tuple[Job, Result | None]]:
-    """Call function(*job) for each job in a pool of processes, in any order.
+    function: Callable[..., Result],
+    jobs: Iterable[Job],
+    workers: int,
+    chunk_size: int = 1,
+    time_limit: Callable[[Job], float] = lambda job: inf,
+) -> Iterator[tuple[Job, Result | Lost]]:
+    """Call function(*job) for each job in several processes, in any order.
 
     Args:
         function: can be pickled. Its exceptions are raised here and end the iteration.
         jobs: tuples of arguments, which can be pickled.
         workers: number of processes.
         chunk_size: jobs that are sent to a process at a time; more than 1 keeps processes busy where a job is short.
+        time_limit: of a job, seconds; a function that begins parts has a limit for each, see `begin_part`.
 
     Yields:
-        (job, result) when it is done. The result is None if its process was killed, by a crash in a decoder or
-        by the system when memory ran out.
+        (job, result) when it is done. The result is `Lost` if its process crashed, or was killed at the time limit.
     """
     jobs = list(jobs)
-    chunks = deque(jobs[k : k + chunk_size] for k in range(0, len(jobs), chunk_size))
-    while chunks:
-        running: dict[Future, list[Job]] = {}
-        with _start_pool(workers) as pool:
-            try:
-                while chunks or running:
-                    while chunks and len(running) < 2 * workers:
-                        chunk = chunks.popleft()
-                        running[pool.submit(_call_each, function, chunk)] = chunk
-                    for future in wait(running, return_when=FIRST_COMPLETED).done:
-                        results = future.result()
-                        yield from zip(running.pop(future), results, strict=True)
-            except BrokenProcessPool:
-                pass
-            except BaseException:
-                pool.shutdown(cancel_futures=True)
-                raise
-        # One of the jobs that were running killed its process: repeat each of them in a process of its own.
-        for job in (job for chunk in running.values() for job in chunk):
-            yield job, _call_alone(function, job)
-
-
-def _call_each(function: Callable[..., Result], jobs: list[Job]) -> list[Result]:
-    return [function(*job) for job in jobs]
-
-
-def _call_alone(function: Callable[..., Result], job: tuple) -> Result | None:
-    with _start_pool(1) as pool:
-        try:
-            return pool.submit(function, *job).result()
-        except BrokenProcessPool:
-            return None
-
-
-def _start_pool(workers: int) -> ProcessPoolExecutor:
-    # Spawned processes: a decoder's state and locks don't survive a fork. Ctrl-C reaches every process of the
-    # terminal, and so does the end of the terminal: these inherit that they are ignored and leave them to their parent.
-    pool = ProcessPoolExecutor(workers, get_context("spawn"), end_with_parent)
-    usual: dict[int, Any] = {number: signal.signal(number, signal.SIG_IGN) for number in (signal.SIGINT, signal.SIGHUP)}
+    chunks = deque(deque(jobs[k : k + chunk_size]) for k in range(0, len(jobs), chunk_size))
+    crews: list[_Crew] = []
     try:
-        pool.submit(int)  # starts them
-    finally:
-        for number, handler in usual.items():
-            signal.signal(number, handler)
-    return pool
+        while chunks or crews:
+            while chunks and len(crews) < workers:
+                crews.append(_Crew(function, chunks.popleft(), time_limit))
+            for crew in _wait_for_any(crews):
+                yield from crew.advance()
+                if not crew.jobs:
+                    crews.remove(crew)
+                    return_worker(crew.worker)
+    finally:  # also when the caller stops, or is interrupted
+        for crew in crews:
+            crew.worker.end()
+
+
+class _Crew:
+    """A process and the jobs that it has to do, in their order.
+
+    Attributes:
+        worker: the process.
+        jobs: of which the first is being done.
+        deadline: until when, by `time.monotonic`.
+    """
+
+    def __init__(self, function: Callable[..., Any], jobs: deque[Any], time_limit: Callable[[Any], float]) -> None:
+        self._function, self._time_limit = function, time_limit
+        self._was_killed = False  # the process of the first job, once
+        self.jobs = jobs
+        self._start()
+
+    def _start(self) -> None:
+        self.worker = borrow_worker()
+        self.worker.call(self._function, list(self.jobs))
+        self._begin_job()
+
+    def _begin_job(self) -> None:
+        self._begin_part("", self._time_limit(self.jobs[0]) if self.jobs else inf)
+
+    def _begin_part(self, name: str, seconds: float) -> None:
+        self._part, self._seconds, self.deadline = name, seconds, time.monotonic() + seconds
+
+    def advance(self) -> Iterator[tuple[Any, Any]]:
+        """Take the answer that has come, or give the first job up if it is late; yield (job, result) if it ends."""
+        if not self.worker.connection.poll():
+            if time.monotonic() >= self.deadline:
+                yield self._give_up("time limit", f"takes longer than {self._seconds:.0f} s to read")
+            return
+        reply = self.worker.read()
+        if reply is None:
+            code = self.worker.end()
+            if code == -signal.SIGKILL and not self._was_killed:
+                self._was_killed = True  # perhaps by the system, as memory ran out: others may have ended by now
+                self._start()
+            else:
+                yield self._give_up("damaged", "the decoder crashes on it")
+        elif reply.kind == "at":
+            self._begin_part(*reply.value)
+        elif reply.kind == "error":
+            raise reply.value
+        else:
+            yield self._end_job(reply.value)
+
+    def _give_up(self, kind: LossKind, reason: str) -> tuple[Any, Lost]:
+        self.worker.end()
+        ended = self._end_job(Lost(kind, reason, self._part))
+        self._start()
+        return ended
+
+    def _end_job(self, result: Any) -> tuple[Any, Any]:
+        job = self.jobs.popleft()
+        self._was_killed = False
+        self._begin_job()
+        return job, result
+
+
+def _wait_for_any(crews: list[_Crew]) -> list[_Crew]:
+    """Wait until a process has answered or is late: those that have or are."""
+    seconds = min(crew.deadline for crew in crews) - time.monotonic()
+    ready = wait([crew.worker.connection for crew in crews], None if seconds == inf else max(seconds, 0.0))
+    return [crew for crew in crews if crew.worker.connection in ready or time.monotonic() >= crew.deadline]

@@ -103,7 +103,7 @@ def plan_shards(clips: Clips, settings: ShardSettings) -> list[ShardJob]:
             sizes = [path.stat().st_size for path in clip_files(clips.folder, clip)]
             rows.append(ShardClip(clip, clips.labels[index], times, *sizes))
         source = hashlib.sha256(json.dumps([first, rows, settings]).encode()).hexdigest()
-        jobs.append(ShardJob(f"{number:05d}", first, rows, source))
+        jobs.append(ShardJob(f"{number:05d}", first, rows, source, {}))
     return jobs
 
 

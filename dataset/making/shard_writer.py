@@ -92,7 +92,12 @@ class StoredClip(NamedTuple):
 
 
 def build_shard(
-    source: Path, target: Path, job: ShardJob, settings: ShardSettings, on_error: OnError, time_limit: float = TIME_LIMIT
+    source: Path,
+    target: Path,
+    job: ShardJob,
+    settings: ShardSettings,
+    on_error: OnError,
+    time_limit: float = TIME_LIMIT,
 ) -> ShardEntry:
     """Write one shard of a split: its tar, its index, and last NAME.done, its entry in shards.json.
 

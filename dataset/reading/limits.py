@@ -5,6 +5,12 @@ from pathlib import Path
 
 from dataset.reading.errors import MediaError, error_reason
 
+TIME_LIMIT = 60.0  # for reading a file from end to end, seconds, beside
+SECONDS_PER_MEGABYTE = 20.0  # of its size: a lecture of an hour has 100 MB and is decoded in a few minutes
+TIME_LIMIT_HELP = (  # of the option --time_limit of several scripts
+    "a clip that takes longer to read is left out, seconds; and\n"
+    f"{SECONDS_PER_MEGABYTE:g} s more for each MB of its files [{TIME_LIMIT:g}]"
+)
 MAX_PIXELS = 50_000_000  # of an image or a frame: a larger one would take too much memory
 
 
@@ -27,6 +33,17 @@ def require_file(path: Path | str) -> None:
         raise MediaError("damaged", path, "is not a regular file")
     if status.st_size == 0:
         raise MediaError("damaged", path, "is empty (0 bytes)")
+
+
+def reading_limit(seconds: float, *paths: Path) -> float:
+    """Compute the time limit for reading files from end to end, seconds.
+
+    Args:
+        seconds: for files of no size, the option --time_limit.
+        paths: of the files; one that is missing has no size.
+    """
+    size = sum(path.stat().st_size for path in paths if path.is_file())
+    return seconds + SECONDS_PER_MEGABYTE * size / 1e6
 
 
 def refuse_huge(path: Path | str, width: int, height: int) -> None:

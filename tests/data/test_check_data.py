@@ -18,7 +18,7 @@ from kill_and_resume import REPOSITORY, one_thread
 
 from data.check_data import main
 from dataset.making.checks import CheckResult, check_clip
-from dataset.making.processes import map_in_processes
+from dataset.making.processes import Lost, map_in_processes
 from dataset.making.sync import offset_between
 from dataset.reading.clips import Clips
 from dataset.reading.errors import ClipError
@@ -236,9 +236,25 @@ def test_a_dataset_is_checked_and_what_is_bad_moved_away(tmp_path):
 
 def test_a_decoder_that_crashes_costs_its_own_clip_only():
     jobs = [("1 + 1",), ("__import__('os').abort()",), ("2 + 2",), ("3 + 3",), ("4 + 4",), ("5 + 5",), ("6 + 6",)]
-    assert list(dict(map_in_processes(eval, jobs, 2)).values()).count(None) == 1
-    found = dict(map_in_processes(eval, jobs, 1))
-    assert [found[job] for job in jobs] == [2, None, 4, 6, 8, 10, 12]
+    for workers, chunk_size in ((2, 1), (1, 1), (2, 8)):
+        found = dict(map_in_processes(eval, jobs, workers, chunk_size))
+        assert found[jobs[1]] == Lost("damaged", "the decoder crashes on it")
+        assert [found[job] for job in (jobs[0], *jobs[2:])] == [2, 4, 6, 8, 10, 12]
+
+
+def test_a_decoder_that_hangs_is_ended_and_costs_its_own_clip_only():
+    jobs = [("1 + 1",), ("__import__('time').sleep(600)",), ("2 + 2",), ("3 + 3",)]
+    begin = time.monotonic()
+    for workers, chunk_size in ((2, 1), (1, 4)):
+        found = dict(map_in_processes(eval, jobs, workers, chunk_size, time_limit=lambda job: 2.0))
+        assert found[jobs[1]] == Lost("time limit", "takes longer than 2 s to read")
+        assert [found[job] for job in (jobs[0], *jobs[2:])] == [2, 4, 6]
+    assert time.monotonic() - begin < 60
+
+
+def test_an_error_of_a_worker_is_raised_and_ends_the_others():
+    with pytest.raises(ZeroDivisionError):
+        list(map_in_processes(eval, [("1 / 0",), ("__import__('time').sleep(600)",)], 2))
 
 
 def test_an_interrupted_check_ends_at_once_and_writes_nothing(tmp_path):
