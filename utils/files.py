@@ -95,9 +95,9 @@ def atomic_write(path: StrPath, sync: bool = False) -> Iterator[BinaryIO]:
 
 
 def write_text(path: StrPath, text: str) -> None:
-    """Write `text` to `path` atomically, in UTF-8."""
+    """Write `text` to `path` atomically, in UTF-8; names that are not UTF-8 are escaped, as JSON reads them."""
     with atomic_write(path) as file:
-        file.write(text.encode())
+        file.write(text.encode(errors="backslashreplace"))
 
 
 def write_json(path: StrPath, value: Any) -> None:

@@ -280,7 +280,7 @@ def _existing_folder(root: Path | str) -> Path:
 def _read_ids(path: Path) -> list[str]:
     """Ids in the first column of a csv file."""
     try:
-        lines = path.read_text(encoding="utf-8").splitlines()
+        lines = path.read_text(encoding="utf-8-sig").splitlines()
     except (OSError, UnicodeDecodeError) as error:
         raise UserError(f"{path} can't be read ({error}): it must hold an id in each line") from None
     ids = {normalize_name(line.partition(",")[0].strip()) for line in lines if line.strip()}

@@ -101,7 +101,7 @@ def load_ontology(path: str | Path = "") -> Ontology:
     default = FULL_ONTOLOGY if FULL_ONTOLOGY.exists() else Path(__file__).parents[2] / DEMO_ONTOLOGY
     path = Path(path) if path else default
     try:
-        classes = json.loads(path.read_text(encoding="utf-8"))
+        classes = json.loads(path.read_text(encoding="utf-8-sig"))
     except OSError as error:
         raise UserError(
             f"ontology {path} can't be read ({error.strerror}): set --eval.ontology to an ontology.json"

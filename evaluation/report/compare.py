@@ -119,7 +119,7 @@ def _metrics_file(path: Path) -> Path:
 
 def _read_metrics(file: Path) -> Values:
     try:
-        metrics = json.loads(file.read_text(encoding="utf-8"))
+        metrics = json.loads(file.read_text(encoding="utf-8-sig"))
         if isinstance(metrics, dict) and {"model", *MUST_MATCH} <= metrics.keys() and metric_rows(metrics):
             return metrics
     except (ValueError, TypeError, KeyError, AttributeError):

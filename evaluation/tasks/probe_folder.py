@@ -41,6 +41,7 @@ def probe_folder(net: TrainedNet, folder: Path, untrained: bool = False) -> Task
     items, skipped = find_media(folder)
     esc_list = folder / ESC_LIST
     classes, folds = read_esc_list(esc_list) if esc_list.exists() else (_subfolder_classes(items), None)
+    skipped.pop(ESC_LIST, None)  # it was read
     items = [item for item in items if item.name in classes]
     if not items:
         raise UserError(f"{folder} holds no classes: make a subfolder for each class, or {ESC_LIST} as ESC-50 has it")
@@ -99,7 +100,7 @@ def read_esc_list(path: Path) -> tuple[dict[str, str], dict[str, int]]:
         UserError: it can't be read or has other columns.
     """
     try:
-        with open(path, encoding="utf-8", newline="") as file:
+        with open(path, encoding="utf-8-sig", newline="") as file:
             rows = list(csv.DictReader(file))
         if not rows or not set(rows[0]) >= ESC_COLUMNS:
             raise ValueError
