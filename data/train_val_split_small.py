@@ -30,7 +30,7 @@ import _path  # noqa: F401
 
 from dataset.making import left_out as left_out_list
 from dataset.making.assign_splits import assign_splits
-from dataset.making.clip_labels import ClipLabels, read_labels
+from dataset.making.clip_labels import ClipLabels, index_classes, read_labels
 from dataset.making.cut_plan import recording_of_cut
 from dataset.making.find_videos import SourceVideo, describe_no_video, find_videos
 from dataset.making.import_clip import ClipSource, place_clip, try_links, write_error
@@ -41,6 +41,7 @@ from dataset.making.recordings import Recordings, group_by_name, group_by_option
 from dataset.making.split_note import SplitNote, read_note, write_note
 from dataset.making.text import escape_surrogates, printable
 from dataset.reading.annotations import Box, read_boxes
+from dataset.reading.limits import TIME_LIMIT, TIME_LIMIT_HELP
 from dataset.small_splits import warn_of_small_splits
 from evaluation.measures import ontology
 from utils.arguments import at_least, worker_count
@@ -88,6 +89,7 @@ def parse_arguments(argv: list[str] | None) -> argparse.Namespace:
     add("--labels", choices=("folders",), help=labels)
     add("--dry_run", action="store_true", help="say what would be done, check and write nothing")
     add("--workers", type=worker_count, default=os.cpu_count(), metavar="N", help="number of processes [all cores]")
+    add("--time_limit", type=at_least(1, float), default=TIME_LIMIT, metavar="S", help=TIME_LIMIT_HELP)
     args = parser.parse_args(argv)
     if args.every and not args.cut:
         raise UserError("--every is the time between cuts: give --cut too")
@@ -113,14 +115,14 @@ def make_dataset(args: argparse.Namespace) -> None:
     fractions = split_fractions(args.val, args.test)
     tables = [args.src / "vid2genre.json", args.src / "boxes.json", args.csv, args.group and Path(args.group)]
     found, left_out = find_videos(args.src, [args.out], filter(None, tables), args.labels == "folders")
-    classes = {name.lower(): mid for mid, name in ontology.load_ontology().names.items()} if args.labels else None
+    classes = index_classes(ontology.load_ontology().names) if args.labels else None
     labels, boxes = read_labels(args.src, args.csv, classes), read_boxes(args.src / "boxes.json")
     settings = {"src": str(args.src.resolve()), "csv": args.csv and str(args.csv.resolve())}
     settings |= {key: getattr(args, key) for key in ("val", "test", "seed", "by", "group", "labels", "cut", "every")}
     note = read_note(args.out, settings, fractions)
     if not found and not note.clips:
         raise UserError(describe_no_video(args.src, left_out))
-    sources, refused = plan_clips(found, args.cut, args.every, args.workers)
+    sources, refused = plan_clips(found, args.cut, args.every, args.workers, args.time_limit)
     left_out += refused
     recordings = group_clips(args, found, sources, note, len(fractions))
     print(recordings.describe())
@@ -128,15 +130,16 @@ def make_dataset(args: argparse.Namespace) -> None:
     if args.dry_run:
         describe_plan(args, planned, left_out, len(recordings.of.keys() - note.clips.keys()))
         return
-    prepared = start_output(args, settings, fractions, note)
+    prepared = start_output(args, settings, note)
     with progress_bar(len(sources.keys() | note.clips.keys())) as bar:
-        passed, refused = prepare_clips(sources, prepared, args.out, note.clips, args.workers, bar.update)
+        passed, refused = prepare_clips(
+            sources, prepared, args.out, note.clips, args.workers, args.time_limit, bar.update
+        )
     left_out += refused
     list_left_out(left_out, args)
     split_of = draw_splits(recordings.only(passed), fractions, args.seed, note.clips, "that passed the check ")
     write_note(args.out, settings, SplitNote(split_of, recordings.rule))
-    for clip in sorted(split_of.keys() & sources.keys()):
-        place_clip(sources[clip], prepared.folder, args.out / split_of[clip], args.by)
+    place_clips(args, split_of, sources, prepared)
     write_tables(args.out, fractions, split_of, sources, found, labels, boxes)
     prepared.remove()
     report(args, fractions, split_of, labels.unused(found.values(), sources))
@@ -221,29 +224,42 @@ def describe_plan(
     )
 
 
-def start_output(
-    args: argparse.Namespace, settings: dict[str, Any], fractions: Mapping[str, float], note: SplitNote
-) -> PreparedClips:
+def start_output(args: argparse.Namespace, settings: dict[str, Any], note: SplitNote) -> PreparedClips:
     """Make the output folder.
 
     Args:
         args: the command line.
         settings: of this run, for split.json.
-        fractions: of the splits.
         note: of an earlier run.
 
     Returns:
         What an interrupted run has prepared.
     """
-    for split in fractions:
-        for kind in ("video", "audio"):
-            (args.out / split / kind).mkdir(parents=True, exist_ok=True)
+    args.out.mkdir(parents=True, exist_ok=True)
     for stale in args.out.glob("*/*/.*.tmp"):
         stale.unlink()
     if args.by == "link" and not args.cut:
         try_links(args.out)
     write_note(args.out, settings, note)
     return PreparedClips(args.out)
+
+
+def place_clips(
+    args: argparse.Namespace, split_of: Mapping[str, str], sources: Mapping[str, ClipSource], prepared: PreparedClips
+) -> None:
+    """Put the files of all clips into the folders of their splits.
+
+    Args:
+        args: the command line.
+        split_of: {clip: split}.
+        sources: {clip: what it is made of}.
+        prepared: files that were written.
+    """
+    for split in set(split_of.values()):
+        for kind in ("video", "audio"):
+            (args.out / split / kind).mkdir(parents=True, exist_ok=True)
+    for clip in sorted(split_of.keys() & sources.keys()):
+        place_clip(sources[clip], prepared.folder, args.out / split_of[clip], args.by)
 
 
 def list_left_out(left_out: list[LeftOut], args: argparse.Namespace) -> None:

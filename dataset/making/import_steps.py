@@ -12,11 +12,11 @@ from dataset.making.prepared_clips import PreparedClips
 from dataset.making.processes import map_in_processes
 from dataset.reading.annotations import Box, is_valid_id, load_json
 from dataset.reading.errors import MediaError
-from utils.progress_bar import progress_bar
+from dataset.reading.limits import reading_limit
 
 
 def plan_clips(
-    found: Mapping[str, SourceVideo], length: float | None, every: float | None, workers: int
+    found: Mapping[str, SourceVideo], length: float | None, every: float | None, workers: int, time_limit: float
 ) -> tuple[dict[str, ClipSource], list[LeftOut]]:
     """Plan the clips: each video is one, or several are cut out of it.
 
@@ -25,6 +25,7 @@ def plan_clips(
         length: of the clips to cut, seconds; None: a video is a clip.
         every: from the start of one clip to that of the next, seconds; None: `length`.
         workers: number of processes.
+        time_limit: for reading a video, see `reading_limit`.
 
     Returns:
         {clip: what it is made of}; and the videos, and the ends of videos, that are in no clip.
@@ -34,7 +35,8 @@ def plan_clips(
     sources: dict[str, ClipSource] = {}
     left_out = []
     jobs = [(name, one.video, one.sound) for name, one in found.items()]
-    measured = {job[0]: result for job, result in map_in_processes(_measure, jobs, workers)}
+    found_lengths = map_in_processes(_measure, jobs, workers, time_limit=lambda job: reading_limit(time_limit, job[1]))
+    measured = {job[0]: result for job, result in found_lengths}
     for name, one in found.items():
         seconds = measured[name]
         if not isinstance(seconds, float):
@@ -64,7 +66,13 @@ def _measure(_: str, video: Path, sound: Path | None) -> float | tuple[str, str]
 
 
 def prepare_clips(
-    sources: Mapping[str, ClipSource], prepared: PreparedClips, out: Path, known: Mapping[str, str], workers: int
+    sources: Mapping[str, ClipSource],
+    prepared: PreparedClips,
+    out: Path,
+    known: Mapping[str, str],
+    workers: int,
+    time_limit: float,
+    done: Callable[[int], object],
 ) -> tuple[set[str], list[LeftOut]]:
     """Check the clips on several processes, and cut and encode those that need it.
 
@@ -74,6 +82,8 @@ def prepare_clips(
         out: the output folder.
         known: {clip: split} of earlier runs.
         workers: number of processes.
+        time_limit: for reading and writing a clip, see `reading_limit`.
+        done: called with the number of clips that are done since the last call.
 
     Returns:
         The clips that passed, now or in an earlier run; and those that didn't.
@@ -96,15 +106,17 @@ def prepare_clips(
             moved_wav = wav if clip in known and wav.exists() else None  # the run was stopped between the two
             jobs.append((sources[clip], prepared.folder, moved_wav))
     jobs.sort(key=lambda job: job[0].clip)
-    with progress_bar(len(jobs)) as bar:
-        for job, result in map_in_processes(prepare_clip, jobs, workers):
-            source, (kind, reason) = job[0], result[:2]
-            if kind == "ok":
-                prepared.add(source)
-                passed.add(source.clip)
-            else:
-                left_out.append(LeftOut(source.clip, str(source.video), kind, reason))
-            bar.update()
+    done(len(passed) + len(left_out))
+    for job, result in map_in_processes(
+        prepare_clip, jobs, workers, time_limit=lambda job: reading_limit(time_limit, job[0].video)
+    ):
+        source, (kind, reason) = job[0], result[:2]
+        if kind == "ok":
+            prepared.add(source)
+            passed.add(source.clip)
+        else:
+            left_out.append(LeftOut(source.clip, str(source.video), kind, reason))
+        done(1)
     return passed, left_out
 
 
