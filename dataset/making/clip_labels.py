@@ -1,5 +1,7 @@
 """Labels of clips: from a vid2genre.json, a segment file, or the names of class folders."""
 
+import re
+from collections import Counter
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 
@@ -14,7 +16,7 @@ class ClipLabels:
     Args:
         table: {clip or recording: [mid, ...]}, the content of a vid2genre.json.
         segments: of a segment file.
-        classes: {name in lower case: mid}, to give classes by the names of folders; None: folders aren't classes.
+        classes: of `index_classes`, to give classes by the names of folders; None: folders aren't classes.
     """
 
     def __init__(
@@ -72,11 +74,30 @@ def read_labels(folder: Path, csv: Path | None, classes: Mapping[str, str] | Non
     return ClipLabels(read_genres(path) if path.exists() else {}, classes=classes)
 
 
+def index_classes(names: Mapping[str, str]) -> dict[str, str]:
+    """Index classes by how a folder may be called: "Violin, fiddle" is also "violin", "fiddle" and "violin_fiddle".
+
+    Args:
+        names: {mid: display name}.
+
+    Returns:
+        {words of a name: mid}, without what could be several classes.
+    """
+    whole = {_words(name): mid for mid, name in names.items()}
+    parts = [(_words(part), mid) for mid, name in names.items() for part in name.split(",")]
+    counts = Counter(words for words, _ in parts)
+    return {words: mid for words, mid in parts if counts[words] == 1} | whole
+
+
 def class_of_folder(name: str, classes: Mapping[str, str]) -> str:
     """Name the class that a folder stands for: AudioSet's mid where its name is a class of AudioSet, else the name.
 
     Args:
-        name: of the folder; "acoustic_guitar" is "Acoustic guitar".
-        classes: {name in lower case: mid}.
+        name: of the folder.
+        classes: of `index_classes`.
     """
-    return next((classes[key] for key in (name.lower(), name.lower().replace("_", " ")) if key in classes), name)
+    return classes.get(_words(name), name)
+
+
+def _words(text: str) -> str:
+    return " ".join(re.findall(r"[^\W_]+", text.lower()))

@@ -182,7 +182,7 @@ def recording_of(
     if chapter:
         return f"GoPro {chapter[1]}"
     if rule == "whole name":
-        return name
+        return name.lower()
     fixed = max([match.end() for match in (CAMERA.match(name), *TIMESTAMP.finditer(name)) if match] + [0])
     stem, patterns = name, [LAST_NUMBER]
     if rule == "last number":
@@ -220,7 +220,11 @@ def find_ranges(names: Iterable[str]) -> set[str]:
 
 def _group(names: Mapping[str, str], ids: set[str], rule: NameRule) -> dict[str, str]:
     ranges = find_ranges(names.values())
-    return {clip: recording_of(name, ids, rule, ranges) for clip, name in names.items()}
+    of = {clip: recording_of(name, ids, rule, ranges) for clip, name in names.items()}
+    # Whole names that are equal are those of two files in two folders; cuts of one video may lie in both.
+    return {
+        clip: normalize_name(clip).lower() if of[clip] == name.lower() else of[clip] for clip, name in names.items()
+    }
 
 
 def _is_only_numbering(of: Mapping[str, str], names: Mapping[str, str], ids: set[str]) -> bool:
