@@ -5,6 +5,7 @@ Atomic: a reader finds the old file or the new one, never a part, also after a k
 
 import errno
 import json
+import math
 import os
 import stat
 from collections.abc import Iterator
@@ -17,17 +18,18 @@ MAX_FILE = 2**30  # bytes of a text or table, far more than that of any dataset
 LOCK_NAME = ".lock"  # of a folder's lock file, see `utils.locks`
 
 
-def regular_size(path: StrPath) -> int:
+def regular_size(path: StrPath, most: float = math.inf) -> int:
     """Get the size of a file that can be read to its end: no folder, no device such as /dev/zero, no pipe.
 
     Args:
         path: of the file.
+        most: bytes that it may have.
 
     Returns:
         Bytes.
 
     Raises:
-        OSError: it is something else, or missing; `strerror` gives the reason.
+        OSError: it is something else, missing or larger; `strerror` gives the reason.
     """
     try:
         status = os.stat(path)
@@ -37,6 +39,8 @@ def regular_size(path: StrPath) -> int:
         raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), str(path))
     if not stat.S_ISREG(status.st_mode):
         raise OSError(errno.EINVAL, "it is a device or a pipe, not a file", str(path))
+    if status.st_size > most:
+        raise OSError(errno.EINVAL, f"it has {status.st_size / 1e6:,.0f} MB, more than {most / 1e6:,.0f}", str(path))
     return status.st_size
 
 
@@ -50,9 +54,7 @@ def read_file(path: StrPath, most: int = MAX_FILE) -> bytes:
     Raises:
         OSError: it can't be read, or is larger; `strerror` gives the reason.
     """
-    size = regular_size(path)
-    if size > most:
-        raise OSError(errno.EFBIG, f"it has {size / 1e6:,.0f} MB, more than {most / 1e6:,.0f}", str(path))
+    regular_size(path, most)
     return Path(path).read_bytes()
 
 

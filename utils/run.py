@@ -16,7 +16,7 @@ from configs.schema import Config
 from utils import checkpoint, distributed
 from utils.config import Value, from_dict, old_frame_net, to_dict
 from utils.errors import UserError
-from utils.files import write_text
+from utils.files import read_file, write_text
 from utils.locks import lock_folder
 
 # Settings that may differ when a run is resumed: they change where it reads and how long it runs, not what it learns.
@@ -262,7 +262,7 @@ class Run:
 
 
 def read_log(folder: str | Path) -> list[dict[str, Any]]:
-    """Read the lines of a run's log.jsonl, without a last line that a kill truncated.
+    """Read the lines of a run's log.jsonl, up to one that a kill truncated.
 
     Args:
         folder: the run's directory; without a log there are no lines.
@@ -272,10 +272,12 @@ def read_log(folder: str | Path) -> list[dict[str, Any]]:
     """
     path = Path(folder) / "log.jsonl"
     lines = []
-    for text in path.read_text(encoding="utf-8").splitlines() if path.exists() else []:
+    for text in read_file(path).decode(errors="replace").splitlines() if path.exists() else []:
         try:
             line = json.loads(text)
-        except ValueError:
+        except (ValueError, RecursionError):
+            break
+        if not (isinstance(line, dict) and {"kind", "step"} <= line.keys()):
             break
         lines.append({RENAMED_METRICS.get(name, name): value for name, value in line.items()})
     return lines

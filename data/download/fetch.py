@@ -21,6 +21,7 @@ from data.download.failures import Failure, failure_of
 from data.download.settings import DownloadSettings
 from dataset.reading.container import DOWNLOAD_OPTIONS
 from utils.errors import UserError
+from utils.files import read_text
 
 MAX_BYTES = 4 * 2**30  # of one file: ten hours of a small format
 PROTOCOLS = ("http", "https", "http_dash_segments")  # in HLS the time stamps begin anywhere: no exact cut
@@ -48,8 +49,9 @@ def read_cookies(path: str) -> str:
         UserError: it can't be read or has another format.
     """
     try:
+        text = read_text(path)
         YoutubeDLCookieJar(path).load()
-        return Path(path).read_text(encoding="utf-8")
+        return text
     except OSError as error:  # also http.cookiejar's LoadError
         reason = error.strerror or "it is not in Netscape's format, which browser add-ons and yt-dlp write"
         raise UserError(f"--cookies {path} can't be read ({reason})") from None

@@ -17,6 +17,7 @@ from typing import NamedTuple, TextIO
 
 from dataset.making.text import printable
 from utils.errors import UserError
+from utils.files import MAX_FILE, regular_size
 
 YOUTUBE_ID = re.compile(r"[A-Za-z0-9_-]{11}")
 MID = re.compile(r"/[a-z]+/[A-Za-z0-9_]{1,40}")  # /m/07y_7, /t/dd00004
@@ -138,6 +139,7 @@ def read_class_labels(path: Path | str) -> dict[str, str]:
 def _iter_rows(path: Path | str) -> Iterator[tuple[int, list[str]]]:
     """(line number, cells) of the lines of a csv file, without comments and empty lines."""
     try:
+        regular_size(path, MAX_FILE)
         with open(path, encoding="utf-8-sig", newline="") as file:
             # A quote in a comment opens no cell, so comments are removed before csv parses the lines.
             reader = csv.reader(

@@ -9,6 +9,7 @@ from typing import Literal
 
 from dataset.making.text import printable
 from utils.errors import UserError
+from utils.files import read_text
 
 
 class ClassNames:
@@ -57,7 +58,7 @@ def read_class_list(path: Path, classes: ClassNames) -> set[str]:
         UserError: the file can't be read, lists nothing, or a line is not a class: the nearest one is named.
     """
     try:
-        lines = path.read_text(encoding="utf-8-sig").splitlines()
+        lines = read_text(path).splitlines()
     except (OSError, UnicodeDecodeError) as error:
         reason = getattr(error, "strerror", None) or "it is not text in UTF-8"
         raise UserError(f"the list of classes {path} can't be read ({reason}): choose another with --genres") from None

@@ -21,7 +21,7 @@ from dataset.reading.shard_format import (
     shard_files,
 )
 from utils.errors import UserError
-from utils.files import is_empty_folder, write_json, write_text
+from utils.files import is_empty_folder, read_text, write_json, write_text
 
 TABLES = ("vid2genre.json", "boxes.json")
 MAX_SHARD_CLIPS, MIN_SHARD_CLIPS = 128, 8
@@ -74,7 +74,7 @@ def read_earlier_shards(target: Path) -> EarlierShards:
         raise UserError(f"{target} holds something other than shards: choose another DST, or an empty folder")
     for path in target.glob("*/*.done"):
         try:
-            entry = json.loads(path.read_text(encoding="utf-8"))
+            entry = json.loads(read_text(path))
         except (OSError, ValueError):
             continue
         if is_valid_entry(entry):

@@ -36,7 +36,7 @@ def load_json(path: Path, form: str) -> Any:
         UserError: it is missing, can't be read or isn't JSON.
     """
     try:
-        return json.loads(read_bytes(path).decode("utf-8"))
+        return json.loads(read_bytes(path).decode("utf-8-sig"))
     except FileNotFoundError:
         raise UserError(f"{path} is missing: it must hold {form}") from None
     except OSError as error:

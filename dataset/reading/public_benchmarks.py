@@ -28,6 +28,7 @@ from dataset.reading.errors import ClipError, MediaError, OnError
 from dataset.reading.images import open_image
 from dataset.reading.names import find_file, normalize_name
 from utils.errors import UserError
+from utils.files import read_text
 
 FLICKR_SIZE = 256  # Flickr-SoundNet's boxes are in pixels of a frame resized to this square
 MAX_OVERSHOOT = 1.0  # a side farther outside of the frame, in frames, is invalid: some are -2^63 pixels
@@ -280,7 +281,7 @@ def _existing_folder(root: Path | str) -> Path:
 def _read_ids(path: Path) -> list[str]:
     """Ids in the first column of a csv file."""
     try:
-        lines = path.read_text(encoding="utf-8-sig").splitlines()
+        lines = read_text(path).splitlines()
     except (OSError, UnicodeDecodeError) as error:
         raise UserError(f"{path} can't be read ({error}): it must hold an id in each line") from None
     ids = {normalize_name(line.partition(",")[0].strip()) for line in lines if line.strip()}

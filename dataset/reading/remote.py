@@ -13,6 +13,7 @@ from upath import UPath
 
 from dataset.reading.errors import MediaError
 from utils.errors import UserError
+from utils.files import read_file
 
 PARALLEL_READS = 16  # clips that a loader process requests at the same time: a request takes tens of milliseconds
 MAX_TRIES = 5  # of a request that fails
@@ -45,7 +46,7 @@ def read_bytes(path: Path) -> bytes:
         OSError: it can't be read, whatever exception the storage raises.
     """
     try:
-        return path.read_bytes()
+        return path.read_bytes() if is_url(path) else read_file(path)
     except OSError:
         raise
     except Exception as error:

@@ -10,6 +10,7 @@ from scipy.sparse import csr_array
 from scipy.sparse.csgraph import shortest_path
 
 from utils.errors import UserError
+from utils.files import read_text
 
 FULL_ONTOLOGY = Path("data/data_infos/ontology.json")  # AudioSet's, once downloaded
 DEMO_ONTOLOGY = Path("data/demo_ontology.json")  # the paths between the demo's twelve classes, from AudioSet's
@@ -101,7 +102,7 @@ def load_ontology(path: str | Path = "") -> Ontology:
     default = FULL_ONTOLOGY if FULL_ONTOLOGY.exists() else Path(__file__).parents[2] / DEMO_ONTOLOGY
     path = Path(path) if path else default
     try:
-        classes = json.loads(path.read_text(encoding="utf-8-sig"))
+        classes = json.loads(read_text(path))
     except OSError as error:
         raise UserError(
             f"ontology {path} can't be read ({error.strerror}): set --eval.ontology to an ontology.json"

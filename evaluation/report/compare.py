@@ -15,7 +15,7 @@ from evaluation.report.curves import compare_charts
 from evaluation.report.html_report import run_duration, template_environment
 from evaluation.report.rows import MetricRow, metric_rows, section_meanings, section_titles
 from utils.errors import UserError
-from utils.files import write_text
+from utils.files import read_text, write_text
 from utils.run import read_log
 
 MUST_MATCH = ("data", "split", "clips")  # values of metrics.json without which measures are not comparable
@@ -119,7 +119,7 @@ def _metrics_file(path: Path) -> Path:
 
 def _read_metrics(file: Path) -> Values:
     try:
-        metrics = json.loads(file.read_text(encoding="utf-8-sig"))
+        metrics = json.loads(read_text(file))
         if isinstance(metrics, dict) and {"model", *MUST_MATCH} <= metrics.keys() and metric_rows(metrics):
             return metrics
     except (ValueError, TypeError, KeyError, AttributeError):

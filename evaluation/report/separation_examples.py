@@ -13,6 +13,7 @@ from typing import Any
 from urllib.parse import quote
 
 from utils.errors import UserError
+from utils.files import read_text
 
 MAX_EXAMPLES = 12
 IMAGE_NAME = re.compile(r"(.+?)(?:_(\d))?\.(?:png|jpe?g)")  # NAME_1.png is of the first source
@@ -64,7 +65,7 @@ def separation_examples(out: Path) -> list[MixtureExample]:
     if not path.exists():
         return []
     try:
-        entries = [entry for entry in json.loads(path.read_text(encoding="utf-8")) if entry.get("folder")]
+        entries = [entry for entry in json.loads(read_text(path)) if entry.get("folder")]
         return [_read_example(path.parent, entry) for entry in entries[:MAX_EXAMPLES]]
     except (ValueError, TypeError, KeyError, AttributeError) as error:
         raise UserError(f"{path} has an invalid format ({error}): evaluate again, or remove it") from None

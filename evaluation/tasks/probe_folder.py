@@ -1,6 +1,7 @@
 """The linear probe of a net on any folder of classes, in folds: `eval.py --probe_folder`."""
 
 import csv
+import io
 import os
 from collections.abc import Sequence
 from dataclasses import replace
@@ -16,6 +17,7 @@ from evaluation.tasks.probe import probed_models
 from evaluation.tasks.task import TaskResult
 from evaluation.trained_net import TrainedNet
 from utils.errors import UserError
+from utils.files import read_text
 from utils.progress_bar import progress_bar
 
 ESC_LIST, ESC_COLUMNS = "meta/esc50.csv", {"filename", "fold", "category"}  # of ESC-50
@@ -100,8 +102,7 @@ def read_esc_list(path: Path) -> tuple[dict[str, str], dict[str, int]]:
         UserError: it can't be read or has other columns.
     """
     try:
-        with open(path, encoding="utf-8-sig", newline="") as file:
-            rows = list(csv.DictReader(file))
+        rows = list(csv.DictReader(io.StringIO(read_text(path), newline="")))
         if not rows or not set(rows[0]) >= ESC_COLUMNS:
             raise ValueError
         names = [f"audio/{row['filename']}" for row in rows]
