@@ -76,7 +76,7 @@ def metrics():
         "by_class": {"classes": classes, "called_a_match": [[0.25, None, 0.5, 0.75]] * 4},
         "retrieval": four_directions(v, a, LABELS, CLASSES),
         "separation": {"sdr": 5.25, "sdr_mixture": 0.5, "nsdr": 4.75, "swap_consistency": 0.975, "pairs": 3},
-        "localization": localization.box_measures(localization.upsample(found.logits, SIZE), found.boxes),
+        "localization": localization.box_measures(found.logits, found.boxes, SIZE),
     }  # fmt: skip
 
 

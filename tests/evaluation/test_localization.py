@@ -2,9 +2,12 @@
 
 import numpy as np
 import pytest
+from PIL import Image
 from sklearn.metrics import auc as area
 
 from evaluation.measures.localization import box_mask, box_measures, ciou, ciou_measures, is_in_box, map_peaks, upsample
+from evaluation.report import heatmaps
+from evaluation.report.ranked_maps import rank_heatmaps
 
 
 def bump(x, y, size=64, width=0.1):
@@ -39,6 +42,29 @@ def test_the_peak_of_a_cell_is_found_in_that_cell_after_upsampling():
             small[0, row, column] = 1
             ((x, y),) = map_peaks(upsample(small, 224))
             assert (int(x * 7), int(y * 7)) == (column, row)
+
+
+@pytest.mark.parametrize(("side", "size"), [(7, 112), (14, 224), (7, 100)])
+def test_the_peak_of_every_cell_is_its_centre_in_measures_pictures_and_page(side, size, tmp_path):
+    """At the border too, where the interpolated map is as large from the cell's centre to the frame's edge."""
+    half = 0.2 / side
+    for row, column in ((0, 0), (0, side - 1), (side - 1, 2), (3, 0), (2, 3)):
+        cells = np.zeros((1, side, side))
+        cells[0, row, column] = 5
+        x, y = (column + 0.5) / side, (row + 0.5) / side
+        around = entry(x - half, y - half, x + half, y + half)
+        found = box_measures(cells, [[around]], size)
+        assert found["peak_accuracy"] == 1 and found["random_accuracy"] == pytest.approx(side**-2)
+        (best, *_) = rank_heatmaps(cells, [[around]]).parts["Best"]
+        assert best.peak == pytest.approx((x, y)) and best.hit
+        frame = np.zeros((size, size, 3), np.uint8)
+        heatmaps.write_localization_images(tmp_path, cells, [[around]], ["clip"], ["name"], lambda k, f=frame: f)
+        drawn = np.asarray(Image.open(tmp_path / "clip.jpg").convert("L"), float)
+        width = max(size, heatmaps.MIN_SIDE)
+        over_map = drawn[:width, width + heatmaps.GAP : 2 * width + heatmaps.GAP]
+        cross = over_map > 230  # white on the map's colours
+        middle = np.argwhere(cross).mean(0)
+        assert middle == pytest.approx([y * width, x * width], abs=3)
 
 
 def test_a_mask_covers_the_pixels_whose_centres_the_boxes_hold():

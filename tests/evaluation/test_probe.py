@@ -97,7 +97,9 @@ def test_of_a_split_each_modality_has_its_measures_beside_chance_and_a_fresh_net
     for side in ("audio", "vision"):
         (row,) = (k for k, line in enumerate(lines) if line.split()[0] == side)
         assert lines[row].split()[-2:] == [f"{found[side][name]:.3f}" for name in ("map", "top1")]
-        assert lines[row + 1].split() == ["chance", *(f"{found[side]['chance'][name]:.3f}" for name in ("map", "top1"))]
+        errors = [f"{found[side][name + '_error']:.3f}" for name in ("map", "top1")]
+        assert lines[row + 1].split() == ["±", "standard", "error", *errors]
+        assert lines[row + 2].split() == ["chance", *(f"{found[side]['chance'][name]:.3f}" for name in ("map", "top1"))]
     fresh = [line.split()[1:] for line in lines if line.split()[0] == "untrained"]
     assert fresh == [
         [f"{found['untrained'][side][name]:.3f}" for side in ("audio", "vision")] for name in ("map", "top1")
