@@ -279,5 +279,6 @@ def read_log(folder: str | Path) -> list[dict[str, Any]]:
             break
         if not (isinstance(line, dict) and {"kind", "step"} <= line.keys()):
             break
-        lines.append({RENAMED_METRICS.get(name, name): value for name, value in line.items()})
+        values: dict[str, Any] = line
+        lines.append({RENAMED_METRICS.get(name, name): value for name, value in values.items()})
     return lines
