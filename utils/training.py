@@ -1,5 +1,6 @@
 """What every training script does first: command line, device, data, run directory."""
 
+import os
 from collections.abc import Callable, Iterable, Mapping
 from typing import Generic, NamedTuple, Protocol, TypeVar
 
@@ -7,8 +8,10 @@ import torch
 
 from configs.schema import Config
 from utils import distributed
+from utils.arguments import max_workers
 from utils.command_line import parse_train_command
 from utils.engine import pick_device
+from utils.errors import UserError
 from utils.memory import disable_malloc_trim
 from utils.run import Run, SkipHandler, Split, add_resume_option
 
@@ -55,6 +58,11 @@ def setup_training(
         UserError: a mistake in the settings, the data, or the run directory.
     """
     args, config = parse_train_command(argv, description, add_resume_option, config_file, script)
+    if config.train.workers > max_workers():  # no rule of the config, which other machines read too
+        raise UserError(
+            f"train.workers must be at most {max_workers()} on this machine of {os.cpu_count()} cores, and is "
+            f"{config.train.workers}"
+        )
     disable_malloc_trim()
     device = pick_device()
     data = data_module(config, device, distributed.rank(), distributed.world_size())
