@@ -53,6 +53,7 @@ class Cell:
     Attributes:
         value: the measure.
         shown, baseline: it and its baseline as text.
+        error: its standard error as text, "" where it isn't known.
         best: whether it is the best of its row.
         bar, mark: width of its bar and location of the baseline on it, percent; None without a scale.
     """
@@ -60,6 +61,7 @@ class Cell:
     value: float
     shown: str
     baseline: str
+    error: str
     best: bool
     bar: float | None
     mark: float | None
@@ -188,6 +190,7 @@ def _compare(rows: Sequence[MetricRow | None]) -> ComparedMeasure:
     cells = [
         None if row is None else Cell(
             value=row.value, shown=row.format(row.value), baseline=row.format(row.baseline),
+            error="" if row.error is None else row.format(row.error),
             best=marked and row.format(row.value) == row.format(best),
             bar=row.bar_width(row.value), mark=row.bar_width(row.baseline),
         )

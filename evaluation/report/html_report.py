@@ -11,6 +11,7 @@ from typing import Any
 import jinja2
 from threadpoolctl import threadpool_limits
 
+from dataset.making.text import count_text
 from evaluation.measures.retrieval import DIRECTIONS, RETRIEVAL
 from evaluation.report.class_tables import class_tables
 from evaluation.report.curves import run_charts
@@ -166,7 +167,7 @@ def template_environment() -> jinja2.Environment:
         trim_blocks=True, lstrip_blocks=True,
     )  # fmt: skip
     pages.globals["asset"] = lambda name: (TEMPLATES / name).read_text(encoding="utf-8")
-    pages.filters |= {"minutes": format_duration, "thousands": lambda number: f"{number:,}"}
+    pages.filters |= {"minutes": format_duration, "thousands": lambda number: f"{number:,}", "counted": count_text}
     return pages
 
 

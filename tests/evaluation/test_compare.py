@@ -43,8 +43,11 @@ def test_the_page_and_the_table_hold_every_measure_of_every_run(two, capsys):
     for key in ("avc.auc", "avc.loss", "retrieval.im-aud.ndcg", "localization.peak_accuracy"):
         section, *rest = key.split(".")
         values = [one[section][rest[0]] if len(rest) == 1 else one[section][rest[0]][rest[1]] for one in found]
-        numbers = re.findall(r"\d\.\d{3}", parsed.cells[key])
-        assert numbers[:2] == [f"{value:.3f}" for value in values], key
+        numbers = re.findall(r"(± )?(\d\.\d{3})", parsed.cells[key])
+        assert [number for error, number in numbers if not error][:2] == [f"{value:.3f}" for value in values], key
+        errors = [one[section] if len(rest) == 1 else one[section][rest[0]] for one in found]
+        expected = [f"{one[rest[-1] + '_error']:.3f}" for one in errors]
+        assert [number for error, number in numbers if error] == expected, key
     assert (
         "best: 0.990" in " ".join(parsed.cells["avc.auc"].split()) and parsed.cells["avc.accuracy"].count("best") == 0
     )

@@ -85,8 +85,17 @@ def test_every_number_is_that_of_metrics_json(written, parsed):
 
 
 def test_what_it_says_of_the_training(parsed):
-    assert "190 steps, 19.0 epochs, 1 min 35 s" in parsed.text and "1 settings differ" in parsed.text
+    assert "190 steps, 19.0 epochs, 1 min 35 s" in parsed.text and "1 setting not at the default" in parsed.text
     assert "model.width" in parsed.text and "runs/x/best.pt" in parsed.text
+
+
+def test_each_figure_of_the_clips_stands_beside_its_standard_error(written, parsed):
+    found = flat(json.loads((written.parent / "metrics.json").read_text()))
+    measured = [key for key in parsed.cells if not key.startswith("separation")]  # made up in the samples
+    assert len(measured) > 30
+    for key in measured:
+        error = f"{found[key + '_error']:.{1 if key.endswith('median_rank') else 3}f}"
+        assert f"± {error}" in " ".join(parsed.cells[key].split()), key
 
 
 def test_names_that_look_like_html_are_text(parsed, written):
