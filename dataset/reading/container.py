@@ -13,6 +13,7 @@ from av.container import InputContainer
 
 from dataset.reading.errors import MediaError, error_reason
 from dataset.reading.limits import MAX_PIXELS, refuse_huge, require_file
+from dataset.reading.upright import MATRICES
 
 StreamKind = Literal["video", "audio"]
 
@@ -87,6 +88,11 @@ def best_stream(container: InputContainer, kind: StreamKind, path: Path | str) -
     stream = best if best in decodable else decodable[0]
     if isinstance(stream, av.VideoStream):
         refuse_huge(path, stream.codec_context.width, stream.codec_context.height)
+        if stream.codec_context.colorspace not in MATRICES:
+            number = stream.codec_context.colorspace
+            raise MediaError(
+                "damaged", path, f"has colors in a form that can't be converted (matrix {number} of H.273)"
+            )
         stream.codec_context.options = {"max_pixels": str(MAX_PIXELS)}
     stream.codec_context.thread_count = 1  # several files are read at once: processes share the cores
     return stream
