@@ -18,7 +18,7 @@ signal.signal(signal.SIGINT, signal.default_int_handler)
 FORKING = """
 import atexit, json, os, runpy, signal, sys, traceback
 import eval, train_AVENet, train_PixelPlayer, train_VOLNet
-import torch.utils.tensorboard
+import tensorboard.summary.writer.record_writer
 for line in iter(sys.stdin.readline, ""):
     words, out, err = json.loads(line)
     child = os.fork()

@@ -18,6 +18,7 @@ from utils.config import Value, from_dict, old_frame_net, to_dict
 from utils.errors import UserError
 from utils.files import read_file, write_text
 from utils.locks import lock_folder
+from utils.tensorboard_log import TensorBoardLog
 
 # Settings that may differ when a run is resumed: they change where it reads and how long it runs, not what it learns.
 FREE_ON_RESUME = (
@@ -69,7 +70,7 @@ class Run:
         self.last, self.best = self.folder / "last.pt", self.folder / "best.pt"
         self.resumed: dict[str, Any] | None = None
         self._log = self.folder / "log.jsonl"
-        self._board: Any = None  # torch.utils.tensorboard.SummaryWriter
+        self._tensorboard: TensorBoardLog | None = None
         self._on_skip: SkipHandler | None = None
         self._unsynced: list[tuple[str, str]] = []  # skipped by this process, not yet known to process 0
         self._lock = ExitStack()
@@ -187,18 +188,17 @@ class Run:
         """
         if distributed.rank():
             return
+        numbers = {f"{kind}/{name}": value for name, value in values.items() if isinstance(value, (int, float))}
         try:
             with open(self._log, "a", encoding="utf-8") as file:
                 file.write(json.dumps({"kind": kind, "step": step, **values}) + "\n")
+            self._tensorboard = self._tensorboard or TensorBoardLog(self.folder / "tensorboard", step)
+            self._tensorboard.write(step, numbers)
         except OSError as error:
-            raise UserError(f"{self._log} can't be written ({error.strerror}): free some disk space") from error
-        if self._board is None:
-            from torch.utils.tensorboard import SummaryWriter  # slow to import: only for a run that logs
-
-            self._board = SummaryWriter(str(self.folder / "tensorboard"), purge_step=step)
-        for name, value in values.items():
-            if isinstance(value, (int, float)):
-                self._board.add_scalar(f"{kind}/{name}", value, step)
+            raise UserError(
+                f"the log in {self.folder} can't be written ({error.strerror}): free some disk space, then resume with "
+                "--resume"
+            ) from error
 
     def log_message(self, message: str) -> None:
         """Print a `message` on stderr, above the progress bar; in process 0."""
@@ -216,9 +216,7 @@ class Run:
             print(f"next: python eval.py --checkpoint {self.best}")
 
     def close(self) -> None:
-        """Write what TensorBoard has buffered, and release the directory's lock."""
-        if self._board is not None:
-            self._board.close()
+        """Release the directory's lock."""
         self._lock.close()
 
     # ---------------------------------------------------------------------------------------------- skipped clips

@@ -3,6 +3,7 @@
 import atexit
 import multiprocessing
 import signal
+import traceback
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from math import prod
@@ -12,6 +13,7 @@ import numpy as np
 import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, Sampler, get_worker_info
+from torch.utils.data.dataloader import _BaseDataLoaderIter
 
 from dataset.loading.shared_memory import SharedBatch, SharedMemoryPool, tensor_view
 from utils.child_processes import end_with_parent
@@ -163,10 +165,21 @@ class BatchLoader(DataLoader):
     """A DataLoader that fetches lists of batches and yields the batches."""
 
     def __iter__(self) -> Iterator[Batch]:  # type: ignore[override]
-        for batches in super().__iter__():
+        for batches in self._start():
             if batches and isinstance(batches[0], _WorkerError):
                 raise batches[0].error
             yield from batches
+
+    def _start(self) -> Iterator[Any]:
+        """Start the workers; the system refuses it without memory, file descriptors or /dev/shm for their queues."""
+        try:
+            return super().__iter__()
+        except Exception as error:
+            for frame, _ in traceback.walk_tb(error.__traceback__):
+                if isinstance(half_made := frame.f_locals.get("self"), _BaseDataLoaderIter):
+                    # Or it prints another traceback when it is collected.
+                    half_made._shutdown = True  # type: ignore[attr-defined]
+            raise
 
 
 class _WorkerError(NamedTuple):

@@ -140,7 +140,7 @@ def _read(path: Path) -> None:
     """Read a file to its end as its suffix says; raise any error if that fails."""
     suffix = path.suffix
     if suffix == ".json":
-        json.loads(path.read_text(encoding="utf-8"))
+        json.loads(path.read_text(encoding="utf-8-sig"))
     elif suffix == ".npz":
         with np.load(path) as arrays:
             assert all(arrays[name] is not None for name in arrays)
@@ -154,7 +154,8 @@ def _read(path: Path) -> None:
             kind = "video" if suffix == ".mp4" else "audio"
             assert sum(1 for _ in container.decode(container.streams.best(kind))) > 0
     elif suffix == ".wav":
-        assert len(soundfile.read(path)[0]) > 0
+        with open(path, "rb") as file:
+            assert len(soundfile.read(file)[0]) > 0
     elif suffix == ".html":
         assert path.read_text(encoding="utf-8").rstrip().endswith("</html>")
     elif suffix == ".csv":

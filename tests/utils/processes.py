@@ -20,7 +20,7 @@ from utils.run import read_log
 
 DEMO = "configs/demo_AVENet.py"
 FORKS = multiprocessing.get_context("forkserver")  # its processes start with all of this imported
-FORKS.set_forkserver_preload(["__main__", "test_distributed", "torch.utils.tensorboard", "torch._dynamo"])
+FORKS.set_forkserver_preload(["__main__", "test_distributed", "utils.tensorboard_log", "torch._dynamo"])
 
 
 def together(count, folder, work, *args):
