@@ -196,11 +196,12 @@ def _spectrogram_rules(spec: Spectrogram, data: Data) -> list[Rule]:
         (spec.hop <= spec.window, "spectrogram.hop must not be above spectrogram.window"),
         (
             spec.window * data.sample_rate <= spec.n_fft,
-            f"spectrogram.n_fft must hold the window: at least {round(spec.window * data.sample_rate)} samples",
+            f"spectrogram.n_fft must hold spectrogram.window at data.sample_rate: at least "
+            f"{round(spec.window * data.sample_rate)} samples",
         ),
         (
             round(spec.hop * data.sample_rate) >= 1,
-            f"spectrogram.hop must be at least one sample, {1 / data.sample_rate:.2g} seconds",
+            f"spectrogram.hop must be at least one sample at data.sample_rate, {1 / data.sample_rate:.2g} seconds",
         ),
         (
             spec.n_mels == 0 or 16 <= spec.n_mels <= spec.n_fft // 2 + 1,
