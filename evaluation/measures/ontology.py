@@ -125,7 +125,7 @@ def _is_class(entry: Any) -> bool:
 
 
 def known_labels(clip_labels: Sequence[Sequence[str]], ontology: Ontology) -> list[list[str]]:
-    """Keep the labels of clips (N lists of class ids) that the `ontology` has: of others no relevance is known."""
+    """Keep of `clip_labels`, N lists of class ids, those that the `ontology` has: of others no relevance is known."""
     return [[label for label in labels if label in ontology] for labels in clip_labels]
 
 

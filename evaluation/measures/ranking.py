@@ -109,7 +109,7 @@ def rank_by_distance(
         rows = slice(start, start + chunk)
         own, chunk_distances = query_indices[rows], distances(rows)
         own_rank = own if exclude_own else _rank_of_column(chunk_distances, own)
-        if omitted is not None:
+        if omitted is not None and omitted.any():
             chunk_distances[:, omitted] = np.inf
         if exclude_own:
             chunk_distances[np.arange(len(own)), own] = -np.inf  # so that it comes first, and is dropped

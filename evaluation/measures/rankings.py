@@ -22,9 +22,6 @@ from evaluation.measures.ranking_scores import (
 )
 
 RECALLS = (1, 5, 10)
-MANY_DISTANCES = (
-    2**23
-)  # computed at a time by the caller's function, such as a net's pair scores: few calls, 32 MB each
 
 
 @dataclass(frozen=True)
@@ -76,6 +73,16 @@ class _LabelSetStats(NamedTuple):
     mean_gain: np.ndarray
     num_relevant: np.ndarray
 
+    def random_ndcg(self, k: int) -> np.ndarray:
+        """(U,) expected nDCG@k of a random ranking: each position has the mean gain."""
+        return ndcg(np.repeat(self.mean_gain[:, None], self.ideal.shape[1], 1), self.ideal, k)
+
+
+def _first_relevant(relevance: np.ndarray, num_items: int) -> np.ndarray:
+    """(q,) rank of the first result of relevance 20 of rankings (q, n), `num_items` + 1 without one."""
+    relevant = relevance == MAX_RELEVANCE
+    return np.where(relevant.any(1), relevant.argmax(1) + 1, num_items + 1)
+
 
 def _label_set_stats(
     relevance_table: np.ndarray, label_set: np.ndarray, gain_of: np.ndarray, exclude_self: bool, k: int
@@ -113,18 +120,15 @@ def rank_collection(
     """Rank the collection for each query by distance, ties in a random order of each query's own.
 
     Args:
-        queries: (N, D) float; row i and row i of `collection` are of the same clip.
-        collection: (N, D) float.
-        relevance_table: (U, U) int, from `evaluation.measures.ontology.clip_relevance`.
-        label_set: (N,) int in 0..U-1, of the same.
+        queries, collection: (N, D) float; row i of both is of the same clip.
+        relevance_table, label_set: (U, U) int and (N,) int in 0..U-1, of `evaluation.measures.ontology.clip_relevance`.
         same_modality: queries and collection are the same embeddings: each query is left out of its collection.
-        k: of nDCG@k.
-        gain: as for `gains`.
+        k, gain: of nDCG@k, and as for `gains`.
         full_ranking: rank the whole collection. Without, only the first results are ranked, in half of the time.
         query_indices: (Q,) int, the clips that are queries; None for all. The collection stays whole.
         labelled: (N,) bool, clips with labels; None for all. The others count in the rank of a query's own clip alone.
         distances: of the queries to the collection; None for the Euclidean distances of their vectors.
-        chunk: queries at a time, which bounds the memory; by default some 50 MB, or 16 queries.
+        chunk: as for `rank_by_distance`.
     """
     labelled = np.ones(len(label_set), bool) if labelled is None else labelled
     query_indices = np.arange(len(queries)) if query_indices is None else query_indices
@@ -138,25 +142,20 @@ def rank_collection(
     ndcgs, precisions = np.zeros(len(query_indices)), np.full(len(query_indices), np.nan)
     first_hit = np.zeros(len(query_indices), np.int64)
     distances = distances or euclidean_distances(queries, query_indices, collection)
-    omitted = None if labelled.all() else ~labelled
-    chunks = rank_by_distance(distances, query_indices, len(collection), num_ranked, same_modality, omitted, chunk)
+    chunks = rank_by_distance(distances, query_indices, len(collection), num_ranked, same_modality, ~labelled, chunk)
     for rows, items, own_rank in chunks:
         relevance = relevance_table[query_sets[rows][:, None], label_set[items]]
-        relevant = relevance == MAX_RELEVANCE
         ndcgs[rows] = ndcg(gain_of[relevance[:, :k]], stats.ideal[query_sets[rows]], k)
-        first_hit[rows] = own_rank
-        if same_modality:
-            first_hit[rows] = np.where(relevant.any(1), relevant.argmax(1) + 1, num_items + 1)
+        first_hit[rows] = _first_relevant(relevance, num_items) if same_modality else own_rank
         if full_ranking:
-            precisions[rows], _ = average_precision(relevant)
+            precisions[rows], _ = average_precision(relevance == MAX_RELEVANCE)
 
     by_label = labelled[query_indices]
     sets = query_sets[by_label]
-    mean_gains = np.repeat(stats.mean_gain[:, None], min(k, max(num_items, 0)), 1)  # expected at each position
     return Rankings(
         labelled=by_label,
         ndcg=ndcgs[by_label],
-        random_ndcg=ndcg(mean_gains, stats.ideal, k)[sets],
+        random_ndcg=stats.random_ndcg(k)[sets],
         average_precision=precisions[by_label],
         random_average_precision=random_average_precision(stats.num_relevant[sets], num_items),
         first_hit=first_hit,

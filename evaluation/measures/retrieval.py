@@ -18,6 +18,7 @@ from evaluation.measures.standard_errors import mean_error, median_error
 
 # Scores of queries (Q,) across modalities with all N clips, in a direction of `RETRIEVAL`: (Q, N) float.
 CrossScores = Callable[[str, np.ndarray], np.ndarray]
+SCORES_AT_ONCE = 2**23  # for which they are called: 32 MB
 
 
 # --------------------------------------------------------------------------------------------------- the measures
@@ -196,13 +197,13 @@ def four_directions(
         same = query_side == collection_side
         if same and not labelled[query_indices].any():
             continue
-        distances = None
+        distances = chunk = None
         if cross_scores and not same:
-            distances = _as_distances(cross_scores, direction, query_indices)
+            distances, chunk = _as_distances(cross_scores, direction, query_indices), max(SCORES_AT_ONCE // len(v), 16)
         rankings = rank_collection(
             sides[query_side], sides[collection_side], relevance_table, label_set, k=k, gain=gain, same_modality=same,
             full_ranking=full_ranking, query_indices=query_indices, labelled=labelled,
-            distances=distances,
+            distances=distances, chunk=chunk,
         )  # fmt: skip
         by_label = _ndcg_by_label(rankings.ndcg, [known[clip] for clip in query_indices if labelled[clip]])
         out[direction] = compute_measures(RETRIEVAL, rankings) | ({"ndcg_of": by_label} if by_label else {})
