@@ -138,7 +138,6 @@ def rank_collection(
     num_ranked = num_items if full_ranking else min(max(k, *RECALLS), num_items)
     gain_of = gains(np.arange(MAX_RELEVANCE + 1), gain)
     stats = _label_set_stats(relevance_table, label_set[labelled], gain_of, same_modality, k)
-
     ndcgs, precisions = np.zeros(len(query_indices)), np.full(len(query_indices), np.nan)
     first_hit = np.zeros(len(query_indices), np.int64)
     distances = distances or euclidean_distances(queries, query_indices, collection)
