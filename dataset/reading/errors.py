@@ -106,5 +106,7 @@ def error_reason(error: BaseException) -> str:
 
 
 def image_error_reason(error: BaseException) -> str:
-    """Describe an error of Pillow, whose texts end with the file's name in quotes."""
+    """Describe an error of Pillow, whose texts end with the file's name in quotes; `error` is raised as a shortage."""
+    if is_shortage(error):
+        raise error
     return getattr(error, "strerror", None) or str(error).partition("'")[0].strip()

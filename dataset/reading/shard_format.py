@@ -7,7 +7,7 @@ from typing import Any, TypedDict, TypeGuard, cast
 import numpy as np
 
 from dataset.reading.annotations import load_json
-from dataset.reading.errors import MediaError
+from dataset.reading.errors import MediaError, error_reason
 from dataset.reading.remote import as_path, is_url, read_bytes
 from utils.errors import UserError
 
@@ -110,7 +110,7 @@ def read_index(path: Path, sha256: str) -> tuple[np.ndarray, np.ndarray]:
     try:
         content = read_bytes(path)
     except OSError as error:
-        raise MediaError("storage", path, f"can't be read ({error.strerror or error})", REBUILD_HINT) from None
+        raise MediaError("storage", path, f"can't be read ({error_reason(error)})", REBUILD_HINT) from None
     if hashlib.sha256(content).hexdigest() != sha256:
         raise MediaError("damaged", path, "is damaged (its SHA-256 differs)", REBUILD_HINT)
     clips, frames = np.frombuffer(content, "<i8", 2).tolist()

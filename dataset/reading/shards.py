@@ -27,7 +27,7 @@ from dataset.reading.annotations import read_boxes, read_genres
 from dataset.reading.audio import INT16_SCALE, SOUND_SECONDS, AudioReader
 from dataset.reading.clip_reader import TIME_TOLERANCE
 from dataset.reading.clips import SplitClips, split_folder
-from dataset.reading.errors import ClipError, MediaError, MediaErrorKind, OnError
+from dataset.reading.errors import ClipError, MediaError, MediaErrorKind, OnError, error_reason
 from dataset.reading.names import normalize_name
 from dataset.reading.remote import PARALLEL_READS, RemoteBytes, is_url
 from dataset.reading.settings import DataSettings
@@ -144,7 +144,7 @@ class _OpenShard:
             with open(self.path, "rb") as file:
                 self.bytes = memoryview(mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ))
         except OSError as error:
-            raise MediaError("storage", self.path, f"can't be read ({error.strerror})", REBUILD_HINT) from None
+            raise MediaError("storage", self.path, f"can't be read ({error_reason(error)})", REBUILD_HINT) from None
 
 
 class ShardClipReader(AudioReader):
