@@ -73,6 +73,7 @@ def run_command(
     env: Mapping[str, str] | None = None,
     limit: float = TIME_LIMIT,
     prepare: Callable[[], None] = lambda: None,
+    pipes: bool = False,
 ) -> Outcome:
     """Run a script of the repository in a forked child: as a command, but without importing torch anew.
 
@@ -82,16 +83,23 @@ def run_command(
         env: added to the environment.
         limit: seconds until the child and its children are killed.
         prepare: called in the child first, such as to set a resource limit.
+        pipes: take the output through pipes, which must not be longer than they hold, instead of files.
     """
     words = [str(word) for word in argv]
+    ends = [os.pipe(), os.pipe()] if pipes else []
     logs = [Path(os.environ.get("TMPDIR", "/tmp")) / f"campaign.{os.getpid()}.{name}" for name in ("out", "err")]
     start = time.monotonic()
     sys.stdout.flush()
     sys.stderr.flush()
     child = os.fork()
     if child == 0:
-        _run_child(words, logs, cwd, env or {}, prepare)
+        _run_child(words, [f"/dev/fd/{end}" for _, end in ends] or logs, cwd, env or {}, prepare)
+    for _, end in ends:
+        os.close(end)
     code = _wait(child, start + limit)
+    for (end, _), log in zip(ends, logs, strict=False):
+        with open(end, "rb") as pipe:
+            log.write_bytes(pipe.read())
     texts = [log.read_text(errors="replace") if log.exists() else "" for log in logs]
     for log in logs:
         log.unlink(missing_ok=True)
@@ -99,7 +107,7 @@ def run_command(
 
 
 def _run_child(
-    words: list[str], logs: list[Path], cwd: Path, env: Mapping[str, str], prepare: Callable[[], None]
+    words: list[str], logs: Sequence[str | Path], cwd: Path, env: Mapping[str, str], prepare: Callable[[], None]
 ) -> NoReturn:
     code = 70
     try:

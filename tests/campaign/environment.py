@@ -150,7 +150,8 @@ def _limit(which: int, number: int) -> None:
     resource.setrlimit(which, (number, number))
 
 
-def _mount(source: str, target: str, kind: str, flags: int, data: str = "") -> None:
+def mount(source: str, target: str, kind: str, flags: int, data: str = "") -> None:
+    """Mount a file system, as mount(2)."""
     libc = ctypes.CDLL(None, use_errno=True)
     if libc.mount(source.encode(), target.encode(), kind.encode(), flags, data.encode()):
         raise OSError(ctypes.get_errno(), f"mount {target}")
@@ -160,25 +161,19 @@ def enter_mount_namespace() -> None:
     """Give this process mounts of its own, which end with it."""
     if ctypes.CDLL(None).unshare(CLONE_NEWNS):
         raise OSError("no permission for a mount namespace")
-    _mount("none", "/", "", MS_REC | MS_PRIVATE)
+    mount("none", "/", "", MS_REC | MS_PRIVATE)
 
 
 def _mount_shm(options: str) -> None:
     enter_mount_namespace()
     read_only = options == "ro"
-    _mount("none", "/dev/shm", "tmpfs", MS_RDONLY if read_only else 0, "" if read_only else options)
+    mount("none", "/dev/shm", "tmpfs", MS_RDONLY if read_only else 0, "" if read_only else options)
 
 
 def _make_repository_read_only() -> None:
     enter_mount_namespace()
-    _mount(str(ROOT), str(ROOT), "", MS_BIND)
-    _mount("none", str(ROOT), "", MS_BIND | MS_REMOUNT | MS_RDONLY)
-
-
-def mount_tmpfs(folder: Path, size: str) -> None:
-    """Mount a file system of a size such as "64k" on `folder`, for this process."""
-    enter_mount_namespace()
-    _mount("none", str(folder), "tmpfs", 0, f"size={size}")
+    mount(str(ROOT), str(ROOT), "", MS_BIND)
+    mount("none", str(ROOT), "", MS_BIND | MS_REMOUNT | MS_RDONLY)
 
 
 def _add_byte_order_marks(source: Path) -> None:

@@ -173,12 +173,22 @@ def missing_files(folder: Path, name: str) -> str:
     return f"reports success without {', '.join(missing[:3])}" if missing else ""
 
 
+def expected_files(name: str) -> set[str]:
+    """List the files that a script `name` writes when nothing goes wrong."""
+    return {path for path in _reference(name) if not path.startswith("tensorboard")}
+
+
+def expected_size(name: str) -> int:
+    """Count the bytes that a script `name` writes when nothing goes wrong."""
+    return sum(_reference(name).values())
+
+
 @functools.cache
-def expected_files(name: str) -> frozenset[str]:
-    """List the files that a script `name` writes when nothing goes wrong: one real run."""
+def _reference(name: str) -> dict[str, int]:
+    """Run a script once; {file: bytes that it takes on a disk with pages of 4 kB}."""
     with tempfile.TemporaryDirectory(prefix="expected_") as folder:
         out = Path(folder) / "out"
         out.mkdir()
         done = run_command(words_of(name, material(), out)[1:])
         assert done.code == 0, f"{name}: {done.text}"
-        return frozenset(str(p.relative_to(out)) for p in final_files(out) if "tensorboard" not in p.parts)
+        return {str(p.relative_to(out)): -(-p.stat().st_size // 4096) * 4096 for p in final_files(out)}
