@@ -245,5 +245,10 @@ def _train_rules(train: Train) -> list[Rule]:
             train.gather == "rank" or train.negatives != "off_grid",
             "train.gather must be rank with train.negatives off_grid",
         ),
+        (
+            train.optimizer == "adam"
+            or train.lr * max(train.lr_muon, train.lr_vision, train.last_layer_lr_mult) < 1e36,
+            "train.lr times its multipliers must be below 1e36",
+        ),
         (not train.avc_warmup or train.avc_loss_weight > 0, "train.avc_warmup needs train.avc_loss_weight above 0"),
     ]

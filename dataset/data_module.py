@@ -13,6 +13,7 @@ from dataset.pairs import PairDataset
 from dataset.reading.annotations import Box
 from dataset.reading.flow import open_flow_cache
 from dataset.reading.reader import ClipDataset, open_split
+from dataset.small_splits import warn_of_small_splits
 from utils.errors import UserError
 
 
@@ -28,6 +29,7 @@ class AVCDataModule:
     Attributes:
         splits: {"train": clips, "val": clips}.
         steps_per_epoch: updates in an epoch.
+        warning: that a split is too small to measure on, "" if none is.
 
     Raises:
         UserError: a split can't be opened, there are fewer training clips than an update needs, or a batch can't be
@@ -39,13 +41,19 @@ class AVCDataModule:
     def __init__(self, config: Any, device: torch.device | str, rank: int = 0, world_size: int = 1) -> None:
         data, train = config.data, config.train
         self.min_clips = self.min_clips_per_batch(config)
-        if train.batch_size % world_size or train.batch_size < self.min_clips * world_size:
+        if train.batch_size < self.min_clips * world_size:
             raise UserError(
-                f"train.batch_size is {train.batch_size}, which can't be divided evenly among {world_size} processes "
-                f"with at least {self.min_clips} clips each: make it a multiple of {world_size}"
+                f"train.batch_size is {train.batch_size}, but must be at least {self.min_clips * world_size}: "
+                f"{self.min_clips} clips for each process"
+            )
+        if train.batch_size % world_size:
+            raise UserError(
+                f"train.batch_size is {train.batch_size}, which can't be divided evenly among {world_size} processes: "
+                f"make it a multiple of {world_size}"
             )
         self.seed, self.workers, self.device = train.seed, train.workers, device
         self.splits: dict[str, ClipDataset] = {split: open_split(data, split) for split in ("train", "val")}
+        self.warning = warn_of_small_splits({"val": len(self.splits["val"])})
         self._train_dataset = self.build_dataset(config, "train", data.cache_gb, training=True)
         self._train_order = EpochBatchSampler(
             len(self._train_dataset),

@@ -101,6 +101,11 @@ class Run:
         if resume and self.last.exists():
             self.resumed = checkpoint.load(self.last)
             self._check_resumable(self.resumed)
+        elif resume and self.best.exists():
+            raise UserError(
+                f"{self.folder} holds best.pt but no last.pt, from which the run could be resumed: start another run "
+                "with another --train.run_dir and --model.init_from"
+            )
         elif resume:
             self.log_message(f"{self.folder} holds no checkpoint yet: starting from the beginning")
         try:

@@ -79,7 +79,7 @@ class FlowCache:
     def __call__(self, clip: OpenClip, time: float) -> np.ndarray:
         count = int(clip.video_end / FRAME_INTERVAL + 1e-6)  # fields of the whole clip
         if count < self.fields:
-            reason = f"is shorter than the {self.fields + 1} frames of its flow"
+            reason = f"is shorter than the {self.fields + 1} frames of data.flow_fields"
             raise ClipError(clip.clip, "short", clip.video_file, reason)
         start = min(max(round(time / FRAME_INTERVAL) - self.fields // 2, 0), count - self.fields)
         wanted = range(start, start + self.fields)

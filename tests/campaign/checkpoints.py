@@ -59,6 +59,7 @@ TENSORS: dict[str, Callable[[Tensor], Any]] = {
     "code": lambda w: Code(),
     "array": lambda w: w.numpy(),
 }
+UNFIT = ("int", "empty", "scalar", "transposed")  # weights that `model.init_from` leaves out, and says so
 VALUES = (None, -1, 10**400, float("nan"), "x", [], {}, True, torch.ones(2), b"x")
 KEYS = ("model", "ema", "config", "config_version", "format", "step")
 RESUME_KEYS = ("metrics", "optimizer", "seconds", "best", "highest", "sums", "summed", "last_validation")
@@ -90,10 +91,12 @@ def cases() -> Iterator[Case]:
         for name in FILES:
             yield Case(f"{reader}_file_{name}", partial(_read, reader, FILES[name]))
         for name, tensor in TENSORS.items():
+            if reader == "init_from" and name in UNFIT:
+                continue
             yield Case(f"{reader}_weight_{name}", partial(_read_changed, reader, partial(_weight, tensor)))
         for key in (*KEYS, *(RESUME_KEYS if reader == "resume" else ())):
             for number, value in enumerate(VALUES):
-                if number not in ALLOWED.get(key, ()):
+                if number not in ALLOWED.get(key, ()) and (reader, key, value) != ("init_from", "config", {}):
                     change = partial(_set, key, value)
                     yield Case(f"{reader}_{key}_{number}", partial(_read_changed, reader, change))
             if key not in ("ema", "config_version"):

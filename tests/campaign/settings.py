@@ -9,7 +9,7 @@ from typing import get_args
 
 from configs.rules import LIMITS
 from configs.schema import TRAIN_SCRIPTS
-from tests.campaign.case import Case, problem, refusal, run_command
+from tests.campaign.case import ROOT, Case, problem, refusal, run_command
 from tests.campaign.material import material, words_of
 from utils.config import DEFAULTS
 
@@ -30,7 +30,7 @@ PATHS = (
     "~",
 )
 # Settings whose largest value only makes a run long.
-LONG = ("train.epochs", "train.max_minutes", "mix.repeats", "data.samples_per_decode")
+LONG = ("model.sound_width", "train.epochs", "train.max_minutes", "mix.repeats", "data.samples_per_decode")
 NET_SETTINGS = {
     "AVENet_MF": {"data.frames": "9", "data.cache_gb": "0"}, "AVENet_OF": {"data.flow": "dis", "data.cache_gb": "0"},
 }  # fmt: skip
@@ -136,9 +136,11 @@ def _train(name: str, value: str, folder: Path) -> str:
     words += ["--config", f"configs/demo_{net.replace('AVOL', 'VOL')}.py"]
     for other, text in NET_SETTINGS.get(net, {}).items():
         words += [f"--{other}", text]
-    done = run_command([*words, f"--{name}={fill(value, folder)}"], limit=60, prepare=limit_memory)
+    words = [str(ROOT / word) if word.startswith("configs/") else word for word in words]
+    done = run_command([*words, f"--{name}={fill(value, folder)}"], cwd=folder, limit=60, prepare=limit_memory)
     is_path = DEFAULTS[name].kind is str
-    found = problem(done, "" if is_path else name)
+    shown = {"mix.sources": "train.batch_size", "data.frames": "frames"}.get(name, name)  # what a refusal names
+    found = problem(done, "" if is_path else "train.lr" if name.startswith("train.lr") else shown)
     moved = name == "train.run_dir"
     return found or ("" if done.code or moved or (out / "last.pt").exists() else "succeeds without last.pt")
 
@@ -151,7 +153,7 @@ def _run(script: str, option: str, value: str, folder: Path) -> str:
         words += ["--collection", "nowhere"] if script == "search" else []
     else:
         words = words_of(script, material(), folder / "out")[1:]
-    return problem(run_command([*words, f"--{option}={value}"], limit=60, prepare=limit_memory))
+    return problem(run_command([*words, f"--{option}={value}"], cwd=folder, limit=60, prepare=limit_memory))
 
 
 def _config(content: bytes, folder: Path) -> str:
