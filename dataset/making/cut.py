@@ -22,6 +22,7 @@ from dataset.reading.clip_reader import TIME_TOLERANCE
 from dataset.reading.container import best_stream, open_media
 from dataset.reading.errors import MediaError
 from dataset.reading.media import stream_audio, stream_frames
+from dataset.reading.timeline import shown_until
 from dataset.reading.upright import Colors, orientation, to_upright_yuv, yuv_colors
 from dataset.reading.wav import shorten_wav, write_wav
 
@@ -152,9 +153,9 @@ def _frames_shown(path: Path | str, start: float, seconds: float) -> Iterator[_T
             yield _TimedFrame(max(last_time, 0.0), min(time, seconds), last_frame)
         last_time, last_frame = time, frame
     if last_frame is not None and last_time < seconds - TIME_TOLERANCE:  # the last frame of the file
-        duration = float((last_frame.duration or 0) * (last_frame.time_base or 0)) or DEFAULT_DURATION
-        if last_time + duration > 0:
-            yield _TimedFrame(max(last_time, 0.0), min(last_time + duration, seconds), last_frame)
+        end = max(shown_until(path) - start, last_time + DEFAULT_DURATION)
+        if end > 0:
+            yield _TimedFrame(max(last_time, 0.0), min(end, seconds), last_frame)
 
 
 def _resample_frames(frames: Iterable[_TimedFrame], fps: int) -> Iterator[_TimedFrame]:

@@ -13,6 +13,7 @@ from dataset.reading.audio import SOUND_SECONDS, AudioReader, format_seconds
 from dataset.reading.container import best_stream, is_truncated, open_media, seconds_per_tick
 from dataset.reading.decoding import TIME_TOLERANCE, PacketDecoder, decode_at, decode_from, frame_stamps
 from dataset.reading.errors import ClipError, MediaError, error_reason
+from dataset.reading.limits import refuse_long
 from dataset.reading.timeline import find_last_frame, origin_of
 from dataset.reading.upright import to_upright_square
 
@@ -71,6 +72,7 @@ class ClipReader(AudioReader):
             self._stream = cast(VideoStream, best_stream(self._container, "video", self.video_file))
             self._origin = origin_of(self._container)
             self._last_frame, end = find_last_frame(self._container, self._stream, self.video_file)
+            refuse_long(self.video_file, end - self._origin)
         except MediaError as error:
             raise error.for_clip(self.clip) from error
         except (av.FFmpegError, OSError) as error:

@@ -12,7 +12,7 @@ import av
 from av.container import InputContainer
 
 from dataset.reading.errors import MediaError, error_reason
-from dataset.reading.limits import MAX_PIXELS, refuse_huge, require_file
+from dataset.reading.limits import MAX_PIXELS, refuse_huge, refuse_long, require_file
 from dataset.reading.upright import MATRICES
 
 StreamKind = Literal["video", "audio"]
@@ -76,8 +76,9 @@ def best_stream(container: InputContainer, kind: StreamKind, path: Path | str) -
         path: of the file, for messages.
 
     Raises:
-        MediaError: there is none, it has an unknown format, or frames of too many pixels.
+        MediaError: there is none, it has an unknown format, or frames of too many pixels, or lasts too long.
     """
+    refuse_long(path, (container.duration or 0) / av.time_base)
     streams = media_streams(container, kind)
     if not streams:
         raise MediaError("no picture" if kind == "video" else "no sound", path, f"has no {kind} stream")

@@ -43,6 +43,8 @@ DECODER_ERRORS: dict[type[BaseException], str] = {
     av.error.BlockingIOError: "the decoder fails on it",
 }
 
+PROBE_BYTES = 2**28  # where so much memory is free, a file that can't be read for lack of it is damaged
+
 OnError = Literal["stop", "skip"]  # what to do with a clip that can't be read: raise its error, or leave it out
 
 
@@ -89,6 +91,14 @@ class ClipError(MediaError):
         self.clip = clip
 
 
+def has_memory() -> bool:
+    """Check whether PROBE_BYTES of memory can be had."""
+    try:
+        return len(bytearray(PROBE_BYTES)) > 0
+    except MemoryError:
+        return False
+
+
 def error_reason(error: BaseException) -> str:
     """Describe a decoder's or the system's error, without the file's name and without a full stop.
 
@@ -98,6 +108,8 @@ def error_reason(error: BaseException) -> str:
     Raises:
         BaseException: `error` itself, if memory or file descriptors are short: that is no fault of the file.
     """
+    if isinstance(error, av.error.MemoryError) and has_memory():
+        return "it asks for more memory than there is"  # by an absurd number in its header
     if is_shortage(error):
         raise error
     if isinstance(error, av.FFmpegError) and error.errno == errno.EPERM:  # what libav answers where it can't seek

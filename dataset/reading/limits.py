@@ -1,4 +1,4 @@
-"""What is refused before it is decoded: what isn't a regular file, and frames of too many pixels."""
+"""What is refused before it is decoded: what isn't a regular file, sounds of absurd rates, frames too large."""
 
 import stat
 from pathlib import Path
@@ -11,6 +11,8 @@ TIME_LIMIT_HELP = (  # of the option --time_limit of several scripts
     "a clip that takes longer to read is left out, seconds; and\n"
     f"{SECONDS_PER_MEGABYTE:g} s more for each MB of its files [{TIME_LIMIT:g}]"
 )
+MIN_RATE = 1000  # of a sound, Hz: at 1 Hz a file of 1 KB lasts 17 minutes
+MAX_SECONDS = 24 * 3600.0  # of a file: beyond it a time stamp is damaged, and a still would have endless rows
 MAX_PIXELS = 50_000_000  # of an image or a frame: a larger one would take too much memory
 
 
@@ -44,6 +46,37 @@ def reading_limit(seconds: float, *paths: Path) -> float:
     """
     size = sum(path.stat().st_size for path in paths if path.is_file())
     return seconds + SECONDS_PER_MEGABYTE * size / 1e6
+
+
+def refuse_slow(path: Path | str, rate: int) -> None:
+    """Refuse a sound of a sample rate that no sound has.
+
+    Args:
+        path: of its file, for the message.
+        rate: Hz.
+
+    Raises:
+        MediaError: the rate is too low.
+    """
+    if rate < MIN_RATE:
+        raise MediaError("damaged", path, f"has a sample rate of {rate} Hz: at least {MIN_RATE:,} Hz is read")
+
+
+def refuse_long(path: Path | str, seconds: float) -> None:
+    """Refuse a file that states to last longer than MAX_SECONDS, or holds such a time stamp.
+
+    Args:
+        path: of the file, for the message.
+        seconds: its end.
+
+    Raises:
+        MediaError: it is too long.
+    """
+    if seconds > MAX_SECONDS:
+        days = f"{seconds / 86400:,.1f} days" if seconds < 1e8 else "years"
+        raise MediaError(
+            "too large", path, f"lasts {days} by its time stamps: at most {MAX_SECONDS / 3600:g} hours are read"
+        )
 
 
 def refuse_huge(path: Path | str, width: int, height: int) -> None:

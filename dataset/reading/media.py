@@ -12,6 +12,7 @@ from dataset.reading.audio import SAMPLE_RATE, to_mono
 from dataset.reading.container import StreamKind, best_stream, is_truncated, open_media, seconds_per_tick
 from dataset.reading.decoding import PacketDecoder, decode_from
 from dataset.reading.errors import MediaError, error_reason
+from dataset.reading.limits import refuse_long, refuse_slow
 from dataset.reading.sound_buffer import SoundBuffer
 from dataset.reading.timeline import MAX_MISSING_END, declared_end, origin_of
 
@@ -71,6 +72,7 @@ def stream_samples(path: Path | str, start: float, end: float) -> Iterator[tuple
     """
     rate = None
     for time, frame in stream_frames(path, "audio", start, end):
+        refuse_slow(path, frame.sample_rate)
         if rate not in (None, frame.sample_rate):
             reason = f"changes its sample rate from {rate} to {frame.sample_rate} Hz"
             raise MediaError("damaged", path, reason)
@@ -113,6 +115,7 @@ def stream_frames(path: Path | str, kind: StreamKind, start: float, end: float) 
             for frame in cast(Iterator[Any], frames):
                 if frame.is_corrupt:  # the decoder concealed the damage
                     raise MediaError("damaged", path, f"is damaged at {due - origin:.2f} s")
+                refuse_long(path, frame.time - origin)
                 yield frame.time - origin, frame
                 if frame.time - origin >= end:
                     return

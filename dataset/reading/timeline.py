@@ -2,13 +2,13 @@
 
 from math import inf
 from pathlib import Path
-from typing import NamedTuple
+from typing import NamedTuple, cast
 
 import av
 from av.container import InputContainer
 from av.video.stream import VideoStream
 
-from dataset.reading.container import is_truncated, seconds_per_tick
+from dataset.reading.container import best_stream, is_truncated, open_media, seconds_per_tick
 from dataset.reading.decoding import seek
 from dataset.reading.errors import MediaError
 
@@ -87,6 +87,20 @@ def find_last_frame(container: InputContainer, stream: VideoStream, path: Path) 
     last = tail.times[-1]
     least = max(last + tail.duration, stated)
     return LastFrame(last, max(min(last + held, end if end < inf else tail.end), least))
+
+
+def shown_until(path: Path | str) -> float:
+    """Find until when the last frame of a video is shown, on the file's own clock, seconds.
+
+    Args:
+        path: of the file.
+
+    Raises:
+        MediaError: it can't be opened, has no video, or is truncated.
+    """
+    with open_media(path) as container:
+        stream = cast(VideoStream, best_stream(container, "video", path))
+        return find_last_frame(container, stream, Path(path)).end - origin_of(container)
 
 
 class _Tail(NamedTuple):
