@@ -13,7 +13,7 @@ from torch import Tensor
 
 PairLogits = Callable[[Tensor, Tensor], Tensor]  # frames (N, D, h, w) and sounds (M, D) -> (N, M)
 CHUNK_SOUNDS = 512  # sounds at a time
-CHUNK_VALUES = {"cpu": 2**19, "cuda": 2**26}  # values of maps at a time: those of a CPU stay in its cache
+CHUNK_VALUES = {"cpu": 2**20, "cuda": 2**26}  # values of maps at a time: those of a CPU stay in its cache
 MAX_CACHED = 2**27  # scores that are kept, half a gigabyte: those of 11,000 clips
 
 

@@ -43,8 +43,18 @@ add a measure, see [extending.md](extending.md).
 
 Every measure is reported with its baseline: what chance, or something trivial, gets. Fractions are
 in 0..1. A key below is a key of its section in `metrics.json`; what does not apply, or can't be
-measured, is absent. OtS is *Objects that Sound* (arXiv 1712.06651), SoP *The Sound of Pixels*
+measured, is absent, and `notes` says why. OtS is *Objects that Sound* (arXiv 1712.06651), SoP *The Sound of Pixels*
 (arXiv 1804.03160).
+
+## Standard errors
+
+`KEY_error` stands beside each measure: how much it would vary over other clips of the same kind
+(not over other seeds). Where the samples are single clips it is s / sqrt(n); of medians and of the
+probe's mAP, what the bootstrap over clips gives. A clip takes part in many pairs of correspondence
+and in several mixtures: there, samples that share a clip count as dependent
+([standard_errors.py](../evaluation/measures/standard_errors.py) names the sources). Queries of
+retrieval count as independent. Below 100 clips, and where an error is large, a note says that the
+split is small.
 """
 
 
