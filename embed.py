@@ -20,6 +20,7 @@ import numpy as np
 
 from collection.parts import embed_in_parts, files_digest, finish_collection, open_parts
 from collection.storage import Collection, OutputPaths, file_digest, output_paths
+from dataset.reading.limits import TIME_LIMIT, TIME_LIMIT_HELP
 from dataset.reading.media_folder import find_media
 from evaluation.file_embedding import EmbedOptions, embed_files, refuse_multiframe
 from evaluation.trained_net import load_trained_net
@@ -47,6 +48,8 @@ def add_options(parser: argparse.ArgumentParser) -> None:
         help="also write NAME_maps.npy, the embeddings at each location of the frames (AVOL-Net; 50 KB for a frame of\n"
         "14 x 14 locations): search.py then ranks by the net's own score of pairs",
     )  # fmt: skip
+    limit = at_least(1, float)
+    parser.add_argument("--time_limit", type=limit, default=TIME_LIMIT, metavar="S", help=TIME_LIMIT_HELP)
     parser.add_argument(
         "--threads",
         type=worker_count,
@@ -87,7 +90,7 @@ def embed(args: argparse.Namespace, changes: dict[str, str], paths: OutputPaths)
     items, skipped = find_media(Path(args.input))
     skipped = {name: reason for name, reason in skipped.items() if not is_output(Path(args.input) / name, paths)}
     digest, files = file_digest(args.checkpoint), files_digest(items)
-    options = EmbedOptions(args.hop, args.pad, args.maps)
+    options = EmbedOptions(args.hop, args.pad, args.maps, args.time_limit)
     if options.maps:
         _ = net.localizing_net  # or a UserError
     settings = {"checkpoint": digest, "hop": args.hop, "pad": args.pad, "maps": args.maps}

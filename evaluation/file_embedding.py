@@ -1,5 +1,6 @@
 """Embed any files (videos, images, sounds) with a trained net: a frame and a second of sound at each moment."""
 
+import time
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -10,13 +11,13 @@ import torch
 
 from dataset.loading.prefetch import prefetch
 from dataset.reading.errors import MediaError
+from dataset.reading.limits import TIME_LIMIT, reading_limit
 from dataset.reading.media_folder import MediaItem, MediaKind
 from dataset.reading.moments import Moment, iter_moments
 from evaluation.trained_net import TrainedNet
 from models.interfaces import FrameSoundEncoder
 from utils.errors import UserError
 
-MAX_WAIT = 120.0  # a file that gives no moment for so long hangs its decoder, and is left out, seconds
 ARRAY_DIMS = {"frames": 2, "sounds": 2, "has_frame": 1, "has_sound": 1, "times": 1, "files": 1}
 OPTIONAL_DIMS = {"norms": 1, "maps": 4}
 
@@ -60,11 +61,13 @@ class EmbedOptions:
         hop: time between its moments, seconds.
         pad: pad a sound of less than a second with zeros.
         maps: also keep the embeddings at each location of the frames; for nets with localization maps.
+        time_limit: a file that takes longer to read is left out, see `dataset.reading.limits.reading_limit`, seconds.
     """
 
     hop: float = 1.0
     pad: bool = False
     maps: bool = False
+    time_limit: float = TIME_LIMIT
 
 
 class MomentVectors(NamedTuple):
@@ -147,20 +150,20 @@ def embed_files(
     data, batch_size = net.config.data, net.config.eval.batch_size
     group = _Group(net, options, batch_size)
     in_part: dict[int, str] = {}
-    streams: list[Iterable[Moment]] = [
-        iter_moments(
-            item, data.resize_size, data.sample_rate, options.hop, options.pad, partial(in_part.__setitem__, k)
-        )
-        for k, item in enumerate(items)
-    ]
+    limits = [reading_limit(options.time_limit, *{item.path, item.sound}) for item in items]
+    streams: list[Iterable[Moment]] = []
+    for k, item in enumerate(items):
+        note = partial(in_part.__setitem__, k)
+        moments = iter_moments(item, data.resize_size, data.sample_rate, options.hop, options.pad, note)
+        streams.append(_limit_time(moments, limits[k]))
     first = 0
-    for file, element in prefetch(streams, threads, MAX_WAIT):
+    for file, element in prefetch(streams, threads, limits):
         name = items[file].name
         if isinstance(element, MediaError):
             advice = ": --pad embeds it" if element.kind == "short" and not options.pad else ""
             group.skipped[name] = element.reason + advice
         elif isinstance(element, TimeoutError):
-            group.skipped[name] = f"hangs: its decoder gives nothing for {MAX_WAIT:.0f} s"
+            group.skipped[name] = f"takes longer than {limits[file]:.0f} s to read: --time_limit raises this"
         elif isinstance(element, MemoryError):  # no fault of this file: the next ones would fail too
             raise element
         elif isinstance(element, Exception):  # decoders fail in many ways: one file must not stop thousands
@@ -174,6 +177,17 @@ def embed_files(
             if group.count >= batch_size or file == len(items) - 1:
                 yield group.finish(items[first : file + 1])
                 group, first = _Group(net, options, batch_size), file + 1
+
+
+def _limit_time(moments: Iterator[Moment], seconds: float) -> Iterator[Moment]:
+    """Yield `moments`; raise a TimeoutError when reading them has taken longer than `seconds`."""
+    spent, begin = 0.0, time.monotonic()
+    for moment in moments:
+        spent += time.monotonic() - begin
+        if spent > seconds:
+            raise TimeoutError
+        yield moment
+        begin = time.monotonic()
 
 
 class _Group:

@@ -2,22 +2,23 @@
 
 import queue
 import threading
-from collections.abc import Iterable, Iterator
-from math import inf
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
 MAX_OPEN_STREAMS = 64  # streams that are being read, or wait to be taken, at the same time
 QUEUE_SIZE = 8  # elements of each stream that may wait
 
 
-def prefetch(streams: list[Iterable[Any]], threads: int = 2, max_wait: float = inf) -> Iterator[tuple[int, Any]]:
+def prefetch(
+    streams: list[Iterable[Any]], threads: int = 2, limits: Sequence[float] | None = None
+) -> Iterator[tuple[int, Any]]:
     """Iterate over streams in their order while threads read ahead, which is parallel because decoders release the GIL.
 
     Args:
         streams: iterables of elements that are not None.
         threads: streams that are read at the same time.
-        max_wait: a stream whose next element takes longer ends with a TimeoutError, as if it had raised that; its
-            thread, which can't be stopped, gets a successor. Seconds.
+        limits: seconds to wait for the next element of each stream: then it ends with a TimeoutError, as if it had
+            raised that, and its thread, which can't be stopped, gets a successor. None: without end.
 
     Yields:
         (number of the stream, element): all of stream 0, then all of stream 1, and so on. An error is yielded as its
@@ -60,9 +61,9 @@ def prefetch(streams: list[Iterable[Any]], threads: int = 2, max_wait: float = i
             element: Any = True
             while element is not None:
                 try:
-                    element = elements.get(timeout=None if max_wait == inf else max_wait)
+                    element = elements.get(timeout=limits[number] if limits else None)
                 except queue.Empty:
-                    yield number, TimeoutError(f"no element for {max_wait:g} s")
+                    yield number, TimeoutError()
                     element = None
                     start_thread()
                 yield number, element

@@ -248,11 +248,10 @@ def test_a_file_whose_decoder_hangs_is_left_out_and_the_others_are_embedded(net,
         yield from usual(item, *args)
 
     monkeypatch.setattr(file_embedding, "iter_moments", hangs)
-    monkeypatch.setattr(file_embedding, "MAX_WAIT", 1.0)
-    found = embed.main([*words(net, folder, tmp_path / "emb"), "--threads", "1"])
+    found = embed.main([*words(net, folder, tmp_path / "emb"), "--threads", "1", "--time_limit", "1"])
     over.set()
     skipped = json.loads((tmp_path / "emb_skipped.json").read_text())
-    assert skipped["own.mp4"] == "hangs: its decoder gives nothing for 1 s"
+    assert skipped["own.mp4"] == "takes longer than 1 s to read: --time_limit raises this"
     assert len(np.unique(found.files)) == 5
 
 

@@ -7,6 +7,7 @@ from helpers import numbered, read_number, tone, write_sound, write_video
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
+from dataset.reading.audio import AudioReader
 from dataset.reading.errors import MediaError
 from dataset.reading.media_folder import KIND_OF_SUFFIX, MediaItem, sound_around
 from dataset.reading.moments import iter_moments
@@ -149,3 +150,12 @@ def test_what_is_too_short_beside_the_other_is_said(tmp_path):
     write_video(tmp_path / "mute.mp4", [numbered(k) for k in range(30)], fps=FPS)
     list(iter_moments(item(tmp_path / "mute.mp4"), 48, RATE, on_left_out=said.append))
     assert said == []  # it has no sound that could be left out
+
+
+def test_a_sound_of_an_absurd_rate_is_refused_at_once(tmp_path):
+    """A file of 35 KB at 1 Hz lasts five hours, and each second is resampled from 320 s."""
+    written(tmp_path / "x.wav", 17_600, 1)
+    with pytest.raises(MediaError, match="has a sample rate of 1 Hz: at least 1,000 Hz is read"):
+        list(iter_moments(item(tmp_path / "x.wav"), 32, RATE))
+    with pytest.raises(MediaError, match="has a sample rate of 1 Hz"), AudioReader("x", tmp_path / "x.wav"):
+        pass
