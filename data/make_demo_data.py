@@ -24,7 +24,7 @@ import av
 import numpy as np
 
 from data.demo_clips.classes import CLASSES
-from data.demo_clips.clip import PART, SPLITS, DemoClip, make_clip
+from data.demo_clips.clip import SPLITS, DemoClip, make_clip
 from data.demo_clips.contact_sheet import write_contact_sheet
 from dataset.making.processes import Lost, map_in_processes
 from dataset.reading.annotations import load_json
@@ -114,7 +114,7 @@ def is_complete(root: Path, settings: dict[str, Any]) -> bool:
 
 def make_clips(root: Path, settings: dict[str, Any], workers: int) -> None:
     """Make the clips that are missing in `root`, with these settings, on `workers` processes; then write the tables."""
-    for stale in (*root.glob(f"*/*/*{PART}"), *root.glob("**/.*.tmp")):
+    for stale in root.glob("**/.*.tmp"):
         stale.unlink()
     jobs = []
     for number, split in enumerate(SPLITS):

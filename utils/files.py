@@ -3,6 +3,7 @@
 Atomic: a reader finds the old file or the new one, never a part, also after a kill or a full disk.
 """
 
+import contextlib
 import errno
 import json
 import math
@@ -72,6 +73,42 @@ def read_text(path: StrPath) -> str:
 
 
 @contextmanager
+def atomic_path(path: StrPath) -> Iterator[Path]:
+    """Give a writer that needs a name one that replaces `path` when the `with` block ends without an error.
+
+    Args:
+        path: an older file is replaced.
+
+    Yields:
+        the name to write to, in the same folder; it has another suffix, so the format must be given.
+    """
+    path = Path(path)
+    if not path.name:  # "", "/"
+        raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), str(path))
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    try:
+        yield temporary
+        os.replace(temporary, path)
+    except BaseException:
+        with contextlib.suppress(OSError):  # the folder is read-only
+            temporary.unlink()  # a full disk needs the space
+        raise
+
+
+def save_image(path: StrPath, image: Any, **options: Any) -> None:
+    """Write a Pillow image atomically.
+
+    Args:
+        path: of the file; its suffix gives the format, .png or .jpg.
+        image: a PIL.Image.Image.
+        options: of the format, see Pillow.
+    """
+    kind = "PNG" if Path(path).suffix == ".png" else "JPEG"
+    with atomic_write(path) as file:
+        image.save(file, kind, **options)
+
+
+@contextmanager
 def atomic_write(path: StrPath, sync: bool = False) -> Iterator[BinaryIO]:
     """Open a binary file for writing that replaces `path` when the `with` block ends without an error.
 
@@ -82,18 +119,11 @@ def atomic_write(path: StrPath, sync: bool = False) -> Iterator[BinaryIO]:
     Yields:
         the open file.
     """
-    path = Path(path)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
-        with open(temporary, "wb") as file:
-            yield file
-            if sync:
-                file.flush()
-                os.fsync(file.fileno())
-        os.replace(temporary, path)
-    except BaseException:
-        temporary.unlink(missing_ok=True)  # a full disk needs the space
-        raise
+    with atomic_path(path) as temporary, open(temporary, "wb") as file:
+        yield file
+        if sync:
+            file.flush()
+            os.fsync(file.fileno())
 
 
 def write_text(path: StrPath, text: str) -> None:

@@ -1,6 +1,6 @@
 """One clip of the demo: draw its scene, render and encode its files."""
 
-import os
+import io
 from collections.abc import Iterable
 from pathlib import Path
 from typing import NamedTuple
@@ -14,9 +14,9 @@ from data.demo_clips.classes import CLASSES
 from data.demo_clips.frames import render_frames
 from data.demo_clips.melody import add_room, play_melody
 from data.demo_clips.scene import FPS, box_list, draw_scene
+from utils.files import atomic_path, atomic_write
 
 SPLITS = ("train", "val", "test")
-PART = ".part"  # suffix of files that are being written
 
 
 class DemoClip(NamedTuple):
@@ -43,11 +43,13 @@ def make_clip(split: str, index: int, label: int, root: Path, seed: int, rate: i
     wav, mp4 = root / split / "audio" / f"{scene.id}.wav", root / split / "video" / f"{scene.id}.mp4"
     if not (wav.exists() and mp4.exists()):
         samples = add_room(sound_rng, play_melody(sound_rng, CLASSES[label], rate), rate)
-        soundfile.write(f"{wav}{PART}", samples, rate, format="WAV", subtype="PCM_16")
-        os.replace(f"{wav}{PART}", wav)
+        with atomic_write(wav) as file:
+            content = io.BytesIO()  # libsndfile hides the system's error
+            soundfile.write(content, samples, rate, format="WAV", subtype="PCM_16")
+            file.write(content.getvalue())
         width, height = map(int, scene.size)
-        write_mp4(f"{mp4}{PART}", render_frames(scene, frame_rng), (width, height), samples, rate)
-        os.replace(f"{mp4}{PART}", mp4)
+        with atomic_path(mp4) as temporary:
+            write_mp4(str(temporary), render_frames(scene, frame_rng), (width, height), samples, rate)
     return DemoClip(scene.id, CLASSES[label].mid, box_list(scene))
 
 

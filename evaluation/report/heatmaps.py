@@ -4,7 +4,8 @@ A map is shown as the probability of each location, on a fixed scale from 0 to 1
 dark next to one that has some.
 """
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from fractions import Fraction
 from pathlib import Path
 
 import av
@@ -14,6 +15,7 @@ from PIL import Image, ImageDraw
 from dataset.reading.annotations import Box
 from evaluation.measures.localization import is_in_box, map_peaks, upsample
 from evaluation.report.plotting import load_matplotlib
+from utils.files import atomic_path, save_image
 
 SOUNDING_COLOR, SILENT_COLOR, PEAK_COLOR = (60, 220, 120), (235, 80, 70), (255, 255, 255)
 OPACITY = 0.7
@@ -133,7 +135,7 @@ def write_image_grid(
                 pen.text((x + 2, y + height), captions[r][c][: width // 6], fill="black")
     for c, text in enumerate(top or ()):
         pen.text((x0 + c * (width + GAP) + 2, 3), text[: width // 6], fill="black")
-    grid.save(path)
+    save_image(path, grid)
 
 
 def write_localization_images(
@@ -188,29 +190,45 @@ def write_heatmap_video(
     write_video(path, images, fps, sound, rate)
 
 
-def write_video(path: Path, images: Iterable[np.ndarray], fps: int, sound: np.ndarray, rate: int) -> None:
+def write_video(
+    path: Path, images: Iterable[np.ndarray], fps: int, sound: np.ndarray | Iterable[np.ndarray], rate: int
+) -> None:
     """Write images and a sound as H.264 and AAC.
 
     Args:
         path: of the mp4; its folder is made.
         images: (H, W, 3) uint8 of the same size; an odd last row or column is left out.
         fps: images per second.
-        sound: (samples,) int16 mono, as long as the images.
+        sound: (samples,) int16 mono, as long as the images, or its parts one after the other.
         rate: of the sound, Hz.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
-    with av.open(str(path), "w", format="mp4") as out:
+    with atomic_path(path) as temporary, av.open(str(temporary), "w", format="mp4") as out:
         video = out.add_stream("libx264", rate=fps, options={"crf": "20"})
         video.pix_fmt = "yuv420p"
         audio = out.add_stream("aac", rate=rate, layout="mono")
+        sounds = _audio_blocks([sound] if isinstance(sound, np.ndarray) else sound, rate)
+        time = 0.0  # until which the sound is written, seconds
         for k, image in enumerate(images):
             height, width = (side // 2 * 2 for side in image.shape[:2])
             if k == 0:
                 video.width, video.height = width, height
+            while time <= k / fps and (block := next(sounds, None)):  # the two side by side, as players read them
+                time += block.samples / rate
+                out.mux(audio.encode(block))
             even = np.ascontiguousarray(image[:height, :width])
             out.mux(video.encode(av.VideoFrame.from_ndarray(even, format="rgb24")))
         out.mux(video.encode())
-        track = av.AudioFrame.from_ndarray(sound[None], format="s16", layout="mono")
-        track.sample_rate, track.pts = rate, 0
-        out.mux(audio.encode(track))
+        for block in sounds:
+            out.mux(audio.encode(block))
         out.mux(audio.encode())
+
+
+def _audio_blocks(parts: Iterable[np.ndarray], rate: int) -> Iterator[av.AudioFrame]:
+    """Make the parts of a sound, int16, ready for an encoder."""
+    done = 0
+    for part in parts:
+        block = av.AudioFrame.from_ndarray(part[None], format="s16", layout="mono")
+        block.sample_rate, block.pts, block.time_base = rate, done, Fraction(1, rate)
+        yield block
+        done += len(part)

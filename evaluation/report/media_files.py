@@ -11,6 +11,7 @@ from PIL import Image
 from dataset.reading.audio import INT16_SCALE, resample, to_int16
 from evaluation.report.heatmaps import colorize, heatmap_rgba
 from evaluation.report.page_content import ClipMedia
+from utils.files import atomic_path, save_image
 
 FRAME_SIDE = 224  # of an image, at most, pixels
 MP3_RATES = (8000, 11025, 12000, 16000, 22050, 24000, 32000, 44100, 48000)  # Hz
@@ -60,7 +61,7 @@ def write_frame(path: Path, frame: np.ndarray) -> None:
     """
     image = Image.fromarray(np.ascontiguousarray(frame))
     image.thumbnail((FRAME_SIDE, FRAME_SIDE), Image.Resampling.LANCZOS)
-    image.save(path, quality=82, optimize=True)
+    save_image(path, image, quality=82, optimize=True)
 
 
 def write_spectrogram(path: Path, spectrogram: np.ndarray) -> None:
@@ -72,7 +73,7 @@ def write_spectrogram(path: Path, spectrogram: np.ndarray) -> None:
     """
     low, high = np.percentile(spectrogram, (2, 99.8))
     image = Image.fromarray(colorize((spectrogram - low) / max(high - low, 1e-6), "magma")[::-1])
-    image.resize((FRAME_SIDE, FRAME_SIDE), Image.Resampling.BILINEAR).save(path, quality=70)
+    save_image(path, image.resize((FRAME_SIDE, FRAME_SIDE), Image.Resampling.BILINEAR), quality=70)
 
 
 def write_mp3(path: Path, sound: np.ndarray, rate: int) -> None:
@@ -84,7 +85,7 @@ def write_mp3(path: Path, sound: np.ndarray, rate: int) -> None:
         rate: of the sound, Hz.
     """
     mp3_rate = next((known for known in MP3_RATES if known >= rate), MP3_RATES[-1])
-    with av.open(str(path), "w", format="mp3") as out:
+    with atomic_path(path) as temporary, av.open(str(temporary), "w", format="mp3") as out:
         stream = out.add_stream("libmp3lame", rate=mp3_rate, layout="mono")
         stream.bit_rate = MP3_BIT_RATE
         samples = to_int16(resample(sound.astype(np.float32) / INT16_SCALE, rate, mp3_rate))
@@ -103,4 +104,4 @@ def write_map(path: Path, probabilities: np.ndarray) -> None:
     """
     image = Image.fromarray(heatmap_rgba(probabilities), "RGBA")
     # 64 colors are enough for a smooth map, and take a third of the bytes.
-    image.quantize(64, Image.Quantize.FASTOCTREE).save(path, optimize=True)
+    save_image(path, image.quantize(64, Image.Quantize.FASTOCTREE), optimize=True)

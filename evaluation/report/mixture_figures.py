@@ -8,6 +8,7 @@ from PIL import Image
 from evaluation.mixture_separator import SeparatedMixture
 from evaluation.report.heatmaps import colorize, upscale_small
 from evaluation.report.source_figures import draw_energy, relative_loudness
+from utils.files import save_image
 
 LOG_RANGE = 4.0  # log magnitudes above the median of the mixture that spectrograms show, and half as many below
 MASK_FLOOR = 1e-3  # smaller masks have the same color in spectrograms
@@ -36,13 +37,13 @@ def write_mixture_images(
     for name, values in levels.items():
         image = Image.fromarray(colorize(values, "gray" if "mask" in name else "magma")[::-1])  # low frequencies below
         size = (image.width * ZOOM, image.height * ZOOM)
-        image.resize(size, Image.Resampling.NEAREST).save(folder / f"{name}.png")
+        save_image(folder / f"{name}.png", image.resize(size, Image.Resampling.NEAREST))
 
     loudness = relative_loudness(energies)  # on the same scale for all frames of the mixture
     for k, (frame, loud) in enumerate(zip(frames, loudness, strict=True), 1):
         middle = upscale_small(frame if frame.ndim == 3 else frame[len(frame) // 2])
-        Image.fromarray(middle).save(folder / f"frame_{k}.png")
-        Image.fromarray(draw_energy(middle, loud)).save(folder / f"frame_energy_{k}.png")
+        save_image(folder / f"frame_{k}.png", Image.fromarray(middle))
+        save_image(folder / f"frame_energy_{k}.png", Image.fromarray(draw_energy(middle, loud)))
 
 
 def _masked_level(log_magnitude: np.ndarray, mask: np.ndarray, floor: float) -> np.ndarray:

@@ -115,7 +115,7 @@ def test_objects_move(demo):
 def test_resume(demo):
     before = contents(demo)
     mp4 = next(iter(demo.glob("train/video/*.mp4")))
-    stale = mp4.with_name(mp4.name + ".part")
+    stale = mp4.with_name(f".{mp4.name}.12345.tmp")
     mp4.unlink()
     stale.write_bytes(b"half a film")
     assert make(demo).returncode == 0
