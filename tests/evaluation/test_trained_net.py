@@ -15,6 +15,7 @@ from dataset.loading.loader import collate, make_sample
 from dataset.transforms.frames import PairTransform
 from evaluation.tasks.embeddings import embed_batches
 from evaluation.trained_net import TrainedNet, load_trained_net
+from utils import checkpoint
 from utils.errors import UserError
 
 RATE = 8000
@@ -69,6 +70,15 @@ def test_frames_of_any_side_are_resized(ave):
     small, large = (ave.embed_frames(colors.repeat(side, axis=1).repeat(side, axis=2)) for side in (24, 100))
     torch.testing.assert_close(small, large, atol=1e-4, rtol=1e-4)
     assert not torch.allclose(small[0], small[1], atol=1e-2)
+
+
+def test_the_running_average_of_the_weights_is_the_net_that_is_evaluated(ave, tmp_path):
+    content = checkpoint.load(ave.path)
+    average = {name: value * 0.5 if value.is_floating_point() else value for name, value in content["model"].items()}
+    checkpoint.save(tmp_path / "best.pt", {**content, "ema": average})
+    net = load_trained_net(tmp_path / "best.pt")
+    for name, value in net.model.state_dict().items():
+        torch.testing.assert_close(value.cpu(), average[name], rtol=0, atol=0)
 
 
 def test_correspondence_gives_the_probability_of_every_pair(ave):

@@ -2,7 +2,9 @@
 
 import dataclasses
 import json
+import re
 import time
+from pathlib import Path
 
 import pytest
 import torch
@@ -166,6 +168,15 @@ def test_the_running_average_equals_a_plain_loop_and_is_what_is_evaluated_and_ke
         torch.testing.assert_close(last["ema"][name].float(), exact, atol=1e-5, rtol=1e-4)
     assert same(evaluated[-1], last["ema"]) and not same(last["ema"], last["model"])
     assert same(checkpoint.evaluated_weights(last), last["ema"])
+
+
+def test_the_keys_of_a_checkpoint_are_those_of_the_documentation(tmp_path):
+    page = (Path(__file__).parents[2] / "docs/training.md").read_text(encoding="utf-8")
+    table = page.partition("## Checkpoints")[2].partition("\n## ")[0]
+    keys = [key for row in re.findall(r"^\| (`.*?) \|", table, re.MULTILINE) for key in re.findall(r"`(\w+)`", row)]
+    train(config(tmp_path))
+    assert sorted(checkpoint.load(tmp_path / "run/last.pt")) == sorted(keys)
+    assert sorted(checkpoint.load(tmp_path / "run/best.pt")) == sorted(keys[: keys.index("metrics") + 1])
 
 
 def test_without_a_running_average_the_weights_themselves_are_evaluated(tmp_path):
