@@ -167,7 +167,10 @@ def load_trained_net(path: str | Path, changes: dict[str, Any] | None = None) ->
     if note := old_frame_net(config, path):
         print(note, file=sys.stderr)
     device = pick_device()
-    check_memory(config, device)
+    try:
+        check_memory(config, device)
+    except UserError as error:
+        raise UserError(f"checkpoint {path}: {error}") from None
     model = build_net(config.model, config.data.flow_fields)
     checkpoint.load_weights(model, checkpoint.evaluated_weights(content), path)
     return TrainedNet(channels_last(model.to(device)).eval(), config, content, str(path))

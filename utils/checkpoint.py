@@ -21,7 +21,6 @@ last.pt also holds what resuming needs:
 """
 
 import io
-import math
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -34,7 +33,7 @@ from utils.files import StrPath, atomic_write
 from utils.tensors import check_finite, check_tensors, fits, load_tensors, tensor_problem
 
 FORMAT = 1
-MAX_STEPS = 10**12  # that a checkpoint can be from: more are damage
+MAX_STEPS = 10**12  # or seconds that a checkpoint can be from: more are damage
 
 
 def save(path: StrPath, content: dict[str, Any]) -> None:
@@ -98,12 +97,12 @@ def _is_table(value: object, is_valid: Callable[[object], bool]) -> bool:
     return isinstance(value, dict) and all(isinstance(k, str) and is_valid(one) for k, one in value.items())
 
 
-def _is_count(value: object) -> bool:
-    return isinstance(value, int) and not isinstance(value, bool) and 0 <= value <= MAX_STEPS
+def _is_count(value: Any) -> bool:
+    return type(value) is int and 0 <= value <= MAX_STEPS
 
 
-def _is_duration(value: object) -> bool:
-    return isinstance(value, (int, float)) and 0 <= value < math.inf
+def _is_duration(value: Any) -> bool:
+    return type(value) in (int, float) and 0 <= value <= MAX_STEPS
 
 
 def _is_scalar(value: object) -> bool:
@@ -116,6 +115,7 @@ FORM: Form = {
     "ema": lambda value: value is None or isinstance(value, dict),
     "config": lambda value: isinstance(value, dict),
     "step": _is_count,
+    "metrics": lambda value: value is None or _is_table(value, _is_number),
 }
 RESUME_FORM: Form = {
     "metrics": lambda value: _is_table(value, _is_number),

@@ -20,6 +20,7 @@ from utils.errors import UserError
 from utils.files import LOCK_NAME, StrPath
 
 NO_LOCKS = (errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP, errno.EINVAL)  # what file systems without locks answer
+MAX_TRIES = 20  # to create a lock in a folder that others may remove
 # Lock files that this process has locked: {descriptor: path}.
 _locked: dict[int, Path] = {}
 
@@ -88,12 +89,16 @@ def _lock(output: Path, path: Path, advice: str) -> Iterator[None]:
 
 def _create_and_lock(path: Path) -> int | None:
     """Lock `path` as `try_lock`, and create its folder."""
-    while True:
+    for tries_left in reversed(range(MAX_TRIES)):
         path.parent.mkdir(parents=True, exist_ok=True)
         try:
             return try_lock(path)
-        except FileNotFoundError:
-            pass  # another process has ended and removed the folder, which it had created and left empty
+        except (
+            FileNotFoundError
+        ):  # another process has ended and removed the folder, which it had created and left empty
+            if not tries_left:  # no: a folder such as /proc/self, in which no file can be made
+                raise
+    raise AssertionError
 
 
 def try_lock(path: Path) -> int | None:

@@ -155,7 +155,7 @@ class Run:
         """Whether a line of the log was written before last.pt: later ones will be written again."""
         if not self.resumed:
             return False
-        step, validated = self.resumed["step"], self.resumed.get("metrics", {}).get("step", -1)
+        step, validated = self.resumed["step"], (self.resumed.get("metrics") or {}).get("step", -1)
         return line.get("step", 0) <= (validated if line["kind"] == "val" else step)
 
     def init_from(self, model: nn.Module) -> list[str]:
