@@ -11,7 +11,7 @@ from av.video.stream import VideoStream
 
 from dataset.reading.audio import SOUND_SECONDS, AudioReader, format_seconds
 from dataset.reading.container import best_stream, is_truncated, open_media, seconds_per_tick
-from dataset.reading.decoding import TIME_TOLERANCE, PacketDecoder, decode_at, decode_from, frame_stamps
+from dataset.reading.decoding import MAX_LOST, TIME_TOLERANCE, PacketDecoder, decode_at, decode_from, frame_stamps
 from dataset.reading.errors import ClipError, MediaError, error_reason
 from dataset.reading.limits import refuse_long
 from dataset.reading.timeline import find_last_frame, origin_of
@@ -154,7 +154,7 @@ class ClipReader(AudioReader):
         """Whether the last decoded frame can't be what is shown at `time`: others are missing after it."""
         if self._last_frame is not None and frame.time >= self._last_frame - self._origin - TIME_TOLERANCE:
             return False
-        return time > frame.time + max(2.0 * float(frame.duration or 0) * float(frame.time_base or 0), 0.1)
+        return time > frame.time + max(2.0 * float(frame.duration or 0) * float(frame.time_base or 0), MAX_LOST)
 
     def frame_times(self) -> list[float]:
         """List the times from 0 s on at which another frame is shown, ascending, and the end, without decoding."""

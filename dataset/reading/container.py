@@ -4,6 +4,7 @@ A file may come from anywhere. Only container formats of a list are read, and no
 neither playlists and scripts, nor references inside of a video. What isn't a regular file is never opened.
 """
 
+from collections.abc import Iterator
 from fractions import Fraction
 from pathlib import Path
 from typing import Literal, cast
@@ -108,6 +109,19 @@ def media_streams(container: InputContainer, kind: StreamKind) -> list[av.stream
     """
     cover = av.stream.Disposition.attached_pic
     return [stream for stream in container.streams if stream.type == kind and not stream.disposition & cover]
+
+
+def demux(container: InputContainer, *streams: av.stream.Stream) -> Iterator[av.Packet]:
+    """Read the packets of an open file from where it is, then an empty one for each stream, which flushes its decoder.
+
+    Args:
+        container: open file.
+        streams: of which packets are wanted; by default of all.
+    """
+    try:
+        yield from container.demux(*streams)
+    except IndexError:  # damage looked like a further stream: PyAV fails when it flushes that one, the last one
+        return
 
 
 def is_truncated(path: Path) -> bool:

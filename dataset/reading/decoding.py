@@ -8,13 +8,15 @@ decoder's error is raised.
 from bisect import bisect_right
 from collections.abc import Callable, Iterator
 from fractions import Fraction
+from heapq import heappop, heappush
+from typing import cast
 
 import av
 from av.container import InputContainer
 from av.video.codeccontext import VideoCodecContext
 from av.video.stream import VideoStream
 
-from dataset.reading.container import seconds_per_tick
+from dataset.reading.container import demux, seconds_per_tick
 
 TIME_TOLERANCE = 1e-4  # a frame this much later than a time is shown at it: time stamps are rounded to ticks, seconds
 MAX_LOST = 0.5  # packets that can't be decoded are left out if they last no longer than this together, seconds
@@ -33,10 +35,18 @@ class PacketDecoder:
     def __init__(self, stream: av.stream.Stream) -> None:
         self.lost: list[float] = []
         context = stream.codec_context
+        self._stream = cast(VideoStream, stream)
         self._length_size = _nal_length_size(context) if isinstance(context, VideoCodecContext) else 0
         self._tick = seconds_per_tick(stream)
         self._gap: float | None = None  # since when no packet could be decoded, seconds
         self._due: int | None = None  # when the next frame begins if it has no time stamp, ticks
+        self._is_video, self._is_vp8 = stream.type == "video", context is not None and context.name == "vp8"
+        self.begin()
+
+    def begin(self) -> None:
+        """Begin after a seek: what was decoded before has no bearing on what follows."""
+        self._pending: list[int] = []  # a heap of the time stamps of packets whose frames have not come, ticks
+        self._has_begun = False
 
     def decode(self, packet: av.Packet) -> Iterator[av.frame.Frame]:
         """Decode the next packet, or flush the decoder by the empty one at the end of the file.
@@ -47,6 +57,9 @@ class PacketDecoder:
         Raises:
             av.FFmpegError: the packet holds a damaged frame, or it and those before it for MAX_LOST hold none.
         """
+        is_hidden = self._is_vp8 and packet.size > 0 and not bytes(packet)[0] & 0x10  # RFC 6386, 9.1: show_frame
+        if self._is_video and packet.size and packet.pts is not None and not packet.is_discard and not is_hidden:
+            heappush(self._pending, packet.pts)
         try:
             frames = packet.decode()
         except MemoryError:
@@ -62,7 +75,31 @@ class PacketDecoder:
         if packet.size:
             self._gap = None
         for frame in frames:
-            yield self._with_time(frame)
+            yield self._take(frame)
+        if not packet.size and self._pending:
+            self._refuse_lost(max(self._pending) + 1)
+
+    def flush(self) -> Iterator[av.frame.Frame]:
+        """Decode what is left before the end of the file, with no more packets to come."""
+        for frame in self._stream.decode(None):
+            yield self._take(frame)
+
+    def _take(self, frame: av.frame.Frame) -> av.frame.Frame:
+        frame = self._with_time(frame)
+        assert frame.pts is not None
+        if self._is_video:
+            self._refuse_lost(frame.pts)
+        return frame
+
+    def _refuse_lost(self, until: int) -> None:
+        """Raise an error if packets of MAX_LOST gave neither frame nor error before the frame at `until`, ticks."""
+        begin = self._pending[0] if self._pending else until
+        while self._pending and self._pending[0] <= until:
+            heappop(self._pending)
+        # The first frames after a seek may lack what they refer to.
+        if self._has_begun and float((until - begin) * self._tick) > MAX_LOST:
+            raise av.error.InvalidDataError(0, "frames are missing")
+        self._has_begun = True
 
     def _with_time(self, frame: av.frame.Frame) -> av.frame.Frame:
         """Give a frame without a time stamp the end of the one before it."""
@@ -88,7 +125,8 @@ def decode_from(
     """
 
     def decode() -> Iterator[av.frame.Frame]:
-        for packet in container.demux(stream):
+        decoder.begin()
+        for packet in demux(container, stream):
             yield from decoder.decode(packet)
 
     return _decode_after_seek(container, stream, time, decode)
@@ -125,7 +163,7 @@ def frame_stamps(container: InputContainer, stream: VideoStream) -> Iterator[flo
     """
     seek(container, stream, None)
     tick = seconds_per_tick(stream)
-    for packet in container.demux(stream):
+    for packet in demux(container, stream):
         if packet.pts is not None and not packet.is_discard:
             yield float(packet.pts * tick)
 
@@ -173,15 +211,14 @@ def _decode_needed(
             display_times, (time + TIME_TOLERANCE) / seconds_per_tick(stream)
         )  # index of the next frame
         wanted.update(display_times[max(after - 1, 0) : after + 1 if time == times[-1] else max(after, 1)])
+    decoder.begin()
     has_times = all(packet.pts is not None for packet in packets if packet.size)
     length_size = _nal_length_size(stream.codec_context) if has_times else 0
     for packet in packets:
         if packet.pts in wanted or not (length_size and _is_disposable(bytes(packet), length_size)):
             yield from decoder.decode(packet)  # type: ignore[misc]
     if packets and packets[-1].size:  # at the end of the file an empty packet has flushed the decoder already
-        for frame in stream.decode(None):
-            frame.time_base = stream.time_base
-            yield frame
+        yield from decoder.flush()  # type: ignore[misc]
 
 
 def _nal_length_size(codec: VideoCodecContext) -> int:
@@ -218,7 +255,7 @@ def _slice_units(packet: bytes, length_size: int) -> list[bool]:
 def _packets_until(container: InputContainer, stream: VideoStream, time: float) -> list[av.Packet]:
     """The packets from here on that hold all frames shown until `time`, and the first one after it."""
     packets = []
-    for packet in container.demux(stream):
+    for packet in demux(container, stream):
         packets.append(packet)
         # A frame is decoded before it is shown: later packets are shown later still.
         if packet.dts is not None and packet.dts * seconds_per_tick(stream) > time + TIME_TOLERANCE:

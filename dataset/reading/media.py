@@ -9,7 +9,7 @@ import av
 import numpy as np
 
 from dataset.reading.audio import SAMPLE_RATE, to_mono
-from dataset.reading.container import StreamKind, best_stream, is_truncated, open_media, seconds_per_tick
+from dataset.reading.container import StreamKind, best_stream, demux, is_truncated, open_media, seconds_per_tick
 from dataset.reading.decoding import PacketDecoder, decode_from
 from dataset.reading.errors import MediaError, error_reason
 from dataset.reading.limits import refuse_long, refuse_slow
@@ -143,7 +143,7 @@ def _lacks_its_end(path: Path | str) -> bool:
     with open_media(path) as container:
         end = declared_end(container)
         try:
-            for packet in container.demux():
+            for packet in demux(container):
                 if packet.pts is not None:
                     last = max(last, float((packet.pts + (packet.duration or 0)) * packet.time_base))
         except (av.FFmpegError, OSError):

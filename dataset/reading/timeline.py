@@ -8,7 +8,7 @@ import av
 from av.container import InputContainer
 from av.video.stream import VideoStream
 
-from dataset.reading.container import best_stream, is_truncated, open_media, seconds_per_tick
+from dataset.reading.container import best_stream, demux, is_truncated, open_media, seconds_per_tick
 from dataset.reading.decoding import seek
 from dataset.reading.errors import MediaError
 
@@ -116,7 +116,7 @@ def _read_tail(container: InputContainer, stream: VideoStream, start: float | No
     times: dict[float, float] = {}
     end = 0.0
     seek(container, stream, start)
-    for packet in container.demux():
+    for packet in demux(container):
         if packet.pts is None or packet.time_base is None:
             continue
         time, duration = float(packet.pts * packet.time_base), float((packet.duration or 0) * packet.time_base)
