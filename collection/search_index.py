@@ -152,7 +152,7 @@ class SearchIndex:
         if self.scores_pairs and self.collection.maps is not None:
             logits = [torch.zeros(len(a), 0)]
             for start in range(0, len(self.collection.maps), ROWS_AT_A_TIME):
-                v = torch.from_numpy(self.collection.maps[start : start + ROWS_AT_A_TIME].astype(np.float32))
+                v = torch.from_numpy(np.array(self.collection.maps[start : start + ROWS_AT_A_TIME])).float()
                 logits.append(score_pairs(self.net.localizing_net.pair_logits, v, a, self.net.device).T)
             scores["images"] = self._probabilities(torch.cat(logits, 1))
         return self._list_files(scores, count)
