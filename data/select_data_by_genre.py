@@ -20,6 +20,7 @@ from pathlib import Path
 import _path  # noqa: F401
 from tqdm import tqdm
 
+from dataset.making.left_out import FILE_NAME, LeftOut, write_left_out
 from dataset.making.link_files import Method, link_or_copy
 from dataset.making.segments import read_class_labels, read_segments, write_segments
 from dataset.making.select_by_class import ClassNames, find_matches, limit_per_class, read_class_list
@@ -193,6 +194,9 @@ def select_clips(args: argparse.Namespace, chosen: set[str], names: dict[str, st
         for clip in tqdm(genres, unit=" clips", disable=None, leave=False):
             for file, target in zip(clip_files(source, clip), clip_files(out, clip), strict=True):
                 add_file(file, target, args.by)
+        rows = [LeftOut(clip, str(source), "missing", reason) for clip, reason in clips.skipped.items()]
+        if rows:
+            write_left_out(out / FILE_NAME, rows)
         if boxes:
             write_json(out / "boxes.json", boxes)
         write_json(out / "vid2genre.json", genres)

@@ -34,7 +34,7 @@ from dataset.making.clip_labels import ClipLabels, index_classes, read_labels
 from dataset.making.cut_plan import recording_of_cut
 from dataset.making.find_videos import SourceVideo, describe_no_video, find_videos
 from dataset.making.import_clip import ClipSource, place_clip, try_links, write_error
-from dataset.making.import_steps import boxes_of, plan_clips, prepare_clips, update_table
+from dataset.making.import_steps import boxes_of, list_sounds_left_out, plan_clips, prepare_clips, update_table
 from dataset.making.left_out import LeftOut, describe_left_out, write_left_out
 from dataset.making.prepared_clips import PreparedClips
 from dataset.making.recordings import Recordings, group_by_name, group_by_option
@@ -135,7 +135,7 @@ def make_dataset(args: argparse.Namespace) -> None:
         passed, refused = prepare_clips(
             sources, prepared, args.out, note.clips, args.workers, args.time_limit, bar.update
         )
-    left_out += refused
+    left_out += [*refused, *list_sounds_left_out(found, sources, passed)]
     list_left_out(left_out, args)
     split_of = draw_splits(recordings.only(passed), fractions, args.seed, note.clips, "that passed the check ")
     write_note(args.out, settings, SplitNote(split_of, recordings.rule))

@@ -24,6 +24,11 @@ class DataModule(Protocol):
         """{name: clips}."""
         ...
 
+    @property
+    def warning(self) -> str:
+        """What to know about the data before training, "" if nothing."""
+        ...
+
 
 Data = TypeVar("Data", bound=DataModule)
 
@@ -67,4 +72,6 @@ def setup_training(
     device = pick_device()
     data = data_module(config, device, distributed.rank(), distributed.world_size())
     run = Run(config, args.resume)
+    if data.warning and distributed.rank() == 0:
+        print(data.warning)
     return TrainingSetup(config, device, data, run, run.skip_handler(config.data.on_error, data.splits))

@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 import av
 
-from dataset.reading.container import StreamKind, media_streams, open_media, seconds_per_tick
+from dataset.reading.container import StreamKind, demux, media_streams, open_media, seconds_per_tick
 from dataset.reading.errors import MediaError, error_reason
 from dataset.reading.timeline import declared_end, origin_of
 
@@ -74,7 +74,7 @@ def _end_of_stream(path: Path, kind: StreamKind) -> float:
         end = max(ends) if ends else declared_end(container)
         if end == inf:  # nothing tells: read all packets, without decoding them
             try:
-                times = (float(packet.pts * packet.time_base) for packet in container.demux(streams) if packet.pts)
+                times = (float(packet.pts * packet.time_base) for packet in demux(container, *streams) if packet.pts)
                 end = max(times, default=0.0)
             except (av.FFmpegError, OSError) as error:
                 raise MediaError("damaged", path, f"is damaged ({error_reason(error)})") from error

@@ -1,6 +1,6 @@
 """The steps from a user's videos to the clips of a dataset: plan them, prepare them, write their tables."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -118,6 +118,25 @@ def prepare_clips(
             left_out.append(LeftOut(source.clip, str(source.video), kind, reason))
         done(1)
     return passed, left_out
+
+
+def list_sounds_left_out(
+    found: Mapping[str, SourceVideo], sources: Mapping[str, ClipSource], passed: Collection[str]
+) -> list[LeftOut]:
+    """List the sound files of videos that became no clip.
+
+    Args:
+        found: the user's videos by id.
+        sources: {clip: what it is made of}.
+        passed: the clips that passed the check.
+    """
+    used = {source.origin for clip, source in sources.items() if clip in passed}
+    reason = "its video became no clip"
+    return [
+        LeftOut(name, str(one.sound), "sound without video", reason)
+        for name, one in found.items()
+        if one.sound is not None and name not in used
+    ]
 
 
 def boxes_of(source: ClipSource, boxes: Mapping[str, list[Box]]) -> list[Box]:

@@ -50,9 +50,10 @@ DATE = (
     r"(?:(?:19|20)\d\d([-_.]?)(?:0[1-9]|1[0-2])\1(?:0[1-9]|[12]\d|3[01])"
     r"|(?:0[1-9]|[12]\d|3[01])([-_.])(?:0[1-9]|1[0-2])\2(?:19|20)\d\d)"
 )
+# With seconds, or in a form that no cut from one second to another has; no time begins with 00, but counters do.
 TIME_OF_DAY = (
-    r"(?:[\s_T-]*(?:at |um )?(?:[01]\d|2[0-3])[-_.:h]?[0-5]\d"
-    r"(?:[-_.:m]?[0-5]\d(?:[._-]?\d{3,9}|\.\d{1,2})?)?(?!\d))?"
+    r"(?:[\s_T-]*(?:at |um )?(?:0[1-9]|1\d|2[0-3])"
+    r"(?:([-_.:h]?)[0-5]\d(?:\3|m)[0-5]\d(?:[._-]?\d{3,9}|\.\d{1,2})?|[.:h][0-5]\d)(?!\d))?"
 )
 TIMESTAMP = re.compile(rf"(?<!\d){DATE}{TIME_OF_DAY}", re.IGNORECASE)
 

@@ -7,6 +7,7 @@ from math import ceil
 from pathlib import Path
 from typing import NamedTuple, cast
 
+from dataset.making.left_out import FILE_NAME, LeftOut, write_left_out
 from dataset.making.shard_writer import ShardClip, ShardJob, ShardSettings
 from dataset.reading.clips import Clips, clip_files
 from dataset.reading.errors import OnError
@@ -154,7 +155,7 @@ def prepare_folder(source: Path, target: Path, splits: list[str], manifest: Mani
 
 
 def finish_folder(target: Path, manifest: Manifest) -> None:
-    """Write shards.json, and remove files of the run that are no longer needed and shards that have no clips any more.
+    """Write left_out.csv and shards.json; remove files no longer needed, and shards that have no clips any more.
 
     Args:
         target: DST.
@@ -163,7 +164,17 @@ def finish_folder(target: Path, manifest: Manifest) -> None:
     Raises:
         UserError: DST can't be written.
     """
+    rows = [
+        LeftOut(clip, split, kind, reason)
+        for split, entries in manifest["splits"].items()
+        for kind, skipped in (
+            ("missing", manifest["missing"].get(split, {})),
+            *(("unreadable", entry["skipped"]) for entry in entries),
+        )
+        for clip, reason in skipped.items()
+    ]
     try:
+        write_left_out(target / FILE_NAME, rows)
         write_json(target / MANIFEST, manifest)
         (target / UNFINISHED_MANIFEST).unlink()
         for split, entries in manifest["splits"].items():

@@ -145,6 +145,8 @@ def test_with_skip_it_is_left_out_and_listed_and_later_told(spoilt, tmp_path, ma
     make_shards(spoilt, target, "skip")
     about = read_manifest(target)
     assert list(about["splits"]["train"][1]["skipped"]) == ["d"] and list(about["missing"]["train"]) == ["e"]
+    listed = (target / "left_out.csv").read_text(encoding="utf-8").splitlines()
+    assert [line.split(",")[:3:2] for line in listed[1:]] == [["d", "unreadable"], ["e", "missing"]]
     with pytest.raises(UserError, match=r"lacks clip d .*d.mp4 .*--data.on_error skip"):
         open_clips(target, "train")
     clips = open_clips(target, "train", "skip")
