@@ -17,8 +17,8 @@ def prefetch(
     Args:
         streams: iterables of elements that are not None.
         threads: streams that are read at the same time.
-        limits: seconds to wait for the next element of each stream: then it ends with a TimeoutError, as if it had
-            raised that, and its thread, which can't be stopped, gets a successor. None: without end.
+        limits: seconds to wait for the next element of each stream, until it ends with a TimeoutError and its thread,
+            which can't be stopped, gets a successor. None: without end.
 
     Yields:
         (number of the stream, element): all of stream 0, then all of stream 1, and so on. An error is yielded as its
@@ -27,13 +27,6 @@ def prefetch(
     queues: list[queue.Queue] = [queue.Queue(QUEUE_SIZE) for _ in streams]
     numbers = iter(range(len(streams)))
     slots, closed = threading.Semaphore(MAX_OPEN_STREAMS), threading.Event()
-
-    def put(number: int, element: Any) -> None:
-        while not closed.is_set():
-            try:
-                return queues[number].put(element, timeout=0.2)
-            except queue.Full:
-                pass
 
     def read() -> None:
         while not closed.is_set():
@@ -44,17 +37,17 @@ def prefetch(
                 return
             try:
                 for element in streams[number]:
-                    put(number, element)
+                    _put(queues[number], element, closed)
                     if closed.is_set():
                         return
             except Exception as error:
-                put(number, error)
-            put(number, None)
+                _put(queues[number], error, closed)
+            _put(queues[number], None, closed)
 
     def start_thread() -> None:
         threading.Thread(target=read, daemon=True).start()
 
-    for _ in range(min(threads, len(streams))):
+    for _ in streams[:threads]:
         start_thread()
     try:
         for number, elements in enumerate(queues):
@@ -63,10 +56,19 @@ def prefetch(
                 try:
                     element = elements.get(timeout=limits[number] if limits else None)
                 except queue.Empty:
+                    start_thread()
                     yield number, TimeoutError()
                     element = None
-                    start_thread()
                 yield number, element
             slots.release()
     finally:
         closed.set()
+
+
+def _put(elements: queue.Queue, element: Any, closed: threading.Event) -> None:
+    """Put an element into a queue as soon as there is room, unless the reader has closed."""
+    while not closed.is_set():
+        try:
+            return elements.put(element, timeout=0.2)
+        except queue.Full:
+            pass

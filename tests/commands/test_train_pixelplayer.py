@@ -161,4 +161,4 @@ def test_two_processes_train_together_and_measure_all_mixtures(data, whole, tmp_
     ended = together(
         2, tmp_path / "few", train_PixelPlayer.main, train_command(data, tmp_path / "three", settings, **WORDS)[2:]
     )
-    assert [one.code for one in ended] == [2, 2] and "at least 3 clips each" in "".join(one.err for one in ended)
+    assert [one.code for one in ended] == [2, 2] and "3 clips for each process" in "".join(one.err for one in ended)
