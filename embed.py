@@ -10,6 +10,8 @@ shorter one gets none. Sounds of less than a second are left out, unless --pad i
 If it is interrupted, even by SIGKILL, the same command resumes and writes the same files.
 """
 
+import utils.startup  # isort: skip  # noqa: F401
+
 import argparse
 import os
 import shutil
@@ -20,6 +22,7 @@ import numpy as np
 
 from collection.parts import embed_in_parts, files_digest, finish_collection, open_parts
 from collection.storage import Collection, OutputPaths, file_digest, output_paths
+from dataset.making.text import count_text
 from dataset.reading.limits import TIME_LIMIT, TIME_LIMIT_HELP
 from dataset.reading.media_folder import find_media
 from evaluation.file_embedding import EmbedOptions, embed_files, refuse_multiframe
@@ -103,7 +106,8 @@ def embed(args: argparse.Namespace, changes: dict[str, str], paths: OutputPaths)
     about = {"input": str(Path(args.input).resolve()), "hop": args.hop, "pad": args.pad, "model": net.config.model.name}
     about |= {"checkpoint": str(Path(args.checkpoint).resolve()), "digest": digest, "changes": changes}
     collection = finish_collection(args.out, parts, about, skipped)
-    print(f"{len(collection.times)} rows of {len(np.unique(collection.files))} files: {paths.npz}, {paths.csv}")
+    rows, files = count_text(len(collection.times), "row"), count_text(len(np.unique(collection.files)), "file")
+    print(f"{rows} of {files}: {paths.npz}, {paths.csv}")
     left_out, in_part = len(collection.about["skipped"]), len(collection.about["in_part"])
     if left_out or in_part:
         print(f"{left_out} left out, {in_part} embedded in part: {paths.skipped} gives the reasons", file=sys.stderr)

@@ -6,12 +6,15 @@
 Only this machine can reach the page, unless --host says otherwise. The first ten seconds of a query are used.
 """
 
+import utils.startup  # isort: skip  # noqa: F401
+
 import argparse
 import sys
 
 from collection.sandbox import Sandbox
 from collection.search_index import SearchIndex, open_search_index
 from collection.storage import load_collection, output_paths
+from dataset.making.text import count_text
 from utils.arguments import at_least
 from utils.errors import UserError, exit_on_user_error
 
@@ -52,7 +55,8 @@ def main(argv: list[str] | None = None) -> None:
         raise UserError(f"search.py needs {error.name}: pip install flask") from None
     collection = load_collection(output_paths(args.collection).npz)
     index = open_search_index(collection, args.checkpoint, args.files)
-    title = f"{len(collection.about['files'])} files, {len(collection.times)} seconds, {collection.about['model']}"
+    files = count_text(len(collection.about["files"]), "file")
+    title = f"{files}, {count_text(len(collection.times), 'second')}, {collection.about['model']}"
     sandbox = Sandbox()
     try:
         app = make_app(

@@ -28,6 +28,7 @@ from dataset.making.shard_folder import (
     shard_size,
 )
 from dataset.making.shard_writer import ShardJob, ShardSettings, build_shard, file_sha256
+from dataset.making.text import count_text
 from dataset.reading.clips import Clips
 from dataset.reading.errors import OnError
 from dataset.reading.limits import TIME_LIMIT, TIME_LIMIT_HELP
@@ -49,7 +50,7 @@ def main(argv: list[str] | None = None) -> None:
     """Parse the command line; build shards, or verify them."""
     args = parse_arguments(argv)
     if args.verify:
-        print(f"{verify(args.verify)} files of {args.verify} are intact")
+        print(f"intact: {count_text(verify(args.verify), 'file')} of {args.verify}")
         return
     settings = ShardSettings(
         fps=args.fps, size=args.size, square=args.square, quality=args.quality, rate=args.rate, clips=args.clips or 0
@@ -59,7 +60,7 @@ def main(argv: list[str] | None = None) -> None:
         size = sum(entry["tar_bytes"] + entry["index_bytes"] for entry in entries) / 1e9
         clips, skipped = sum(len(entry["ids"]) for entry in entries), sum(len(entry["skipped"]) for entry in entries)
         left_out = f", {skipped} left out" if skipped else ""
-        print(f"{split}: {clips} clips in {len(entries)} shards, {size:.2f} GB{left_out}")
+        print(f"{split}: {count_text(clips, 'clip')} in {count_text(len(entries), 'shard')}, {size:.2f} GB{left_out}")
     print(f"next: --data.root {args.target}, with a --data.frame_step of {1 / args.fps:g} or a multiple of it")
 
 

@@ -29,6 +29,7 @@ from data.download.journal import Journal, read_labels, update_tables
 from data.download.settings import DownloadSettings
 from data.download.workers import TAKEN, Workers
 from dataset.making.segments import Segment, clip_ids, read_segments
+from dataset.making.text import count_text
 from utils.arguments import at_least, worker_count
 from utils.errors import UserError, exit_on_user_error
 from utils.progress_bar import progress_bar
@@ -176,7 +177,7 @@ def download(args: argparse.Namespace, settings: DownloadSettings, segments: dic
         if clip not in complete and is_wanted(journal.kind(clip), args.retry)
     }
     existing = len(complete & set(segments))
-    print(f"{len(segments)} clips listed, {existing} exist, {len(missing)} to download", flush=True)
+    print(f"{count_text(len(segments), 'clip')} listed, {existing} exist, {len(missing)} to download", flush=True)
     workers = Workers(args.out, missing, folder, journal, settings)
     is_interrupted = False
     counts: Counter[str] = Counter()
@@ -280,7 +281,7 @@ def report(out: Path, segments: dict[str, Segment], journal: Journal, taken: int
         taken: number of clips that another process works on.
     """
     complete = list_clips(out).complete
-    print(f"{len(complete & set(segments))} of {len(segments)} clips exist in {out}")
+    print(f"{len(complete & set(segments))} of {count_text(len(segments), 'clip')} exist in {out}")
     events = [event for clip, event in journal.last.items() if clip in segments and clip not in complete]
     failed = Counter(event["class"] for event in events if event["class"] != "done")
     if taken:

@@ -24,7 +24,7 @@ from dataset.making.left_out import FILE_NAME, LeftOut, write_left_out
 from dataset.making.link_files import Method, link_or_copy
 from dataset.making.segments import read_class_labels, read_segments, write_segments
 from dataset.making.select_by_class import ClassNames, find_matches, limit_per_class, read_class_list
-from dataset.making.text import printable
+from dataset.making.text import count_text, printable
 from dataset.reading.annotations import load_json
 from dataset.reading.clips import MEDIA_FOLDERS, Clips, clip_files
 from dataset.reading.names import normalize_name
@@ -183,7 +183,8 @@ def select_clips(args: argparse.Namespace, chosen: set[str], names: dict[str, st
     clips = Clips(source.parent, source.name, on_error="skip")
     if clips.skipped:
         first = printable(next(iter(clips.skipped.values())))
-        print(f"left out, as a file is missing: {len(clips.skipped)} clips; the first: {first}", file=sys.stderr)
+        count = count_text(len(clips.skipped), "clip")
+        print(f"left out, as a file is missing: {count}; the first: {first}", file=sys.stderr)
     kept = choose_entries(args, clips.labels, chosen)
     genres = {clips.ids[i]: clips.labels[i] for i in kept}
     boxes = {clip: clips.boxes[clip] for clip in genres if clip in clips.boxes}

@@ -39,7 +39,7 @@ from dataset.making.left_out import LeftOut, describe_left_out, write_left_out
 from dataset.making.prepared_clips import PreparedClips
 from dataset.making.recordings import Recordings, group_by_name, group_by_option
 from dataset.making.split_note import SplitNote, read_note, write_note
-from dataset.making.text import escape_surrogates, printable
+from dataset.making.text import count_text, escape_surrogates, printable
 from dataset.reading.annotations import Box, read_boxes
 from dataset.reading.limits import TIME_LIMIT, TIME_LIMIT_HELP
 from dataset.small_splits import warn_of_small_splits
@@ -216,7 +216,7 @@ def describe_plan(
     for split in counts:
         clips = sorted(clip for clip, name in split_of.items() if name == split)
         more = ", ..." if len(clips) > EXAMPLES else ""
-        print(f"{split}: {len(clips)} clips: {', '.join(clips[:EXAMPLES])}{more}")
+        print(f"{split}: {count_text(len(clips), 'clip')}: {', '.join(clips[:EXAMPLES])}{more}")
     print_left_out(left_out, args.src)
     print(
         f"--dry_run: {args.out} would get {new_clips} new clips, less those that fail the check, and splits are drawn "

@@ -8,6 +8,7 @@ from torch import Tensor
 
 from dataset.loading.loader import Batch, SampleDataset, SkipHandler, drop_unreadable, make_loader
 from dataset.loading.order import EpochBatchSampler, sequential_batches
+from dataset.making.text import count_text
 from dataset.mixes import MixtureDataset
 from dataset.pairs import PairDataset
 from dataset.reading.annotations import Box
@@ -66,7 +67,7 @@ class AVCDataModule:
         )
         if not self._train_order.per_epoch:
             raise UserError(
-                f"{data.root} has {len(self._train_dataset)} training clips, fewer than a batch: lower "
+                f"{data.root} has {count_text(len(self._train_dataset), 'training clip')}, fewer than a batch: lower "
                 f"--train.batch_size ({train.batch_size}) or --train.grad_accum_steps ({train.grad_accum_steps})"
             )
         self.steps_per_epoch = self._train_order.per_epoch // train.grad_accum_steps

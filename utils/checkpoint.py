@@ -163,8 +163,9 @@ def load_weights(model: nn.Module, weights: dict[str, Tensor], path: StrPath) ->
     wrong = [name for name in own if name not in weights or not fits(weights[name], own[name])]
     wrong += [name for name in weights if name not in own]
     if wrong:
+        count = "1 weight doesn't" if len(wrong) == 1 else f"{len(wrong)} weights don't"
         raise UserError(
-            f"checkpoint {path} is of another net: {len(wrong)} weights don't fit {type(model).__name__}, the first is "
+            f"checkpoint {path} is of another net: {count} fit {type(model).__name__}, the first is "
             f"{wrong[0][:100]}; set model.name and model.width as in its run"
         )
     check_finite(weights, f"checkpoint {path}")
