@@ -7,7 +7,6 @@ video that isn't an mp4 by its content is copied into one, without encoding it a
 import os
 import shutil
 from collections.abc import Iterator
-from functools import partial
 from math import inf
 from pathlib import Path
 from typing import NamedTuple
@@ -23,7 +22,7 @@ from dataset.making.link_files import temporary_path
 from dataset.making.move_files import publish_file
 from dataset.making.sync import Sync
 from dataset.reading.audio import BLOCK_SECONDS, QUALITY
-from dataset.reading.container import best_stream, open_media
+from dataset.reading.container import best_stream, demux, open_media
 from dataset.reading.errors import MediaError, error_reason
 from dataset.reading.media import stream_audio
 from dataset.reading.timeline import origin_of
@@ -202,12 +201,8 @@ def _cut_end(work: _Workshop, result: CheckResult, mp4: Path, wav: Path) -> str:
 
 def _blocks(source: soundfile.SoundFile) -> Iterator[np.ndarray]:
     """Read a sound in blocks: (samples, channels) float64."""
-    yield from iter(partial(_read_block, source), None)
-
-
-def _read_block(source: soundfile.SoundFile) -> np.ndarray | None:
-    block = source.read(BLOCK_SECONDS * source.samplerate, "float64", always_2d=True)
-    return block if len(block) else None
+    while len(block := source.read(BLOCK_SECONDS * source.samplerate, "float64", always_2d=True)):
+        yield block
 
 
 def _write_like(source: soundfile.SoundFile, target: Path, blocks: Iterator[np.ndarray], rate: int = 0) -> None:
@@ -252,7 +247,7 @@ def _remux(source: Path, target: Path) -> bool:
             sound = container.streams.best("audio")
             streams = {stream.index: out.add_stream_from_template(stream) for stream in (video, sound) if stream}
             origin = origin_of(container)
-            for packet in container.demux([stream for stream in (video, sound) if stream]):
+            for packet in demux(container, *(stream for stream in (video, sound) if stream)):
                 if packet.size == 0 or packet.time_base is None:
                     continue
                 shift = round(origin / packet.time_base)

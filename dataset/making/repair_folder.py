@@ -40,21 +40,19 @@ class RepairJob(NamedTuple):
 
 
 def plan_repairs(
-    root: Path, splits: Sequence[SplitFolder], results: Mapping[tuple[str, str], CheckResult], target: Path, option: str
+    splits: Sequence[SplitFolder], results: Mapping[tuple[str, str], CheckResult], target: Path, option: str
 ) -> list[RepairJob]:
     """List the clips to repair, those that an earlier run repaired left out.
 
     Args:
-        root: the dataset.
-        splits: its splits.
+        splits: of the dataset.
         results: {(split, clip): result of checking it}.
         target: folder to write to.
         option: of the command line, which names `target`, for messages.
 
     Raises:
-        UserError: `target` is the dataset or in it, or a file that this command did not write is in the way.
+        UserError: a file that this command did not write is in the way.
     """
-    refuse_target_in_source(root, splits, target, option)
     done = {(row["split"], row["clip"]) for row in _read_list(target, option) if row["repaired"] == "yes"}
     jobs = []
     for split in splits:

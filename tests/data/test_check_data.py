@@ -206,6 +206,8 @@ def test_a_dataset_is_checked_and_what_is_bad_moved_away(tmp_path):
 
     # Nothing is lost, and nothing is in two places.
     after = {name: content for name, content in files_of(root).items() if "check." not in name}
+    listed = list(csv.DictReader(io.StringIO(after.pop("left_out.csv").decode())))
+    assert {(row["id"], row["kind"]) for row in listed} == {pair for pair in kinds.items() if pair[1] != "ok"}
     moved = files_of(bad)
     rows = csv.reader(io.StringIO(moved.pop("moved.csv").decode()))
     for split, clip, source, target, reason in list(rows)[1:]:

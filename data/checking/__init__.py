@@ -1,0 +1,1 @@
+"""What data/check_data.py writes about the clips that it has checked."""
