@@ -11,6 +11,7 @@ from dataset.reading.remote import read_bytes
 from utils.errors import UserError
 
 MAX_NUMBER = 1e300  # numbers beyond are refused: infinity, or an integer that no float can hold
+EDGE = 0.01  # by how much a box may reach beyond the frame
 MAX_NAME_BYTES = 251  # file systems take 255 bytes, ".mp4" included
 # Control characters, line ends, marks that change the direction of writing, lone surrogates.
 UNPRINTABLE = re.compile("[\x00-\x1f\x7f-\x9f\u2028-\u202e\u2066-\u2069\ud800-\udfff]")
@@ -36,13 +37,22 @@ def load_json(path: Path, form: str) -> Any:
         UserError: it is missing, can't be read or isn't JSON.
     """
     try:
-        return json.loads(read_bytes(path).decode("utf-8-sig"))
+        return json.loads(read_bytes(path).decode("utf-8-sig"), object_pairs_hook=_unique_keys)
     except FileNotFoundError:
         raise UserError(f"{path} is missing: it must hold {form}") from None
     except OSError as error:
         raise UserError(f"{path} can't be read ({error.strerror or error}): it must hold {form}") from None
     except (ValueError, RecursionError) as error:
         raise UserError(f"{path} is not valid JSON ({error}): it must hold {form}") from None
+
+
+def _unique_keys(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """Make the dict of a JSON table: of a key that it has twice, one entry would be lost without a word."""
+    table = dict(pairs)
+    if len(table) < len(pairs):
+        keys = [key for key, _ in pairs]
+        raise ValueError(f"two entries for {next(key for key in keys if keys.count(key) > 1)[:80]!r}")
+    return table
 
 
 def is_printable_text(value: object) -> TypeGuard[str]:
@@ -72,7 +82,7 @@ def read_boxes(path: Path) -> dict[str, list[Box]]:
     Raises:
         UserError: it has an invalid format.
     """
-    form = 'id: [{"time": seconds, "box": [x0, y0, x1, y1], "label": mid, "sounding": true or false}, ...]'
+    form = 'id: [{"time": seconds, "box": [x0, y0, x1, y1] in 0..1, "label": mid, "sounding": true or false}, ...]'
     return _read_table(path, _are_boxes, form) if path.exists() else {}
 
 
@@ -102,7 +112,8 @@ def _is_box(box: object) -> bool:
     return (
         isinstance(box, dict)
         and is_number(box.get("time"))
-        and are_sides(box.get("box"))
+        and box["time"] >= 0
+        and _are_fractions(box.get("box"))
         and is_printable_text(box.get("label"))
         and isinstance(box.get("sounding"), bool)
     )
@@ -113,6 +124,14 @@ def is_number(value: object) -> bool:
     return isinstance(value, (int, float)) and not isinstance(value, bool) and abs(value) < MAX_NUMBER
 
 
-def are_sides(value: object) -> bool:
+def _are_fractions(box: object) -> TypeGuard[list[float]]:
+    """Check the four sides of a box: fractions of the frame, rounded at its edges; not pixels, not width and height."""
+    if not are_sides(box):
+        return False
+    x0, y0, x1, y1 = box
+    return -EDGE <= x0 <= x1 <= 1 + EDGE and -EDGE <= y0 <= y1 <= 1 + EDGE
+
+
+def are_sides(value: object) -> TypeGuard[list[float]]:
     """Check that a `value` of JSON is a list of a box's four sides."""
     return isinstance(value, list) and len(value) == 4 and all(map(is_number, value))

@@ -1,6 +1,7 @@
 """Distances between sound classes in AudioSet's ontology, and the relevance by which retrieval is measured."""
 
 import json
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
@@ -112,6 +113,9 @@ def load_ontology(path: str | Path = "") -> Ontology:
     if not (isinstance(classes, list) and all(map(_is_class, classes))):
         form = "a list of {id, name, child_ids}, ids and names of printable characters"
         raise UserError(f"ontology {path} has an invalid format: it must be {form}")
+    twice = [name for name, count in Counter(entry["id"] for entry in classes).items() if count > 1]
+    if twice:
+        raise UserError(f"ontology {path} has two entries for {twice[0][:80]!r}: remove one of them")
     return Ontology(classes, path.relative_to(Path.cwd()) if path.is_relative_to(Path.cwd()) else path)
 
 

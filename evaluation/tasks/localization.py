@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from dataset.loading.loader import collate, make_sample
+from dataset.making.text import count_text
 from dataset.reading.annotations import Box
 from dataset.reading.public_benchmarks import Benchmark
 from dataset.reading.reader import ClipDataset
@@ -38,6 +39,7 @@ class LocalizationTask:
         """Measure the maps of the split or benchmark of `context`, and draw them: the section "localization"."""
         net, embeddings, clips, out = context.net, context.embeddings, context.data.clips, context.out
         maps, size = location_maps(net, embeddings.v, embeddings.a), context.config.data.frame_size
+        notes: tuple[str, ...] = ()
         if isinstance(clips, Benchmark):
             boxes = [_benchmark_boxes(clips, index) for index in embeddings.indices]
             measures = evaluate_benchmark(maps, clips, embeddings.indices, size)
@@ -45,7 +47,7 @@ class LocalizationTask:
             boxes = [
                 clips.boxes_at(index, time) for index, time in zip(embeddings.indices, embeddings.times, strict=True)
             ]
-            measures = evaluate_boxes(maps, boxes, size)
+            measures, notes = evaluate_boxes(maps, boxes, size), annotation_notes(clips, boxes)
             for k in evenly_spaced(len(maps), context.options.video):
                 write_clip_video(out / "video" / f"{embeddings.ids[k]}.mp4", net, clips, embeddings.indices[k])
 
@@ -59,10 +61,31 @@ class LocalizationTask:
             out / "localization", maps[drawn], boxes[drawn], ids, names, lambda k: embeddings.sample(k)[0]
         )
         page = PageMaps(maps, boxes, make_cross_maps(net, embeddings.v, embeddings.a))
-        if not measures:
-            note = "no sounding object is annotated (boxes.json), so localization is drawn and not measured"
-            return context.embedding_result({}, maps=page, notes=(note,))
-        return context.embedding_result({"localization": measures}, maps=page)
+        return context.embedding_result({"localization": measures} if measures else {}, maps=page, notes=notes)
+
+
+def annotation_notes(clips: ClipDataset, boxes: list[list[Box]]) -> tuple[str, ...]:
+    """Say in sentences which annotations are not measured.
+
+    Args:
+        clips: the split.
+        boxes: the annotated objects of each embedded frame.
+    """
+    notes = []
+    known = {*clips.ids, *clips.skipped}
+    if unknown := sorted(clips.boxes.keys() - known):
+        shown = ", ".join(unknown[:3]) + (", ..." if len(unknown) > 3 else "")
+        notes.append(f"boxes.json annotates {count_text(len(unknown), 'clip')} that the split doesn't have ({shown})")
+    annotated = sum(any(box["sounding"] for box in clips.boxes.get(clip, ())) for clip in clips.ids)
+    measured = sum(any(box["sounding"] for box in objects) for objects in boxes)
+    if annotated > measured:
+        notes.append(
+            f"of {count_text(annotated, 'annotated clip')} {annotated - measured} can't be measured: they can't be "
+            "read, or no sounding object is annotated at a time with half a second of sound before and after it"
+        )
+    if not measured:
+        notes.append("no sounding object is annotated (boxes.json), so localization is drawn and not measured")
+    return tuple(notes)
 
 
 def _benchmark_boxes(benchmark: Benchmark, index: int) -> list[Box]:
