@@ -23,7 +23,7 @@ import _path  # noqa: F401
 from tqdm import tqdm
 
 from dataset.making.segments import iter_segments, read_class_labels
-from dataset.making.text import printable
+from dataset.making.text import count_text, printable
 from evaluation.measures import ontology
 from utils.errors import UserError, exit_on_user_error
 from utils.files import atomic_write
@@ -116,7 +116,7 @@ def get_lists(lists: Iterable[AudioSetList], out: Path, source: Path | None = No
         other = "leave them out with --files" if source else "give a folder that has them with --from"
         reasons = "; ".join(f"{name}: {reason}" for name, reason in failed.items())
         raise UserError(
-            f"{len(failed)} of the {len(lists)} files asked for failed ({reasons}): fix this and rerun, or {other}"
+            f"{len(failed)} of the {count_text(len(lists), 'file')} asked for failed ({reasons}): fix this and rerun, or {other}"
         )
 
 

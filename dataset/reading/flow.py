@@ -143,9 +143,7 @@ def import_cv2() -> ModuleType:
     try:
         import cv2
     except ImportError as error:
-        raise UserError(
-            f"data.flow needs OpenCV ({error}): pip install opencv-contrib-python-headless, or set --data.flow none"
-        ) from None
+        raise UserError(f"data.flow needs OpenCV ({error}): pip install opencv-contrib-python-headless") from None
     cv2.setNumThreads(1)  # loader processes share the cores
     return cv2
 
@@ -168,5 +166,8 @@ def flow_estimator(method: str) -> Callable[[np.ndarray, np.ndarray], np.ndarray
     elif hasattr(cv2, "optflow"):
         estimator = cv2.optflow.DualTVL1OpticalFlow_create()
     else:
-        raise UserError("data.flow tvl1 needs OpenCV's contrib modules: pip install opencv-contrib-python-headless")
+        raise UserError(
+            "data.flow tvl1 needs OpenCV's contrib modules: pip install opencv-contrib-python-headless, or set "
+            "--data.flow dis"
+        )
     return lambda one, two: estimator.calc(one, two, None)
