@@ -2,7 +2,7 @@
 PYTHON ?= $(shell command -v python3.11 || command -v python3)
 RUN := .venv/bin/python
 
-.PHONY: demo test slow processors lint
+.PHONY: demo test slow processors lint faults
 .DEFAULT_GOAL := demo
 
 .venv/ready: requirements.txt
@@ -34,6 +34,11 @@ processors: .venv/ready
 		ONEDNN_MAX_CPU_ISA=$$isa OMP_NUM_THREADS=$$threads $(RUN) -m pytest tests/models tests/utils \
 			tests/dataset/test_frame_transforms.py tests/dataset/test_sound_transforms.py \
 			tests/dataset/test_spectrogram.py tests/dataset/test_transforms.py tests/dataset/test_mixes.py || exit 1; done; done
+
+# Thousands of bad inputs and faults, an hour or more; PART=1/20 tries every twentieth.
+PART ?= 1/1
+faults: .venv/ready
+	$(RUN) -m tests.campaign all --part $(PART)
 
 lint: .venv/ready
 	$(RUN) -m ruff check .
