@@ -53,8 +53,9 @@ measured, is absent, and `notes` says why. OtS is *Objects that Sound* (arXiv 17
 probe's mAP, what the bootstrap over clips gives. A clip takes part in many pairs of correspondence
 and in several mixtures: there, samples that share a clip count as dependent
 ([standard_errors.py](../evaluation/measures/standard_errors.py) names the sources). Queries of
-retrieval count as independent. Below 100 clips, and where an error is large, a note says that the
-split is small.
+retrieval count as independent, and so do different clips: if several of them are cut from one
+recording, the true error is larger. Below 100 clips, and where an error is above .04 (.5 dB), a
+note says that the split is small.
 """
 
 
