@@ -15,13 +15,14 @@ from typing import NamedTuple
 import av
 import numpy as np
 
-from dataset.reading.audio import SOUND_SECONDS, filter_margin, format_seconds, resample_part
+from dataset.reading.audio import SOUND_SECONDS, AudioReader, filter_margin, format_seconds, resample_part
 from dataset.reading.clip_reader import FRAME_INTERVAL, TIME_TOLERANCE
 from dataset.reading.errors import MediaError, MediaErrorKind
 from dataset.reading.images import open_image, resize_square
 from dataset.reading.media import stream_frames, stream_samples
 from dataset.reading.media_folder import MediaItem, shown_frame
 from dataset.reading.sound_buffer import SoundBuffer
+from dataset.reading.timeline import shown_until
 from dataset.reading.upright import to_upright_rgb
 
 HALF = SOUND_SECONDS / 2  # the first moment, and from a moment to either end of its second, seconds
@@ -71,7 +72,9 @@ def iter_moments(
     frames = FrameCursor(item.path, size) if item.kind == "video" else None
     count, last, shown, is_empty = 0, -inf, False, True
     absent: list[MediaError] = []
-    for time, sound in _until_absent(iter_sound_seconds(item.sound, rate, hop, pad), absent):
+    is_clip = item.sound_name != item.name and not pad
+    sounds = iter_wav_seconds(item.sound, rate, hop) if is_clip else iter_sound_seconds(item.sound, rate, hop, pad)
+    for time, sound in _until_absent(sounds, absent):
         count, last = count + 1, time
         frame = frames.at(time, stay=pad and time == HALF) if frames else None
         heard = sound if sound.any() else None
@@ -141,6 +144,8 @@ class FrameCursor:
             begin, self._shown = self._next
             duration = float((self._shown.duration or 0) * (self._shown.time_base or 0))
             self.end, self._next = begin + (duration or FRAME_INTERVAL), self._read()
+            if self._next is None:  # the last frame may be shown for longer, as a slide or a still
+                self.end = max(self.end, shown_until(self.path))
         shown = self._next[1] if self._shown is None and self._next else self._shown
         if shown is None or (self._next is None and time >= self.end - TIME_TOLERANCE and not stay):
             return None
@@ -228,12 +233,44 @@ def iter_sound_seconds(
             raise MediaError("short", path, f"holds {length} of sound, less than 1 s")
         yield moment(0)
         return
+    for first in _moment_starts(total, rate, hop, count, last):
+        yield moment(first)
+
+
+def iter_wav_seconds(path: Path, rate: int, hop: float = SOUND_SECONDS) -> Iterator[tuple[float, np.ndarray]]:
+    """Do what `iter_sound_seconds` does for the wav of a clip, which is read as training reads it.
+
+    Args:
+        path: of the wav.
+        rate: sample rate of the result, Hz.
+        hop: between moments, seconds.
+
+    Yields:
+        (time, sound): the midpoint of the second, seconds; (rate,) int16 mono.
+
+    Raises:
+        MediaError: see `dataset.reading.audio.AudioReader`; but a silent wav has silent seconds.
+    """
+    with AudioReader(path.stem, path) as wav:
+        is_silent = False
+        for first in _moment_starts(wav.num_samples(rate), rate, hop):
+            try:
+                sound = np.zeros(rate, np.int16) if is_silent else wav.waveform(first, rate, rate)
+            except MediaError as error:
+                if error.kind != "silent":
+                    raise
+                is_silent, sound = True, np.zeros(rate, np.int16)
+            yield first / rate + HALF, sound
+
+
+def _moment_starts(total: int, rate: int, hop: float, count: int = 0, last: int = -1) -> Iterator[int]:
+    """First samples of the seconds around the moments of a sound of `total` samples, from moment `count` on."""
     while (HALF + count * hop) * rate <= total:
         first = min(round(count * hop * rate), total - rate)
         if first <= last:  # the last second of the file was the last moment
             return
         last = first
-        yield moment(first)
+        yield first
         count += 1
 
 
