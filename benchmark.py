@@ -8,6 +8,8 @@ frame every 8 s). The table compares medians of CPU time, which other work on th
 time; wall-clock time where a GPU takes part.
 """
 
+import utils.startup  # isort: skip  # noqa: F401
+
 import argparse
 import os
 

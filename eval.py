@@ -10,6 +10,8 @@
 The net and its settings come from the checkpoint; any setting can be overridden (`--data.root DIR`).
 """
 
+import utils.startup  # isort: skip  # noqa: F401
+
 import argparse
 import json
 from pathlib import Path

@@ -4,23 +4,30 @@
     python separate.py --checkpoint runs/demo_PixelPlayer/best.pt --video duet.mp4 --at 0.3,0.5 0.7,0.5 --out separated
 
 Without --at, sounding pixels are clustered by what they sound like, and the loudest pixel of each cluster is a source.
-A video of any length is separated in cross-faded segments of the length that the net was trained on.
+A video of any length is separated in cross-faded segments of the length that the net was trained on, with bounded
+memory. The sounds are exactly as long as the video's, and have the sample rate of the net: nothing above half of it is
+separated. --rate writes them at another rate.
 """
+
+import utils.startup  # isort: skip  # noqa: F401
 
 import argparse
 import re
 import sys
 import tempfile
+from math import inf
 from pathlib import Path
 
-import soundfile
+import av
 
 from dataset.making.cut import cut_clip
 from dataset.reading.clip_reader import ClipReader
 from dataset.reading.errors import MediaError, error_reason
-from evaluation.measures.clustering import MIN_ENERGY, cluster_pixels, clusters_at, loudest_locations
+from dataset.reading.media import stream_audio, stream_samples
+from dataset.reading.wav import write_wav
+from evaluation.measures.clustering import MIN_ENERGY, clusters_at, loudest_locations
 from evaluation.pixel_separator import PixelSeparator
-from evaluation.report.separation_output import SeparatedVideo, write_images, write_sounds, write_videos
+from evaluation.report.separation_output import SeparatedVideo, SoundRates, write_images, write_sounds, write_videos
 from evaluation.trained_net import TrainedNet, load_trained_net
 from models.interfaces import SeparatingNet
 from utils.arguments import at_least
@@ -31,6 +38,7 @@ from utils.locks import lock_folder
 from utils.memory import disable_malloc_trim
 
 MAX_HEIGHT = 360  # of the frames in the results, pixels
+MIN_RATE, MAX_RATE = 1000, 384_000  # of the sounds in the results, Hz
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
@@ -40,6 +48,8 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--sound", type=Path, metavar="FILE", help="wav or video with its sound [the video's own]")
     parser.add_argument("--at", type=parse_location, nargs="+", metavar="X,Y", help="in 0..1 from the top left corner")
     parser.add_argument("--sources", type=at_least(1, most=64), metavar="N", help="number of clusters [mix.sources]")
+    rate = at_least(MIN_RATE, int, MAX_RATE)
+    parser.add_argument("--rate", type=rate, metavar="HZ", help="sample rate of the sounds in --out [data.sample_rate]")
     parser.add_argument("--out", type=Path, metavar="DIR", help="folder for the sounds, videos and images")
 
 
@@ -78,6 +88,8 @@ def main(argv: list[str] | None = None) -> dict:
             summary = separate(net, args, Path(folder))
             for path in sorted(Path(folder).iterdir()):
                 path.replace(args.out / path.name)
+    except av.error.ExternalError:  # of the encoder: memory is short
+        raise
     except OSError as error:
         reason = error_reason(error)
         raise UserError(f"results can't be written to {args.out} ({reason}): choose another --out") from None
@@ -100,16 +112,17 @@ def separate(net: TrainedNet, args: argparse.Namespace, out: Path) -> dict:
     Returns:
         the content of separation.json.
     """
-    with tempfile.TemporaryDirectory(prefix="separate_") as folder, open_video(args, Path(folder)) as clip:
+    # In the folder of the results, since a long video takes as much space as they do.
+    with tempfile.TemporaryDirectory(prefix=".clip_", dir=out.parent) as folder, open_video(args, Path(folder)) as clip:
         separator = PixelSeparator(net, clip)
-        if net.config.mix.samples > len(separator.wave):
+        rates = choose_rates(separator, args.rate)
+        if net.config.mix.samples > separator.samples:
             segment = net.config.mix.samples / separator.rate
             lasts = f"{args.video} lasts {separator.seconds:.2f} s"
             print(f"{lasts}, less than the net's segments of {segment:.2f} s: it is padded with silence")
-        pixels = separator.analyze_pixels()
         count = args.sources or len(args.at or ()) or net.config.mix.sources
-        labels = cluster_pixels(pixels.spectra, pixels.mixture, pixels.energies, count)
-        locations = args.at or loudest_locations(labels, pixels.energies)
+        pixels = separator.analyze_pixels(count)
+        locations = args.at or loudest_locations(pixels.labels, pixels.energies)
         if not locations:
             raise UserError(
                 f"{args.checkpoint} gives no pixel of {args.video} more than {MIN_ENERGY:.0%} of the sound: train it "
@@ -117,17 +130,33 @@ def separate(net: TrainedNet, args: argparse.Namespace, out: Path) -> dict:
             )
         if len(locations) < count and not args.at:
             print(f"the pixels of {args.video} form only {len(locations)} of {count} clusters of different sound")
-        sounds = separator.separate(locations)
         # A location that was searched for has its own cluster; a given one has the most frequent cluster at its pixel.
-        clusters = clusters_at(labels, locations) if args.at else list(range(len(locations)))
-        mixture, rate = separator.wave.numpy(), separator.rate
-        result = SeparatedVideo(pixels, labels, locations, clusters, sounds, mixture, rate)
+        clusters = clusters_at(pixels.labels, locations) if args.at else list(range(len(locations)))
+        result = SeparatedVideo(pixels, locations, clusters, separator.seconds)
+        sources = write_sounds(out, result, separator.separate(locations), rates)
         summary = {"checkpoint": str(args.checkpoint), "video": str(args.video), "seconds": separator.seconds}
-        summary |= {"rate": rate, "sources": write_sounds(out, result)}
+        summary |= {"rate": rates.written, "rate_of_net": rates.net, "sources": sources}
         write_json(out / "separation.json", summary)
         write_videos(out, clip, result)
         write_images(out, clip, result)
     return summary
+
+
+def choose_rates(separator: PixelSeparator, rate: int | None) -> SoundRates:
+    """Choose the sample rate and the length of the results, and say so.
+
+    Args:
+        separator: of the video.
+        rate: from the command line, Hz; None for the rate of the net.
+    """
+    clip, net_rate = separator.clip, separator.rate
+    written = rate or net_rate
+    print(
+        f"sounds are written at {written} Hz; the net works at {net_rate} Hz: nothing above {net_rate // 2} Hz remains"
+    )
+    if rate is None and net_rate != clip.native_rate:
+        print(f"--rate {clip.native_rate} writes them at the rate of the video's sound")
+    return SoundRates(net_rate, written, -(-clip.native_samples * written // clip.native_rate))
 
 
 def open_video(args: argparse.Namespace, folder: Path) -> ClipReader:
@@ -143,15 +172,22 @@ def open_video(args: argparse.Namespace, folder: Path) -> ClipReader:
     for path in (args.video, args.sound):
         if path is not None and not path.is_file():
             raise UserError(f"there is no file {path}")
+    sound = args.sound or args.video
     mp4, wav = folder / "clip.mp4", folder / "clip.wav"
     try:
-        cut_clip(args.video, args.sound or args.video, 0.0, float("inf"), mp4, wav, MAX_HEIGHT, fps=0)
+        # The frames end with the shorter of the two, as a clip of a dataset; the sound is kept as it is.
+        cut_clip(args.video, sound, 0.0, inf, mp4, wav, MAX_HEIGHT, fps=0)
+        _, _, rate = next(stream_samples(sound, 0.0, inf))
+        write_wav(wav, stream_audio(sound, rate=rate), rate)
+        clip = ClipReader(args.video.stem, mp4, wav)
+        with clip:
+            clip.sound(0.0, rate)
     except MediaError as error:
+        if error.kind == "silent":
+            raise UserError(f"{sound} is silent from start to end: there is nothing to separate") from None
         hint = ": pass its sound with --sound FILE" if error.kind == "no sound" and not args.sound else ""
         raise UserError(f"{error}{hint}") from None
-    if not soundfile.read(wav, dtype="int16")[0].any():
-        raise UserError(f"{args.sound or args.video} is silent from start to end: there is nothing to separate")
-    return ClipReader(args.video.stem, mp4, wav)
+    return clip
 
 
 if __name__ == "__main__":

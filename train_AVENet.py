@@ -6,6 +6,8 @@
 The paper: Objects that Sound, arXiv 1712.06651, section 3. `--help` lists every setting.
 """
 
+import utils.startup  # isort: skip  # noqa: F401
+
 import torch
 
 from dataset.data_module import AVCDataModule

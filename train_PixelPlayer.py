@@ -6,6 +6,8 @@
 The paper: The Sound of Pixels, arXiv 1804.03160, section 3. `--help` lists every setting.
 """
 
+import utils.startup  # isort: skip  # noqa: F401
+
 from functools import partial
 
 import torch

@@ -6,3 +6,5 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parent.parent
 if str(ROOT) not in sys.path:
     sys.path.insert(0, str(ROOT))
+
+import utils.startup  # noqa: E402, F401 - as the scripts at the top

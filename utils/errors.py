@@ -6,8 +6,10 @@ Imports the standard library only, so every room may use it.
 import contextlib
 import os
 import sys
-from collections.abc import Iterator
+import threading
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from typing import Any
 
 from utils.streams import repair_streams, stop_on_signals
 from utils.system_errors import TYPES, describe_machine_error
@@ -42,6 +44,8 @@ def exit_on_user_error(memory_advice: str = MEMORY_ADVICE) -> Iterator[None]:
         memory_advice: what makes this script take less memory: "lower --train.batch_size".
     """
     repair_streams()
+    sys.unraisablehook = _ignore_machine_error(sys.unraisablehook)
+    threading.excepthook = _ignore_machine_error(threading.excepthook)
     try:
         with stop_on_signals(), translate_machine_errors(memory_advice):
             yield
@@ -101,6 +105,16 @@ def flush_output() -> None:
 
 def _describe_output_error(error: BaseException) -> str:
     return f"the output can't be written ({getattr(error, 'strerror', error)}): redirect it to another place"
+
+
+def _ignore_machine_error(hook: Callable[[Any], object]) -> Callable[[Any], object]:
+    """Wrap a `hook` for errors that nobody can catch: where memory is short, one sentence about it is enough."""
+
+    def report(arguments: Any) -> None:
+        if not (isinstance(arguments.exc_value, TYPES) and describe_machine_error(arguments.exc_value, "")):
+            hook(arguments)
+
+    return report
 
 
 def _exit(code: int, message: str = "") -> None:

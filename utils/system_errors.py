@@ -23,11 +23,18 @@ DESCRIPTOR_ADVICE = "raise the limit with `ulimit -n 4096`, or lower the number 
 MEMORY_TEXTS = (
     "can't allocate memory", "cannot allocate memory", "out of memory", "bad_alloc", "bad allocation", "malloc failed",
     "insufficient memory", "failed to allocate", "unable to mmap", "failed to map segment", "could not create a memory",
-    "could not create a primitive",
+    "could not create a primitive", "error return without exception set",
 )  # fmt: skip
 THREAD_TEXTS = ("can't start new thread", "thread creation failed", "resource temporarily unavailable")
 WORKER_TEXTS = ("dataloader worker",)  # "... (pid 7) is killed by signal: Killed", "... exited unexpectedly"
-TYPES = (OSError, MemoryError, RuntimeError, SystemError)  # of the errors that `describe_machine_error` knows
+ENCODER_TEXTS = ("avcodec_open2",)  # decoders' errors are those of their files and don't come here
+TYPES = (
+    OSError,
+    MemoryError,
+    RuntimeError,
+    SystemError,
+    ImportError,
+)  # of the errors that `describe_machine_error` knows
 
 
 def is_memory_error(error: BaseException) -> bool:
@@ -57,8 +64,8 @@ def describe_machine_error(error: BaseException, memory_advice: str) -> str | No
         return f"a process that loads clips was killed, most likely as memory is short: {memory_advice}"
     if _says(error, THREAD_TEXTS) and not place:
         return f"the system starts no more processes or threads: {memory_advice}, or raise their limit (`ulimit -u`)"
-    if is_memory_error(error):
-        return f"memory is short: {memory_advice}, or end other programs"
+    if is_memory_error(error) or _says(error, ENCODER_TEXTS):
+        return f"memory is short: {memory_advice}"
     if isinstance(error, FileNotFoundError) and "temporary directory" in text:
         return "no folder for temporary files can be written: set TMPDIR to one"
     if number in ADVICE:
