@@ -116,8 +116,8 @@ def get_lists(lists: Iterable[AudioSetList], out: Path, source: Path | None = No
         other = "leave them out with --files" if source else "give a folder that has them with --from"
         reasons = "; ".join(f"{name}: {reason}" for name, reason in failed.items())
         raise UserError(
-            f"{len(failed)} of the {count_text(len(lists), 'file')} asked for failed ({reasons}): fix this and rerun, or "
-            f"{other}"
+            f"{len(failed)} of the {count_text(len(lists), 'file')} asked for failed ({reasons}): fix this and rerun, "
+            f"or {other}"
         )
 
 

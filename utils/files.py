@@ -36,13 +36,18 @@ def regular_size(path: StrPath, most: float = math.inf) -> int:
         status = os.stat(path)
     except ValueError:  # a zero character, or one that the file system's encoding lacks
         raise OSError(errno.EINVAL, "no file can have this name", str(path)) from None
-    if stat.S_ISDIR(status.st_mode):
-        raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), str(path))
-    if not stat.S_ISREG(status.st_mode):
-        raise OSError(errno.EINVAL, "it is a device or a pipe, not a file", str(path))
+    _refuse_other(status.st_mode, path)
     if status.st_size > most:
         raise OSError(errno.EINVAL, f"it has {status.st_size / 1e6:,.0f} MB, more than {most / 1e6:,.0f}", str(path))
     return status.st_size
+
+
+def _refuse_other(mode: int, path: StrPath) -> None:
+    """Raise an OSError if the `mode` of a `path` is not that of a file: root could even replace /dev/null by one."""
+    if stat.S_ISDIR(mode):
+        raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), str(path))
+    if not stat.S_ISREG(mode) and not stat.S_ISLNK(mode):  # a link to nothing is replaced
+        raise OSError(errno.EINVAL, "it is a device or a pipe, not a file", str(path))
 
 
 def read_file(path: StrPath, most: int = MAX_FILE) -> bytes:
@@ -85,6 +90,8 @@ def atomic_path(path: StrPath) -> Iterator[Path]:
     path = Path(path)
     if not path.name:  # "", "/"
         raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), str(path))
+    if os.path.lexists(path):
+        _refuse_other(os.stat(path).st_mode if path.exists() else os.lstat(path).st_mode, path)
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
         yield temporary

@@ -17,18 +17,8 @@ MEMORY = 6 * 2**30  # of a command, bytes
 NUMBERS = ("", "nan", "1e400", "true", "[1, 2]")
 CHOICES = ("", "x", "None", "AUTO", "0")
 SWITCHES = ("", "maybe", "2", "None")
-PATHS = (
-    "",
-    "/dev/zero",
-    "/dev/null",
-    "PIPE",
-    "FOLDER",
-    "x" * 5000,
-    "/".join("x" * 2500),
-    "a\nb",
-    "/proc/self/mem",
-    "~",
-)
+PATHS = ("", "ZERO", "NULL", "MEMORY", "PIPE", "FOLDER", "x" * 5000, "/".join("x" * 2500), "a\nb", "~")
+DEVICES = {"ZERO": "/dev/zero", "NULL": "/dev/null", "MEMORY": "/proc/self/mem"}
 # Settings whose largest value only makes a run long.
 LONG = ("model.sound_width", "train.epochs", "train.max_minutes", "mix.repeats", "data.samples_per_decode")
 NET_SETTINGS = {
@@ -103,7 +93,7 @@ def cases() -> Iterator[Case]:
     schema = b"from configs.schema import *\n"
     for name, content in (CONFIGS | {name: schema + value for name, value in VALUES.items()}).items():
         yield Case(f"config_{name}", partial(_config, content))
-    for name in ("PIPE", "FOLDER", "/dev/zero", "nowhere.py", "x" * 5000):
+    for name in ("PIPE", "FOLDER", "ZERO", "nowhere.py", "x" * 5000):
         yield Case(f"config_{name[:9]}", partial(_config_path, name))
 
 
@@ -123,10 +113,16 @@ def limit_memory() -> None:
 
 
 def fill(value: str, folder: Path) -> str:
-    """Make what a value stands for in `folder`: a pipe or a folder."""
+    """Make what a value stands for in `folder`: a pipe, a folder, or a link to a device.
+
+    Never the device itself: a script that replaces its output would, run by root, take it from the whole machine.
+    """
     if value == "PIPE":
         os.mkfifo(folder / "pipe")
-    return {"PIPE": str(folder / "pipe"), "FOLDER": str(folder)}.get(value, value)
+    if value in DEVICES:
+        (folder / value).symlink_to(DEVICES[value])
+    made = {"PIPE": str(folder / "pipe"), "FOLDER": str(folder)} | {name: str(folder / name) for name in DEVICES}
+    return made.get(value, value)
 
 
 def _train(name: str, value: str, folder: Path) -> str:

@@ -295,7 +295,7 @@ def test_a_checkpoint_of_another_net_is_refused_and_changes_nothing(other):
 
 def test_a_checkpoint_with_weights_to_spare_is_of_another_net_too():
     weights = net().state_dict() | {"flow.weight": torch.ones(2)}
-    with pytest.raises(UserError, match=r"1 weights don't fit AVENet, the first is flow\.weight"):
+    with pytest.raises(UserError, match=r"1 weight doesn't fit AVENet, the first is flow\.weight"):
         checkpoint.load_weights(net(), weights, "best.pt")
 
 
