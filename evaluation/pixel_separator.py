@@ -15,14 +15,17 @@ import torch.nn.functional as F
 from torch import Tensor
 from tqdm import tqdm
 
-from dataset.reading.reader import OpenClip
+from dataset.reading.audio import INT16_SCALE
+from dataset.reading.clip_reader import ClipReader
 from dataset.transforms.frames import prepare_frames
 from dataset.transforms.mixtures import MixtureSTFT
+from evaluation.measures.clustering import PixelClusters, order_clusters
 from evaluation.trained_net import TrainedNet
 from utils.engine import autocast
 
 FRAMES_PER_SECOND = 8  # moments per second at which pixels are analyzed (SoP sec. 4.1)
 NUM_REFERENCE = 64  # spectrogram columns of the whole sound on which pixels are compared
+FITTED_SEGMENTS = 32  # of a longer sound, this many segments decide what the clusters of pixels are
 POOL_CELLS = (16, 4)  # frequencies and times to which the power of a pixel is averaged for the comparison
 
 
@@ -33,15 +36,34 @@ class PixelSounds:
     Attributes:
         times: (M,) seconds.
         energies: (M, h, w) float32, energy of the sound that a pixel is given at that moment.
-        spectra: (M, h, w, D) float32, powers of what the pixel would be given of the whole sound, at D pooled
-            frequencies and times.
-        mixture: (D,) float32, powers of the whole sound.
+        labels: (M, h, w) int16, its cluster, see `evaluation.measures.clustering.order_clusters`.
     """
 
     times: np.ndarray
     energies: np.ndarray
+    labels: np.ndarray
+
+
+class PixelMoment(NamedTuple):
+    """What the pixels of a video sound like at one moment.
+
+    Attributes:
+        number: of the moment, 0 and up.
+        energies: (h, w) float32, energy of the sound that a pixel is given then.
+        spectra: (h, w, D) float32, powers of what the pixel would be given of the whole sound, at D pooled
+            frequencies and times.
+    """
+
+    number: int
+    energies: np.ndarray
     spectra: np.ndarray
-    mixture: np.ndarray
+
+
+class Reference(NamedTuple):
+    """Some columns of the whole sound, on which pixels are compared: (K, F, R) maps and (F, R) powers."""
+
+    maps: Tensor
+    powers: Tensor
 
 
 class SegmentMaps(NamedTuple):
@@ -86,62 +108,81 @@ class PixelSeparator:
         clip: the video, open.
 
     Attributes:
-        wave: (samples,) float32 in -1..1, at the net's rate.
         rate: of the sound, Hz.
+        samples: number of samples of the sound, rounded up.
         seconds: length of the sound.
     """
 
-    def __init__(self, net: TrainedNet, clip: OpenClip) -> None:
+    def __init__(self, net: TrainedNet, clip: ClipReader) -> None:
         self.net, self.model, self.clip = net, net.separating_net, clip
         self.mix, self.rate = net.config.mix, net.config.data.sample_rate
         self.stft = MixtureSTFT(self.mix)
-        self.wave = torch.from_numpy(clip.full_waveform(self.rate)).float() / 32768
-        self.seconds = len(self.wave) / self.rate
-        self.starts = chunk_starts(len(self.wave), self.mix.samples)
+        self.samples = -(-clip.native_samples * self.rate // clip.native_rate)
+        self.seconds = clip.sound_seconds
+        self.starts = chunk_starts(self.samples, self.mix.samples)
+        self._times = np.arange(0, self.seconds, 1 / FRAMES_PER_SECOND)  # of the moments
+        centers = self.starts + self.mix.samples / 2
+        # Of each moment, the segment with the nearest center.
+        self._segment_of = np.searchsorted((centers[1:] + centers[:-1]) / 2, self._times * self.rate, "left")
 
     @torch.no_grad()
-    def analyze_pixels(self) -> PixelSounds:
-        """Compute what each pixel sounds like at FRAMES_PER_SECOND moments per second."""
-        times = np.arange(0, self.seconds, 1 / FRAMES_PER_SECOND)
-        nearest = np.abs(times[:, None] * self.rate - (self.starts + self.mix.samples / 2)).argmin(1)
-        reference_maps, reference_powers = self._reference()
-        all_energies, all_spectra = [], []
-        for k, start in enumerate(tqdm(self.starts, "analyzing", unit=" segments", disable=None)):
-            own_times = times[nearest == k]
-            if not len(own_times):
+    def analyze_pixels(self, clusters: int) -> PixelSounds:
+        """Compute what each pixel sounds like at FRAMES_PER_SECOND moments per second, and cluster the pixels by it.
+
+        Args:
+            clusters: largest number of clusters.
+        """
+        reference = self._reference()
+        mixture = pool_cells(reference.powers[None, None])[0, 0].cpu().numpy()
+        spaced = np.linspace(0, len(self.starts) - 1, FITTED_SEGMENTS)
+        fitted = list(self._analyze_segments(np.unique(spaced.round().astype(int)), reference))
+        pixels = PixelClusters(np.stack([moment.spectra for moment in fitted]), mixture, clusters)
+        energies = np.zeros((len(self._times), *fitted[0].energies.shape), np.float32)
+        labels = np.zeros(energies.shape, np.int16)
+        is_whole = len(fitted) == len(self._times)
+        for moment in fitted if is_whole else self._analyze_segments(np.arange(len(self.starts)), reference):
+            energies[moment.number], labels[moment.number] = moment.energies, pixels.assign(moment.spectra)
+        return PixelSounds(self._times, energies, order_clusters(labels, energies))
+
+    def _analyze_segments(self, segments: np.ndarray, reference: Reference) -> Iterator[PixelMoment]:
+        """Analyze the moments of some segments, in order."""
+        for k in tqdm(segments, "analyzing", unit=" segments", disable=None):
+            numbers = np.flatnonzero(self._segment_of == k)
+            if not len(numbers):
                 continue
-            segment = self._segment(start)
-            for time, features in zip(own_times, self._frame_features(own_times), strict=True):
-                all_energies.append(self._energies(time - start / self.rate, features, segment))
-                parts = self._masked_powers(features, reference_maps, reference_powers)
-                all_spectra.append(torch.cat([pool_cells(part) for part in parts]))
-        energies, spectra = (torch.stack(values).cpu().numpy() for values in (all_energies, all_spectra))
-        return PixelSounds(times, energies, spectra, pool_cells(reference_powers[None, None])[0, 0].cpu().numpy())
+            segment, times = self._segment(self.starts[k]), self._times[numbers]
+            for number, time, features in zip(numbers.tolist(), times, self._frame_features(times), strict=True):
+                energies = self._energies(time - self.starts[k] / self.rate, features, segment)
+                parts = self._masked_powers(features, *reference)
+                spectra = torch.cat([pool_cells(part) for part in parts])
+                yield PixelMoment(number, energies.cpu().numpy(), spectra.cpu().numpy())
 
     @torch.no_grad()
-    def separate(self, locations: Sequence[tuple[float, float]]) -> np.ndarray:
+    def separate(self, locations: Sequence[tuple[float, float]]) -> Iterator[np.ndarray]:
         """Separate the sounds of locations, cross-faded from segment to segment.
 
         Args:
             locations: N (x, y) in 0..1 from the top left corner.
 
-        Returns:
-            (N, samples) float32.
+        Yields:
+            (n, 1 + N) float32 in -1..1: the next samples of the mixture and of each source; `samples` in all.
         """
         length = self.mix.samples
         fade = 1 - (2 * (torch.arange(length) + 0.5) / length - 1).abs()  # (samples of a segment,), nowhere 0
-        sounds = torch.zeros(len(locations), self.starts[-1] + length)
-        weights = torch.zeros(self.starts[-1] + length)
-        for start in tqdm(self.starts, "separating", unit=" segments", disable=None):
+        sums, weights = torch.zeros(1 + len(locations), length), torch.zeros(length)
+        ends = [*self.starts[1:].tolist(), self.samples]
+        for start, end in zip(tqdm(self.starts, "separating", unit=" segments", disable=None), ends, strict=True):
             segment, features = self._segment(start), self._segment_features(start)
             height, width = features.shape[1:]
             cells = [(min(int(y * height), height - 1), min(int(x * width), width - 1)) for x, y in locations]
             chosen = torch.stack([features[:, row, column] for row, column in cells])  # (N, K)
             masks = torch.sigmoid(self.model.mask_logits(chosen[None], segment.maps[None]))
             part = self.stft.apply_masks(masks, segment.spectrum[None], length)[0].cpu()
-            sounds[:, start : start + length] += fade * part
-            weights[start : start + length] += fade
-        return (sounds / weights)[:, : len(self.wave)].numpy()
+            sums += fade * torch.cat([self._wave(start)[None], part])
+            weights += fade
+            count = end - int(start)  # of samples that no later segment reaches
+            yield (sums[:, :count] / weights[:count]).T.numpy()
+            sums, weights = F.pad(sums[:, count:], (0, count)), F.pad(weights[count:], (0, count))
 
     def _frame_features(self, times: Sequence[float] | np.ndarray) -> Tensor:
         """Features of the frames shown at ascending times, seconds: (M, K, h, w) float32."""
@@ -159,19 +200,23 @@ class PixelSeparator:
         offsets = [k - (self.mix.frames - 1) / 2 for k in range(self.mix.frames)]
         return self._frame_features([middle + offset * self.mix.frame_stride for offset in offsets]).amax(0)
 
+    def _wave(self, start: int) -> Tensor:
+        """The samples of the segment that begins at sample `start`, padded with silence: (mix.samples,) float32."""
+        count = min(self.mix.samples, self.samples - int(start))
+        wave = torch.from_numpy(self.clip.waveform(int(start), count, self.rate)).float() / INT16_SCALE
+        return F.pad(wave, (0, self.mix.samples - count))
+
     def _segment(self, start: int) -> SegmentMaps:
         """The segment that begins at sample `start`."""
-        wave = self.wave[start : start + self.mix.samples]
-        wave = F.pad(wave, (0, self.mix.samples - len(wave))).to(self.net.device)
-        spectrum = self.stft.stft(wave[None])
+        spectrum = self.stft.stft(self._wave(start).to(self.net.device)[None])
         with autocast(self.net.device, self.net.config.train.precision):
             maps = self.model.sound_maps(self.stft.net_input(spectrum))
         rows = torch.eye(maps.shape[2], device=maps.device)
         row_to_bin = self.stft.to_linear_freq(rows[None, None])[0, 0]  # (bins, F): which row of a mask acts on a bin
         return SegmentMaps(spectrum[0], maps[0].float(), row_to_bin.T @ spectrum[0].abs() ** 2)
 
-    def _reference(self) -> tuple[Tensor, Tensor]:
-        """NUM_REFERENCE columns of the whole sound, the loud half only: maps (K, F, R) and powers (F, R)."""
+    def _reference(self) -> Reference:
+        """NUM_REFERENCE columns of the whole sound, the loud half only."""
         chosen = self.starts[np.unique(np.linspace(0, len(self.starts) - 1, NUM_REFERENCE).round().astype(int))]
         maps, powers = [], []
         for start in chosen:
@@ -181,7 +226,7 @@ class PixelSeparator:
             columns = columns[np.linspace(0, len(columns) - 1, ceil(NUM_REFERENCE / len(chosen))).round().astype(int)]
             maps.append(segment.maps[..., columns])
             powers.append(segment.powers[:, columns])
-        return torch.cat(maps, -1), torch.cat(powers, -1)
+        return Reference(torch.cat(maps, -1), torch.cat(powers, -1))
 
     def _energies(self, time: float, features: Tensor, segment: SegmentMaps) -> Tensor:
         """The energy that each location is given at `time`, seconds into a segment: features (K, h, w) -> (h, w)."""

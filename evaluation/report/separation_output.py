@@ -1,14 +1,16 @@
 """Write the results of separate.py: wav files, videos and images."""
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 
-from dataset.reading.audio import to_int16
 from dataset.reading.clip_reader import ClipReader
-from dataset.reading.wav import write_wav
+from dataset.reading.sound_buffer import SoundBuffer
+from dataset.reading.wav import WavWriter
 from evaluation.pixel_separator import FRAMES_PER_SECOND, PixelSounds
 from evaluation.report import source_figures
 from evaluation.report.heatmaps import write_video
@@ -20,54 +22,85 @@ OVERVIEW_COLUMNS, OVERVIEW_WIDTH = 5, 300  # frames in overview.png and their la
 
 @dataclass(frozen=True)
 class SeparatedVideo:
-    """The separated sources of a video.
+    """A separated video.
 
     Attributes:
-        pixels: what each pixel sounds like at M moments, on an h x w grid.
-        labels: (M, h, w) int, the cluster of each pixel.
+        pixels: what each pixel sounds like at M moments, on an h x w grid, and its cluster.
         locations: N (x, y) in 0..1, one for each source.
         clusters: the cluster of each source.
-        sounds: (N, samples) float32 in -1..1, the sources.
-        mixture: (samples,) float32 in -1..1.
-        rate: of the sounds, Hz.
+        seconds: length of the sound.
     """
 
     pixels: PixelSounds
-    labels: np.ndarray
     locations: list[tuple[float, float]]
     clusters: list[int]
-    sounds: np.ndarray
-    mixture: np.ndarray
-    rate: int
-
-    @property
-    def seconds(self) -> float:
-        """The length of the sound."""
-        return len(self.mixture) / self.rate
+    seconds: float
 
     def draw_locations(self, image: np.ndarray) -> np.ndarray:
         """Mark the sources on `image`, (H, W, 3) uint8, by numbers in the colors of their clusters."""
         return source_figures.draw_locations(image, self.locations, self.clusters)
 
+    @property
+    def wavs(self) -> list[str]:
+        """Names of the sound files, the mixture first."""
+        return ["mixture.wav", *(f"source_{k}.wav" for k in range(1, len(self.locations) + 1))]
 
-def write_sounds(out: Path, result: SeparatedVideo) -> dict[str, dict]:
-    """Write mixture.wav and source_1.wav, source_2.wav, ...
+
+class SoundRates(NamedTuple):
+    """Sample rates, Hz, and the length of what is written.
+
+    Attributes:
+        net: at which the net separates.
+        written: of the files.
+        samples: of each file.
+    """
+
+    net: int
+    written: int
+    samples: int
+
+
+def write_sounds(out: Path, result: SeparatedVideo, blocks: Iterable[np.ndarray], rates: SoundRates) -> dict[str, dict]:
+    """Write mixture.wav and source_1.wav, source_2.wav, ... as they are separated.
 
     Args:
         out: folder to write to.
-        result: of one video.
+        result: of the video.
+        blocks: (n, 1 + N) float32 each, at the rate of the net, see `PixelSeparator.separate`.
+        rates: of the blocks and of the files.
 
     Returns:
         {file name: {"at": [x, y], "decibels": energy of the source relative to the mixture}}.
     """
-    write_wav(out / "mixture.wav", to_int16(result.mixture), result.rate)
-    total = float(np.square(result.mixture).sum())
-    sources = {}
-    for k, ((x, y), sound) in enumerate(zip(result.locations, result.sounds, strict=True), 1):
-        write_wav(out / f"source_{k}.wav", to_int16(sound), result.rate)
-        level = 10 * np.log10(np.square(sound).sum() / total + 1e-10)
-        sources[f"source_{k}.wav"] = {"at": [x, y], "decibels": float(level)}
-    return sources
+    energies = np.zeros(len(result.wavs))
+    with ExitStack() as stack:
+        files = [stack.enter_context(open(out / name, "wb")) for name in result.wavs]
+        writers = [WavWriter(file, rates.written) for file in files]
+        for part in _at_rate(_summed(blocks, energies), rates):
+            for writer, samples in zip(writers, part.T, strict=True):
+                writer.write(samples[: rates.samples - writer.count])
+        for writer in writers:
+            writer.finish()
+    levels = (10 * np.log10(energies[1:] / max(energies[0], 1e-20) + 1e-10)).tolist()
+    rows = zip(result.wavs[1:], result.locations, levels, strict=True)
+    return {name: {"at": [x, y], "decibels": level} for name, (x, y), level in rows}
+
+
+def _summed(blocks: Iterable[np.ndarray], energies: np.ndarray) -> Iterator[np.ndarray]:
+    """Pass blocks of samples on, and add the energy of each column to `energies`."""
+    for block in blocks:
+        energies += np.square(block, dtype=float).sum(0)
+        yield block
+
+
+def _at_rate(blocks: Iterable[np.ndarray], rates: SoundRates) -> Iterator[np.ndarray]:
+    """Resample blocks to the rate of the files: (samples, 1 + N) int16."""
+    buffer, done = SoundBuffer("the separated sound"), 0
+    for block in blocks:
+        buffer.add(done / rates.net, block, rates.net)
+        done += len(block)
+        yield from buffer.take_seconds(rates.net, rates.written)
+    yield from buffer.take_seconds(rates.net, rates.written, is_last=True)
 
 
 def write_videos(out: Path, clip: ClipReader, result: SeparatedVideo) -> None:
@@ -78,19 +111,22 @@ def write_videos(out: Path, clip: ClipReader, result: SeparatedVideo) -> None:
         clip: the video, open.
         result: the separated sources of `clip`.
     """
-    loudness, labels = source_figures.relative_loudness(result.pixels.energies), result.labels
+    energies, labels = result.pixels.energies, result.pixels.labels
+    loudest = energies.max()
 
     def energy_frame(frame: np.ndarray, moment: float) -> np.ndarray:
-        return source_figures.draw_energy(frame, source_figures.interpolate_maps(loudness, moment))
+        first = min(int(moment), len(energies) - 1)
+        loudness = source_figures.relative_loudness(energies[first : first + 2], loudest)
+        return source_figures.draw_energy(frame, source_figures.interpolate_maps(loudness, moment - first))
 
     def cluster_frame(frame: np.ndarray, moment: float) -> np.ndarray:
         nearest = min(round(moment), len(labels) - 1)
         return result.draw_locations(source_figures.draw_clusters(frame, labels[nearest]))
 
-    sound = clip.full_waveform(VIDEO_SAMPLE_RATE)
     times = np.minimum(np.arange(0, result.seconds, 1 / VIDEO_FPS), clip.video_end)
     for name, draw in (("energy", energy_frame), ("clusters", cluster_frame)):
         frames = (draw(frame, k * FRAMES_PER_SECOND / VIDEO_FPS) for k, frame in enumerate(_frames(clip, times)))
+        sound = clip.stream_waveform(VIDEO_SAMPLE_RATE)
         write_video(out / f"{name}.mp4", frames, VIDEO_FPS, sound, VIDEO_SAMPLE_RATE)
 
 
@@ -102,16 +138,18 @@ def write_images(out: Path, clip: ClipReader, result: SeparatedVideo) -> None:
         clip: the video, open.
         result: the separated sources of `clip`.
     """
-    loudness = source_figures.relative_loudness(result.pixels.energies)
-    spaced = np.linspace(0, len(result.labels) - 1, OVERVIEW_COLUMNS + 2)[1:-1]
+    energies, labels = result.pixels.energies, result.pixels.labels
+    spaced = np.linspace(0, len(labels) - 1, OVERVIEW_COLUMNS + 2)[1:-1]
     moments = np.unique(spaced.round().astype(int)).tolist()
     times = np.minimum(result.pixels.times[moments], clip.video_end)
     frames, titles = list(_frames(clip, times, OVERVIEW_WIDTH)), [f"{time:.1f} s" for time in times]
+    loudness = source_figures.relative_loudness(energies[moments], energies.max())
     source_figures.write_overview(
-        out / "overview.png", frames, moments, loudness, result.labels, result.draw_locations, titles
+        out / "overview.png", frames, loudness, labels[moments], result.draw_locations, titles
     )
-    names = [f"source_{k}.wav, at {x:.2f}, {y:.2f}" for k, (x, y) in enumerate(result.locations, 1)]
-    source_figures.write_spectrograms(out / "spectrograms.png", result.mixture, result.sounds, names, result.rate)
+    places = [f"{name}, at {x:.2f}, {y:.2f}" for name, (x, y) in zip(result.wavs[1:], result.locations, strict=True)]
+    wavs = [out / name for name in result.wavs]
+    source_figures.write_spectrograms(out / "spectrograms.png", wavs, ["mixture", *places])
 
 
 def _frames(clip: ClipReader, times: np.ndarray, max_width: int = 10_000) -> Iterator[np.ndarray]:

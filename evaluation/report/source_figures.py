@@ -4,10 +4,11 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import numpy as np
+import soundfile
 import torch
 import torch.nn.functional as F
 from PIL import Image, ImageDraw, ImageFont
-from scipy.signal import stft
+from scipy.signal.windows import hann
 
 from evaluation.measures.clustering import SILENT_CLUSTER
 from evaluation.report.heatmaps import overlay_heatmap, write_image_grid
@@ -16,13 +17,15 @@ from utils.files import atomic_write
 
 DYNAMIC_RANGE = 30.0  # dB below the loudest moment that maps show
 SPECTROGRAM_RANGE = 70.0  # dB below the largest value that spectrograms show
+WINDOW, HOP = 1024, 256  # of spectrograms, samples
+MAX_COLUMNS, BLOCK_COLUMNS = 1000, 2048  # of a drawn spectrogram, and of what is computed at once
 CLUSTER_COLORS = ((255, 120, 30), (40, 150, 255), (60, 210, 110), (230, 70, 200), (250, 220, 60), (130, 110, 250))
 CLUSTER_OPACITY = 0.55
 
 Color = tuple[int, int, int]
 
 
-def relative_loudness(energies: np.ndarray) -> np.ndarray:
+def relative_loudness(energies: np.ndarray, loudest: float | None = None) -> np.ndarray:
     """Convert the energies of pixels to the values that are drawn, 1 for the loudest pixel of all moments.
 
     Within a moment, values are proportional to energy: a wall gets only a few dB less than the player before it, a
@@ -31,12 +34,13 @@ def relative_loudness(energies: np.ndarray) -> np.ndarray:
 
     Args:
         energies: (M, h, w), of M moments.
+        loudest: the largest energy of all moments, if there are more than these M.
 
     Returns:
         (M, h, w) float32 in 0..1.
     """
     peaks = np.maximum(energies.max((1, 2), keepdims=True), 1e-20)
-    level = np.clip(1 + 10 / DYNAMIC_RANGE * np.log10(peaks / peaks.max()), 0, 1)
+    level = np.clip(1 + 10 / DYNAMIC_RANGE * np.log10(peaks / max(peaks.max(), loudest or 0.0)), 0, 1)
     return (energies / peaks * level).astype(np.float32)
 
 
@@ -131,7 +135,6 @@ def draw_locations(image: np.ndarray, locations: Sequence[tuple[float, float]], 
 def write_overview(
     path: Path,
     frames: Sequence[np.ndarray],
-    moments: Sequence[int],
     loudness: np.ndarray,
     labels: np.ndarray,
     mark: Callable[[np.ndarray], np.ndarray],
@@ -142,44 +145,60 @@ def write_overview(
     Args:
         path: of the PNG.
         frames: C of (H, W, 3) uint8.
-        moments: their indices, 0..M-1.
-        loudness: (M, h, w), from `relative_loudness`.
-        labels: (M, h, w) int, the cluster of each location.
+        loudness: (C, h, w), from `relative_loudness`.
+        labels: (C, h, w) int, the cluster of each location.
         mark: draws the sources' locations on a frame.
         titles: C texts above the columns.
     """
     rows = [
         [mark(frame) for frame in frames],
-        [draw_energy(frame, loudness[moment]) for frame, moment in zip(frames, moments, strict=True)],
-        [draw_clusters(frame, labels[moment]) for frame, moment in zip(frames, moments, strict=True)],
+        [draw_energy(frame, energy) for frame, energy in zip(frames, loudness, strict=True)],
+        [draw_clusters(frame, clusters) for frame, clusters in zip(frames, labels, strict=True)],
     ]
     images = [[Image.fromarray(image) for image in row] for row in rows]
     write_image_grid(images, path, left=["sources", "energy", "clusters"], top=titles)
 
 
-def write_spectrograms(
-    path: Path, mixture: np.ndarray, sounds: Sequence[np.ndarray] | np.ndarray, names: Sequence[str], rate: int
-) -> None:
+def mean_spectrogram(path: Path) -> np.ndarray:
+    """Compute the spectrogram of a wav: (513, T) float32 powers, averaged over time to MAX_COLUMNS columns at most.
+
+    Args:
+        path: of the wav, mono; it is read in blocks.
+    """
+    with soundfile.SoundFile(path) as wav:
+        group = -(-wav.frames // (HOP * MAX_COLUMNS))  # columns that are averaged
+        window, columns = hann(WINDOW, sym=False), []
+        block = max(BLOCK_COLUMNS // group, 1) * group * HOP
+        for start in range(0, wav.frames, block):
+            lead = max(WINDOW // 2 - start, 0)
+            wav.seek(start - WINDOW // 2 + lead)
+            samples = wav.read(block + WINDOW - HOP - lead, "float32")
+            samples = np.pad(samples, (lead, max(block + WINDOW - HOP - lead - len(samples), 0)))
+            frames = np.lib.stride_tricks.sliding_window_view(samples, WINDOW)[::HOP]
+            powers = np.abs(np.fft.rfft(frames * window / window.sum())) ** 2
+            columns.append(powers.reshape(-1, group, powers.shape[1]).mean(1))
+        return np.concatenate(columns)[: -(-wav.frames // (HOP * group))].T.astype(np.float32)
+
+
+def write_spectrograms(path: Path, wavs: Sequence[Path], names: Sequence[str]) -> None:
     """Write the spectrograms of the mixture and, below it, of each source, on one color scale.
 
     Args:
         path: of the PNG.
-        mixture: (samples,) float.
-        sounds: N of (samples,) float, the sources.
-        names: N titles.
-        rate: Hz.
+        wavs: paths of the sounds, the mixture first.
+        names: titles.
     """
-    powers = [np.abs(stft(sound, rate, nperseg=1024, noverlap=768)[2]) ** 2 for sound in (mixture, *sounds)]
+    powers, info = [mean_spectrogram(wav) for wav in wavs], soundfile.info(wavs[0])
     top = 10 * np.log10(max(powers[0].max(), 1e-20))
     figure = load_matplotlib().figure.Figure(figsize=(9, 1.9 * len(powers)), layout="constrained")
     axes = figure.subplots(len(powers), sharex=True)
-    for axis, power, name in zip(axes, powers, ["mixture", *names], strict=True):
+    for axis, power, name in zip(axes, powers, names, strict=True):
         level = 10 * np.log10(power + 1e-20)
-        edges = np.linspace(0, len(mixture) / rate, level.shape[1]), np.linspace(0, rate / 2, level.shape[0])
+        edges = np.linspace(0, info.duration, level.shape[1]), np.linspace(0, info.samplerate / 2, level.shape[0])
         image = axis.pcolormesh(*edges, level, cmap="magma", vmin=top - SPECTROGRAM_RANGE, vmax=top, rasterized=True)
         axis.set_yscale("symlog", linthresh=500)
         axis.set_yticks([0, 250, 500, 1000, 2000, 4000], ["0", "250", "500", "1k", "2k", "4k"])
-        axis.set_ylim(0, rate / 2)
+        axis.set_ylim(0, info.samplerate / 2)
         axis.set_ylabel("Hz")
         axis.set_title(name, loc="left", fontsize=9)
     axes[-1].set_xlabel("seconds")

@@ -263,7 +263,7 @@ def test_pixels_of_similar_sound_form_one_cluster_the_loudest_first():
     shares[:, :, :2, :6] = shares[:, :, 4:, 6:] = 1.0
     spectra = shares * mixture * rng.uniform(0.8, 1.0, shares.shape)
     energies = np.ones((40, 1, 1)) * [[1, 1, 0, 0, 3, 3]] * np.ones((40, 4, 1))
-    labels = clustering.cluster_pixels(spectra, mixture, energies, 2)
+    labels = clustering.order_clusters(clustering.PixelClusters(spectra, mixture, 2).assign(spectra), energies)
     assert (labels == np.array([1, 1, -1, -1, 0, 0])).all()
     energies[:, 1, 5] *= 2
     locations = clustering.loudest_locations(labels, energies)
