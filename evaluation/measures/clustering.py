@@ -2,6 +2,7 @@
 
 import warnings
 from collections.abc import Sequence
+from typing import NamedTuple
 
 import numpy as np
 from scipy.cluster.vq import kmeans2, vq
@@ -30,29 +31,42 @@ def relative_spectra(spectra: np.ndarray, mixture: np.ndarray) -> np.ndarray:
     return 10 * np.log10((spectra + floor) / (mixture + floor))
 
 
-def cluster_spectra(spectra: np.ndarray, count: int, seed: int = 0) -> np.ndarray:
+class SpectrumClusters(NamedTuple):
+    """Clusters of spectra, to which others can be assigned.
+
+    Attributes:
+        mean: (D,), subtracted from spectra.
+        axes: (D, C), on which they are projected.
+        centers: (K, C), of the clusters.
+    """
+
+    mean: np.ndarray
+    axes: np.ndarray
+    centers: np.ndarray
+
+    def nearest(self, spectra: np.ndarray) -> np.ndarray:
+        """Find the cluster of each of `spectra`: (N, D) -> (N,) int64."""
+        return vq((spectra - self.mean) @ self.axes, self.centers)[0]
+
+
+def fit_clusters(spectra: np.ndarray, count: int, seed: int = 0) -> SpectrumClusters:
     """Cluster spectra by k-means after PCA.
 
     Args:
-        spectra: (..., D) float, such as of `relative_spectra`.
-        count: largest number of clusters.
+        spectra: (N, D) float, such as of `relative_spectra`.
+        count: largest number of clusters; there are fewer where fewer differ by MIN_DISTANCE.
         seed: of the random numbers.
-
-    Returns:
-        (...) int64 clusters, 0 and up; fewer than `count` where fewer differ by MIN_DISTANCE.
     """
-    flat = spectra.reshape(-1, spectra.shape[-1])
     rng = np.random.default_rng(seed)
-    sample = flat[rng.permutation(len(flat))[:MAX_FITTED]]
+    sample = spectra[rng.permutation(len(spectra))[:MAX_FITTED]]
     mean = sample.mean(0)
     _, vectors = np.linalg.eigh(np.cov(sample - mean, rowvar=False))
     axes = vectors[:, ::-1][:, :PCA_COMPONENTS]
-    reduced, sample = (flat - mean) @ axes, (sample - mean) @ axes
+    sample = (sample - mean) @ axes
     while True:
         centers = _best_centers(sample, count, rng)
         if count == 1 or pdist(centers).min() >= MIN_DISTANCE * spectra.shape[-1] ** 0.5:
-            nearest = vq(reduced, centers)[0]
-            return np.unique(nearest, return_inverse=True)[1].reshape(spectra.shape[:-1])
+            return SpectrumClusters(mean, axes, centers)
         count -= 1
 
 
@@ -67,32 +81,54 @@ def _best_centers(points: np.ndarray, count: int, rng: np.random.Generator) -> n
     return min(runs, key=lambda run: run[0])[1]
 
 
-def cluster_pixels(spectra: np.ndarray, mixture: np.ndarray, energies: np.ndarray, count: int) -> np.ndarray:
-    """Cluster the pixels that are not silent, the cluster with the highest mean energy first.
+class PixelClusters:
+    """Clusters of the pixels that are not silent.
 
     Args:
-        spectra: (M, h, w, D), as for `relative_spectra`.
+        spectra: (M, h, w, D), as for `relative_spectra`, of the moments to which the clusters are fitted.
         mixture: (D,), as for `relative_spectra`.
-        energies: (M, h, w).
         count: largest number of clusters.
+    """
+
+    def __init__(self, spectra: np.ndarray, mixture: np.ndarray, count: int) -> None:
+        self._mixture = mixture
+        sounding = spectra[self._is_sounding(spectra)]
+        self._clusters = fit_clusters(relative_spectra(sounding, mixture), count) if len(sounding) else None
+
+    def assign(self, spectra: np.ndarray) -> np.ndarray:
+        """Find the cluster of each pixel, in no order: `spectra` (..., D) -> (...) int16, or SILENT_CLUSTER."""
+        out = np.full(spectra.shape[:-1], SILENT_CLUSTER, np.int16)
+        sounding = self._is_sounding(spectra)
+        if self._clusters is not None and sounding.any():
+            out[sounding] = self._clusters.nearest(relative_spectra(spectra[sounding], self._mixture))
+        return out
+
+    def _is_sounding(self, spectra: np.ndarray) -> np.ndarray:
+        return spectra.sum(-1) >= MIN_ENERGY * self._mixture.sum()
+
+
+def order_clusters(labels: np.ndarray, energies: np.ndarray) -> np.ndarray:
+    """Number clusters anew: the one with the highest mean energy first, none that no pixel is in.
+
+    Args:
+        labels: (M, h, w) int16, from `PixelClusters.assign`.
+        energies: (M, h, w).
 
     Returns:
-        (M, h, w) int64: 0 and up, or SILENT_CLUSTER.
+        (M, h, w) int16: 0 and up, or SILENT_CLUSTER.
     """
-    sounding = spectra.sum(-1) >= MIN_ENERGY * mixture.sum()
-    out = np.full(sounding.shape, SILENT_CLUSTER)
-    if sounding.any():
-        clusters = cluster_spectra(relative_spectra(spectra[sounding], mixture), count)
-        means = np.array([energies[sounding][clusters == name].mean() for name in range(clusters.max() + 1)])
-        out[sounding] = np.argsort(np.argsort(-means, kind="stable"))[clusters]
-    return out
+    names = [name for name in range(int(labels.max()) + 1) if (labels == name).any()]
+    ranked = sorted(names, key=lambda name: -float(energies[labels == name].mean()))
+    numbers = np.full(int(labels.max()) + 2, SILENT_CLUSTER, np.int16)  # the last one is that of SILENT_CLUSTER, -1
+    numbers[ranked] = np.arange(len(ranked))
+    return numbers[labels]
 
 
 def loudest_locations(labels: np.ndarray, energies: np.ndarray) -> list[tuple[float, float]]:
     """Find the location of each cluster with the highest energy over the whole time.
 
     Args:
-        labels: (M, h, w), from `cluster_pixels`.
+        labels: (M, h, w), from `order_clusters`.
         energies: (M, h, w).
 
     Returns:
@@ -101,7 +137,7 @@ def loudest_locations(labels: np.ndarray, energies: np.ndarray) -> list[tuple[fl
     height, width = energies.shape[1:]
     locations = []
     for cluster in range(labels.max() + 1):
-        total = np.where(labels == cluster, energies, 0).sum(0)
+        total = energies.sum(0, where=labels == cluster)
         row, column = np.unravel_index(total.argmax(), total.shape)
         locations.append(((int(column) + 0.5) / width, (int(row) + 0.5) / height))
     return locations
@@ -111,7 +147,7 @@ def clusters_at(labels: np.ndarray, locations: Sequence[tuple[float, float]]) ->
     """Find the cluster to which each location belongs most of the time.
 
     Args:
-        labels: (M, h, w), from `cluster_pixels`.
+        labels: (M, h, w), from `order_clusters`.
         locations: N of (x, y) in 0..1.
 
     Returns:
