@@ -3,7 +3,6 @@
 import io
 from types import SimpleNamespace
 
-import numpy as np
 from helpers import write_genres
 
 from configs.schema import Mix
@@ -107,6 +106,3 @@ def disagreements(folder):
     found = {door: verdict(door, folder) for door in DOORS}
     wrong = {door: said for door, said in found.items() if bool(said) != bool(checked)}
     return {"check": checked, **wrong} if wrong else {}
-
-
-__all__ = ["DOORS", "check", "disagreements", "np", "verdict"]
