@@ -151,9 +151,7 @@ def choose_rates(separator: PixelSeparator, rate: int | None) -> SoundRates:
     """
     clip, net_rate = separator.clip, separator.rate
     written = rate or net_rate
-    print(
-        f"sounds are written at {written} Hz; the net works at {net_rate} Hz: nothing above {net_rate // 2} Hz remains"
-    )
+    print(f"the net separates sound at {net_rate} Hz, up to {net_rate // 2} Hz; files are written at {written} Hz")
     if rate is None and net_rate != clip.native_rate:
         print(f"--rate {clip.native_rate} writes them at the rate of the video's sound")
     return SoundRates(net_rate, written, -(-clip.native_samples * written // clip.native_rate))

@@ -123,7 +123,8 @@ def write_videos(out: Path, clip: ClipReader, result: SeparatedVideo) -> None:
         nearest = min(round(moment), len(labels) - 1)
         return result.draw_locations(source_figures.draw_clusters(frame, labels[nearest]))
 
-    times = np.minimum(np.arange(0, result.seconds, 1 / VIDEO_FPS), clip.video_end)
+    # As long as the frames; the sound may be longer, then players show the last one.
+    times = np.arange(0, min(result.seconds, clip.video_end), 1 / VIDEO_FPS)
     for name, draw in (("energy", energy_frame), ("clusters", cluster_frame)):
         frames = (draw(frame, k * FRAMES_PER_SECOND / VIDEO_FPS) for k, frame in enumerate(_frames(clip, times)))
         sound = clip.stream_waveform(VIDEO_SAMPLE_RATE)

@@ -15,6 +15,8 @@ from training import one_sentence
 
 import separate
 from configs.demo_PixelPlayer import config as demo
+from dataset.reading.audio import resample
+from evaluation import pixel_separator
 from evaluation.measures import clustering
 from evaluation.pixel_separator import chunk_starts
 from evaluation.report import source_figures
@@ -163,6 +165,44 @@ def test_a_net_that_gives_no_sound_to_any_pixel_is_an_error(knowing, tmp_path):
         separate.main(words(tmp_path / "grey.mp4", tmp_path / "out"))
     separate.main(words(tmp_path / "grey.mp4", tmp_path / "out", "--at", "0.5,0.5"))
     assert not read(tmp_path / "out" / "source_1.wav").any()
+
+
+@pytest.mark.parametrize(("native", "rate"), [(16000, None), (44100, 44100), (22050, 48000)])
+def test_sounds_are_as_long_as_the_videos_and_sum_up_to_the_mixture(
+    knowing, tmp_path, capsys, monkeypatch, native, rate
+):
+    """Of two complementary masks; the mixture is what the net hears of the sound, at the rate that was asked for."""
+    torch.nn.init.zeros_(knowing.synthesizer.bias)
+    net = separate.load_trained_net("", {})
+    soft = TrainedNet(knowing, override(net.config, {"mix.mask": "soft"}), {}, "net.pt")
+    monkeypatch.setattr(separate, "load_trained_net", lambda path, changes: soft)
+    sound = tone(4.321, native, LOW, 0.2) + tone(4.321, native, HIGH, 0.2)
+    write_sound(tmp_path / "a.wav", sound, native)
+    video, out = make_video(tmp_path / "a.mp4", 4.0, sound=False), tmp_path / "out"
+    more = ["--rate", str(rate)] if rate else []
+    separate.main(words(video, out, "--sound", str(tmp_path / "a.wav"), "--at", "0.1,0.5", "0.9,0.5", *more))
+    (low, found), (high, _), (mixture, _) = (
+        soundfile.read(out / name, dtype="int16") for name in ("source_1.wav", "source_2.wav", "mixture.wav")
+    )
+    assert found == (rate or RATE)
+    assert len(low) == len(high) == len(mixture) == -(-len(sound) * found // native)
+    assert np.abs(low.astype(int) + high - mixture).max() <= 2  # each is rounded
+    heard = resample(sound, native, found)
+    assert np.abs(mixture / 32768 - heard)[found // 20 : -found // 20].max() < 2e-3
+    printed = capsys.readouterr().out
+    assert f"the net separates sound at {RATE} Hz, up to 5512 Hz; files are written at {found} Hz" in printed
+    assert (f"--rate {native} writes them" in printed) == (rate is None)
+    assert json.loads((out / "separation.json").read_text())["rate"] == found
+
+
+def test_a_short_film_is_analyzed_as_a_long_one(knowing, tmp_path, monkeypatch):
+    """Of a long film, some segments decide what the clusters are, and the others get theirs afterwards."""
+    video = make_video(tmp_path / "a.mp4", 8.0)
+    separate.main(words(video, tmp_path / "whole"))
+    monkeypatch.setattr(pixel_separator, "FITTED_SEGMENTS", 2)
+    separate.main(words(video, tmp_path / "part"))
+    for name in ("source_1.wav", "source_2.wav"):
+        assert np.abs(read(tmp_path / "whole" / name) - read(tmp_path / "part" / name)).max() < 1e-3
 
 
 # ------------------------------------------------------------------------------------------------------- mistakes
