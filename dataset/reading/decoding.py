@@ -20,6 +20,7 @@ from dataset.reading.container import demux, seconds_per_tick
 
 TIME_TOLERANCE = 1e-4  # a frame this much later than a time is shown at it: time stamps are rounded to ticks, seconds
 MAX_LOST = 0.5  # packets that can't be decoded are left out if they last no longer than this together, seconds
+SEEK_STEPS = (1.0, 10.0, 60.0, 300.0)  # how much earlier a seek starts that went too far, seconds
 
 
 class PacketDecoder:
@@ -187,8 +188,10 @@ def _decode_after_seek(
     container: InputContainer, stream: av.stream.Stream, time: float, decode: Callable[[], Iterator]
 ) -> Iterator:
     # A seek goes to a key frame by the time at which it is decoded. With reordered frames it may be shown only
-    # after `time`, or what lies before it lacks a reference: then start at the beginning.
-    for start in (time + TIME_TOLERANCE, None):
+    # after `time`, or what lies before it lacks a reference; and in some containers it goes to the next one. Then start
+    # earlier, at last at the beginning, which takes long in a film.
+    earlier = [time - step for step in SEEK_STEPS if time > step]
+    for start in (time + TIME_TOLERANCE, *earlier, None):
         seek(container, stream, start)
         frames = decode()
         first = next(frames, None)

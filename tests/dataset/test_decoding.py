@@ -12,6 +12,7 @@ from dataset.making.checks import check_clip
 from dataset.making.cut import cut_clip
 from dataset.making.shard_writer import ShardClip, store_clip
 from dataset.reading.clip_reader import ClipReader, decode_at
+from dataset.reading.media import stream_frames
 
 
 @pytest.fixture(scope="module")
@@ -92,3 +93,13 @@ def test_what_a_phone_films_lying_down_is_trained_on_upright(tmp_path, turn):
     write_sound(wav, np.zeros(32000))
     thumbnail = Image.open(io.BytesIO(check_clip("a", mp4, wav).thumbnail))
     assert thumbnail.width < thumbnail.height and read_number(np.asarray(thumbnail)) < 50
+
+
+@pytest.mark.parametrize(("container", "kind"), [("matroska", "audio"), ("mpegts", "video"), ("mp4", "audio")])
+def test_a_late_part_of_a_film_is_not_decoded_from_the_beginning(tmp_path, container, kind):
+    """Cutting a film of hours into clips would take days: matroska's sound and mpegts' frames are sought too far."""
+    pictures = [numbered(k) for k in range(400)]
+    write_video(tmp_path / "a", pictures, fps=5, gop=25, sound=tone(80, 16000), rate=16000, container=container)
+    for start in (50.0, 71.3):
+        times = [time for time, _ in stream_frames(tmp_path / "a", kind, start, start + 1)]
+        assert times[0] <= start + 1e-3 and times[0] > start - 20 and times[-1] >= start + 1
