@@ -10,6 +10,8 @@ from typing import Any, Literal, NamedTuple, TypeVar
 
 from dataset.making.worker_process import borrow_worker, return_worker
 
+START_LIMIT = 300.0  # of a process to start and to begin its next job, seconds
+
 Job = TypeVar("Job", bound=tuple)
 Result = TypeVar("Result")
 
@@ -85,10 +87,7 @@ class _Crew:
     def _start(self) -> None:
         self.worker = borrow_worker()
         self.worker.call(self._function, list(self.jobs))
-        self._begin_job()
-
-    def _begin_job(self) -> None:
-        self._begin_part("", self._time_limit(self.jobs[0]) if self.jobs else inf)
+        self._begin_part("", START_LIMIT)
 
     def _begin_part(self, name: str, seconds: float) -> None:
         self._part, self._seconds, self.deadline = name, seconds, time.monotonic() + seconds
@@ -107,6 +106,8 @@ class _Crew:
                 self._start()
             else:
                 yield self._give_up("damaged", "the decoder crashes on it")
+        elif reply.kind == "begin":
+            self._begin_part("", self._time_limit(self.jobs[0]))
         elif reply.kind == "at":
             self._begin_part(*reply.value)
         elif reply.kind == "error":
@@ -123,7 +124,7 @@ class _Crew:
     def _end_job(self, result: Any) -> tuple[Any, Any]:
         job = self.jobs.popleft()
         self._was_killed = False
-        self._begin_job()
+        self._begin_part("", START_LIMIT)
         return job, result
 
 

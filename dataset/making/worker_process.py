@@ -27,8 +27,8 @@ class Reply(NamedTuple):
     """What a process answers.
 
     Attributes:
-        kind: "item" (of a stream), "at" (it begins to work on a part), "result" (the end of one call) or "error".
-        value: the item, (name of the part, limit in seconds), the result, or the exception.
+        kind: "begin" (of a call), "at" (it begins to work on a part), "result" (the end of the call) or "error".
+        value: None, (name of the part, limit in seconds), the result, or the exception.
     """
 
     kind: str
@@ -51,16 +51,15 @@ class WorkerProcess:
         )
         theirs.close()
 
-    def call(self, function: Callable[..., Any], calls: list[tuple], is_stream: bool = False) -> None:
+    def call(self, function: Callable[..., Any], calls: list[tuple]) -> None:
         """Let it call function(*arguments) for each of `calls`, and answer each with `Reply` objects.
 
         Args:
             function: can be pickled.
             calls: tuples of arguments, which can be pickled.
-            is_stream: the function returns an iterable, whose elements are sent one by one.
         """
         with contextlib.suppress(OSError):  # it has crashed: the next `read` finds out
-            self.connection.send((os.getcwd(), sys.path, function, calls, is_stream))
+            self.connection.send((os.getcwd(), sys.path, function, calls))
 
     def read(self) -> Reply | None:
         """Wait for its next answer; None if it has crashed."""
@@ -148,22 +147,19 @@ def serve(descriptor: int) -> None:
     _answer = connection = Connection(descriptor)
     with contextlib.suppress(EOFError, OSError):
         while True:
-            folder, sys.path[:], function, calls, is_stream = connection.recv()
+            folder, sys.path[:], function, calls = connection.recv()
             with contextlib.suppress(OSError):
                 os.chdir(folder)
             for arguments in calls:
-                for reply in _replies(function, arguments, is_stream):
+                for reply in _replies(function, arguments):
                     connection.send(reply)
     os._exit(0)
 
 
-def _replies(function: Callable[..., Any], arguments: tuple, is_stream: bool) -> Iterator[tuple[str, Any]]:
+def _replies(function: Callable[..., Any], arguments: tuple) -> Iterator[tuple[str, Any]]:
+    yield "begin", None
     try:
         result = function(*arguments)
-        if is_stream:
-            for item in result:
-                yield "item", item
-            result = None
         yield "result", result
     except Exception as error:
         error.add_note(traceback.format_exc())

@@ -15,6 +15,7 @@ from dataset.reading.errors import MediaError
 ABSOLUTE_FORMATS = ("mp4", "matroska")  # their time 0 is where a player begins, however late the first frame comes
 MAX_MISSING_END = 0.5  # a file whose last packet is this much before its declared end is truncated, seconds
 TAIL = 3.0  # the last frames are looked for from this much before the end on, seconds
+SLIDE_INTERVAL = 1.0  # frames that are shown this long are slides, of which the last stays to the end, seconds
 LONG_INTERVAL = 0.1  # frames that are shown longer than this are slides or stills, seconds
 
 
@@ -57,7 +58,7 @@ def find_last_frame(container: InputContainer, stream: VideoStream, path: Path) 
     """Find the last frame of a video without decoding, and until when it is shown, as players show it.
 
     An mp4 states how long its frames last. Elsewhere, and where frames are slides or a still, the last frame stays
-    shown as long as the longest before it, a single one for as long as the file lasts.
+    shown as long as the longest before it; the last slide and a single frame for as long as the file lasts.
 
     Args:
         container: open file.
@@ -84,6 +85,7 @@ def find_last_frame(container: InputContainer, stream: VideoStream, path: Path) 
         raise MediaError("no picture", path, "holds no frames")
     intervals = [after - before for before, after in zip(tail.times, tail.times[1:], strict=False)]
     held = max([*intervals, tail.duration]) if intervals else inf
+    held = inf if held >= SLIDE_INTERVAL else held
     last = tail.times[-1]
     least = max(last + tail.duration, stated)
     return LastFrame(last, max(min(last + held, end if end < inf else tail.end), least))
