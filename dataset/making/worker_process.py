@@ -18,6 +18,7 @@ from multiprocessing.connection import Connection
 from typing import Any, NamedTuple
 
 from utils.child_processes import end_with_parent
+from utils.errors import UserError
 
 START = "import sys; sys.path[:] = {path!r}; from dataset.making.worker_process import serve; serve({descriptor})"
 END_SECONDS = 1.0  # that a process has to end by itself, when it is asked to
@@ -161,6 +162,8 @@ def _replies(function: Callable[..., Any], arguments: tuple) -> Iterator[tuple[s
     try:
         result = function(*arguments)
         yield "result", result
+    except UserError as error:
+        yield "error", error
     except Exception as error:
         error.add_note(traceback.format_exc())
         yield "error", error
