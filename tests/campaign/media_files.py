@@ -44,16 +44,18 @@ BFRAMES = ("-c:v", "libx264", "-pix_fmt", "yuv420p", "-threads", "1", "-preset",
 # {name: (suffix, options before the inputs, options after them)}: valid, if odd.
 ODDITIES: dict[str, tuple[str, tuple[str, ...], tuple[str, ...]]] = {
     **{f"size_{size}": ("mkv", ("-s", size), ("-c:v", "ffv1", "-c:a", "flac")) for size in
-       ("1x1", "2x2", "3x5", "63x47", "17x1", "1x200", "4096x2", "1000x16", "2x2160")},
+       ("1x1", "2x2", "9x5", "63x47", "17x1", "8x200", "4096x2", "1000x16", "16x2160")},
     **{f"rate_{rate.replace('/', '_')}": ("mp4", ("-r", rate), (*H264, *SOUND)) for rate in
        ("1", "5", "12.5", "30000/1001", "60", "120", "1/2")},
     **{f"pixels_{pixels}": ("mkv", (), ("-c:v", "ffv1", "-pix_fmt", pixels, "-c:a", "flac")) for pixels in
        ("gray", "gray10le", "gray16le", "yuv411p", "yuv440p", "yuv444p16le", "yuva444p", "bgr0", "gbrp12le", "ya8")},
     **{f"h264_{pixels}": ("mp4", (), ("-c:v", "libx264", "-pix_fmt", pixels, "-threads", "1", *SOUND)) for pixels in
        ("yuvj420p", "yuv422p", "yuv444p", "yuv420p10le", "yuv422p10le", "gray", "nv12")},
-    **{f"colors_{space}_{levels}": ("mp4", (), (*H264, *SOUND, "-colorspace", space, "-color_range", levels)) for space in
+    **{f"colors_{space}_{levels}": ("mp4", (), (*H264, *SOUND, "-colorspace", space, "-color_range",
+        levels)) for space in
        ("bt709", "bt470bg", "smpte170m", "bt2020nc", "fcc") for levels in ("tv", "pc")},
-    **{f"hdr_{trc}": ("mp4", (), ("-c:v", "libx264", "-pix_fmt", "yuv420p10le", "-threads", "1", *SOUND, "-color_trc", trc,
+    **{f"hdr_{trc}": ("mp4", (), ("-c:v", "libx264", "-pix_fmt", "yuv420p10le", "-threads", "1", *SOUND, "-color_trc",
+        trc,
                                   "-color_primaries", "bt2020", "-colorspace", "bt2020nc"))
        for trc in ("smpte2084", "arib-std-b67")},
     **{f"rotated_{angle}{flip}": ("mp4", ("-display_rotation", angle, *((f"-display_{flip}",) if flip else ())), ())
@@ -67,8 +69,9 @@ ODDITIES: dict[str, tuple[str, tuple[str, ...], tuple[str, ...]]] = {
     "intra_refresh": ("mp4", (), (*BFRAMES, "-x264-params", "intra-refresh=1:keyint=30", *SOUND)),
     "one_key_frame": ("mp4", (), (*H264, "-g", "10000", *SOUND)),
     "all_key_frames": ("mp4", (), (*H264, "-g", "1", *SOUND)),
-    "interlaced": ("mp4", (), ("-vf", "tinterlace=interleave_top,fieldorder=tff", *H264, "-flags", "+ilme+ildct", *SOUND)),
-    "interlaced_mpeg2": ("mpg", (), ("-c:v", "mpeg2video", "-flags", "+ilme+ildct", "-top", "1", "-c:a", "mp2")),
+    "interlaced": ("mp4", (), ("-vf", "tinterlace=interleave_top,fieldorder=tff", *H264, "-flags", "+ilme+ildct",
+        *SOUND)),
+    "interlaced_mpeg2": ("mpg", (), ("-c:v", "mpeg2video", "-flags", "+ilme+ildct", "-c:a", "mp2")),
     "anamorphic": ("mp4", (), ("-vf", "setsar=64/45", *H264, *SOUND)),
     "anamorphic_4": ("mkv", (), ("-vf", "setsar=4", *H264, *SOUND)),
     "variable_rate": ("mp4", (), ("-vf", "select='not(mod(n,7))+lt(n,20)'", "-fps_mode", "vfr", *H264, *SOUND)),
@@ -125,7 +128,8 @@ def make_oddity(name: str, base: Path, path: Path) -> None:
         ffmpeg("-i", base, *before, "-i", base, "-map", "0:v", "-map", "1:a", "-c", "copy", path)
     else:
         options = dict(zip(before[::2], before[1::2], strict=True))
-        picture = f"testsrc2=s={options.get('-s', SIZE)}:r={options.get('-r', 25)}:d={SECONDS}"
+        scale = f",scale={options['-s'].replace('x', ':')}" if "-s" in options else ""
+        picture = f"testsrc2=s={SIZE}:r={options.get('-r', 25)}:d={SECONDS}{scale}"
         noise = f"anoisesrc=d={SECONDS}:a=0.3:seed=1:r=48000"
         ffmpeg("-f", "lavfi", "-i", picture, "-f", "lavfi", "-i", noise, *after, path)
 
@@ -139,7 +143,8 @@ def write_slides(path: Path, times: list[float], until: float, codec: tuple[str,
         codec: options of the video's encoder.
     """
     shown = "+".join(f"eq(n,{round(time * 25)})" for time in times)
-    ffmpeg("-f", "lavfi", "-i", f"testsrc2=s={SIZE}:r=25:d={until}", "-f", "lavfi", "-i", f"anoisesrc=d={until}:a=0.3:seed=1",
+    ffmpeg("-f", "lavfi", "-i", f"testsrc2=s={SIZE}:r=25:d={until}", "-f", "lavfi", "-i",
+        f"anoisesrc=d={until}:a=0.3:seed=1",
            "-vf", f"select='{shown}'", "-fps_mode", "vfr", *codec, "-c:a", "libopus", path)  # fmt: skip
 
 

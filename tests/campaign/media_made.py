@@ -1,4 +1,4 @@
-"""Files made by hand: odd streams, absurd numbers in headers and indexes, time stamps that jump, and what is no file."""
+"""Files made by hand: odd streams, absurd numbers in headers and indexes, time stamps that jump, no files at all."""
 
 import os
 import random
@@ -74,7 +74,8 @@ def joined(suffix: str, *sizes_and_rates: tuple[str, int]) -> Maker:
     def make(folder: Path, _mp4: Path, _mkv: Path) -> Path:
         path = folder / f"x.{suffix}"
         for k, (size, rate) in enumerate(sizes_and_rates):
-            ffmpeg("-f", "lavfi", "-i", f"testsrc2=s={size}:d=2", "-f", "lavfi", "-i", f"anoisesrc=d=2:r={rate}:a=0.2", *H264,
+            ffmpeg("-f", "lavfi", "-i", f"testsrc2=s={size}:d=2", "-f", "lavfi", "-i",
+                f"anoisesrc=d=2:r={rate}:a=0.2", *H264,
                    "-c:a", "aac", "-output_ts_offset", 2 * k, folder / "part.ts")  # fmt: skip
             with path.open("ab") as file:
                 file.write((folder / "part.ts").read_bytes())
@@ -167,14 +168,17 @@ def _big_jpeg_film() -> bytes:
 
 MADE: dict[str, tuple[Maker, str]] = {
     **{f"not_a_file_{kind.strip('/').replace('/', '_')}": (special(kind), "refuse") for kind in
-       ("fifo", "folder", "socket", "empty", "sparse", "loop", "dangling", "/dev/zero", "/dev/stdin", "/dev/full", "/dev/tty",
+       ("fifo", "folder", "socket", "empty", "sparse", "loop", "dangling", "/dev/zero", "/dev/stdin", "/dev/full",
+           "/dev/tty",
         "/proc/self/mem", "/proc/kmsg")},
     "two_videos": (mux("mkv", "-map", "0:v", "-map", "1:v", "-map", "0:a", "-c:v:1", "ffv1",
                        extra="color=red:s=320x240:d=3"), "pass"),
-    "two_videos_default": (mux("mkv", "-map", "1:v", "-map", "0:v", "-map", "0:a", "-c:v:0", "mpeg4", "-disposition:v:0", "0",
+    "two_videos_default": (mux("mkv", "-map", "1:v", "-map", "0:v", "-map", "0:a", "-c:v:0", "mpeg4",
+        "-disposition:v:0", "0",
                                "-disposition:v:1", "default", extra="color=red:s=32x24:d=3"), "pass"),
     "two_sounds": (mux("mkv", "-map", "0:v", "-map", "1:a", "-map", "0:a", "-c:a:0", "flac", extra="sine=d=3"), "pass"),
-    **{f"cover_{suffix}_{first}": (with_cover(suffix, first), "pass") for suffix in ("mp4", "mov") for first in (True, False)},
+    **{f"cover_{suffix}_{first}": (with_cover(suffix, first), "pass") for suffix in ("mp4", "mov") for first in (True,
+        False)},
     "cover_mkv": (with_cover("mkv", False), "pass"),
     "cover_only": (with_cover("mp4", True, only=True), "refuse"),
     "chapters": (mux("mkv", "-metadata", "title=\u00e9\u4e2d", "-metadata:s:v", "language=xxx"), "pass"),
@@ -201,14 +205,19 @@ MADE: dict[str, tuple[Maker, str]] = {
     "empty_edits": (with_edits(50, BIG, -1), ""),
     "edit_beyond_the_end": (with_edits(1, 3000, BIG), ""),
     "nested": (nested, "refuse"),
-    **{f"{box.decode()}_{name}": (patched(box, offset, form, *values, every=True), "") for name, box, offset, form, values in (
-        ("count", b"stsz", 8, ">I", (BIG,)), ("constant", b"stsz", 4, ">II", (1, BIG)), ("count", b"stts", 4, ">I", (BIG,)),
+    **{f"{box.decode()}_{name}": (patched(box, offset, form, *values, every=True), "") for name, box, offset, form,
+        values in (
+        ("count", b"stsz", 8, ">I", (BIG,)), ("constant", b"stsz", 4, ">II", (1, BIG)), ("count", b"stts", 4, ">I",
+            (BIG,)),
         ("long", b"stts", 8, ">II", (BIG, 1)), ("slow", b"stts", 12, ">I", (BIG,)), ("still", b"stts", 12, ">I", (0,)),
         ("count", b"stco", 4, ">I", (BIG,)), ("far", b"stco", 8, ">I", (BIG,)), ("count", b"stsc", 4, ">I", (BIG,)),
-        ("many", b"stsc", 12, ">I", (BIG,)), ("none", b"stsc", 12, ">I", (0,)), ("long", b"mvhd", 12, ">II", (1000, BIG)),
+        ("many", b"stsc", 12, ">I", (BIG,)), ("none", b"stsc", 12, ">I", (0,)), ("long", b"mvhd", 12, ">II", (1000,
+            BIG)),
         ("scale", b"mvhd", 12, ">I", (0,)), ("scale", b"mdhd", 12, ">I", (0,)), ("scale1", b"mdhd", 12, ">I", (1,)),
-        ("fine", b"mdhd", 12, ">I", (BIG,)), ("long", b"mdhd", 16, ">I", (BIG,)), ("size", b"avc1", 24, ">HH", (30000, 30000)),
-        ("none", b"avc1", 24, ">HH", (0, 0)), ("rate", b"mp4a", 24, ">I", (1 << 16,)), ("matrix", b"tkhd", 40, ">9I", (BIG,) * 9),
+        ("fine", b"mdhd", 12, ">I", (BIG,)), ("long", b"mdhd", 16, ">I", (BIG,)), ("size", b"avc1", 24, ">HH", (30000,
+            30000)),
+        ("none", b"avc1", 24, ">HH", (0, 0)), ("rate", b"mp4a", 24, ">I", (1 << 16,)), ("matrix", b"tkhd", 40, ">9I",
+            (BIG,) * 9),
         ("flat", b"tkhd", 40, ">9I", (0,) * 9), ("loop", b"mdia", -8, ">I", (8,)), ("grown", b"trak", -8, ">I", (BIG,)),
     )},
     "mkv_duration": (patched(b"\x44\x89\x88", 0, ">d", 1e15, source="mkv"), ""),  # type: ignore[arg-type]
@@ -225,10 +234,14 @@ MADE: dict[str, tuple[Maker, str]] = {
     "noise": (holding("x.mp4", lambda: random.Random(2).randbytes(300_000)), "refuse"),
     "web_page": (holding("x.mp4", lambda: b"<html>429 Too Many Requests</html>"), "refuse"),
     "zeros": (holding("x.mp4", lambda: bytes(2_000_000)), "refuse"),
-    "flv_noise": (holding("x.flv", lambda: b"FLV\x01\x05\0\0\0\x09\0\0\0\0" + random.Random(4).randbytes(300_000)), "refuse"),
-    "ogg_noise": (holding("x.ogv", lambda: (b"OggS\0\2" + bytes(20) + b"\x01\x1e" + random.Random(5).randbytes(30)) * 9000),
+    "flv_noise": (holding("x.flv", lambda: b"FLV\x01\x05\0\0\0\x09\0\0\0\0" + random.Random(4).randbytes(300_000)),
+        "refuse"),
+    "ogg_noise": (holding("x.ogv",
+        lambda: (b"OggS\0\2" + bytes(20) + b"\x01\x1e" + random.Random(5).randbytes(30)) * 9000),
                   "refuse"),
     "mpeg_noise": (holding("x.mpg", lambda: b"\0\0\1\xba" + random.Random(6).randbytes(400_000)), "refuse"),
-    "asf_noise": (holding("x.wmv", lambda: bytes.fromhex("3026b2758e66cf11a6d900aa0062ce6c") + b"\xff" * 99999), "refuse"),
-    "avi_noise": (holding("x.avi", lambda: b"RIFF\xff\xff\xff\x7fAVI LIST" + random.Random(7).randbytes(300_000)), "refuse"),
+    "asf_noise": (holding("x.wmv", lambda: bytes.fromhex("3026b2758e66cf11a6d900aa0062ce6c") + b"\xff" * 99999),
+        "refuse"),
+    "avi_noise": (holding("x.avi", lambda: b"RIFF\xff\xff\xff\x7fAVI LIST" + random.Random(7).randbytes(300_000)),
+        "refuse"),
 }  # fmt: skip
