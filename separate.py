@@ -18,8 +18,6 @@ import tempfile
 from math import inf
 from pathlib import Path
 
-import av
-
 from dataset.making.cut import cut_clip
 from dataset.reading.clip_reader import ClipReader
 from dataset.reading.errors import MediaError, error_reason
@@ -36,6 +34,7 @@ from utils.errors import UserError, exit_on_user_error
 from utils.files import write_json
 from utils.locks import lock_folder
 from utils.memory import disable_malloc_trim
+from utils.system_errors import ADVICE
 
 MAX_HEIGHT = 360  # of the frames in the results, pixels
 MIN_RATE, MAX_RATE = 1000, 384_000  # of the sounds in the results, Hz
@@ -88,9 +87,9 @@ def main(argv: list[str] | None = None) -> dict:
             summary = separate(net, args, Path(folder))
             for path in sorted(Path(folder).iterdir()):
                 path.replace(args.out / path.name)
-    except av.error.ExternalError:  # of the encoder: memory is short
-        raise
     except OSError as error:
+        if error.errno not in ADVICE:  # of an encoder or a thread: no fault of the folder
+            raise
         reason = error_reason(error)
         raise UserError(f"results can't be written to {args.out} ({reason}): choose another --out") from None
     for name, source in summary["sources"].items():

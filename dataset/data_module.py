@@ -37,6 +37,7 @@ class AVCDataModule:
             divided evenly among the processes.
     """
 
+    needs = "a negative pair needs"  # what decides how many clips a batch has at least
     shard_validation = True  # each process validates its part of the clips
 
     def __init__(self, config: Any, device: torch.device | str, rank: int = 0, world_size: int = 1) -> None:
@@ -44,8 +45,8 @@ class AVCDataModule:
         self.min_clips = self.min_clips_per_batch(config)
         if train.batch_size < self.min_clips * world_size:
             raise UserError(
-                f"train.batch_size is {train.batch_size}, but must be at least {self.min_clips * world_size}: "
-                f"{self.min_clips} clips for each process"
+                f"train.batch_size is {train.batch_size}, but must be at least {self.min_clips * world_size}: in each "
+                f"process {self.needs} {self.min_clips} clips"
             )
         if train.batch_size % world_size:
             raise UserError(
@@ -151,6 +152,7 @@ class MixtureDataModule(AVCDataModule):
         steps_per_epoch: updates in an epoch of mix.repeats passes over the training clips.
     """
 
+    needs = "a mixture has (mix.sources)"
     shard_validation = False  # else a fixed mixture's clips would be on different processes
 
     def __init__(self, config: Any, device: torch.device | str, rank: int = 0, world_size: int = 1) -> None:

@@ -18,6 +18,7 @@ from utils import checkpoint
 from utils.config import Config, from_dict, old_frame_net, override
 from utils.engine import autocast, channels_last, pick_device
 from utils.errors import UserError
+from utils.tensors import require_finite
 
 
 @dataclass(frozen=True)
@@ -90,7 +91,7 @@ class TrainedNet:
             (B, ...) float32 on the CPU: (B, 128) unit vectors of an AVE-Net, (B, 128, h, w) of an AVOL-Net.
 
         Raises:
-            UserError: the net embeds no frames and sounds, or also needs optical flow.
+            UserError: the net embeds no frames and sounds, or also needs optical flow; or an embedding is not finite.
         """
         model = self.encoder
         if self.config.data.flow != "none":
@@ -98,7 +99,7 @@ class TrainedNet:
         pixels = prepare_frames(torch.from_numpy(frames).to(self.device), self.config.data.frame_size)
         embed = model.embed_with_flip if self.config.eval.flip_tta else model.embed_frames
         with autocast(self.device, self.config.train.precision):
-            return embed(pixels).float().cpu()
+            return require_finite(embed(pixels).float().cpu(), "embeddings")
 
     @torch.no_grad()
     def embed_sounds(self, sounds: np.ndarray) -> Tensor:
@@ -111,12 +112,12 @@ class TrainedNet:
             (B, ...) float32 on the CPU: (B, 128) of an AVE-Net or AVOL-Net.
 
         Raises:
-            UserError: the net embeds no frames and sounds.
+            UserError: the net embeds no frames and sounds, or an embedding is not finite.
         """
         model, rate = self.encoder, self.config.data.sample_rate
         spectrograms = prepare_sounds(torch.from_numpy(sounds).to(self.device), rate, self.config.spectrogram)
         with autocast(self.device, self.config.train.precision):
-            return model.embed_sounds(spectrograms).float().cpu()
+            return require_finite(model.embed_sounds(spectrograms).float().cpu(), "embeddings")
 
     @torch.no_grad()
     def correspondence(self, v: Tensor, a: Tensor) -> Tensor:

@@ -26,6 +26,7 @@ MEMORY_TEXTS = (
     "could not create a primitive", "error return without exception set",
 )  # fmt: skip
 THREAD_TEXTS = ("can't start new thread", "thread creation failed", "resource temporarily unavailable")
+LINK_TEXTS = ("symlink loop",)  # of pathlib
 WORKER_TEXTS = ("dataloader worker",)  # "... (pid 7) is killed by signal: Killed", "... exited unexpectedly"
 ENCODER_TEXTS = ("avcodec_open2",)  # decoders' errors are those of their files and don't come here
 TYPES = (
@@ -68,6 +69,8 @@ def describe_machine_error(error: BaseException, memory_advice: str) -> str | No
         return f"memory is short: {memory_advice}"
     if isinstance(error, FileNotFoundError) and "temporary directory" in text:
         return "no folder for temporary files can be written: set TMPDIR to one"
+    if _says(error, LINK_TEXTS):
+        return f"a link leads back to itself ({error}): remove it"
     if number in ADVICE:
         return f"{place or 'a file'} can't be read or written ({text}): {ADVICE[number]}"
     if isinstance(error, OSError) and place and text:

@@ -128,3 +128,21 @@ def check_finite(weights: Mapping[str, Tensor], source: str) -> None:
     negative = [name for name, value in weights.items() if name.endswith("running_var") and (value < 0).any()]
     if negative:
         raise UserError(f"{source} is damaged: {negative[0]} holds negative variances; use another one")
+
+
+def require_finite(outputs: Tensor, what: str) -> Tensor:
+    """Check the outputs of a net, whose weights may be finite and too large.
+
+    Args:
+        outputs: of the net, of any shape.
+        what: what they are, such as "embeddings", for messages.
+
+    Returns:
+        The outputs.
+
+    Raises:
+        UserError: some are NaN or infinite.
+    """
+    if not torch.isfinite(outputs).all():
+        raise UserError(f"the net's {what} are not finite, as its weights are too large: train with a lower --train.lr")
+    return outputs

@@ -103,14 +103,14 @@ class Detail:
         meaning: a few words.
         heading: how the heading of the table on the screen shows it, such as "ontology {}"; omitted if empty.
         noun: of a count, in the singular: the heading shows "1 clip", "2 clips".
-        hide_zero: whether the heading omits a count of 0.
+        hidden: the value that the heading omits, such as a count of 0.
     """
 
     key: str
     meaning: str
     heading: str = ""
     noun: str = ""
-    hide_zero: bool = False
+    hidden: Any = None
 
 
 @dataclass

@@ -146,7 +146,7 @@ PROBE = Section[Folds](
     details=(
         Detail("train_clips", "clips that the classifier is fitted on", "{} to fit on", "clip"),
         Detail("test_clips", "clips that it is measured on", "{} to measure"),
-        Detail("unlabelled", "clips of the split without labels", "{} without labels", "clip", hide_zero=True),
+        Detail("unlabelled", "clips of the split without labels", "{} without labels", "clip", hidden=0),
         Detail("folds", "folds of a folder of classes", "{}", "fold"),
         Detail("files", "readable files of the folder", "{}", "file"),
     ),

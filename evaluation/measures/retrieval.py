@@ -123,7 +123,7 @@ RETRIEVAL = Section[Rankings](
     details=(
         Detail("k", "results that count in nDCG"),
         Detail("labels", "distinct labels of the ontology", "{}", "label"),
-        Detail("unlabelled", "clips without a label of the ontology", "{} without labels", "clip", hide_zero=True),
+        Detail("unlabelled", "clips without a label of the ontology", "{} without labels", "clip", hidden=0),
         Detail("queries", "clips that are queries, if not all", "{}", "query clip"),
         Detail("ontology", "file of the class graph", "ontology {}"),
         Detail("gain", "what a result of relevance r counts: 2^r - 1 (exponential) or r (linear)", "gain {}"),
@@ -135,7 +135,7 @@ RETRIEVAL = Section[Rankings](
     },
     group_details=(
         Detail("ndcg_of", "nDCG of the queries with each label"),
-        Detail("scored_by", SCORED_BY, "by {}"),
+        Detail("scored_by", SCORED_BY, "by {}", hidden=DISTANCE),
     ),
     comparisons={("baselines", name): name for name in ("cca", "vgg16", "vgg16+cca")},
     compared=("ndcg",),

@@ -124,7 +124,7 @@ def _read_metrics(file: Path) -> Values:
         metrics = json.loads(read_text(file))
         if isinstance(metrics, dict) and {"model", *MUST_MATCH} <= metrics.keys() and metric_rows(metrics):
             return metrics
-    except (ValueError, TypeError, KeyError, AttributeError):
+    except (ValueError, TypeError, KeyError, AttributeError, RecursionError):
         pass
     raise UserError(f"{file} was not written by eval.py, or measures nothing: evaluate again")
 

@@ -67,7 +67,7 @@ def separation_examples(out: Path) -> list[MixtureExample]:
     try:
         entries = [entry for entry in json.loads(read_text(path)) if entry.get("folder")]
         return [_read_example(path.parent, entry) for entry in entries[:MAX_EXAMPLES]]
-    except (ValueError, TypeError, KeyError, AttributeError) as error:
+    except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
         raise UserError(f"{path} has an invalid format ({error}): evaluate again, or remove it") from None
 
 

@@ -99,7 +99,7 @@ def _baseline_name(measures: Iterable[Measure]) -> str:
 def _details(details: Iterable[Detail], values: Values) -> list[str]:
     """What the heading says of counts and settings."""
     shown = [detail for detail in details if detail.heading and detail.key in values]
-    shown = [detail for detail in shown if values[detail.key] or not detail.hide_zero]
+    shown = [detail for detail in shown if values[detail.key] != detail.hidden]
     return [
         detail.heading.format(count_text(values[detail.key], detail.noun) if detail.noun else values[detail.key])
         for detail in shown

@@ -23,6 +23,7 @@ from utils import distributed
 from utils.config import Config
 from utils.engine import autocast, to_device
 from utils.errors import UserError
+from utils.tensors import require_finite
 
 
 class Embeddings(NamedTuple):
@@ -170,6 +171,9 @@ def embed_batches(
 
     Returns:
         The embeddings, in the order of the batches; of 0 clips if none is readable.
+
+    Raises:
+        UserError: an embedding is not finite.
     """
     model.eval()
     device = device_of(model)
@@ -182,7 +186,8 @@ def embed_batches(
         with autocast(device, precision):
             v = model.embed_with_flip(frames) if flip else model.embed_frames(frames)
             a = model.embed_sounds(spectrograms)
-        parts.append(Embeddings(v.float().cpu(), a.float().cpu(), batch["indices"].cpu(), batch["times"].cpu()))
+        v, a = require_finite(v.float().cpu(), "embeddings"), require_finite(a.float().cpu(), "embeddings")
+        parts.append(Embeddings(v, a, batch["indices"].cpu(), batch["times"].cpu()))
     if distributed.world_size() > 1:
         parts = [part for rank_parts in distributed.all_gather_object(parts) for part in rank_parts]
         parts.sort(key=lambda part: part.indices[0].item())

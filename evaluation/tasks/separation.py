@@ -34,6 +34,7 @@ from utils.engine import autocast
 from utils.errors import UserError
 from utils.files import write_json
 from utils.health import mask_metrics
+from utils.tensors import require_finite
 
 EXAMPLES = 12  # mixtures whose sounds and images are written
 
@@ -55,14 +56,14 @@ def validate_separation(
         and the metrics of `mask_metrics`: means over batches.
 
     Raises:
-        UserError: fewer than 2 mixtures can be measured.
+        UserError: fewer than 2 mixtures can be measured, or a mask is not finite.
     """
     clips = extract_clip_features(model, config, batches)
     batch_gains, batch_metrics = [], []
     for batch in separate_mixtures(model, config, clips, clips.readable(mixtures)):
         kinds = (batch.estimates, batch.ideal_binary, batch.swapped)
         batch_gains.append(torch.stack([snr_improvement(batch.truths, kind) for kind in kinds], 1))
-        masks = (batch.logits, batch.targets, batch.weights)
+        masks = (require_finite(batch.logits, "masks"), batch.targets, batch.weights)
         batch_metrics.append({"loss": mask_loss(*masks, config.mix.mask), **mask_metrics(*masks)})
     gains = torch.cat(batch_gains) if batch_gains else torch.empty(0, 3)
     gains = gains[gains.isfinite().all(1)].double()  # not finite: a silent source

@@ -135,7 +135,7 @@ def _train(name: str, value: str, folder: Path) -> str:
     words = [str(ROOT / word) if word.startswith("configs/") else word for word in words]
     done = run_command([*words, f"--{name}={fill(value, folder)}"], cwd=folder, limit=60, prepare=limit_memory)
     is_path = DEFAULTS[name].kind is str
-    shown = {"mix.sources": "train.batch_size", "data.frames": "frames"}.get(name, name)  # what a refusal names
+    shown = "frames" if name == "data.frames" else name  # what a refusal names
     found = problem(done, "" if is_path else "train.lr" if name.startswith("train.lr") else shown)
     moved = name == "train.run_dir"
     return found or ("" if done.code or moved or (out / "last.pt").exists() else "succeeds without last.pt")

@@ -41,7 +41,7 @@ def test_metrics_have_the_promised_keys_and_lie_in_their_ranges(evaluated, whole
         assert row["recall@10"] == 1 or "-" not in direction.replace("im-im", "").replace("aud-aud", "")
 
     shown = [line.split() for line in done.stdout.splitlines()]
-    assert ["AUC", f"{avc['auc']:.3f}", "0.500"] in shown
+    assert ["AUC", f"{avc['auc']:.3f}", f"{avc['auc_error']:.3f}", "0.500"] in shown
     row = found["im-aud"]
     assert any(words[:1] == ["im-aud"] and words[4:7] == [f"{row[n]:.3f}" for n in ("ndcg", "recall@1", "recall@5")]
                for words in shown)  # fmt: skip
@@ -99,7 +99,8 @@ def test_evaluation_on_another_dataset_with_an_ontology_that_lacks_labels(evalua
     done = script(command("eval.py", settings | {"eval.ontology": tmp_path / "ontology.json"}))
     assert done.returncode == 0, done.stderr
     metrics = json.loads((tmp_path / "out" / "metrics.json").read_text())
-    assert (metrics["clips"], metrics["retrieval"]["labels"], metrics["data"]) == (7, 2, str(other))
+    assert (metrics["clips"], metrics["retrieval"]["labels"], metrics["data"]) == (7, 1, str(other))
+    assert metrics["retrieval"]["unlabelled"] == 3  # of the other class alone: every other clip but one of both
     assert metrics["retrieval"]["ontology"] == str(tmp_path / "ontology.json")
     said = done.stderr.strip().splitlines()
-    assert len(said) == 1 and said[0].startswith("warning: ") and "lacks 1 labels" in said[0] and MIDS[1] in said[0]
+    assert len(said) == 1 and said[0].startswith("warning: ") and "lacks 1 label of" in said[0] and MIDS[1] in said[0]

@@ -50,7 +50,7 @@ def test_the_lock_of_a_killed_process_is_free_and_its_file_is_removed_by_the_nex
 
 def test_forked_children_that_outlive_a_killed_process_hold_nothing(tmp_path):
     holder = hold(
-        f"lock_folder({str(tmp_path)!r}, '--out')", "import os, time; os.fork(); print(1, flush=True); time.sleep(20)"
+        f"lock_folder({str(tmp_path)!r}, '--out')", "import os, time; os.fork(); os.write(1, b'1\\n'); time.sleep(20)"
     )
     assert holder.stdout.readline() == b"1\n" == holder.stdout.readline()  # parent and child
     holder.kill()
