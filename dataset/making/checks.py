@@ -28,9 +28,9 @@ BLACK_LEVEL = 0.1  # a frame is black if 98% of its pixels are darker than this,
 THUMBNAIL_WIDTH = 240  # pixels
 DEFAULT_FRAME, LONGEST_FRAME = 0.04, 0.2  # what counts as one frame's duration, if unknown, and at most, seconds
 
-# What would cure a clip, see `dataset.making.repair`. "rate": state another sample rate; "sync": shift the wav, or change
-# its speed; "start": begin with the first frame; "container": write a proper mp4; "end": cut the wav off where the video
-# ends.
+# What would cure a clip, see `dataset.making.repair`. "rate": state another sample rate; "sync": shift the wav, or
+# change its speed; "start": begin with the first frame; "container": write a proper mp4; "end": cut the wav off where
+# the video ends.
 Cure = Literal["rate", "sync", "start", "container", "end"]
 CURES: tuple[Cure, ...] = ("rate", "sync", "start", "container", "end")
 
@@ -117,7 +117,7 @@ class _CheckingReader(ClipReader):
             return "black", f"{MP4} shows nothing but black", ()
         intervals = np.diff(times)
         frame = min(float(np.median(intervals)) if len(intervals) else DEFAULT_FRAME, LONGEST_FRAME)
-        self.sync = measure_sync(self, self.video_file, self.video_end)
+        self.sync = measure_sync(self, self.video_file)
         refused, notes = self._judge_sync(frame)
         # Training reads no frame before `first`: up to there a late start does no harm.
         if self.first_time > self.first + frame + SYNC_TOLERANCE:

@@ -23,8 +23,12 @@ MIN_CORRELATION = 0.5  # two sounds with at least this correlation are the same
 MIN_CORRELATION_GAIN = 0.03
 PART_SECONDS = 30.0  # of longer sounds, the first and the last part of this length are compared
 MIN_HALF = 1.5  # shorter halves of a clip are not compared with each other, seconds
-MIN_SPEED_ERROR = 0.002  # a difference in length that is less is no sign of a wrong sample rate, a fraction
-MAX_RATE_ERROR = 0.03  # a sample rate this close to what the lengths say is tried, a fraction
+SEARCH_SECONDS, SEARCH_RATE = 8.0, 4000  # other speeds are tried on the beginning of a sound at this rate, Hz
+MAX_DRIFT, DRIFT_STEP = 0.05, 0.001  # the largest error of a sound's speed that is looked for, and the steps, fractions
+DISTINCT_SECONDS, MIN_DISTINCTION = (
+    0.01,
+    0.05,
+)  # at offsets farther off than this, the correlation must be lower by this
 RATES = (8000, 11025, 12000, 16000, 22050, 24000, 32000, 44100, 48000, 88200, 96000)  # usual ones, Hz
 
 
@@ -46,13 +50,12 @@ class Sync(NamedTuple):
         return self.offset + self.drift * time
 
 
-def measure_sync(sound: AudioReader, video: Path, seconds: float) -> Sync | None:
+def measure_sync(sound: AudioReader, video: Path) -> Sync | None:
     """Compare the wav of a clip with the sound track of its video.
 
     Args:
         sound: the clip, open.
         video: path of the video.
-        seconds: how long it lasts.
 
     Returns:
         None if it has no such track, or the two are not the same sound.
@@ -64,7 +67,7 @@ def measure_sync(sound: AudioReader, video: Path, seconds: float) -> Sync | None
 
     try:
         sync = _compare_parts(read_wav, partial(read_track, video), sound.sound_seconds)
-        return sync or _find_rate(sound, partial(read_track, video), seconds)
+        return sync or _find_speed(sound, read_wav, partial(read_track, video))
     except MediaError as error:
         if error.path != video:
             raise
@@ -105,20 +108,29 @@ def _compare_parts(read_wav: Reader, read_track: Reader, seconds: float) -> Sync
     return Sync(float(np.mean(known))) if known else None
 
 
-def _find_rate(sound: AudioReader, read_track: Reader, seconds: float) -> Sync | None:
-    """Try the sample rates that would give a sound the length of its video; its header may state a wrong one."""
-    likely = sound.native_samples / max(seconds, 1e-3)
-    if abs(likely / sound.native_rate - 1) < MIN_SPEED_ERROR:
-        return None
-    for rate in sorted(RATES, key=lambda rate: abs(rate - likely)):
-        if rate == sound.native_rate or abs(rate / likely - 1) > MAX_RATE_ERROR:
-            continue
-        length = min(sound.native_samples / rate, PART_SECONDS)
-        samples = sound.waveform(0, round(length * rate), sound.native_rate) / INT16_SCALE
-        offset = offset_between(resample(samples, rate, COMPARE_RATE), read_track(0, length))
-        if offset is not None:
-            return Sync(offset, rate=rate)
-    return None
+def _find_speed(sound: AudioReader, read_wav: Reader, read_track: Reader) -> Sync | None:
+    """Try other speeds of a sound: those of other sample rates, as its header may state a wrong one, then any others."""  # noqa: E501
+    track = resample(read_track(0, SEARCH_SECONDS), COMPARE_RATE, SEARCH_RATE)
+    longest = SEARCH_SECONDS * max(RATES) / sound.native_rate
+    wav = resample(read_wav(0, min(longest, sound.sound_seconds)), COMPARE_RATE, SEARCH_RATE)
+
+    def match(speed: float) -> tuple[float, float, float]:
+        """(correlation, speed, offset) of the sound at a speed; a correlation of 0 if other offsets are as likely."""
+        count = min(int(len(wav) / speed), round(SEARCH_SECONDS * SEARCH_RATE))
+        scaled = np.interp(np.arange(count) * speed, np.arange(len(wav)), wav)
+        lags, correlation = _correlate(scaled, track, SEARCH_RATE)
+        best = int(np.argmax(correlation))
+        others = correlation[np.abs(lags - lags[best]) > DISTINCT_SECONDS * SEARCH_RATE]
+        is_distinct = correlation[best] > others.max(initial=0.0) + MIN_DISTINCTION
+        return float(correlation[best]) if is_distinct else 0.0, speed, float(lags[best]) / SEARCH_RATE
+
+    rates = [rate for rate in RATES if 0.2 < rate / sound.native_rate < 5 and rate != sound.native_rate]
+    best, _, offset, rate = max((*match(rate / sound.native_rate), rate) for rate in rates)
+    if best >= MIN_CORRELATION:
+        return Sync(offset, rate=rate)
+    found = max(map(match, 1 + np.arange(-MAX_DRIFT, MAX_DRIFT, DRIFT_STEP)))
+    found = max(map(match, found[1] + DRIFT_STEP * np.linspace(-1, 1, 21)))
+    return Sync(found[2], drift=1 - 1 / found[1]) if found[0] >= MIN_CORRELATION else None
 
 
 def offset_between(sound: np.ndarray, track: np.ndarray, expected: float = 0.0) -> float | None:
@@ -132,7 +144,21 @@ def offset_between(sound: np.ndarray, track: np.ndarray, expected: float = 0.0) 
     Returns:
         By how many seconds `sound` is later than `track`, or None if they aren't the same sound.
     """
-    lags = np.arange(-round(MAX_OFFSET * COMPARE_RATE), round(MAX_OFFSET * COMPARE_RATE) + 1)
+    lags, correlation = _correlate(sound, track, COMPARE_RATE)
+    is_expected = np.abs(lags - expected * COMPARE_RATE) <= SYNC_TOLERANCE * COMPARE_RATE
+    best, best_expected = correlation.max(), correlation[is_expected].max(initial=0.0)
+    if best < MIN_CORRELATION:
+        return None
+    if best > best_expected + MIN_CORRELATION_GAIN:
+        lag = lags[np.argmax(correlation)]
+    else:
+        lag = lags[is_expected][np.argmax(correlation[is_expected])]
+    return float(lag) / COMPARE_RATE
+
+
+def _correlate(sound: np.ndarray, track: np.ndarray, rate: int) -> tuple[np.ndarray, np.ndarray]:
+    """Normalized cross-correlation of two sounds at `rate`: offsets in samples, and the correlation at each."""
+    lags = np.arange(-round(MAX_OFFSET * rate), round(MAX_OFFSET * rate) + 1)
     size = next_fast_len(max(len(sound) + len(track), len(lags) + 1))
     product = irfft(rfft(sound, size) * np.conj(rfft(track, size)), size)[lags]
     # Normalized over the overlap: sound[lag:] beside track, or sound beside track[-lag:].
@@ -145,12 +171,4 @@ def offset_between(sound: np.ndarray, track: np.ndarray, expected: float = 0.0) 
     # An overlap of a few samples proves nothing: each sound must have about a tenth of its energy there.
     is_enough = overlap_power > 0.01 * power_s[-1] * power_t[-1]
     correlation = np.where(is_enough, product / np.sqrt(np.maximum(overlap_power, 1e-12)), 0.0)
-    is_expected = np.abs(lags - expected * COMPARE_RATE) <= SYNC_TOLERANCE * COMPARE_RATE
-    best, best_expected = correlation.max(), correlation[is_expected].max(initial=0.0)
-    if best < MIN_CORRELATION:
-        return None
-    if best > best_expected + MIN_CORRELATION_GAIN:
-        lag = lags[np.argmax(correlation)]
-    else:
-        lag = lags[is_expected][np.argmax(correlation[is_expected])]
-    return float(lag) / COMPARE_RATE
+    return lags, correlation

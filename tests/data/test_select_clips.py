@@ -119,7 +119,7 @@ def test_a_clip_that_lacks_a_file_is_left_out_and_told(infos, split, tmp_path, c
     (split / "audio" / "ddddddddddd.wav").unlink()
     select_clips(infos, split, tmp_path / "new")
     assert Clips(tmp_path, "new").ids == ["aaaaaaaaaaa", "bbbbbbbbbbb"]
-    assert f"1 clips; the first: {split} has no audio file of clip ddddddddddd\n" in capsys.readouterr().err
+    assert f"1 clip; the first: {split} has no audio file of clip ddddddddddd\n" in capsys.readouterr().err
 
 
 def test_ids_that_lead_out_of_the_folder_are_refused(infos, split, tmp_path):

@@ -204,7 +204,7 @@ def test_a_bad_frame_is_refused_in_one_sentence(tmp_path, ruin):
     jpg, _ = add_clip(root, "bad", picture=noise)
     data = VGGSS(root)
     ruin(jpg)
-    with pytest.raises(ClipError, match="can't be read as an image|is missing|is empty") as caught:
+    with pytest.raises(ClipError, match=r"can't be read as an image|is missing|is empty") as caught:
         data.frame(0, 16)
     assert caught.value.clip == "bad" and str(caught.value).count(str(jpg)) == 1 and "\n" not in str(caught.value)
     data.frame(1, 16)

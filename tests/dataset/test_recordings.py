@@ -31,7 +31,7 @@ def numbered_names(head, numbers, form="_{:02d}"):
 @pytest.mark.parametrize("name", [
     "IMG_0001", "img_0001", "IMG_E1234", "DSC_0042", "_DSC0042", "DSCN0001", "DSCF1234", "MVI_1234", "MOV_0001",
     "P1010123", "C0001", "MAH01234", "00012", "PXL_20210101_123456789", "VID_20190503_120001", "20190503_120001",
-    "2019-05-03 12.00.01", "2019-05-03T12-00-01", "2019-05-03", "2019-05-03 12.30", "2019-05-03_12_30_01", "03.05.2019", "WhatsApp Video 2019-05-03 at 12.00.01",
+    "2019-05-03 12.00.01", "2019-05-03T12-00-01", "2019-05-03", "2019-05-03 12.30", "2019-05-03_12_30_01", "03.05.2019", "WhatsApp Video 2019-05-03 at 12.00.01",  # noqa: E501
     "Screen Recording 2021-05-05 at 10.11.12", "2019", "12", "my video", "A", "_01", "(2)",
 ])  # fmt: skip
 def test_what_a_camera_counts_and_dates_belong_to_the_name(name):
@@ -46,7 +46,7 @@ def test_what_a_camera_counts_and_dates_belong_to_the_name(name):
     ("film_000030", "film"), ("film_00.01.30", "film"), ("film_1m30s", "film"), ("film_1500ms", "film"),
     ("v_ApplyEyeMakeup_g01_c02", "v_applyeyemakeup_g01"), ("show1_cam2", "show1_cam"), ("a.b..c", "a.b..c"),
     ("concert 2019-05-03_7", "concert 2019-05-03"),
-    ("concert 2019-05-03_10_15", "concert 2019-05-03"), ("concert 2019-05-03_000130", "concert 2019-05-03"), ("001_002", "001"), ("lesson.part2", "lesson"),
+    ("concert 2019-05-03_10_15", "concert 2019-05-03"), ("concert 2019-05-03_000130", "concert 2019-05-03"), ("001_002", "001"), ("lesson.part2", "lesson"),  # noqa: E501
     ("GOPR0042", "GoPro 0042"), ("GP010042", "GoPro 0042"), ("GX020042_10", "GoPro 0042"),
 ])  # fmt: skip
 def test_a_recording_is_the_name_before_its_last_numbers(name, recording):

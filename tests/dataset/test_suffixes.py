@@ -24,7 +24,7 @@ MUXERS = {
     "wmv": "asf", "wma": "asf", "wave": "wav", "aif": "aiff", "aifc": "aiff", "m4a": "ipod", "m4b": "ipod",
     "aac": "adts", "opus": "ogg",
 }  # fmt: skip
-VIDEO_CODECS = {"flv": "flv", "f4v": "libx264", "mxf": "mpeg2video", "m2v": "mpeg2video", "mpg": "mpeg2video", "mpe": "mpeg2video",
+VIDEO_CODECS = {"flv": "flv", "f4v": "libx264", "mxf": "mpeg2video", "m2v": "mpeg2video", "mpg": "mpeg2video", "mpe": "mpeg2video",  # noqa: E501
                 "mpeg": "mpeg2video", "vob": "mpeg2video", "ogv": "libvpx", "ogm": "libvpx"}  # fmt: skip
 SOUND_CODECS = {
     "wav": "pcm_s16le", "wave": "pcm_s16le", "w64": "pcm_s16le", "flac": "flac", "aif": "pcm_s16be",

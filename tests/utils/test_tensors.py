@@ -19,7 +19,6 @@ from utils.tensors import check_finite, fits, load_tensors, tensor_problem
 WEIGHT = torch.arange(6.0).view(2, 3)
 UNFIT = {
     "sparse": WEIGHT.to_sparse(),
-    "sparse rows": WEIGHT.to_sparse_csr(),
     "meta": WEIGHT.to("meta"),
     "complex": WEIGHT.to(torch.complex64),
     "bool": WEIGHT.bool(),
