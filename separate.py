@@ -13,6 +13,7 @@ import utils.startup  # isort: skip  # noqa: F401
 
 import argparse
 import re
+import shutil
 import sys
 import tempfile
 from math import inf
@@ -80,13 +81,13 @@ def main(argv: list[str] | None = None) -> dict:
         )
     disable_malloc_trim()
     try:
-        with (
-            lock_folder(args.out, "--out"),
-            tempfile.TemporaryDirectory(prefix=".unfinished_", dir=args.out) as folder,
-        ):
-            summary = separate(net, args, Path(folder))
-            for path in sorted(Path(folder).iterdir()):
-                path.replace(args.out / path.name)
+        with lock_folder(args.out, "--out"):
+            for stale in (*args.out.glob(".unfinished_*"), *args.out.glob(".clip_*")):  # of a process that was killed
+                shutil.rmtree(stale, ignore_errors=True)
+            with tempfile.TemporaryDirectory(prefix=".unfinished_", dir=args.out) as folder:
+                summary = separate(net, args, Path(folder))
+                for path in sorted(Path(folder).iterdir()):
+                    path.replace(args.out / path.name)
     except OSError as error:
         if error.errno not in ADVICE:  # of an encoder or a thread: no fault of the folder
             raise
