@@ -36,7 +36,7 @@ from utils.config import changed_settings
 from utils.errors import UserError, exit_on_user_error
 from utils.files import write_text
 from utils.locks import lock_folder
-from utils.memory import disable_malloc_trim
+from utils.memory import disable_malloc_trim, reserve_blas_buffers
 from utils.run import read_log
 
 
@@ -77,6 +77,7 @@ def main(argv: list[str] | None = None) -> dict[str, Any] | Path:
         raise UserError("--checkpoint FILE is missing; training writes best.pt into its run directory")
     net, run_dir = load_trained_net(args.checkpoint, changes), Path(args.checkpoint).parent
     disable_malloc_trim()
+    reserve_blas_buffers()
     out = Path(args.out or run_dir / ("eval_probe" if args.probe_folder else f"eval_{args.benchmark or args.split}"))
     with lock_folder(out, "--out"):
         return evaluate(args, net, out)

@@ -34,7 +34,7 @@ from utils.command_line import parse_command_line
 from utils.errors import UserError, exit_on_user_error
 from utils.files import write_json
 from utils.locks import lock_folder
-from utils.memory import disable_malloc_trim
+from utils.memory import disable_malloc_trim, reserve_blas_buffers
 from utils.system_errors import ADVICE
 
 MAX_HEIGHT = 360  # of the frames in the results, pixels
@@ -80,6 +80,7 @@ def main(argv: list[str] | None = None) -> dict:
             "train_PixelPlayer.py"
         )
     disable_malloc_trim()
+    reserve_blas_buffers()
     try:
         with lock_folder(args.out, "--out"):
             for stale in (*args.out.glob(".unfinished_*"), *args.out.glob(".clip_*")):  # of a process that was killed
@@ -169,7 +170,7 @@ def open_video(args: argparse.Namespace, folder: Path) -> ClipReader:
     """
     for path in (args.video, args.sound):
         if path is not None and not path.is_file():
-            raise UserError(f"there is no file {path}")
+            raise UserError(f"there is no file {path}: give one with --video and --sound")
     sound = args.sound or args.video
     mp4, wav = folder / "clip.mp4", folder / "clip.wav"
     try:

@@ -1,15 +1,18 @@
 """How much memory there is, and glibc's allocator tuned for training on a CPU."""
 
 import ctypes
+import mmap
 import os
 import re
 import resource
 from pathlib import Path
 
+import numpy as np
 import torch
 
 M_TRIM_THRESHOLD, M_MMAP_THRESHOLD, M_MMAP_MAX = -1, -3, -4  # parameters of mallopt in glibc's malloc.h
 MB = 2**20
+BLAS_BUFFERS = 128 * MB  # more than those of numpy and scipy together, each 32 MB a thread
 MEMORY_INFO = Path("/proc/meminfo")
 CGROUP_LIMITS = (Path("/sys/fs/cgroup/memory.max"), Path("/sys/fs/cgroup/memory/memory.limit_in_bytes"))
 
@@ -46,3 +49,19 @@ def disable_malloc_trim(keep: bool = True) -> None:
         mallopt(M_MMAP_MAX, 0 if keep else 65536)
         mallopt(M_MMAP_THRESHOLD, 32 * MB)
         mallopt(M_TRIM_THRESHOLD, 2**31 - 1 if keep else 64 * MB)
+
+
+def reserve_blas_buffers() -> None:
+    """Let the BLAS of numpy and of scipy take their buffers now: once memory is short they would wait for it for ever.
+
+    Call it at the start of a script that uses scipy or scikit-learn.
+
+    Raises:
+        OSError: memory is short already.
+    """
+    from scipy.linalg.blas import sgemm  # not every script needs it
+
+    mmap.mmap(-1, BLAS_BUFFERS).close()
+    square = np.ones((256, 256), np.float32)
+    np.dot(square, square)
+    sgemm(1.0, square, square)
