@@ -111,7 +111,9 @@ def choose_entries(args: argparse.Namespace, labels: Sequence[Sequence[str]], ch
     if args.per_class:
         indices = limit_per_class(args.per_class, labels, indices, chosen, args.balanced, args.seed)
     if not indices:
-        raise UserError(f"nothing in {args.csv or args.clips} has the classes that {args.genres} asks for")
+        raise UserError(
+            f"nothing in {args.csv or args.clips} has the classes that {args.genres} asks for: choose others"
+        )
     return indices
 
 

@@ -54,9 +54,9 @@ def read_cookies(path: str) -> str:
         return text
     except OSError as error:  # also http.cookiejar's LoadError
         reason = error.strerror or "it is not in Netscape's format, which browser add-ons and yt-dlp write"
-        raise UserError(f"--cookies {path} can't be read ({reason})") from None
+        raise UserError(f"--cookies {path} can't be read ({reason}): export it again") from None
     except UnicodeDecodeError:
-        raise UserError(f"--cookies {path} can't be read (it is not text)") from None
+        raise UserError(f"--cookies {path} can't be read (it is not text): export it again") from None
 
 
 def find_ffmpeg(folder: Path) -> None:

@@ -151,9 +151,9 @@ def _iter_rows(path: Path | str) -> Iterator[tuple[int, list[str]]]:
     except UnicodeDecodeError:
         raise UserError(f"{path} is not a text file in UTF-8: is it the right file, unpacked?") from None
     except OSError as error:
-        raise UserError(f"{path} can't be read ({error.strerror})") from None
+        raise UserError(f"{path} can't be read ({error.strerror}): give a csv file") from None
     except csv.Error as error:
-        raise UserError(f"{path}, line {reader.line_num} is not csv ({error})") from None
+        raise UserError(f"{path}, line {reader.line_num} is not csv ({error}): fix or remove it") from None
 
 
 def _parse_segment(cells: list[str], known: dict[str, tuple[str, ...]]) -> Segment:

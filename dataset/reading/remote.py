@@ -36,7 +36,7 @@ def as_path(root: Path | str) -> Path:
     try:
         return cast(Path, UPath(root))
     except (ImportError, ValueError) as error:
-        raise UserError(f"{root} can't be read by URL ({error})") from None
+        raise UserError(f"{root} can't be read by URL ({error}): use another address, or a folder") from None
 
 
 def read_bytes(path: Path) -> bytes:

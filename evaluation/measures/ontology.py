@@ -109,7 +109,9 @@ def load_ontology(path: str | Path = "") -> Ontology:
             f"ontology {path} can't be read ({error.strerror}): set --eval.ontology to an ontology.json"
         ) from None
     except (ValueError, RecursionError) as error:
-        raise UserError(f"ontology {path} is not valid JSON ({error})") from None
+        raise UserError(
+            f"ontology {path} is not valid JSON ({error}): set --eval.ontology to an ontology.json"
+        ) from None
     if not (isinstance(classes, list) and all(map(_is_class, classes))):
         form = "a list of {id, name, child_ids}, ids and names of printable characters"
         raise UserError(f"ontology {path} has an invalid format: it must be {form}")

@@ -121,7 +121,9 @@ def probed_models(net: TrainedNet, untrained: bool) -> dict[str, PooledFeatures]
         UserError: the net has no two encoders.
     """
     if not isinstance(net.model, TwoEncoderNet):
-        raise UserError(f"{net.config.model.name} has no encoders of single frames and sounds to probe")
+        raise UserError(
+            f"{net.config.model.name} has no encoders of single frames and sounds to probe: leave out --tasks probe"
+        )
     models = {"": PooledFeatures(net.model).eval()}
     if untrained:
         torch.manual_seed(0)
