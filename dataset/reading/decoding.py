@@ -39,6 +39,7 @@ class PacketDecoder:
         self._stream = cast(VideoStream, stream)
         self._length_size = _nal_length_size(context) if isinstance(context, VideoCodecContext) else 0
         self._tick = seconds_per_tick(stream)
+        self._max_lost = int(MAX_LOST / self._tick)  # ticks
         self._gap: float | None = None  # since when no packet could be decoded, seconds
         self._due: int | None = None  # when the next frame begins if it has no time stamp, ticks
         self._is_video, self._is_vp8 = stream.type == "video", context is not None and context.name == "vp8"
@@ -98,7 +99,7 @@ class PacketDecoder:
         while self._pending and self._pending[0] <= until:
             heappop(self._pending)
         # The first frames after a seek may lack what they refer to.
-        if self._has_begun and float((until - begin) * self._tick) > MAX_LOST:
+        if self._has_begun and until - begin > self._max_lost:
             raise av.error.InvalidDataError(0, "frames are missing")
         self._has_begun = True
 
@@ -108,8 +109,11 @@ class PacketDecoder:
             frame.time_base = Fraction(self._tick)
         if frame.pts is None:
             frame.pts = self._due or 0
-        seconds = frame.samples / frame.sample_rate if isinstance(frame, av.AudioFrame) else 0.0
-        self._due = frame.pts + (round(seconds / self._tick) or getattr(frame, "duration", 0) or 1)
+        if isinstance(frame, av.AudioFrame):
+            duration = round(frame.samples / frame.sample_rate / self._tick)
+        else:
+            duration = getattr(frame, "duration", 0)
+        self._due = frame.pts + (duration or 1)
         return frame
 
 
@@ -257,10 +261,10 @@ def _slice_units(packet: bytes, length_size: int) -> list[bool]:
 
 def _packets_until(container: InputContainer, stream: VideoStream, time: float) -> list[av.Packet]:
     """The packets from here on that hold all frames shown until `time`, and the first one after it."""
-    packets = []
+    packets, last = [], (time + TIME_TOLERANCE) / seconds_per_tick(stream)
     for packet in demux(container, stream):
         packets.append(packet)
         # A frame is decoded before it is shown: later packets are shown later still.
-        if packet.dts is not None and packet.dts * seconds_per_tick(stream) > time + TIME_TOLERANCE:
+        if packet.dts is not None and packet.dts > last:
             break
     return packets

@@ -49,7 +49,7 @@ UPRIGHT = Orientation()
 
 def orientation(frame: av.VideoFrame) -> Orientation:
     """Read from the display matrix of a decoded `frame` how it is shown, by the rules of ffmpeg's command."""
-    matrix = cast(Buffer | None, frame.side_data.get("DISPLAYMATRIX"))
+    matrix = cast(Buffer | None, frame.side_data.get("DISPLAYMATRIX")) if len(frame.side_data) else None
     if matrix is None:
         return UPRIGHT
     a, b, _, c, d, *_ = np.frombuffer(bytes(matrix), np.int32).tolist()
