@@ -1,19 +1,16 @@
 """Two processes never write to the same folder: of each script, the second is refused in one sentence."""
 
-import json
 import re
 import subprocess
 import sys
 
-import numpy as np
 import pytest
-from helpers import make_dataset, small_checkpoint, tone, write_json, write_video
-from kill_and_resume import REPOSITORY, SETTINGS, command, one_thread, train_command
-from test_separate import SMALL as SEPARATOR
-from test_separate import make_video, saved
+from kill_and_resume import REPOSITORY, command, one_thread
 from training import contents, one_sentence
 
-TINY = SETTINGS | {"train.epochs": 1, "train.workers": 0}
+from tests.campaign import material
+from tests.campaign.material import make_material
+
 SCRIPTS = (
     "train_AVENet", "eval", "embed", "separate", "data/build_shards", "data/train_val_split_small",
     "data/make_demo_data", "data/check_data", "data/select_data_by_genre",
@@ -24,43 +21,15 @@ HOLD = "import sys; from utils.locks import *; lock = {}; lock.__enter__(); prin
 @pytest.fixture(scope="module")
 def source(tmp_path_factory):
     """A dataset, a folder of videos, AudioSet's lists, and checkpoints."""
-    root = tmp_path_factory.mktemp("source")
-    make_dataset(root / "clips", train=8, val=4, test=4)
-    pictures = list(np.random.default_rng(0).integers(0, 255, (15, 64, 64, 3), np.uint8))
-    for number in range(4):
-        write_video(root / f"videos/film{number}.mp4", pictures, 10, sound=tone(1.5, 16000))
-    make_video(root / "duet.mp4", 2.0)
-    small_checkpoint(root / "net/best.pt", **{"data.root": str(root / "clips")})
-    saved(root / "separator.pt", SEPARATOR)
-    classes = json.loads((REPOSITORY / "data/demo_ontology.json").read_text())
-    write_json(root / "infos/ontology.json", classes)
-    rows = [f'{number},{entry["id"]},"{entry["name"]}"' for number, entry in enumerate(classes)]
-    (root / "infos/class_labels_indices.csv").write_text("\n".join(["index,mid,display_name", *rows]) + "\n")
-    (root / "infos/classes.txt").write_text("\n".join(entry["id"] for entry in classes) + "\n")
+    make_material(root := tmp_path_factory.mktemp("source"))
     return root
 
 
 def words_of(name, source, out):
     """The words that start a script which writes to the folder `out`."""
-    if name.startswith("train"):
-        return train_command(source / "clips", out, TINY)
-    net = {"checkpoint": source / "net/best.pt"}
-    settings, *words = {
-        "eval": (net | {"out": out},),
-        "embed": (net | {"input": source / "videos", "out": out / "emb"},),
-        "separate": (
-            {"checkpoint": source / "separator.pt", "video": source / "duet.mp4", "out": out}, "--at", "0.1,0.5",
-        ),
-        "data/build_shards": ({"workers": 1}, source / "clips", out),
-        "data/train_val_split_small": ({"workers": 1, "by": "copy"}, source / "videos", out),
-        "data/make_demo_data": ({"out": out, "train": 1, "val": 1, "test": 1, "workers": 1},),
-        "data/check_data": ({"workers": 1, "move_bad": out}, source / "clips"),
-        "data/select_data_by_genre": (
-            {"clips": source / "clips/train", "out": out, "infos": source / "infos"},
-            "--genres", source / "infos/classes.txt",
-        ),
-    }[name]  # fmt: skip
-    return command(f"{name}.py", settings, *words)
+    if name == "data/check_data":
+        return command("data/check_data.py", {"workers": 1, "move_bad": out}, source / "clips")
+    return material.words_of(name, source, out)
 
 
 @pytest.mark.parametrize("name", SCRIPTS)
