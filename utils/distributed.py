@@ -3,11 +3,13 @@
 What only the hosts need (sizes, flags, metrics) goes from CPU to CPU through gloo, so that no device is waited for.
 """
 
+import contextlib
 import os
 import signal
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -69,7 +71,20 @@ def process_group() -> Iterator[None]:
                 "last checkpoint with the same command and --resume", file=sys.stderr,
             )  # fmt: skip
         sys.exit(code)
+    finally:
+        _remove_torchrun_folder()
     dist.destroy_process_group()
+
+
+def _remove_torchrun_folder() -> None:
+    """Remove the empty folders that torchrun makes for each process in TMPDIR and leaves there."""
+    file = Path(os.environ.get("TORCHELASTIC_ERROR_FILE", ""))
+    if any(folder.name.startswith("torchelastic_") for folder in file.parents):
+        with contextlib.suppress(OSError):  # not empty: other processes have not ended
+            for folder in file.parents:
+                folder.rmdir()
+                if folder.name.startswith("torchelastic_"):
+                    break
 
 
 def _first_to_end(store: dist.Store, code: int) -> tuple[bool, int]:

@@ -24,6 +24,7 @@ MEMORY_TEXTS = (
     "can't allocate memory", "cannot allocate memory", "out of memory", "bad_alloc", "bad allocation", "malloc failed",
     "insufficient memory", "failed to allocate", "unable to mmap", "failed to map segment", "could not create a memory",
     "could not create a primitive", "error return without exception set",
+    "could not get source code",  # `inspect`, which hides why, while torch is imported
 )  # fmt: skip
 THREAD_TEXTS = ("can't start new thread", "thread creation failed", "resource temporarily unavailable")
 LINK_TEXTS = ("symlink loop",)  # of pathlib
