@@ -4,6 +4,7 @@ Both streams are placed by their absolute time stamps. A wav that is taken to be
 to 700 ms after ordinary cuts and where a stream starts late.
 """
 
+import os
 from collections.abc import Iterable, Iterator
 from fractions import Fraction
 from itertools import chain
@@ -66,7 +67,7 @@ def cut_clip(
     try:
         count = write_wav(wav, stream_audio(sound, start, end))
         _refuse_short(sound, "sound", count / SAMPLE_RATE, start)
-        with soundfile.SoundFile(wav) as samples:
+        with soundfile.SoundFile(os.fsencode(wav)) as samples:
             seconds = _write_mp4(video, samples, start, mp4, height, fps)
         shorten_wav(wav, round(seconds * SAMPLE_RATE))
     except BaseException:

@@ -160,14 +160,14 @@ def _take_sound(work: _Workshop, result: CheckResult, mp4: Path, wav: Path) -> s
 
 def _state_rate(work: _Workshop, result: CheckResult, mp4: Path, wav: Path) -> str:
     rate = result.sync.rate if result.sync else 0
-    with soundfile.SoundFile(work.wav) as source:
+    with soundfile.SoundFile(os.fsencode(work.wav)) as source:
         _write_like(source, wav, _blocks(source), rate)
         return f"stated the sample rate of the wav as {rate} Hz, not {source.samplerate} Hz"
 
 
 def _shift_sound(work: _Workshop, result: CheckResult, mp4: Path, wav: Path) -> str:
     sync = result.sync or Sync(0.0)
-    with soundfile.SoundFile(work.wav) as source:
+    with soundfile.SoundFile(os.fsencode(work.wav)) as source:
         blocks = _blocks(source)
         if sync.drift:
             blocks = _change_speed(blocks, source.samplerate, source.samplerate * (1 - sync.drift), source.channels)
@@ -193,7 +193,7 @@ def _write_mp4(work: _Workshop, result: CheckResult, mp4: Path, wav: Path) -> st
 
 
 def _cut_end(work: _Workshop, result: CheckResult, mp4: Path, wav: Path) -> str:
-    with soundfile.SoundFile(work.wav) as source:
+    with soundfile.SoundFile(os.fsencode(work.wav)) as source:
         count = round(result.seconds * source.samplerate)
         _write_like(source, wav, _limit(_blocks(source), count))
         return f"cut {source.frames / source.samplerate - result.seconds:.2f} s off the end of the wav"
@@ -208,7 +208,8 @@ def _blocks(source: soundfile.SoundFile) -> Iterator[np.ndarray]:
 def _write_like(source: soundfile.SoundFile, target: Path, blocks: Iterator[np.ndarray], rate: int = 0) -> None:
     """Write blocks of samples to a wav of the same kind of samples as `source`, at `rate` or its own."""
     subtype = source.subtype if soundfile.check_format("WAV", source.subtype) else "PCM_24"
-    with soundfile.SoundFile(target, "w", rate or source.samplerate, source.channels, subtype, format="WAV") as out:
+    form = {"samplerate": rate or source.samplerate, "channels": source.channels, "subtype": subtype, "format": "WAV"}
+    with soundfile.SoundFile(os.fsencode(target), "w", **form) as out:
         for block in blocks:
             out.write(block)
 

@@ -62,7 +62,7 @@ def plan_repairs(
                 continue
             files = clip_files(target / split.name, clip)
             existing = [path for path in files if os.path.lexists(path)]
-            if len(existing) == 2 and (split.name, clip) in done:
+            if len(existing) == 2 and (escape_surrogates(split.name), escape_surrogates(clip)) in done:
                 continue
             if existing:
                 raise UserError(f"{printable(str(existing[0]))} already exists: choose another folder with {option}")

@@ -109,7 +109,7 @@ def _compare_parts(read_wav: Reader, read_track: Reader, seconds: float) -> Sync
 
 
 def _find_speed(sound: AudioReader, read_wav: Reader, read_track: Reader) -> Sync | None:
-    """Try other speeds: first those of other sample rates, as the header of a wav may state a wrong one, then any."""  # noqa: E501
+    """Try other speeds: first those of other sample rates, as the header of a wav may state a wrong one, then any."""
     track = resample(read_track(0, SEARCH_SECONDS), COMPARE_RATE, SEARCH_RATE)
     longest = SEARCH_SECONDS * max(RATES) / sound.native_rate
     wav = resample(read_wav(0, min(longest, sound.sound_seconds)), COMPARE_RATE, SEARCH_RATE)

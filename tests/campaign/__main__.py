@@ -18,7 +18,7 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 def main() -> int:
     """Run the campaigns of the command line, print a line for each failure and a table."""
-    sys.path[:0] = [str(FOLDER.parents[1]), str(FOLDER.parent)]
+    sys.path[:0] = [str(FOLDER.parents[1]), str(FOLDER.parent), str(FOLDER.parent / "dataset")]
     names = sorted(p.stem for p in FOLDER.glob("*.py") if defines_cases(p))
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("names", nargs="*", help=f"campaigns, or `all`: {', '.join(names)}")
