@@ -125,9 +125,10 @@ def _find_speed(sound: AudioReader, read_wav: Reader, read_track: Reader) -> Syn
         return float(correlation[best]) if is_distinct else 0.0, speed, float(lags[best]) / SEARCH_RATE
 
     rates = [rate for rate in RATES if 0.2 < rate / sound.native_rate < 5 and rate != sound.native_rate]
-    best, _, offset, rate = max((*match(rate / sound.native_rate), rate) for rate in rates)
-    if best >= MIN_CORRELATION:
-        return Sync(offset, rate=rate)
+    if rates:  # none is near 1 kHz
+        best, _, offset, rate = max((*match(rate / sound.native_rate), rate) for rate in rates)
+        if best >= MIN_CORRELATION:
+            return Sync(offset, rate=rate)
     found = max(map(match, 1 + np.arange(-MAX_DRIFT, MAX_DRIFT, DRIFT_STEP)))
     found = max(map(match, found[1] + DRIFT_STEP * np.linspace(-1, 1, 21)))
     return Sync(found[2], drift=1 - 1 / found[1]) if found[0] >= MIN_CORRELATION else None

@@ -13,7 +13,7 @@ import soundfile
 import soxr
 
 from dataset.reading.errors import ClipError, MediaError, MediaErrorKind, error_reason
-from dataset.reading.limits import refuse_slow, require_file
+from dataset.reading.limits import refuse_rate, require_file
 
 SOUND_SECONDS = 1.0  # length of the sound that belongs to a frame (OtS sec. 3)
 SAMPLE_RATE = 48000  # of the wav files that are written, Hz (OtS sec. 3)
@@ -90,7 +90,7 @@ class AudioReader:
             raise self._error("damaged", self.audio_file, reason) from error
         self.native_rate, self.native_samples = self._wav.samplerate, self._wav.frames
         try:
-            refuse_slow(self.audio_file, self.native_rate)
+            refuse_rate(self.audio_file, self.native_rate)
         except MediaError as error:
             raise error.for_clip(self.clip) from None
         self.sound_seconds = self.native_samples / self.native_rate

@@ -12,6 +12,7 @@ TIME_LIMIT_HELP = (  # of the option --time_limit of several scripts
     f"{SECONDS_PER_MEGABYTE:g} s more for each MB of its files [{TIME_LIMIT:g}]"
 )
 MIN_RATE = 1000  # of a sound, Hz: at 1 Hz a file of 1 KB lasts 17 minutes
+MAX_RATE = 1_000_000  # Hz: a second of more doesn't fit into memory; recorders for ultrasound reach half of it
 MAX_SECONDS = 24 * 3600.0  # of a file: beyond it a time stamp is damaged, and a still would have endless rows
 MAX_PIXELS = 50_000_000  # of an image or a frame: a larger one would take too much memory
 
@@ -48,7 +49,7 @@ def reading_limit(seconds: float, *paths: Path) -> float:
     return seconds + SECONDS_PER_MEGABYTE * size / 1e6
 
 
-def refuse_slow(path: Path | str, rate: int) -> None:
+def refuse_rate(path: Path | str, rate: int) -> None:
     """Refuse a sound of a sample rate that no sound has.
 
     Args:
@@ -56,10 +57,11 @@ def refuse_slow(path: Path | str, rate: int) -> None:
         rate: Hz.
 
     Raises:
-        MediaError: the rate is too low.
+        MediaError: the rate is too low or too high.
     """
-    if rate < MIN_RATE:
-        raise MediaError("damaged", path, f"has a sample rate of {rate} Hz: at least {MIN_RATE:,} Hz is read")
+    if not MIN_RATE <= rate <= MAX_RATE:
+        limits = f"{MIN_RATE:,} to {MAX_RATE:,} Hz"
+        raise MediaError("damaged", path, f"has a sample rate of {rate} Hz: {limits} are read")
 
 
 def refuse_long(path: Path | str, seconds: float) -> None:

@@ -12,7 +12,7 @@ from dataset.reading.audio import SAMPLE_RATE, to_mono
 from dataset.reading.container import StreamKind, best_stream, demux, is_truncated, open_media, seconds_per_tick
 from dataset.reading.decoding import PacketDecoder, decode_from
 from dataset.reading.errors import MediaError, error_reason
-from dataset.reading.limits import refuse_long, refuse_slow
+from dataset.reading.limits import refuse_long, refuse_rate
 from dataset.reading.sound_buffer import SoundBuffer
 from dataset.reading.timeline import MAX_MISSING_END, declared_end, origin_of
 
@@ -72,7 +72,7 @@ def stream_samples(path: Path | str, start: float, end: float) -> Iterator[tuple
     """
     rate = None
     for time, frame in stream_frames(path, "audio", start, end):
-        refuse_slow(path, frame.sample_rate)
+        refuse_rate(path, frame.sample_rate)
         if rate not in (None, frame.sample_rate):
             reason = f"changes its sample rate from {rate} to {frame.sample_rate} Hz"
             raise MediaError("damaged", path, reason)

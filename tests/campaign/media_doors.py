@@ -30,10 +30,22 @@ def read_everywhere(video: Path, wav: Path, must: str, compare: bool = True) -> 
         must: "pass" (every door reads it), "refuse" (none does), or "" (all agree).
         compare: the frame that the doors show; frames of a few pixels differ by how they are resized.
     """
+    return in_child(lambda: judge(video, wav, must, compare))
+
+
+def in_child(find_problem: Callable[[], str]) -> str:
+    """Call a function in a child process, with limits of time and memory.
+
+    Args:
+        find_problem: returns what is wrong, "" if nothing.
+
+    Returns:
+        The same, or that it crashes, hangs or takes too much memory.
+    """
     read_end, write_end = os.pipe()
     child = os.fork()
     if child == 0:
-        _report(write_end, video, wav, must, compare)
+        _report(write_end, find_problem)
     os.close(write_end)
     deadline = time.monotonic() + TIME_LIMIT
     while (done := os.waitpid(child, os.WNOHANG))[0] == 0:
@@ -49,11 +61,11 @@ def read_everywhere(video: Path, wav: Path, must: str, compare: bool = True) -> 
     return text if code == 0 else f"ends the process with code {code}: {text}"
 
 
-def _report(write_end: int, video: Path, wav: Path, must: str, compare: bool) -> None:
+def _report(write_end: int, find_problem: Callable[[], str]) -> None:
     try:
         os.dup2(os.open(os.devnull, os.O_WRONLY), 2)
         before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-        text = judge(video, wav, must, compare)
+        text = find_problem()
         memory = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before
         if not text and memory > MAX_MEMORY:
             text = f"takes {memory / 1e6:.1f} GB"
