@@ -130,11 +130,6 @@ def _is_class(entry: Any) -> bool:
     return named and isinstance(children, list) and all(isinstance(child, str) for child in children)
 
 
-def known_labels(clip_labels: Sequence[Sequence[str]], ontology: Ontology) -> list[list[str]]:
-    """Keep of `clip_labels`, N lists of class ids, those that the `ontology` has: of others no relevance is known."""
-    return [[label for label in labels if label in ontology] for labels in clip_labels]
-
-
 def clip_relevance(clip_labels: Sequence[Sequence[str]], ontology: Ontology) -> tuple[np.ndarray, np.ndarray]:
     """Compute the relevance of clips to each other: the largest over all pairs of their labels (OtS sec. 4.2).
 

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from evaluation.measures.measure import Detail, Headline, Measure, Section, Values, compute_measures
-from evaluation.measures.ontology import Ontology, clip_relevance, known_labels
+from evaluation.measures.ontology import Ontology, clip_relevance
 from evaluation.measures.ranking import DistanceFunction
 from evaluation.measures.ranking_scores import Gain, random_median_rank
 from evaluation.measures.rankings import RECALLS, Rankings, rank_collection
@@ -89,9 +89,10 @@ RETRIEVAL = Section[Rankings](
     key="retrieval",
     title="Retrieval",
     about="Each clip's frame and sound search the frames and sounds of all clips (OtS sec. 4.2, table 1). Relevance is "
-    "20 minus the number of steps between two classes in AudioSet's ontology. Whether a clip without labels of the "
-    "ontology is relevant is not known: nDCG, mAP and the search within a modality leave it out, as a query and as a "
-    "result; without any label they are absent. Equal results are ranked in a random order of each query's own.",
+    "20 minus the number of steps between two classes in AudioSet's ontology; a label that the ontology lacks is "
+    "relevant to itself only. Whether a clip without labels is relevant is not known: nDCG, mAP and the search within "
+    "a modality leave it out, as a query and as a result; without any label they are absent. Equal results are ranked "
+    "in a random order of each query's own.",
     measures=(
         Measure(
             "ndcg", "nDCG@{k}",
@@ -122,8 +123,8 @@ RETRIEVAL = Section[Rankings](
     ),
     details=(
         Detail("k", "results that count in nDCG"),
-        Detail("labels", "distinct labels of the ontology", "{}", "label"),
-        Detail("unlabelled", "clips without a label of the ontology", "{} without labels", "clip", hidden=0),
+        Detail("labels", "distinct labels", "{}", "label"),
+        Detail("unlabelled", "clips without a label", "{} without labels", "clip", hidden=0),
         Detail("queries", "clips that are queries, if not all", "{}", "query clip"),
         Detail("ontology", "file of the class graph", "ontology {}"),
         Detail("gain", "what a result of relevance r counts: 2^r - 1 (exponential) or r (linear)", "gain {}"),
@@ -170,7 +171,7 @@ def four_directions(
 
     Args:
         v, a: (N, D) float embeddings of frames and sounds.
-        clip_labels: N lists of AudioSet mids; all labels of a clip that the ontology has count.
+        clip_labels: N lists of AudioSet mids, or other labels, which are relevant to themselves only.
         ontology: gives the relevance of labels to each other.
         k, gain, full_ranking: as for `rank_collection`.
         queries: how many clips are queries, drawn once and for all; 0 for all. With Q of them the standard error of the
@@ -181,10 +182,9 @@ def four_directions(
         `RETRIEVAL`'s details, and for each direction its measures. Within a modality there are none with fewer than two
         clips with labels.
     """
-    known = known_labels(clip_labels, ontology)
-    labelled = np.array([bool(labels) for labels in known], bool)
-    relevance_table, label_set = clip_relevance(known, ontology)
-    out: Values = {"k": k, "gain": gain, "labels": len({label for labels in known for label in labels})}
+    labelled = np.array([bool(labels) for labels in clip_labels], bool)
+    relevance_table, label_set = clip_relevance(clip_labels, ontology)
+    out: Values = {"k": k, "gain": gain, "labels": len({label for labels in clip_labels for label in labels})}
     out |= {"unlabelled": int((~labelled).sum()), "ontology": ontology.source}
     labelled &= labelled.sum() > 1  # a single one has nothing to be compared with
     query_indices = np.arange(len(v))
@@ -205,7 +205,7 @@ def four_directions(
             full_ranking=full_ranking, query_indices=query_indices, labelled=labelled,
             distances=distances, chunk=chunk,
         )  # fmt: skip
-        by_label = _ndcg_by_label(rankings.ndcg, [known[clip] for clip in query_indices if labelled[clip]])
+        by_label = _ndcg_by_label(rankings.ndcg, [clip_labels[clip] for clip in query_indices if labelled[clip]])
         out[direction] = compute_measures(RETRIEVAL, rankings) | ({"ndcg_of": by_label} if by_label else {})
         out[direction]["scored_by"] = PAIR_SCORE if distances else DISTANCE
     random = [out[direction]["random_ndcg"] for direction in DIRECTIONS if "random_ndcg" in out.get(direction, {})]

@@ -216,5 +216,5 @@ def warn_unknown_labels(labels: list[list[str]], ontology: Ontology) -> None:
         shown = ", ".join(unknown[:5]) + (", ..." if len(unknown) > 5 else "")
         print(
             f"warning: ontology {ontology.source} lacks {count_text(len(unknown), 'label')} of the clips ({shown}): "
-            "retrieval is measured without them", file=sys.stderr,
+            "each is relevant to itself only", file=sys.stderr,
         )  # fmt: skip

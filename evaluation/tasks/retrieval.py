@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 from torch import nn
 
-from evaluation.measures.ontology import Ontology, clip_relevance, known_labels
+from evaluation.measures.ontology import Ontology, clip_relevance
 from evaluation.measures.retrieval import CrossScores, four_directions
 from evaluation.pair_scores import PairScores
 from evaluation.report.page_content import PageRetrieval
@@ -46,22 +46,21 @@ class RetrievalTask:
         page = PageRetrieval(v, a, relevance_of_clips(labels, ontology), scores)
         missing = DIRECTIONS_BY_LABEL - measures.keys()
         note = (
-            f"fewer than 2 clips have labels of the ontology {ontology.source}, so nDCG, mAP and retrieval within a "
-            "modality are not measured: --eval.ontology takes the ontology of your labels"
+            f"fewer than 2 clips of {context.split} have labels, so nDCG, mAP and retrieval within a modality are not "
+            "measured: add labels to its vid2genre.json"
         )
         return context.embedding_result({"retrieval": measures}, retrieval=page, notes=(note,) if missing else ())
 
 
 def relevance_of_clips(labels: list[list[str]], ontology: Ontology) -> Callable[[int, int], float]:
-    """Make a function of two clips' indices: their relevance, -1 if one has no label of the ontology.
+    """Make a function of two clips' indices: their relevance, -1 if one has no label.
 
     Args:
         labels: N lists of mids.
         ontology: the class graph.
     """
-    known = known_labels(labels, ontology)
-    table, label_set = clip_relevance(known, ontology)
-    return lambda i, j: float(table[label_set[i], label_set[j]]) if known[i] and known[j] else -1.0
+    table, label_set = clip_relevance(labels, ontology)
+    return lambda i, j: float(table[label_set[i], label_set[j]]) if labels[i] and labels[j] else -1.0
 
 
 def cross_scores(net: TrainedNet, embeddings: SplitEmbeddings, all_queries: bool) -> PairScores | None:
