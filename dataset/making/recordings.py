@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Literal
 
 from dataset.making.segments import YOUTUBE_ID
+from dataset.making.text import count_text
 from dataset.reading.annotations import load_json
 from dataset.reading.errors import error_reason
 from dataset.reading.names import normalize_name
@@ -65,7 +66,7 @@ class Recordings:
     Attributes:
         of: {clip: name of its recording}.
         rule: the `NameRule` that names were read by; None with --group.
-        by: how the recordings were told apart, for messages.
+        by: how the clips were grouped, for messages.
     """
 
     of: dict[str, str]
@@ -82,19 +83,15 @@ class Recordings:
         return Recordings({clip: self.of[clip] for clip in sorted(clips)}, self.rule, self.by)
 
     def describe(self) -> str:
-        """Say how many clips and recordings there are and how they were told apart, with an example."""
+        """Describe how many clips and recordings there are and how they were grouped, with an example."""
         clips, largest = Counter(self.of.values()), ""
         if clips and max(clips.values()) > 1:
             name, count = clips.most_common(1)[0]
             examples = sorted(clip for clip, recording in self.of.items() if recording == name)
             shown = ", ".join(examples[:2]) + (", ..." if count > 2 else "")
             largest = f": the {count} clips {shown} are one" if count > 2 else f": {shown} are one"
-        counts = f"{_count(len(self.of), 'clip')} of {_count(self.count, 'recording')}"
+        counts = f"{count_text(len(self.of), 'clip')} of {count_text(self.count, 'recording')}"
         return f"{counts}, {self.by}{largest}"
-
-
-def _count(number: int, what: str) -> str:
-    return f"{number} {what}{'' if number == 1 else 's'}"
 
 
 def group_by_name(names: Mapping[str, str], parts: int, rule: NameRule | None = None) -> Recordings:
@@ -166,7 +163,7 @@ def find_youtube_ids(names: Iterable[str]) -> set[str]:
 def recording_of(
     name: str, ids: Container[str] = (), rule: NameRule = "all numbers", ranges: Container[str] = ()
 ) -> str:
-    """Tell the recording that a file's name names.
+    """Get the name of the recording from a file's name.
 
     Args:
         name: without its suffix.

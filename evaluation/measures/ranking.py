@@ -70,7 +70,7 @@ def _distinct_rows(vectors: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Find equal rows of (N, D) float: the first of each, (K,), and which of the K each row equals, (N,).
 
     A matrix product may round equal columns differently, so that equal vectors would be ordered by rounding errors.
-    Rows are told apart by a random hash of 64 bits: among a million, two different ones are alike with odds of 10^-7.
+    Rows are compared by a random hash of 64 bits: among a million rows, a collision has a probability of 10^-7.
     """
     words = np.ascontiguousarray(vectors).view(np.uint32)
     factors = np.random.default_rng(0).integers(2**64, size=words.shape[1], dtype=np.uint64)

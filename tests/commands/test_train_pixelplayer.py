@@ -161,4 +161,6 @@ def test_two_processes_train_together_and_measure_all_mixtures(data, whole, tmp_
     ended = together(
         2, tmp_path / "few", train_PixelPlayer.main, train_command(data, tmp_path / "three", settings, **WORDS)[2:]
     )
-    assert [one.code for one in ended] == [2, 2] and "3 clips for each process" in "".join(one.err for one in ended)
+    assert [one.code for one in ended] == [2, 2] and "in each process a mixture has (mix.sources) 3 clips" in "".join(
+        one.err for one in ended
+    )
