@@ -2,9 +2,10 @@
 
     python embed.py --checkpoint runs/demo_AVENet/best.pt --input FOLDER --out emb
 
-writes emb.npz (vectors; collection/storage.py lists its arrays), emb.csv (file, kind, time) and emb_skipped.json (files
-that can't be read, with the reason). A row's time is the midpoint of its second of sound and the time of its frame:
-0.5, 1.5, ... (openl3's default times are midpoints too, but start at 0, with half a second of silence before the file.)
+writes emb.npz (vectors; collection/storage.py lists its arrays), emb.csv (file, kind, time) and emb_left_out.csv
+(files that can't be read, or only in part, with the reason).
+A row's time is the midpoint of its second of sound and the time of its frame: 0.5, 1.5, ... (openl3's default times are
+midpoints too, but start at 0, with half a second of silence before the file.)
 A remainder of half a second or more at the end gets a row with the last second of sound, 0.5 s before the end; a
 shorter one gets none. Sounds of less than a second are left out, unless --pad is given.
 If it is interrupted, even by SIGKILL, the same command resumes and writes the same files.
@@ -43,7 +44,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     hop = at_least(MIN_HOP, float, 86_400)
     parser.add_argument("--checkpoint", metavar="FILE", help="best.pt or last.pt of a run")
     parser.add_argument("--input", metavar="DIR_OR_FILE", help="what to embed, including subfolders")
-    parser.add_argument("--out", metavar="NAME", help="writes NAME.npz, NAME.csv and NAME_skipped.json")
+    parser.add_argument("--out", metavar="NAME", help="writes NAME.npz, NAME.csv and NAME_left_out.csv")
     parser.add_argument("--hop", type=hop, default=1.0, metavar="S", help="time between rows, seconds [1]")
     parser.add_argument("--pad", action="store_true", help="pad sounds of less than a second with zeros at their end")
     parser.add_argument(
@@ -110,7 +111,7 @@ def embed(args: argparse.Namespace, changes: dict[str, str], paths: OutputPaths)
     print(f"{rows} of {files}: {paths.npz}, {paths.csv}")
     left_out, in_part = len(collection.about["skipped"]), len(collection.about["in_part"])
     if left_out or in_part:
-        print(f"{left_out} left out, {in_part} embedded in part: {paths.skipped} gives the reasons", file=sys.stderr)
+        print(f"{left_out} left out, {in_part} embedded in part: {paths.left_out} gives the reasons", file=sys.stderr)
     return collection
 
 

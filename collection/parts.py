@@ -23,6 +23,7 @@ from collection.storage import (
     save_maps,
     write_csv,
 )
+from dataset.making.left_out import LeftOut, write_left_out
 from dataset.reading.media_folder import MediaItem
 from evaluation.file_embedding import join_collections
 from utils.errors import UserError
@@ -123,16 +124,18 @@ def finish_collection(out: str, parts: list[Path], about: dict[str, Any], skippe
         The collection.
 
     Raises:
-        UserError: the files can't be written, or the collection is empty (only NAME_skipped.json is written then).
+        UserError: the files can't be written, or the collection is empty (only NAME_left_out.csv is written then).
     """
     paths = output_paths(out)
     collection = join_collections([load_collection(part, with_maps=False) for part in parts], about)
     collection.about["skipped"] |= skipped
-    with report_write_errors(paths.skipped):
-        write_json(paths.skipped, collection.about["skipped"] | collection.about["in_part"])
+    rows = [LeftOut("", name, "left out", reason) for name, reason in collection.about["skipped"].items()]
+    rows += [LeftOut("", name, "in part", reason) for name, reason in collection.about["in_part"].items()]
+    with report_write_errors(paths.left_out):
+        write_left_out(paths.left_out, rows)
     if not len(collection.times):
         shutil.rmtree(paths.parts)
-        raise UserError(f"nothing could be embedded: {paths.skipped} gives the reason for each file")
+        raise UserError(f"nothing could be embedded: {paths.left_out} gives the reason for each file")
     with report_write_errors(paths.csv):
         write_csv(paths.csv, collection)
     if collection.norms is not None:

@@ -31,19 +31,19 @@ from utils.files import atomic_write, write_text
 
 
 class OutputPaths(NamedTuple):
-    """The files that embed.py writes: vectors, maps, table, skipped files with reasons; `parts` until then."""
+    """The files that embed.py writes: vectors, maps, table, what was left out; `parts` until then."""
 
     npz: Path
     maps: Path
     csv: Path
-    skipped: Path
+    left_out: Path
     parts: Path
 
 
 def output_paths(out: str | Path) -> OutputPaths:
     """Name the files of a collection; `out` is embed.py's --out, with or without ".npz"."""
     out = str(out).removesuffix(".npz")
-    return OutputPaths(*(Path(f"{out}{end}") for end in (".npz", "_maps.npy", ".csv", "_skipped.json", ".parts")))
+    return OutputPaths(*(Path(f"{out}{end}") for end in (".npz", "_maps.npy", ".csv", "_left_out.csv", ".parts")))
 
 
 def save_collection(path: Path, collection: Collection) -> None:
@@ -155,7 +155,7 @@ def write_csv(path: Path, collection: Collection) -> None:
         collection: what is listed.
     """
     out = io.StringIO()
-    writer = csv.writer(out, lineterminator="\n")
+    writer = csv.writer(out)  # its CRLF line ends make it quote names with a carriage return
     writer.writerow(["file", "kind", "time", "frame", "sound"])
     for row, time in enumerate(collection.times):
         name, kind, _ = collection.file_of(row)

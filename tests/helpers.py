@@ -4,6 +4,7 @@ Pictures carry their own number in blocks that survive compression and resizing;
 """
 
 import colorsys
+import csv
 import json
 from fractions import Fraction
 
@@ -238,3 +239,9 @@ def small_checkpoint(path, seed=0, **settings):
     content = {"config": to_dict(config), "config_version": CONFIG_VERSION, "model": model.state_dict()}
     checkpoint.save(path, content | {"ema": None, "step": 0, "metrics": {}})
     return path
+
+
+def read_left_out(path):
+    """{file: reason} of a left_out.csv."""
+    with open(path, encoding="utf-8", newline="") as file:
+        return {row["file"]: row["reason"] for row in csv.DictReader(file)}

@@ -40,7 +40,7 @@ def write_left_out(path: Path, rows: Iterable[LeftOut]) -> None:
         OSError: it can't be written.
     """
     text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
+    writer = csv.writer(text)  # its CRLF line ends make it quote names with a carriage return
     writer.writerow(LeftOut._fields)
     writer.writerows(map(escape_surrogates, row) for row in sorted(set(rows), key=lambda row: (row.file, row)))
     write_text(path, text.getvalue())

@@ -1,13 +1,12 @@
 """Campaign: odd pictures, sounds, videos and names, given to embed.py and to the search page.
 
-A file has rows, or its name and a reason in NAME_skipped.json; the good file beside it always has its rows. The page
+A file has rows, or its name and a reason in NAME_left_out.csv; the good file beside it always has its rows. The page
 answers with results or with one sentence.
 """
 
 import csv
 import functools
 import io
-import json
 import struct
 import sys
 import time
@@ -20,7 +19,7 @@ from tempfile import mkdtemp
 import av
 import numpy as np
 import soundfile
-from helpers import numbered, small_checkpoint, tone, write_video
+from helpers import numbered, read_left_out, small_checkpoint, tone, write_video
 from PIL import Image
 
 from tests.campaign.case import Case, problem, run_command
@@ -261,7 +260,7 @@ def _embed(folder: Path, source: Path) -> tuple[str, dict[str, int], dict[str, s
     with open(f"{out}.csv", encoding="utf-8", newline="") as file:
         for row in csv.DictReader(file):
             rows[row["file"]] = rows.get(row["file"], 0) + 1
-    return "", rows, json.loads(Path(f"{out}_skipped.json").read_text(encoding="utf-8"))
+    return "", rows, read_left_out(Path(f"{out}_left_out.csv"))
 
 
 def _embed_file(suffix: str, right: str, make: Make, folder: Path) -> str:

@@ -1,7 +1,6 @@
 """embed.py: vectors of any folder, equal to eval.py's, also after interruptions."""
 
 import csv
-import json
 import shutil
 import signal
 import subprocess
@@ -10,7 +9,7 @@ import time
 
 import numpy as np
 import pytest
-from helpers import make_clip, numbered, small_checkpoint, tone, write_sound, write_video
+from helpers import make_clip, numbered, read_left_out, small_checkpoint, tone, write_sound, write_video
 from kill_and_resume import REPOSITORY, command, one_thread
 from PIL import Image
 
@@ -77,7 +76,7 @@ def test_each_second_of_a_file_has_a_row(whole):
 
 def test_unreadable_files_are_listed_with_the_reason(whole):
     out, _ = whole
-    skipped = json.loads((out.parent / "emb_skipped.json").read_text())
+    skipped = read_left_out(out.parent / "emb_left_out.csv")
     assert sorted(skipped) == ["bad.jpg", "bad.wav"]
     assert "image" in skipped["bad.jpg"] and "opened" in skipped["bad.wav"]
 
@@ -164,7 +163,7 @@ def test_a_folder_without_readable_files_is_an_error(net, tmp_path):
     (tmp_path / "in" / "bad.wav").write_bytes(b"RIFF....")
     with pytest.raises(UserError, match="nothing could be embedded"):
         embed.main(words(net, tmp_path / "in", tmp_path / "emb"))
-    assert "bad.wav" in json.loads((tmp_path / "emb_skipped.json").read_text())
+    assert "bad.wav" in read_left_out(tmp_path / "emb_left_out.csv")
 
 
 def test_a_net_of_many_frames_is_refused(folder, tmp_path):
@@ -224,7 +223,7 @@ def test_short_sounds_are_named_with_their_cure_or_padded(net, tmp_path, capsys)
     write_sound(tmp_path / "in" / "song.wav", tone(2, 8000), 8000)
     write_video(tmp_path / "in" / "brief.mp4", [numbered(k) for k in range(8)], 10, sound=tone(0.7, 8000), rate=8000)
     embed.main(words(net, tmp_path / "in", tmp_path / "plain"))
-    skipped = json.loads((tmp_path / "plain_skipped.json").read_text())
+    skipped = read_left_out(tmp_path / "plain_left_out.csv")
     assert skipped["short.wav"] == "holds 0.30 s of sound, less than 1 s: --pad embeds it"
     assert skipped["brief.mp4"].startswith("is embedded in part: it holds 0.") and len(skipped) == 2
     assert "1 left out, 1 embedded in part" in capsys.readouterr().err
@@ -236,7 +235,7 @@ def test_short_sounds_are_named_with_their_cure_or_padded(net, tmp_path, capsys)
         ("song.wav", "0.500", "1"),
         ("song.wav", "1.500", "1"),
     ]
-    assert found.about["pad"] is True and json.loads((tmp_path / "padded_skipped.json").read_text()) == {}
+    assert found.about["pad"] is True and read_left_out(tmp_path / "padded_left_out.csv") == {}
 
 
 def test_a_file_whose_decoder_hangs_is_left_out_and_the_others_are_embedded(net, folder, tmp_path, monkeypatch):
@@ -250,7 +249,7 @@ def test_a_file_whose_decoder_hangs_is_left_out_and_the_others_are_embedded(net,
     monkeypatch.setattr(file_embedding, "iter_moments", hangs)
     found = embed.main([*words(net, folder, tmp_path / "emb"), "--threads", "1", "--time_limit", "1"])
     over.set()
-    skipped = json.loads((tmp_path / "emb_skipped.json").read_text())
+    skipped = read_left_out(tmp_path / "emb_left_out.csv")
     assert skipped["own.mp4"] == "takes longer than 1 s to read: --time_limit raises this"
     assert len(np.unique(found.files)) == 5
 
@@ -263,7 +262,7 @@ def test_a_shortage_of_memory_is_no_fault_of_a_file(net, folder, tmp_path, monke
     monkeypatch.setattr(file_embedding, "iter_moments", short_of_memory)
     with pytest.raises(MemoryError):
         embed.main(words(net, folder, tmp_path / "emb"))
-    assert not (tmp_path / "emb_skipped.json").exists()
+    assert not (tmp_path / "emb_left_out.csv").exists()
 
 
 def test_its_own_output_in_the_input_folder_is_not_listed(net, folder, tmp_path, monkeypatch):
@@ -277,7 +276,7 @@ def test_its_own_output_in_the_input_folder_is_not_listed(net, folder, tmp_path,
         embed.main(words(net, inside, inside / "emb"))
     monkeypatch.undo()
     embed.main(words(net, inside, inside / "emb"))
-    assert sorted(json.loads((inside / "emb_skipped.json").read_text())) == ["bad.jpg", "bad.wav"]
+    assert sorted(read_left_out(inside / "emb_left_out.csv")) == ["bad.jpg", "bad.wav"]
 
 
 # --------------------------------------------------------------------------------------------------------------- maps
