@@ -21,8 +21,9 @@ demo: .venv/ready
 		--train.epochs 10
 	$(RUN) eval.py --checkpoint runs/demo_VOLNet/best.pt
 
+# In two processes: the tests of a file share what it has trained.
 test: .venv/ready
-	$(RUN) -m pytest
+	$(RUN) -m pytest -n 2 --dist loadfile
 
 # Tests that take minutes, such as killing and resuming many times.
 slow: .venv/ready
