@@ -29,7 +29,6 @@ from dataset.making.shard_folder import (
 )
 from dataset.making.shard_writer import ShardJob, ShardSettings, build_shard, file_sha256
 from dataset.making.text import count_text
-from dataset.reading.clips import Clips
 from dataset.reading.errors import OnError
 from dataset.reading.limits import TIME_LIMIT, TIME_LIMIT_HELP
 from dataset.reading.shard_format import (
@@ -122,37 +121,24 @@ def build(
     """
     splits = open_source(source, on_error)
     with lock_folder(target, "DST"):
-        return _build(splits, source, target, settings, workers, on_error, time_limit)
-
-
-def _build(
-    splits: dict[str, Clips],
-    source: Path,
-    target: Path,
-    settings: ShardSettings,
-    workers: int,
-    on_error: OnError,
-    time_limit: float,
-) -> dict[str, list[ShardEntry]]:
-    """Build as `build`, from opened `splits`, in a folder that is locked."""
-    earlier = read_earlier_shards(target)
-    settings = complete_settings(settings, earlier, target, sum(map(len, splits.values())))
-    jobs = {(split, job.name): job for split, clips in splits.items() for job in plan_shards(clips, settings)}
-    entries = kept_entries(target, earlier.entries, jobs, on_error)
-    if earlier.is_finished:
-        refuse_other_clips(earlier, jobs, source, target, on_error)
-    manifest: Manifest = {
-        "version": VERSION,
-        "settings": dict(settings),
-        "splits": by_split(entries, list(splits)),
-        "missing": {split: clips.skipped for split, clips in splits.items() if clips.skipped},
-    }
-    if not earlier.is_finished or len(entries) < len(jobs):
-        prepare_folder(source, target, list(splits), manifest)
-        build_missing(jobs, entries, source, target, settings, workers, on_error, time_limit)
-        manifest["splits"] = by_split(entries, list(splits))
-        finish_folder(target, manifest)
-    return manifest["splits"]
+        earlier = read_earlier_shards(target)
+        settings = complete_settings(settings, earlier, target, sum(map(len, splits.values())))
+        jobs = {(split, job.name): job for split, clips in splits.items() for job in plan_shards(clips, settings)}
+        entries = kept_entries(target, earlier.entries, jobs, on_error)
+        if earlier.is_finished:
+            refuse_other_clips(earlier, jobs, source, target, on_error)
+        manifest: Manifest = {
+            "version": VERSION,
+            "settings": dict(settings),
+            "splits": by_split(entries, list(splits)),
+            "missing": {split: clips.skipped for split, clips in splits.items() if clips.skipped},
+        }
+        if not earlier.is_finished or len(entries) < len(jobs):
+            prepare_folder(source, target, list(splits), manifest)
+            build_missing(jobs, entries, source, target, settings, workers, on_error, time_limit)
+            manifest["splits"] = by_split(entries, list(splits))
+            finish_folder(target, manifest)
+        return manifest["splits"]
 
 
 def complete_settings(settings: ShardSettings, earlier: EarlierShards, target: Path, num_clips: int) -> ShardSettings:
