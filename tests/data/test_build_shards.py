@@ -77,6 +77,7 @@ def test_a_kill_at_any_time_loses_no_whole_shard_and_leaves_no_half(source, tmp_
         process = subprocess.Popen(command, cwd=REPOSITORY, env=one_thread(), stderr=subprocess.DEVNULL, text=True)
         while len(list(target.glob("*/*.done"))) < wanted and process.poll() is None:
             time.sleep(0.002)
+        process.send_signal(signal.SIGSTOP)  # it would finish while its children are listed
         children = subprocess.run(["pgrep", "-P", str(process.pid)], capture_output=True, text=True).stdout.split()
         process.send_signal(signal.SIGKILL)
         assert process.wait() == -signal.SIGKILL
