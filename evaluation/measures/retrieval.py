@@ -205,7 +205,7 @@ def four_directions(
             full_ranking=full_ranking, query_indices=query_indices, labelled=labelled,
             distances=distances, chunk=chunk,
         )  # fmt: skip
-        by_label = _ndcg_by_label(rankings.ndcg, [clip_labels[clip] for clip in query_indices if labelled[clip]])
+        by_label = _ndcg_by_label(rankings.ndcg, [clip_labels[int(clip)] for clip in query_indices if labelled[clip]])
         out[direction] = compute_measures(RETRIEVAL, rankings) | ({"ndcg_of": by_label} if by_label else {})
         out[direction]["scored_by"] = PAIR_SCORE if distances else DISTANCE
     random = [out[direction]["random_ndcg"] for direction in DIRECTIONS if "random_ndcg" in out.get(direction, {})]
