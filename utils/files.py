@@ -5,6 +5,7 @@ Atomic: a reader finds the old file or the new one, never a part, also after a k
 
 import contextlib
 import errno
+import io
 import json
 import math
 import os
@@ -110,9 +111,10 @@ def save_image(path: StrPath, image: Any, **options: Any) -> None:
         image: a PIL.Image.Image.
         options: of the format, see Pillow.
     """
-    kind = "PNG" if Path(path).suffix == ".png" else "JPEG"
+    # In memory first: on a full disk Pillow writes a part of the image to a file and doesn't notice.
+    image.save(content := io.BytesIO(), "PNG" if Path(path).suffix == ".png" else "JPEG", **options)
     with atomic_write(path) as file:
-        image.save(file, kind, **options)
+        file.write(content.getvalue())
 
 
 @contextmanager

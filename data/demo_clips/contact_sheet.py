@@ -7,7 +7,7 @@ from PIL import Image, ImageDraw
 
 from data.demo_clips.classes import CLASSES
 from dataset.reading.container import open_media
-from utils.files import atomic_write
+from utils.files import save_image
 
 
 def write_contact_sheet(root: Path, path: Path, columns: int = 8, cell: int = 168) -> None:
@@ -33,8 +33,7 @@ def write_contact_sheet(root: Path, path: Path, columns: int = 8, cell: int = 16
             sheet.paste(image, (column * cell, row * cell + 12))
             title = f"{instrument.name}  {clip}"
             ImageDraw.Draw(sheet).text((column * cell, row * cell), title, fill="black")
-    with atomic_write(path) as file:
-        sheet.save(file, "PNG")
+    save_image(path, sheet)
 
 
 def _first_frame(mp4: Path, cell: int) -> Image.Image:

@@ -1,5 +1,6 @@
 """Draw the sources of a video: how loud each pixel is, which pixels sound alike, and spectrograms."""
 
+import io
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
@@ -203,5 +204,6 @@ def write_spectrograms(path: Path, wavs: Sequence[Path], names: Sequence[str]) -
         axis.set_title(name, loc="left", fontsize=9)
     axes[-1].set_xlabel("seconds")
     figure.colorbar(image, ax=axes, label="dB")
+    figure.savefig(content := io.BytesIO(), dpi=110, format="png")  # as `save_image` does
     with atomic_write(path) as file:
-        figure.savefig(file, dpi=110, format="png")
+        file.write(content.getvalue())
