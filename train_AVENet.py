@@ -39,6 +39,8 @@ def main(argv: list[str] | None = None) -> None:
     torch.manual_seed(train.seed)
     model = build_net(config.model, config.data.flow_fields).to(device)
     assert isinstance(model, AVCNet)
+    if train.learn_temperature:
+        model.learn_temperature(train.temperature)
     taken = run.init_from(model)
     if train.data_dependent_init and not taken and not run.resumed:
         model.data_dependent_init(*val_transform(to_device(data.init_batch(on_skip), device)))
@@ -54,7 +56,9 @@ def main(argv: list[str] | None = None) -> None:
         param_groups=model.parameter_groups(train.last_layer_lr_mult, train.last_layer_decay),
         batches=lambda start: data.train_batches(start, on_skip),
         steps_per_epoch=data.steps_per_epoch,
-        step=make_avc_step(train_transform, train.negatives),
+        step=make_avc_step(
+            train_transform, train.negatives, kind=train.loss, temperature=train.temperature, silence=train.silence
+        ),
         evaluate=evaluate,
         best="auc",  # independent of the threshold, which drifts
         diagnose=diagnose_avc,

@@ -38,14 +38,17 @@ def main(argv: list[str] | None = None) -> None:
     # The net, with AVE-Net's weights or initialized so that it learns (docs/starting_well.md).
     check_memory(config, device, train.batch_size // distributed.world_size())
     torch.manual_seed(train.seed)
-    model = build_net(config.model).to(device)
+    model = build_net(config.model, similarity=train.similarity).to(device)
     assert isinstance(model, AVOLNet)
+    if train.learn_temperature:
+        model.learn_temperature(train.temperature)
     taken = run.init_from(model)
     if not run.resumed and (taken or train.data_dependent_init):
         first = val_transform(to_device(data.init_batch(on_skip), device))
         (model.calibrate_logits if taken else model.data_dependent_init)(*first)
     # AVE-Net's weights have already learned what the second auxiliary head, AVE-Net's own, teaches.
     aux_heads = 1 if config.model.init_from else 2
+    objective = (train.negatives, train.aux_loss_weight, aux_heads, train.loss, train.temperature, train.silence)
 
     def evaluate(model: AVOLNet) -> Metrics:
         batches = data.val_batches(on_skip)
@@ -62,7 +65,7 @@ def main(argv: list[str] | None = None) -> None:
         param_groups=model.parameter_groups(train.last_layer_lr_mult, train.last_layer_decay),
         batches=lambda start: data.train_batches(start, on_skip),
         steps_per_epoch=data.steps_per_epoch,
-        step=make_avc_step(train_transform, train.negatives, train.aux_loss_weight, aux_heads),
+        step=make_avc_step(train_transform, *objective),
         evaluate=evaluate,
         best="auc",  # independent of the threshold, which drifts
         diagnose=diagnose_avc,

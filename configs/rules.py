@@ -12,6 +12,7 @@ LIMITS = {
     "data.resize_size": "[32, 4096]",
     "data.frame_step": "[0.001, 60]",
     "data.sample_rate": "[1000, 192000]",
+    "data.seconds": "[0.25, 60]",
     "data.misalignment": "[0, 60]",
     "data.cache_gb": "[0, 1e5]",
     "data.samples_per_decode": "[1, 1000]",
@@ -45,6 +46,7 @@ LIMITS = {
     "model.dim": "[1, 16384]",
     "model.dropout": "[0, 1)",
     "model.logit_scale": "(0, 1000]",
+    "model.vision_stride": "[0, 32]",
     "model.num_channels": "[1, 1024]",
     "model.sound_width": "[1, 1024]",
     "model.unet_depth": "[2, 12]",
@@ -64,7 +66,8 @@ LIMITS = {
     "train.grad_accum_steps": "[1, 1e5]",
     "train.lr": "(0, 1e38]",
     "train.last_layer_lr_mult": "(0, 1e6]",
-    "train.lr_vision": "(0, 1e6]",
+    "train.lr_vision": "[0, 1e6]",
+    "train.lr_sound": "[0, 1e6]",
     "train.lr_vision_head": "(0, 1e6]",
     "train.momentum": "[0, 1)",
     "train.lr_muon": "(0, 1e6]",
@@ -73,6 +76,8 @@ LIMITS = {
     "train.ema": "[0, 1)",
     "train.aux_loss_weight": "[0, 1]",
     "train.avc_loss_weight": "[0, 1]",
+    "train.temperature": "[0.01, 10]",
+    "train.silence": "[0, 1)",
     "train.avc_warmup": "[0, 1)",
     "train.seed": "[0, 4294967295]",
     "train.workers": "[0, 1024]",
@@ -84,7 +89,7 @@ LIMITS = {
     "eval.queries": "[0, 1e9]",
     "eval.group": "[2, 8192]",
 }
-REQUIRED = ("data.root", "train.run_dir")  # texts that must not be empty
+REQUIRED = ("data.root", "train.run_dir", "model.vision", "model.sound")  # texts that must not be empty
 MAX_PATH, MAX_NAME = 4000, 255  # bytes that systems allow in a path, and in the name of a file or a folder
 
 
@@ -112,6 +117,7 @@ def config_errors(config: Config) -> list[str]:
         *_mix_rules(config.mix, config.model, config.data),
         *_model_rules(config.model),
         *_train_rules(config.train),
+        *_loss_rules(config.train, config.model),
     ]
     return [message for holds, message in rules if not holds]
 
@@ -204,6 +210,11 @@ def _spectrogram_rules(spec: Spectrogram, data: Data) -> list[Rule]:
             f"spectrogram.hop must be at least one sample at data.sample_rate, {1 / data.sample_rate:.2g} seconds",
         ),
         (
+            16 * spec.hop <= data.seconds,
+            f"spectrogram.hop must be at most data.seconds / 16, {data.seconds / 16:.2g} seconds: the nets halve "
+            "columns four times",
+        ),
+        (
             spec.n_mels == 0 or 16 <= spec.n_mels <= spec.n_fft // 2 + 1,
             "spectrogram.n_mels must be 0, or at least 16 and at most spectrogram.n_fft / 2 + 1: the nets halve rows "
             "four times",
@@ -233,8 +244,17 @@ def _mix_rules(mix: Mix, model: Model, data: Data) -> list[Rule]:
 def _model_rules(model: Model) -> list[Rule]:
     return [
         (
-            model.vision in ("auto", "resnet18", "resnet18_v3") or not model.vision_weights,
-            f"model.vision_weights must be empty with model.vision {model.vision}: only resnet18 has any",
+            model.vision_stride in (0, 8, 16, 32),
+            f"model.vision_stride must be 0, 8, 16 or 32, and is {model.vision_stride}",
+        ),
+        (
+            model.encoder != "convnet" or not model.pretrained,
+            "model.vision_weights must be none with model.vision convnet: it has no published weights; use "
+            "model.init_from for a net of your own",
+        ),
+        (
+            model.sound != "convnet" or model.sound_weights == "none",
+            "model.sound_weights must be none with model.sound convnet: it has no published weights",
         ),
     ]
 
@@ -251,4 +271,27 @@ def _train_rules(train: Train) -> list[Rule]:
             "train.lr times its multipliers must be below 1e36",
         ),
         (not train.avc_warmup or train.avc_loss_weight > 0, "train.avc_warmup needs train.avc_loss_weight above 0"),
+    ]
+
+
+def _loss_rules(train: Train, model: Model) -> list[Rule]:
+    return [
+        (
+            train.loss == "avc" or model.name != "L3Net",
+            "train.loss must be avc for L3Net, whose vectors of frames and sounds can't be compared",
+        ),
+        (
+            train.loss != "max_infonce" or model.name in ("AVOLNet", "L3Net"),
+            f"train.loss max_infonce needs a vector for each location, which {model.name} has not: set train.loss "
+            "infonce, or model.name AVOLNet",
+        ),
+        (
+            train.loss == "avc" or train.negatives == "all",
+            f"train.negatives must be all with train.loss {train.loss}: its softmax is over the whole batch",
+        ),
+        (
+            train.loss != "avc" or (train.temperature == Train.temperature and not train.learn_temperature),
+            "train.temperature and train.learn_temperature need train.loss infonce or max_infonce",
+        ),
+        (not train.silence or train.negatives != "off_grid", "train.silence must be 0 with train.negatives off_grid"),
     ]

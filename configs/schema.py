@@ -14,7 +14,9 @@ NETS: tuple[str, ...] = get_args(NetName)
 AVC_NETS = ("AVENet", "AVENet_MF", "AVENet_OF", "AVOLNet", "L3Net")  # trained on audio-visual correspondence alone
 AVENET_MF, AVENET_OF, AVOLNET, PIXELPLAYER = ("AVENet_MF",), ("AVENet_OF",), ("AVOLNet",), ("PixelPlayer",)
 AVENETS = ("AVENet", *AVENET_MF, *AVENET_OF)  # which compare by the distance of two vectors
+COMPARING = (*AVENETS, *AVOLNET)  # whose vectors of frames and sounds can be compared
 ONE_FRAME = ("AVENet", "AVOLNet", "L3Net", "PixelPlayer")  # whose encoder sees one frame at a time
+SOUND_ENCODER = ("AVENet", "AVOLNet", "L3Net")  # whose encoder of spectrograms can be replaced
 TRAIN_SCRIPTS = dict.fromkeys(AVC_NETS, "train_AVENet.py") | {
     "AVOLNet": "train_VOLNet.py",
     "PixelPlayer": "train_PixelPlayer.py",
@@ -48,6 +50,10 @@ class Data:
         0.04, "frames are sampled at multiples of this time, seconds; 0.04 is every frame at 25 fps"
     )
     sample_rate: int = setting(48000, "audio sample rate, Hz (OtS sec. 3)")
+    seconds: float = setting(
+        1.0, "length of the sound that belongs to a frame, centered at it; a shorter clip is an error, seconds (OtS: 1)",
+        AVC_NETS,
+    )  # fmt: skip
     misalignment: float = setting(
         1.0, "largest random time offset between a frame and its sound in training, seconds (OtS sec. 3.3)", AVC_NETS
     )
@@ -67,13 +73,13 @@ class Data:
 
 @dataclass(frozen=True)
 class Spectrogram:
-    """The log spectrogram of one second of sound: 257 x 200 by default (OtS sec. 3)."""
+    """The log spectrogram of a sound: 257 x 200 for a second by default (OtS sec. 3)."""
 
     window: float = setting(0.01, "length of the Hann window, seconds")
     hop: float = setting(0.005, "step between windows, seconds")
     n_fft: int = setting(512, "FFT size, samples; gives n_fft / 2 + 1 frequency bins")
     n_mels: int = setting(0, "mel bands; 0 keeps the linear frequency bins")
-    equal_loudness: bool = setting(False, "scale every second of sound to the same RMS first")
+    equal_loudness: bool = setting(False, "scale every sound to the same RMS first")
 
 
 @dataclass(frozen=True)
@@ -139,17 +145,41 @@ class Model:
     detail: bool = setting(
         False, "feed the spectrogram to the last level of the sound net too, and add a layer there", PIXELPLAYER
     )
-    vision: Literal["auto", "convnet", "resnet18", "resnet18_v3"] = setting(
+    vision: str = setting(
         "auto",
         "encoder of the frames; auto: that of the net's paper; convnet: eight convolutions (OtS), which learn sooner "
         "from scratch; resnet18: a dilated ResNet-18 (SoP); resnet18_v3: the ResNet-18 of config version 3 and older, "
-        "dilated in one convolution more",
+        "dilated in one convolution more; or a net of timm, such as efficientnet_lite0, resnet50, "
+        "vit_small_patch14_dinov2",
         ONE_FRAME,
     )
     vision_weights: str = setting(
-        "",
-        "ImageNet weights of the frame net: imagenet (downloads 45 MB) or a file; empty: train from scratch",
-        PIXELPLAYER,
+        "none",
+        "weights that the encoder of the frames starts from; none: random ones; imagenet: the published ones "
+        "(efficientnet_lite0's are installed with the requirements, others are downloaded); or a file",
+        ONE_FRAME,
+    )
+    vision_stride: int = setting(
+        0,
+        "pixels from one location of the encoder's feature map to the next: 8, 16 or 32, by dilation; 0: its own",
+        ONE_FRAME,
+    )
+    vision_pool: Literal["auto", "max", "max_mean"] = setting(
+        "auto",
+        "how AVE-Net pools the frame's feature map; max: its maximum over locations (OtS); max_mean: maximum and "
+        "mean, side by side; auto: max_mean with model.vision_weights, else max",
+        ("AVENet",),
+    )
+    sound: str = setting(
+        "convnet",
+        "encoder of the spectrograms; convnet: eight convolutions (OtS); or a net of timm, such as efficientnet_lite0",
+        SOUND_ENCODER,
+    )
+    sound_weights: str = setting(
+        "none",
+        "weights that the encoder of the spectrograms starts from, as model.vision_weights; the first layer takes the "
+        "mean over the colors",
+        SOUND_ENCODER,
     )
 
     @property
@@ -157,6 +187,17 @@ class Model:
         """The encoder of the frames, an encoder's name also where `vision` is "auto"."""
         auto = "resnet18" if self.name == "PixelPlayer" else "convnet"
         return auto if self.vision == "auto" else self.vision
+
+    @property
+    def pool(self) -> str:
+        """How the frame's feature map is pooled, "max" or "max_mean", also where `vision_pool` is "auto"."""
+        auto = "max_mean" if self.pretrained else "max"
+        return auto if self.vision_pool == "auto" else self.vision_pool
+
+    @property
+    def pretrained(self) -> bool:
+        """Whether the encoder of the frames starts from given weights."""
+        return self.vision_weights not in ("", "none")
 
 
 @dataclass(frozen=True)
@@ -239,7 +280,18 @@ class Train:
         20.0, "learning-rate multiplier of the last layer (fc3, conv7), which maps similarity to a logit"
     )
     last_layer_decay: bool = setting(False, "apply train.weight_decay to the last layer too (OtS: yes)", AVC_NETS)
-    lr_vision: float = setting(1.0, "learning-rate multiplier of the frame net's encoder (SoP: 0.1)", PIXELPLAYER)
+    lr_vision: float = setting(
+        0.05,
+        "learning-rate multiplier of an encoder of frames with pretrained weights (SoP: 0.1), which Muon never trains; "
+        "0: frozen. From scratch it learns as the rest",
+        ONE_FRAME,
+    )
+    lr_sound: float = setting(
+        1.0, "learning-rate multiplier of an encoder of spectrograms with pretrained weights; 0: frozen", SOUND_ENCODER
+    )
+    freeze_norm: bool = setting(
+        True, "keep the batch norm statistics of encoders with pretrained weights (SoP's code: no)", ONE_FRAME
+    )
     lr_vision_head: float = setting(
         1.0,
         "learning-rate multiplier of the frame net's last layer, a convolution to K maps (SoP's code: 1)",
@@ -247,8 +299,8 @@ class Train:
     )
     optimizer: Literal["adam", "muon", "auto", "sgd"] = setting(
         "adam",
-        "adam: for all weights (OtS sec. 3.3); muon: Muon for the convolutions, Adam for the rest; auto: muon from "
-        "scratch, adam from pretrained weights (model.init_from, model.vision_weights); sgd: for all weights (SoP)",
+        "adam: for all weights (OtS sec. 3.3); muon: Muon for the convolutions, Adam for the rest; auto: adam with "
+        "model.init_from, else muon; sgd: for all weights (SoP). Muon trains no encoder with pretrained weights",
     )
     momentum: float = setting(0.9, "momentum of SGD (SoP: 0.9)")
     lr_muon: float = setting(10.0, "learning-rate multiplier of the weights that Muon updates")
@@ -260,6 +312,23 @@ class Train:
     warmup: float = setting(0.0, "fraction of the run in which the learning rate rises from 0")
     weight_decay: float = setting(1e-5, "L2 penalty, added to the gradient by Adam (OtS sec. 3.3) and SGD")
     ema: float = setting(0.0, "decay of the moving average of the weights, which is evaluated and saved; 0: off")
+    loss: Literal["avc", "infonce", "max_infonce"] = setting(
+        "avc",
+        "avc: two-way cross-entropy of pairs (OtS sec. 3.1); infonce: softmax over the batch's sounds and its frames, "
+        "of cosines; max_infonce: the same, of the largest cosine over a frame's locations (EZ-VSL), for AVOLNet",
+        AVC_NETS,
+    )
+    temperature: float = setting(
+        0.07, "divides the cosines in infonce and max_infonce; with train.learn_temperature where it starts", COMPARING
+    )
+    learn_temperature: bool = setting(
+        False, "learn the temperature of infonce and max_infonce, at least 0.01 (CLIP)", COMPARING
+    )
+    silence: float = setting(
+        0.0,
+        "share of the negatives whose sound is silence or noise, so that maps and scores stay low without a sound",
+        AVC_NETS,
+    )
     negatives: Literal["all", "one", "off_grid"] = setting(
         "all",
         "negative pairs of a batch; all: all of them, half of the loss together; one: one for each positive (OtS sec. "
@@ -287,6 +356,11 @@ class Train:
     validate_every: int = setting(1, "epochs between validations")
     save_every: int = setting(500, "steps between checkpoints; each validation writes one too")
     log_every: int = setting(20, "steps between lines of the log")
+
+    @property
+    def similarity(self) -> str:
+        """How AVOL-Net compares a location with a sound: by cosine with InfoNCE, else by the paper's dot product."""
+        return "dot" if self.loss == "avc" else "cosine"
 
 
 @dataclass(frozen=True)

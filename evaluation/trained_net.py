@@ -103,10 +103,10 @@ class TrainedNet:
 
     @torch.no_grad()
     def embed_sounds(self, sounds: np.ndarray) -> Tensor:
-        """Embed B seconds of sound as eval.py does.
+        """Embed B sounds as eval.py does.
 
         Args:
-            sounds: (B, rate) int16 mono, one second each at data.sample_rate.
+            sounds: (B, samples) int16 mono, of data.seconds each at data.sample_rate.
 
         Returns:
             (B, ...) float32 on the CPU: (B, 128) of an AVE-Net or AVOL-Net.
@@ -172,6 +172,6 @@ def load_trained_net(path: str | Path, changes: dict[str, Any] | None = None) ->
         check_memory(config, device)
     except UserError as error:
         raise UserError(f"checkpoint {path}: {error}") from None
-    model = build_net(config.model, config.data.flow_fields)
+    model = build_net(config.model, config.data.flow_fields, config.train.similarity)
     checkpoint.load_weights(model, checkpoint.evaluated_weights(content), path)
     return TrainedNet(channels_last(model.to(device)).eval(), config, content, str(path))

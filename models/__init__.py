@@ -8,7 +8,7 @@ from typing import Any
 
 from models.avenet import AVCNet, AVENet
 from models.avolnet import AVOLNet
-from models.frame_encoders import FRAME_ENCODERS
+from models.encoders import build_sound_encoder, build_vision_encoder
 from models.l3net import L3Net
 from models.multiframe import AVENetMF, AVENetOF
 from models.pixelplayer import PixelPlayer
@@ -20,27 +20,30 @@ AVC_NETS: dict[str, type[AVENet] | type[AVOLNet] | type[L3Net]] = {
 MODELS = {**AVC_NETS, "PixelPlayer": PixelPlayer}
 
 
-def build_net(config: Any, flow_fields: int = 10) -> AVCNet | PixelPlayer:
+def build_net(config: Any, flow_fields: int = 10, similarity: str = "dot") -> AVCNet | PixelPlayer:
     """Build the net that a config describes, with random weights.
 
     Args:
         config: a `configs.schema.Model`.
         flow_fields: data.flow_fields, for AVENet_OF.
+        similarity: of `configs.schema.Train.similarity`, for AVOLNet: "dot" or "cosine".
 
     Raises:
-        UserError: there is no net of that name.
+        UserError: there is no net or encoder of that name, or the encoder doesn't offer the stride.
     """
     if config.name not in MODELS:
         raise UserError(f"there is no net {config.name!r}: model.name must be one of {', '.join(MODELS)}")
     if config.name == "PixelPlayer":
         sizes = (config.num_channels, config.width, config.sound_width, config.unet_depth)
-        return PixelPlayer(*sizes, config.encoder, config.detail, config.unet_bias, config.unet_init)
+        return PixelPlayer(*sizes, build_vision_encoder(config), config.detail, config.unet_bias, config.unet_init)
     width, dim, dropout = config.width, config.dim, config.dropout
     if config.name == "AVENet_OF":
         return AVENetOF(width, dim, dropout, flow_fields, config.logit_scale)
     if config.name == "AVENet_MF":
         return AVENetMF(width, dim, dropout, config.logit_scale)
-    vision = FRAME_ENCODERS[config.encoder](width)
+    vision, audio = build_vision_encoder(config), build_sound_encoder(config)
     if config.name == "AVENet":
-        return AVENet(width, dim, dropout, vision, config.logit_scale)
-    return AVC_NETS[config.name](width, dim, dropout, vision=vision)
+        return AVENet(width, dim, dropout, vision, config.logit_scale, audio, config.pool)
+    if config.name == "AVOLNet":
+        return AVOLNet(width, dim, dropout, vision, similarity, audio)
+    return L3Net(width, dim, dropout, vision, audio)

@@ -10,7 +10,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from models.interfaces import Encoder, Gather
+from models.contrast import Temperature
+from models.interfaces import Encoder, Gather, gather_sounds
 
 # AVE-Net's last layer starts as logit = LOGIT_SCALE (NEUTRAL_DISTANCE - distance): see docs/starting_well.md.
 LOGIT_SCALE, NEUTRAL_DISTANCE = 12.0, 1.2
@@ -76,9 +77,16 @@ class AVCNet(nn.Module):
 
     Attributes:
         logit_layer: name of the last layer, which maps similarity to a logit.
+        temperature: of InfoNCE, if it is learned (`learn_temperature`); else None.
+        training_only_prefix: of the weights in a checkpoint that only training needs.
     """
 
     logit_layer = ""
+    training_only_prefix = "temperature."
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.temperature: Temperature | None = None
 
     def embed_frames(self, frames: Tensor) -> Tensor:
         """Embed normalized `frames`, (B, 3, H, W) float32 (models/multiframe.py: other shapes) -> (B, ...)."""
@@ -108,15 +116,15 @@ class AVCNet(nn.Module):
 
         Args:
             frames: (B, 3, H, W) float32, normalized.
-            spectrograms: (B, 1, F, T) float32, normalized.
+            spectrograms: (B, 1, F, T) float32, normalized. More rows than frames: sounds that belong to no frame.
             gather: adds the sounds of other processes, (B, ...) -> (M, ...); None for one process.
 
         Returns:
             v (B, ...), a (B, ...) and logits (B, B) with positives on the diagonal; with `gather`, a is (M, ...) and
-            logits are (B, M).
+            logits are (B, M). Sounds that belong to no frame come last.
         """
         v, a = self.embed_frames(frames), self.embed_sounds(spectrograms)
-        a = gather(a) if gather else a
+        a = gather_sounds(a, len(v), gather)
         return v, a, self.pair_logits(v, a)
 
     def forward_with_aux(
@@ -145,6 +153,15 @@ class AVCNet(nn.Module):
         """Get unit vectors for retrieval from embedded sounds `a`: (B, ...) -> (B, D)."""
         return a
 
+    def cosines(self, v: Tensor, a: Tensor) -> Tensor:
+        """Compute the cosines of all frames' and sounds' vectors: `v` (N, ...), `a` (M, ...) -> (N, M) in -1..1."""
+        with torch.autocast(v.device.type, enabled=False):
+            return self.frame_vectors(v) @ self.sound_vectors(a).T
+
+    def learn_temperature(self, start: float) -> None:
+        """Let the net learn the temperature of InfoNCE, from `start` on; call before the optimizer is built."""
+        self.temperature = Temperature(start).to(next(self.parameters()).device)
+
     def logit_scale(self) -> Tensor | None:
         """Get how much the logit grows with similarity, a scalar tensor; None if the net has no such number.
 
@@ -152,19 +169,33 @@ class AVCNet(nn.Module):
         """
         return None
 
-    def parameter_groups(self, last_layer_lr_mult: float, last_layer_decay: bool = False) -> list[dict[str, Any]]:
+    def parameter_groups(
+        self,
+        last_layer_lr_mult: float,
+        last_layer_decay: bool = False,
+        pretrained: Mapping[str, float] | None = None,
+    ) -> list[dict[str, Any]]:
         """Group the parameters for the optimizer: the last layer, a few numbers on which all logits depend; the rest.
 
         Args:
             last_layer_lr_mult: learning-rate multiplier of the last layer.
             last_layer_decay: whether weight decay applies to the last layer too.
+            pretrained: {name of a submodule with pretrained weights: its learning-rate multiplier}, each a group of
+                its own; 0 leaves its parameters out.
         """
-        last = self.get_submodule(self.logit_layer)
-        body = [p for name, p in self.named_parameters() if not name.startswith(f"{self.logit_layer}.")]
-        last_group: dict[str, Any] = {"params": list(last.parameters()), "lr_scale": last_layer_lr_mult}
+        last_group: dict[str, Any] = {
+            "params": list(self.get_submodule(self.logit_layer).parameters()), "lr_scale": last_layer_lr_mult
+        }  # fmt: skip
         if not last_layer_decay:
             last_group["weight_decay"] = 0.0
-        return [{"params": body, "lr_scale": 1.0}, last_group]
+        parts = {f"{part}.": [*self.get_submodule(part).parameters()] for part in pretrained or {}}
+        own = (f"{self.logit_layer}.", *parts)
+        body = [p for name, p in self.named_parameters() if not name.startswith(own)]
+        groups: list[dict[str, Any]] = [{"params": body, "lr_scale": 1.0}, last_group]
+        for params, scale in zip(parts.values(), (pretrained or {}).values(), strict=True):
+            if scale:
+                groups.append({"params": params, "lr_scale": scale, "pretrained": True})
+        return groups
 
     def remap_state_dict(self, weights: dict[str, Tensor]) -> dict[str, Tensor]:
         """Rename and reshape the `weights` of another kind of net so that they fit this one where possible."""
@@ -183,6 +214,8 @@ class AVENet(AVCNet):
         dropout: fraction of the pooled features dropped in training; the paper uses none.
         vision: encoder of the frames; None for `ConvEncoder(3, width)`.
         logit_scale: how much the logit grows at first as the distance shrinks.
+        audio: encoder of the spectrograms; None for `ConvEncoder(1, width)`.
+        vision_pool: how the frame's feature map is pooled: "max", or "max_mean", both side by side.
     """
 
     logit_layer = "fc3"
@@ -194,12 +227,15 @@ class AVENet(AVCNet):
         dropout: float = 0.0,
         vision: Encoder | None = None,
         logit_scale: float = LOGIT_SCALE,
+        audio: Encoder | None = None,
+        vision_pool: str = "max",
     ) -> None:
         super().__init__()
         self.vision = ConvEncoder(3, width) if vision is None else vision
-        self.vision_fc1 = nn.Linear(self.vision.channels, dim)
+        self.vision_pool = vision_pool
+        self.vision_fc1 = nn.Linear(pooled_channels(self.vision.channels, vision_pool), dim)
         self.vision_fc2 = nn.Linear(dim, dim)
-        self.audio = ConvEncoder(1, width)
+        self.audio = ConvEncoder(1, width) if audio is None else audio
         self.audio_fc1 = nn.Linear(self.audio.channels, dim)
         self.audio_fc2 = nn.Linear(dim, dim)
         self.dropout = nn.Dropout(dropout)
@@ -220,20 +256,19 @@ class AVENet(AVCNet):
 
     def embed_frames(self, frames: Tensor) -> Tensor:
         """Embed normalized `frames`, (B, 3, H, W) float32 -> (B, dim) unit vectors, float32."""
-        features = self.vision(frames)  # (B, 8 * width, h, w)
-        return F.normalize(self._project(features, self.vision_fc1, self.vision_fc2), dim=1)  # (B, dim)
+        pooled = pool_locations(self.vision(frames), self.vision_pool)  # (B, 8 * width)
+        return F.normalize(self._project(pooled, self.vision_fc1, self.vision_fc2), dim=1)  # (B, dim)
 
     def embed_sounds(self, spectrograms: Tensor) -> Tensor:
         """Embed normalized log `spectrograms`, (B, 1, F, T) float32 -> (B, dim) unit vectors, float32."""
-        features = self.audio(spectrograms)  # (B, 8 * width, f, t)
-        return F.normalize(self._project(features, self.audio_fc1, self.audio_fc2), dim=1)  # (B, dim)
+        pooled = global_max_pool(self.audio(spectrograms))  # (B, 8 * width)
+        return F.normalize(self._project(pooled, self.audio_fc1, self.audio_fc2), dim=1)  # (B, dim)
 
     def embed_with_flip(self, frames: Tensor) -> Tensor:
         """Average the embeddings of `frames` and of their mirror images, and normalize: (B, dim) unit vectors."""
         return F.normalize(super().embed_with_flip(frames), dim=1)
 
-    def _project(self, features: Tensor, fc1: nn.Linear, fc2: nn.Linear) -> Tensor:
-        pooled = global_max_pool(features)  # (B, 8 * width)
+    def _project(self, pooled: Tensor, fc1: nn.Linear, fc2: nn.Linear) -> Tensor:
         # The head is tiny, and what follows subtracts nearly equal numbers: keep it in float32 under autocast.
         with torch.autocast(pooled.device.type, enabled=False):
             return fc2(F.relu(fc1(self.dropout(pooled))))  # (B, dim)
@@ -261,16 +296,37 @@ class AVENet(AVCNet):
             spectrograms: (B, 1, F, T) of the same clips.
         """
         self.train()
-        for encoder, fc1, fc2, inputs in (
-            (self.vision, self.vision_fc1, self.vision_fc2, frames),
-            (self.audio, self.audio_fc1, self.audio_fc2, spectrograms),
+        for encoder, pool, fc1, fc2, inputs in (
+            (self.vision, self.vision_pool, self.vision_fc1, self.vision_fc2, frames),
+            (self.audio, "max", self.audio_fc1, self.audio_fc2, spectrograms),
         ):
-            standardize_outputs(fc2, fc2(F.relu(fc1(global_max_pool(encoder(inputs))))))
+            standardize_outputs(fc2, fc2(F.relu(fc1(pool_locations(encoder(inputs), pool)))))
 
 
 def global_max_pool(features: Tensor) -> Tensor:
     """Max-pool `features` over all locations, in float32: (B, C, h, w), or (B, C, t, h, w) of frames -> (B, C)."""
     return to_float32(features.amax(dim=tuple(range(2, features.ndim))))
+
+
+def pool_locations(features: Tensor, pool: str) -> Tensor:
+    """Pool a feature map over all locations, in float32.
+
+    Args:
+        features: (B, C, h, w), or (B, C, t, h, w) of frames.
+        pool: "max"; "max_mean": the maximum and the mean, side by side.
+
+    Returns:
+        (B, C), or (B, 2 C) for "max_mean".
+    """
+    largest = global_max_pool(features)
+    if pool == "max":
+        return largest
+    return torch.cat([largest, to_float32(features).mean(tuple(range(2, features.ndim)))], 1)
+
+
+def pooled_channels(channels: int, pool: str) -> int:
+    """Count the channels that `pool_locations` gives of `channels` with this `pool`."""
+    return channels * (2 if pool == "max_mean" else 1)
 
 
 def to_float32(x: Tensor) -> Tensor:

@@ -14,7 +14,7 @@ from models.avenet import (
     standardize_outputs,
     to_float32,
 )
-from models.interfaces import Encoder, Gather
+from models.interfaces import Encoder, Gather, gather_sounds
 
 INIT_STD = 0.3  # standard deviation of each embedding dimension after data-dependent initialization
 
@@ -26,21 +26,35 @@ class AVOLNet(AVCNet):
     Audio: as in AVE-Net. No L2 norm, so that background can score low. The dot product at each location goes through
     conv7, one scale and one bias; the sigmoid of its maximum is the probability of a match.
 
+    With similarity "cosine" the vectors of locations and sounds do get the L2 norm, as in EZ-VSL (arXiv 2203.09324):
+    the dot product is a cosine everywhere, in training, pair scores and maps. InfoNCE trains this net.
+
     Args:
         width: channels of the first convolution; the paper has 64.
         dim: dimensions of the vectors; the paper has 128.
         dropout: fraction of the pooled audio features dropped in training; the paper uses none.
         vision: encoder of the frames; None for `ConvEncoder(3, width)`.
+        similarity: "dot" (the paper's) or "cosine".
+        audio: encoder of the spectrograms; None for `ConvEncoder(1, width)`.
     """
 
     logit_layer = "conv7"
 
-    def __init__(self, width: int = 64, dim: int = 128, dropout: float = 0.0, vision: Encoder | None = None) -> None:
+    def __init__(
+        self,
+        width: int = 64,
+        dim: int = 128,
+        dropout: float = 0.0,
+        vision: Encoder | None = None,
+        similarity: str = "dot",
+        audio: Encoder | None = None,
+    ) -> None:
         super().__init__()
+        self.similarity = similarity
         self.vision = ConvEncoder(3, width) if vision is None else vision
         self.conv5 = nn.Conv2d(self.vision.channels, dim, 1)
         self.conv6 = nn.Conv2d(dim, dim, 1)
-        self.audio = ConvEncoder(1, width)
+        self.audio = ConvEncoder(1, width) if audio is None else audio
         self.audio_fc1 = nn.Linear(self.audio.channels, dim)
         self.audio_fc2 = nn.Linear(dim, dim)
         self.dropout = nn.Dropout(dropout)
@@ -50,14 +64,22 @@ class AVOLNet(AVCNet):
 
     def embed_frames(self, frames: Tensor) -> Tensor:
         """Embed normalized `frames`, (B, 3, H, W) -> (B, dim, H / 16, W / 16), one vector per location, float32."""
-        return self._project(self.vision(frames))
+        return self._normalize(self._project(self.vision(frames)))
 
     def embed_with_flip(self, frames: Tensor) -> Tensor:
         """Average the embeddings of `frames` and of their mirror images at each location: (B, dim, H / 16, W / 16)."""
-        return (self.embed_frames(frames) + self.embed_frames(self.flip_frames(frames)).flip(-1)) / 2
+        return self._normalize((self.embed_frames(frames) + self.embed_frames(self.flip_frames(frames)).flip(-1)) / 2)
 
     def embed_sounds(self, spectrograms: Tensor) -> Tensor:
         """Embed normalized log `spectrograms`, (B, 1, F, T) -> (B, dim), float32."""
+        return self._normalize(self._project_sounds(spectrograms))
+
+    def _normalize(self, vectors: Tensor) -> Tensor:
+        """Make (B, dim, ...) vectors unit vectors if similarity is the cosine."""
+        return F.normalize(vectors, dim=1) if self.similarity == "cosine" else vectors
+
+    def _project_sounds(self, spectrograms: Tensor) -> Tensor:
+        """Encode sounds and apply fc1 and fc2: (B, 1, F, T) -> (B, dim), float32."""
         pooled = global_max_pool(self.audio(spectrograms))  # (B, 8 * width)
         with torch.autocast(pooled.device.type, enabled=False):
             return self.audio_fc2(F.relu(self.audio_fc1(self.dropout(pooled))))
@@ -90,8 +112,9 @@ class AVOLNet(AVCNet):
             v (B, dim, h, w), a (B, dim) and three logits (B, B): main, pooled, distance.
         """
         features, a = self.vision(frames), self.embed_sounds(spectrograms)  # (B, 8 * width, h, w), (B, dim)
-        a = gather(a) if gather else a
-        v, pooled = self._project(features), self._project_pooled(features)  # (B, dim, h, w), (B, dim)
+        a = gather_sounds(a, len(features), gather)
+        v = self._normalize(self._project(features))  # (B, dim, h, w)
+        pooled = self._normalize(self._project_pooled(features))  # (B, dim)
         with torch.autocast(a.device.type, enabled=False):
             pooled_logits = self._to_logits(pooled @ a.T)
         distances = pairwise_distances(F.normalize(pooled, dim=1), F.normalize(a, dim=1))
@@ -103,8 +126,20 @@ class AVOLNet(AVCNet):
         One matrix product over all N * h * w locations. The sigmoid is monotonic: the maximum can be taken before it.
         """
         with torch.autocast(v.device.type, enabled=False):
-            locations = v.flatten(2).transpose(1, 2)  # (N, h * w, dim)
-            return self._to_logits(locations @ a.T).amax(1)
+            return self._to_logits(location_products(v, a)).amax(1)
+
+    def largest_cosines(self, v: Tensor, a: Tensor) -> Tensor:
+        """Compute the largest cosine over the locations of N frames with M sounds (EZ-VSL, arXiv 2203.09324).
+
+        Args:
+            v: (N, dim, h, w), embedded frames of a net whose similarity is "cosine".
+            a: (M, dim), embedded sounds.
+
+        Returns:
+            (N, M), in -1..1.
+        """
+        with torch.autocast(v.device.type, enabled=False):
+            return location_products(v, a).amax(1)
 
     def location_logits(self, v: Tensor, a: Tensor) -> Tensor:
         """Score each location of N frames with N sounds: `v` (N, dim, h, w), `a` (N, dim) -> (N, h, w) logits."""
@@ -141,7 +176,7 @@ class AVOLNet(AVCNet):
         """
         self.train()
         standardize_outputs(self.conv6, self._project_pooled(self.vision(frames)), std=INIT_STD)
-        standardize_outputs(self.audio_fc2, self.embed_sounds(spectrograms), std=INIT_STD)
+        standardize_outputs(self.audio_fc2, self._project_sounds(spectrograms), std=INIT_STD)
         self._set_conv7(1.0, 0.0)
         scale = 1 / self(frames, spectrograms)[2].std().clamp(min=1e-6)
         self._set_conv7(scale, 0.0)
@@ -177,6 +212,21 @@ class AVOLNet(AVCNet):
         for name, value in weights.items():
             layer, _, kind = name.rpartition(".")
             if layer in names:
+                if layer == "vision_fc1" and kind == "weight" and value.shape[1] == 2 * self.vision.channels:
+                    value = sum(value.chunk(2, 1))  # of maximum and mean, which are equal at a single location
                 name, value = f"{names[layer]}.{kind}", value[..., None, None] if kind == "weight" else value
             out[name] = value
         return out
+
+
+def location_products(v: Tensor, a: Tensor) -> Tensor:
+    """Compute the dot products of all locations of N frames with M sounds, in one matrix product.
+
+    Args:
+        v: (N, dim, h, w).
+        a: (M, dim).
+
+    Returns:
+        (N, h * w, M).
+    """
+    return v.flatten(2).transpose(1, 2) @ a.T

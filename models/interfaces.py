@@ -25,6 +25,20 @@ class Gather(Protocol):
         ...
 
 
+def gather_sounds(a: Tensor, count: int, gather: Gather | None) -> Tensor:
+    """Add the sounds of other processes; sounds that belong to no frame stay in this process, and come last.
+
+    Args:
+        a: (count + K, ...), embedded sounds.
+        count: of this process's frames, to which the first sounds belong.
+        gather: (B, ...) -> (M, ...), or None for one process.
+
+    Returns:
+        (M + K, ...).
+    """
+    return torch.cat([gather(a[:count]), a[count:]]) if gather else a
+
+
 class Encoder(Protocol):
     """A module that turns its inputs into a feature map.
 

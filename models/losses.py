@@ -11,14 +11,19 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from models.avenet import AVCNet
+from models.avolnet import AVOLNet
+from models.contrast import infonce_loss
+from models.interfaces import Gather
 from models.pixelplayer import PixelPlayer
-from utils.health import health_metrics, mask_metrics
+from utils.health import health_metrics, mask_metrics, ranking_metrics
 
 Batch = dict[str, Any]  # of `dataset.loading.loader.collate`, with "progress" and "gather" of `utils.engine.fit`
 Loss = tuple[Tensor, dict[str, Tensor]]  # scalar, and scalar metrics by name
 
 
-def avc_loss(logits: Tensor, negatives: str = "all", first: int = 0) -> tuple[Tensor, Tensor]:
+def avc_loss(
+    logits: Tensor, negatives: str = "all", first: int = 0, extra: int = 0, share: float = 0.0
+) -> tuple[Tensor, Tensor]:
     """Compute the cross-entropy of "do frame and sound correspond?", positives and negatives weighted half each.
 
     The paper's loss (OtS sec. 3.1: two-way softmax and cross-entropy, as many negatives as positives), written for the
@@ -28,16 +33,20 @@ def avc_loss(logits: Tensor, negatives: str = "all", first: int = 0) -> tuple[Te
         logits: (B, B) float; [i, j] is the log-odds that frame i and sound j correspond; positives on the diagonal.
             With "off_grid" (B, 2 B): the right half belongs to each clip's other second of sound.
             Of several processes (B, M): the rows of B of the frames that M sounds belong to.
+            The last `extra` columns belong to sounds that match no frame.
         negatives: "all": every frame with every other clip's sound. "one": frame i with the sound of clip i + 1, the
             paper's one negative for each positive (the batch's order is random). "off_grid": the same with that clip's
             other second, which was cut at any time, not around a frame. How a sound was cut then gives the answer away:
             the shortcut that OtS sec. 3.3 warns of, for demonstration only.
         first: column of frame 0's sound; the next column belongs to frame 1.
+        extra: number of sounds that match no frame (silence, noise).
+        share: fraction in 0..1 of the negatives' weight that their pairs with all frames have.
 
     Returns:
         (loss, accuracy): scalars; accuracy is the mean of the fraction of positives with a logit above 0 and the
-        fraction of negatives without, so chance is 0.5 even where all logits are equal.
+        fraction of negatives without, so chance is 0.5 even where all logits are equal. Extra sounds don't count.
     """
+    logits, extra_logits = logits[:, : logits.shape[1] - extra], logits[:, logits.shape[1] - extra :]
     positive = logits.diagonal(first)  # (B,)
     if negatives == "off_grid":
         negative = logits[:, -len(logits) :].roll(-1, dims=1).diagonal()  # (B,)
@@ -48,44 +57,127 @@ def avc_loss(logits: Tensor, negatives: str = "all", first: int = 0) -> tuple[Te
         others = torch.arange(logits.shape[1] - 1, device=logits.device).expand(len(logits), -1)
         own = torch.arange(first, first + len(logits), device=logits.device)[:, None]
         negative = logits.gather(1, others + (others >= own))
-    loss = (F.softplus(-positive).mean() + F.softplus(negative).mean()) / 2
+    negative_loss = F.softplus(negative).mean()
+    if extra:
+        negative_loss = (1 - share) * negative_loss + share * F.softplus(extra_logits).mean()
+    loss = (F.softplus(-positive).mean() + negative_loss) / 2
     accuracy = ((positive > 0).float().mean() + (negative <= 0).float().mean()) / 2
     return loss, accuracy
 
 
+def contrastive_loss(
+    model: AVCNet,
+    v: Tensor,
+    a: Tensor,
+    kind: str,
+    temperature: float,
+    gather: Gather | None = None,
+    extra: int = 0,
+    share: float = 0.0,
+) -> Loss:
+    """Compute InfoNCE of a net's cosines, and the loss that fits the net's last layer to them.
+
+    InfoNCE ranks pairs and trains no last layer, but evaluation, maps and search read its logits. So the last layer is
+    fitted by `avc_loss` on the same embeddings, without gradient to them: its logits stay log-odds with their
+    threshold at 0, and the embeddings learn from InfoNCE alone.
+
+    Args:
+        model: the net; for "max_infonce" an AVOL-Net.
+        v: embedded frames, (B, ...).
+        a: embedded sounds, (M + K, ...): those of all processes, then K extra sounds.
+        kind: "infonce": cosines of `frame_vectors` and `sound_vectors` (AVOL-Net: of the mean over locations).
+            "max_infonce": the largest cosine over a frame's locations (EZ-VSL, arXiv 2203.09324).
+        temperature: of the softmax, unless the net learns its own.
+        gather: collects the frames of other processes, as it has their sounds.
+        extra, share: as of `infonce_loss`; K and their share of the negatives.
+
+    Returns:
+        (loss, metrics): the sum of the two losses; loss_infonce, loss_avc, accuracy (of the last layer's logits) and
+        those of `utils.health.ranking_metrics`; with a learned temperature also temperature.
+    """
+    cosines = model.cosines
+    if kind == "max_infonce":
+        assert isinstance(model, AVOLNet)
+        cosines = model.largest_cosines
+    first = gather.first if gather else 0
+    scale = model.temperature() if model.temperature else v.new_full((), 1 / temperature)
+    frames_to_sounds = cosines(v, a)  # (B, M + K)
+    own = slice(first, first + len(v))
+    clips = len(a) - extra  # M
+    # A sound's softmax is over all frames, also those of other processes.
+    sounds_to_frames = cosines(gather(v), a[own]).T if gather else frames_to_sounds[:, own].T  # (B, M)
+    contrast = infonce_loss(frames_to_sounds, sounds_to_frames, scale, first, extra, share)
+    fit, accuracy = avc_loss(model.pair_logits(v.detach(), a.detach()), "all", first, extra, share)
+    metrics = {"loss_infonce": contrast.detach(), "loss_avc": fit.detach(), "accuracy": accuracy}
+    metrics |= ranking_metrics(frames_to_sounds[:, :clips], first)
+    if model.temperature:
+        metrics["temperature"] = 1 / scale.detach()
+    return contrast + fit, metrics
+
+
+class PairTransform(Protocol):
+    """What a step of audio-visual correspondence asks of `dataset.transforms.frames.PairTransform`."""
+
+    def __call__(self, batch: Batch) -> tuple[Tensor, Tensor]:
+        """Prepare a `batch` of B clips: normalized frames (B, 3, S, S) and spectrograms (B, 1, F, T)."""
+        ...
+
+    def silence_and_noise(self, batch: Batch, count: int) -> Tensor:
+        """Make `count` spectrograms of silence and noise, as long as the sounds of `batch`: (count, 1, F, T)."""
+        ...
+
+
 def make_avc_step(
-    transform: Callable[[Batch], tuple[Tensor, Tensor]],
+    transform: PairTransform,
     negatives: str = "all",
     aux_loss_weight: float = 0.0,
     aux_heads: int = 2,
+    kind: str = "avc",
+    temperature: float = 0.07,
+    silence: float = 0.0,
 ) -> Callable[[AVCNet, Batch], Loss]:
     """Make the training step of a net of audio-visual correspondence.
 
     Args:
         transform: maps a batch to normalized frames (B, 3, S, S) and spectrograms (B, 1, F, T).
         negatives: as of `avc_loss`.
-        aux_loss_weight: weight in 0..1 of the mean loss of the auxiliary heads; the main head has the rest. 0 leaves
-            them out.
+        aux_loss_weight: weight in 0..1 of the mean loss of the auxiliary heads, which is always `avc_loss`; the main
+            head has the rest. 0 leaves them out.
         aux_heads: how many of the net's auxiliary heads are trained, the first ones.
+        kind: train.loss: "avc" (`avc_loss`), "infonce" or "max_infonce" (`contrastive_loss`).
+        temperature: of InfoNCE, unless the net learns its own.
+        silence: fraction in 0..1 of the negatives whose sound is silence or noise, as many extra sounds as that share
+            of the batch, at least 2. They go through the net together with the clips' sounds.
 
     Returns:
-        (model, batch) -> (loss, metrics): accuracy and those of `utils.health.health_metrics`.
+        (model, batch) -> (loss, metrics): accuracy, those of `utils.health.health_metrics`, with InfoNCE those of
+        `contrastive_loss`; with silence also silence_accuracy, the fraction of pairs with it whose logit is not above
+        0.
     """
 
     def step(model: AVCNet, batch: Batch) -> Loss:
         gather = batch["gather"]
         first = gather.first if gather else 0
         frames, spectrograms = transform(batch)
+        extra = max(2, round(silence * len(frames))) if silence else 0
+        if extra:
+            spectrograms = torch.cat([spectrograms, transform.silence_and_noise(batch, extra)])
         forward = model.forward_with_aux if aux_loss_weight else model
-        v, a, logits, *aux_logits = forward(frames, spectrograms, gather)  # (B, ...), (M, ...), (B, M)
-        loss, accuracy = avc_loss(logits, negatives, first)
+        v, a, logits, *aux_logits = forward(frames, spectrograms, gather)  # (B, ...), (M + K, ...), (B, M + K)
+        if kind == "avc":
+            loss, accuracy = avc_loss(logits, negatives, first, extra, silence)
+            metrics = {"accuracy": accuracy}
+        else:
+            loss, metrics = contrastive_loss(model, v, a, kind, temperature, gather, extra, silence)
+        if extra:
+            metrics["silence_accuracy"] = (logits[:, -extra:] <= 0).float().mean()
         if aux_loss_weight:
-            aux_losses = [avc_loss(aux, negatives, first)[0] for aux in aux_logits[:aux_heads]]
+            aux_losses = [avc_loss(aux, negatives, first, extra, silence)[0] for aux in aux_logits[:aux_heads]]
             aux_loss = torch.stack(aux_losses).mean()
             loss = (1 - aux_loss_weight) * loss + aux_loss_weight * aux_loss
         own = slice(first, first + len(v))
         v, a, logits = model.frame_vectors(v), model.sound_vectors(a[own]), logits[:, own]
-        return loss, {"accuracy": accuracy, **health_metrics(v, a, logits, model.logit_scale())}
+        return loss, {**metrics, **health_metrics(v, a, logits, model.logit_scale())}
 
     return step
 

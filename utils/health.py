@@ -4,7 +4,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-STUCK_ACCURACY = 0.54  # in training; chance is 0.5
+STUCK_ACCURACY = 0.54  # of pairs in training, and for their AUC; chance is 0.5
 
 
 @torch.no_grad()
@@ -44,19 +44,48 @@ def health_metrics(v: Tensor, a: Tensor, logits: Tensor, logit_scale: Tensor | N
     return metrics
 
 
+@torch.no_grad()
+def ranking_metrics(similarities: Tensor, first: int = 0) -> dict[str, Tensor]:
+    """Compute how well similarities rank the own sound of each frame; no threshold is needed.
+
+    Args:
+        similarities: (B, M), of B frames and M sounds.
+        first: column of frame 0's sound; the next column belongs to frame 1.
+
+    Returns:
+        dict of scalars in 0..1: batch_recall, the fraction of frames whose own sound is more similar than every other
+        one; batch_recall_chance, 1 / M; batch_auc, the fraction of other sounds that are less similar than the own one
+        (half where equal; chance 0.5).
+    """
+    count, sounds = similarities.shape
+    own = similarities.diagonal(first)[:, None]  # (B, 1)
+    lower, equal = (similarities < own).float(), (similarities == own).float()
+    return {
+        "batch_recall": (lower.sum(1) == sounds - 1).float().mean(),
+        "batch_recall_chance": similarities.new_tensor(1 / sounds, dtype=torch.float32),
+        "batch_auc": (lower.sum() + (equal.sum() - count) / 2) / (count * max(sounds - 1, 1)),
+    }
+
+
 def diagnose_avc(metrics: dict[str, float]) -> str | None:
     """Find the likely cause if training is stuck at chance.
 
+    InfoNCE is judged by the ranking that it trains, not by a threshold of the last layer, which only follows it.
+
     Args:
-        metrics: recent means of a training step's accuracy and of `health_metrics`.
+        metrics: recent means of a training step's accuracy and of `health_metrics`; with InfoNCE also of
+            `ranking_metrics`.
 
     Returns:
         one sentence, or None if training is not stuck.
     """
-    if metrics.get("accuracy", 1.0) > STUCK_ACCURACY or "logit_std" not in metrics:
+    contrastive = "batch_auc" in metrics
+    if metrics.get("batch_auc" if contrastive else "accuracy", 1.0) > STUCK_ACCURACY or "logit_std" not in metrics:
         return None
     start = "training is stuck at chance"
-    if metrics.get("logit_scale", 1.0) < 0:
+    if contrastive:
+        start += f" (batch_auc {metrics['batch_auc']:.3f})"
+    elif metrics.get("logit_scale", 1.0) < 0:
         return (
             f"{start}: the last layer's logit scale is {metrics['logit_scale']:+.2f}, so dissimilar pairs count as "
             "matches; restart with another --train.seed or a lower --train.lr"
@@ -67,7 +96,7 @@ def diagnose_avc(metrics: dict[str, float]) -> str | None:
             f"{start}: all {which} have nearly the same embedding (cosine {metrics[f'cosine_{which}']:.2f} between "
             "different clips); start with --train.data_dependent_init true, or lower --train.lr"
         )
-    if metrics["logit_std"] < 0.1:
+    if not contrastive and metrics["logit_std"] < 0.1:
         return (
             f"{start}: all logits are nearly equal (standard deviation {metrics['logit_std']:.3f}); start with "
             "--train.data_dependent_init true, or raise --train.last_layer_lr_mult"

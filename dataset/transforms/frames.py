@@ -15,7 +15,7 @@ from torch import Tensor
 
 from dataset.loading.loader import Batch
 from dataset.pairs import RandomStream
-from dataset.transforms.sounds import apply_in_chunks, fill_masked, prepare_sounds
+from dataset.transforms.sounds import apply_in_chunks, fill_masked, prepare_sounds, silence_and_noise
 
 LUMA_WEIGHTS = (0.299, 0.587, 0.114)  # of red, green and blue (ITU-R BT.601)
 RGB_TO_YIQ = torch.tensor([LUMA_WEIGHTS, (0.596, -0.274, -0.322), (0.211, -0.523, 0.312)])
@@ -54,6 +54,21 @@ class PairTransform:
         with torch.autocast(batch["sounds"].device.type, enabled=False):
             frames = prepare_frames(batch["frames"], self.data.frame_size, augment, random, batch.get("flows"))
             return frames, prepare_sounds(batch["sounds"], self.data.sample_rate, self.spec, augment, sounds_random)
+
+    def silence_and_noise(self, batch: Batch, count: int) -> Tensor:
+        """Make spectrograms of silence and noise, without augmentation.
+
+        Args:
+            batch: whose sounds have the same length and device.
+            count: number of spectrograms.
+
+        Returns:
+            (count, 1, F, T) float32.
+        """
+        sounds = batch["sounds"]
+        with torch.autocast(sounds.device.type, enabled=False):
+            made = silence_and_noise(count, sounds.shape[-1], sounds.device)
+            return prepare_sounds(made, self.data.sample_rate, self.spec)
 
 
 def scale_strength(augment: Any, progress: float) -> Any:

@@ -21,10 +21,10 @@ TARGET_RMS = 0.1  # of sounds that are scaled to equal loudness
 def prepare_sounds(
     sounds: Tensor, rate: int, spec: Any, augment: Any = None, random: RandomStream | None = None
 ) -> Tensor:
-    """Compute normalized log spectrograms of one second each, and augment them.
+    """Compute normalized log spectrograms, and augment them.
 
     Args:
-        sounds: (B, rate) int16.
+        sounds: (B, samples) int16.
         rate: sample rate, Hz.
         spec: the settings `configs.schema.Spectrogram`.
         augment: the settings `configs.schema.Augment`, or None for no augmentation.
@@ -32,7 +32,7 @@ def prepare_sounds(
 
     Returns:
         (B, 1, F, T) float32 with a mean of about 0 and a standard deviation of about 1. F is n_fft / 2 + 1 or n_mels,
-        T is 1 / hop: (B, 1, 257, 200) with the paper's settings.
+        T is samples / hop: (B, 1, 257, 200) for a second with the paper's settings.
     """
     waves = sounds.float().div_(32768)
     pitch = noise = curve = freq_mask = time_mask = None
@@ -48,6 +48,26 @@ def prepare_sounds(
     filters = mel_filterbank(spec.n_mels, spec.n_fft, rate).to(waves) if spec.n_mels else None
     transform = partial(_log_spectrogram, filters=filters, rate=rate, spec=spec)
     return apply_in_chunks(transform, waves, pitch, noise, curve, freq_mask, time_mask)[:, None]
+
+
+def silence_and_noise(count: int, samples: int, device: torch.device | str = "cpu") -> Tensor:
+    """Make sounds that belong to no frame: by turns silence (zeros) and white noise, at any level from -60 to -10 dB.
+
+    The noise comes from torch's global generator, which a training seeds for each batch.
+
+    Args:
+        count: number of sounds.
+        samples: length of each.
+        device: of the result.
+
+    Returns:
+        (count, samples) int16.
+    """
+    sounds = torch.zeros(count, samples, dtype=torch.int16, device=device)
+    noisy = sounds[1::2]
+    level = 10 ** (torch.rand(len(noisy), 1, device=device) * 2.5 - 3)  # RMS, of full scale 1
+    noisy.copy_((torch.randn(noisy.shape, device=device) * level).clamp(-1, 1) * 32767)
+    return sounds
 
 
 def _augment_waves(waves: Tensor, augment: Any, random: RandomStream) -> Tensor:

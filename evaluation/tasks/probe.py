@@ -127,7 +127,8 @@ def probed_models(net: TrainedNet, untrained: bool) -> dict[str, PooledFeatures]
     models = {"": PooledFeatures(net.model).eval()}
     if untrained:
         torch.manual_seed(0)
-        fresh = build_net(net.config.model, net.config.data.flow_fields).to(net.device)
+        config = net.config
+        fresh = build_net(config.model, config.data.flow_fields, config.train.similarity).to(net.device)
         assert isinstance(fresh, TwoEncoderNet)
         models["untrained"] = PooledFeatures(fresh).eval()
     return models
