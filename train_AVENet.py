@@ -17,6 +17,7 @@ from evaluation.tasks.embeddings import embed_batches
 from models import build_net
 from models.avenet import AVCNet
 from models.losses import make_avc_step
+from models.pretrained import learning_rates, set_up_encoders
 from models.size import check_memory
 from utils import distributed
 from utils.engine import Metrics, fit, to_device
@@ -42,6 +43,7 @@ def main(argv: list[str] | None = None) -> None:
     if train.learn_temperature:
         model.learn_temperature(train.temperature)
     taken = run.init_from(model)
+    set_up_encoders(model, config, taken, run.resumed is not None)
     if train.data_dependent_init and not taken and not run.resumed:
         model.data_dependent_init(*val_transform(to_device(data.init_batch(on_skip), device)))
 
@@ -53,7 +55,7 @@ def main(argv: list[str] | None = None) -> None:
     best = fit(
         model,
         run,
-        param_groups=model.parameter_groups(train.last_layer_lr_mult, train.last_layer_decay),
+        param_groups=model.parameter_groups(train.last_layer_lr_mult, train.last_layer_decay, learning_rates(config)),
         batches=lambda start: data.train_batches(start, on_skip),
         steps_per_epoch=data.steps_per_epoch,
         step=make_avc_step(

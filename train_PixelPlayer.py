@@ -16,9 +16,10 @@ from dataset.data_module import MixtureDataModule
 from dataset.mixes import fixed_mixtures
 from dataset.transforms.mixtures import MixtureSTFT, MixtureTransform, stack_sources
 from evaluation.tasks.separation import validate_separation
-from models import build_net, imagenet
+from models import build_net
 from models.losses import make_separation_step
 from models.pixelplayer import PixelPlayer
+from models.pretrained import set_up_encoders
 from models.size import check_memory
 from utils import distributed
 from utils.engine import fit, to_device
@@ -51,8 +52,7 @@ def main(argv: list[str] | None = None) -> None:
         model.add_avc_branch(config.model.width, config.model.dim)
     model.to(device)
     taken = run.init_from(model)
-    if config.model.vision_weights and "frames.body.conv1.weight" not in taken and not run.resumed:
-        imagenet.load_imagenet_resnet18(model.frames.body, config.model.vision_weights)
+    set_up_encoders(model, config, taken, run.resumed is not None)
     if train.data_dependent_init and "frames.head.weight" not in taken and not run.resumed:
         batch = to_device(data.init_batch(on_skip, count=64), device)
         frames, waves = val_transform(batch)
@@ -62,7 +62,12 @@ def main(argv: list[str] | None = None) -> None:
     best = fit(
         model,
         run,
-        param_groups=model.parameter_groups(train.lr_vision, train.lr_vision_head, train.last_layer_lr_mult),
+        param_groups=model.parameter_groups(
+            train.lr_vision if config.model.pretrained else 1.0,
+            train.lr_vision_head,
+            train.last_layer_lr_mult,
+            config.model.pretrained,
+        ),
         batches=lambda start: data.train_batches(start, on_skip),
         steps_per_epoch=data.steps_per_epoch,
         step=make_separation_step(transform, spectra, stack, mix.mask, train.avc_loss_weight, train.avc_warmup),

@@ -5,7 +5,7 @@ Batches of 80 clips on 4 GPUs, each clip in two mixtures; an epoch is 100 passes
     torchrun --nproc-per-node 4 train_PixelPlayer.py --config configs/config_PixelPlayer.py --data.root ROOT
 
 The frame net starts from ImageNet weights, which torchvision downloads (45 MB). Give `--model.vision_weights FILE` on a
-machine without network access, `--model.vision_weights ""` to train from scratch. docs/separation.md lists what
+machine without network access, `--model.vision_weights none` to train from scratch. docs/separation.md lists what
 differs from the public code all the same, and the settings that we would choose instead.
 """
 
@@ -23,6 +23,7 @@ config = Config(
         batch_size=80,
         lr=1e-3,
         lr_vision=0.1,
+        freeze_norm=False,
         optimizer="sgd",
         momentum=0.9,
         weight_decay=1e-4,

@@ -89,7 +89,7 @@ def add_missing(stored: Mapping[str, Any], net: str, version: int) -> dict[str, 
     Returns:
         {dotted name: value}.
     """
-    values = dict(stored)
+    values = {"train.freeze_norm": False, **stored} if net == "PixelPlayer" else dict(stored)
     if version >= 4:
         return values
     if values.get("model.vision") == "resnet18" or (

@@ -4,6 +4,7 @@
 one evaluation serve every net. `AVENet` is the net of OtS sec. 3.1.
 """
 
+from collections.abc import Mapping
 from typing import Any
 
 import torch
@@ -189,9 +190,12 @@ class AVCNet(nn.Module):
         if not last_layer_decay:
             last_group["weight_decay"] = 0.0
         parts = {f"{part}.": [*self.get_submodule(part).parameters()] for part in pretrained or {}}
-        own = (f"{self.logit_layer}.", *parts)
+        own = (f"{self.logit_layer}.", "temperature.", *parts)
         body = [p for name, p in self.named_parameters() if not name.startswith(own)]
         groups: list[dict[str, Any]] = [{"params": body, "lr_scale": 1.0}, last_group]
+        if self.temperature:
+            learned = [self.temperature.log_scale]
+            groups.append({"params": learned, "lr_scale": last_layer_lr_mult, "weight_decay": 0.0})
         for params, scale in zip(parts.values(), (pretrained or {}).values(), strict=True):
             if scale:
                 groups.append({"params": params, "lr_scale": scale, "pretrained": True})

@@ -213,7 +213,9 @@ class AVOLNet(AVCNet):
             layer, _, kind = name.rpartition(".")
             if layer in names:
                 if layer == "vision_fc1" and kind == "weight" and value.shape[1] == 2 * self.vision.channels:
-                    value = sum(value.chunk(2, 1))  # of maximum and mean, which are equal at a single location
+                    value = torch.stack(value.chunk(2, 1)).sum(
+                        0
+                    )  # of maximum and mean, which are equal at a single location
                 name, value = f"{names[layer]}.{kind}", value[..., None, None] if kind == "weight" else value
             out[name] = value
         return out

@@ -19,14 +19,22 @@ class L3Net(AVCNet):
         dim: units of fc1; the paper has 128.
         dropout: fraction of the pooled features dropped in training; the paper uses none.
         vision: encoder of the frames; None for `ConvEncoder(3, width)`.
+        audio: encoder of the spectrograms; None for `ConvEncoder(1, width)`.
     """
 
     logit_layer = "fc2"
 
-    def __init__(self, width: int = 64, dim: int = 128, dropout: float = 0.0, vision: Encoder | None = None) -> None:
+    def __init__(
+        self,
+        width: int = 64,
+        dim: int = 128,
+        dropout: float = 0.0,
+        vision: Encoder | None = None,
+        audio: Encoder | None = None,
+    ) -> None:
         super().__init__()
         self.vision = ConvEncoder(3, width) if vision is None else vision
-        self.audio = ConvEncoder(1, width)
+        self.audio = ConvEncoder(1, width) if audio is None else audio
         self.dropout = nn.Dropout(dropout)
         self.fc1 = nn.Linear(self.vision.channels + self.audio.channels, dim)
         self.fc2 = nn.Linear(dim, 2)

@@ -8,7 +8,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from models.avenet import AVENet, standardize_outputs, to_float32
-from models.frame_encoders import FRAME_ENCODERS
+from models.interfaces import Encoder
+from models.resnet import DilatedResNet18
 
 FEATURE_STD = 2.0  # standard deviation of the features before their sigmoid, after data-dependent initialization
 
@@ -24,25 +25,34 @@ class PixelPlayer(nn.Module):
         width: channels of the frame net's first convolution; ResNet-18 has 64.
         sound_width: channels of the sound net's first level.
         unet_depth: levels of the sound net; each halves both sides of the spectrogram.
-        vision: name of the frames' encoder in `models.frame_encoders`; SoP: "resnet18".
+        vision: encoder of the frames; None for a dilated ResNet-18 of `width` (SoP).
         detail, unet_bias, unet_init: of the sound net, see `UNet`.
 
     Attributes:
         match: None, or an AVE-Net that learns with this net, see `add_avc_branch`.
         training_only_prefix: of the weights in a checkpoint that separation doesn't need.
+        fixed_statistics: names of submodules that stay in evaluation mode in training, see `train`.
     """
 
     training_only_prefix = "match."
+    fixed_statistics: tuple[str, ...] = ()
 
     def __init__(
         self, num_channels: int = 32, width: int = 64, sound_width: int = 64, unet_depth: int = 7,
-        vision: str = "resnet18", detail: bool = False, unet_bias: bool = False, unet_init: str = "small",
+        vision: Encoder | None = None, detail: bool = False, unet_bias: bool = False, unet_init: str = "small",
     ) -> None:  # fmt: skip
         super().__init__()
         self.frames = FrameNet(num_channels, width, vision)
         self.sounds = UNet(num_channels, sound_width, unet_depth, detail, unet_bias, unet_init)
         self.synthesizer = Synthesizer(num_channels)
         self.match: AVENet | None = None
+
+    def train(self, mode: bool = True) -> "PixelPlayer":
+        """Switch to training `mode`, but for a pretrained encoder whose batch norm keeps its statistics."""
+        super().train(mode)
+        for name in self.fixed_statistics:
+            self.get_submodule(name).eval()
+        return self
 
     def add_avc_branch(self, width: int, dim: int) -> None:
         """Add an AVE-Net on the frame net's features, to train from scratch; the paper has none.
@@ -130,11 +140,12 @@ class PixelPlayer(nn.Module):
             self.match.data_dependent_init(features, sounds)
 
     def parameter_groups(
-        self, lr_vision: float, lr_vision_head: float, last_layer_lr_mult: float
+        self, lr_vision: float, lr_vision_head: float, last_layer_lr_mult: float, pretrained: bool = False
     ) -> list[dict[str, Any]]:
         """Group the parameters for the optimizer.
 
         Args:
+            pretrained: whether the frame net's encoder starts from given weights; with `lr_vision` 0 it is left out.
             lr_vision: learning-rate multiplier of the frame net's encoder.
             lr_vision_head: learning-rate multiplier of the frame net's last layer.
             last_layer_lr_mult: learning-rate multiplier of the last layer of `match`.
@@ -144,10 +155,11 @@ class PixelPlayer(nn.Module):
         groups: list[dict[str, Any]] = [
             {"params": [*self.sounds.parameters(), *self.synthesizer.parameters()], "lr_scale": 1.0}
         ]
-        if lr_vision_head == lr_vision:  # one group: so the optimizers of config version 3 and older can be resumed
+        if lr_vision_head == lr_vision and not pretrained:  # one group: so old runs can be resumed
             groups.append({"params": body + head, "lr_scale": lr_vision})
         else:
-            groups.append({"params": body, "lr_scale": lr_vision})
+            if lr_vision:
+                groups.append({"params": body, "lr_scale": lr_vision, **({"pretrained": True} if pretrained else {})})
             groups.append({"params": head, "lr_scale": lr_vision_head})
         return groups + (self.match.parameter_groups(last_layer_lr_mult) if self.match else [])
 
@@ -165,12 +177,12 @@ class FrameNet(nn.Module):
     Args:
         num_channels: K.
         width: channels of the first convolution.
-        vision: name of the encoder in `models.frame_encoders`.
+        vision: encoder of the frames; None for a dilated ResNet-18.
     """
 
-    def __init__(self, num_channels: int, width: int, vision: str) -> None:
+    def __init__(self, num_channels: int, width: int, vision: Encoder | None = None) -> None:
         super().__init__()
-        self.body = FRAME_ENCODERS[vision](width)
+        self.body = DilatedResNet18(width) if vision is None else vision
         self.channels = self.body.channels
         self.head = nn.Conv2d(self.channels, num_channels, 3, padding=1)
 

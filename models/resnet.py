@@ -1,4 +1,4 @@
-"""ResNet-18 with a dilated last stage (SoP sec. 3.1); weights have torchvision's names, so that ImageNet's load."""
+"""ResNet-18 with dilated last stages (SoP sec. 3.1); weights have torchvision's names, so that ImageNet's load."""
 
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -12,30 +12,35 @@ class DilatedResNet18(nn.Module):
 
     Args:
         width: channels of the first convolution; ResNet-18 has 64.
+        stride: of the output, pixels: 16 (SoP); 32, ResNet-18's own, without dilation; or 8, two stages dilated.
         first_dilation: of that first convolution; 2 in checkpoints of config version 3 and older.
 
     Attributes:
         channels: of the output, 8 * width.
     """
 
-    def __init__(self, width: int = 64, first_dilation: int = 1) -> None:
+    def __init__(self, width: int = 64, stride: int = 16, first_dilation: int = 1) -> None:
         super().__init__()
         self.channels = 8 * width
         self.conv1 = nn.Conv2d(3, width, 7, 2, 3, bias=False)
         self.bn1 = nn.BatchNorm2d(width)
         self.layer1 = nn.Sequential(BasicBlock(width, width), BasicBlock(width, width))
         self.layer2 = nn.Sequential(BasicBlock(width, 2 * width, stride=2), BasicBlock(2 * width, 2 * width))
-        self.layer3 = nn.Sequential(BasicBlock(2 * width, 4 * width, stride=2), BasicBlock(4 * width, 4 * width))
+        before, after = (2, 4) if stride == 8 else (1, 2 if stride == 16 else 1)  # dilation in the last two stages
+        self.layer3 = nn.Sequential(
+            BasicBlock(2 * width, 4 * width, 1 if stride == 8 else 2, (1, before)),
+            BasicBlock(4 * width, 4 * width, dilations=(before, before)),
+        )
         self.layer4 = nn.Sequential(
-            BasicBlock(4 * width, 8 * width, dilations=(first_dilation, 2)),
-            BasicBlock(8 * width, 8 * width, dilations=(2, 2)),
+            BasicBlock(4 * width, 8 * width, 2 if stride == 32 else 1, (max(first_dilation, before), after)),
+            BasicBlock(8 * width, 8 * width, dilations=(after, after)),
         )
         for layer in self.modules():
             if isinstance(layer, nn.Conv2d):
                 nn.init.kaiming_normal_(layer.weight, mode="fan_out", nonlinearity="relu")
 
     def forward(self, frames: Tensor) -> Tensor:
-        """Encode `frames`, (B, 3, H, W) -> (B, 8 * width, H / 16, W / 16), rounded up."""
+        """Encode `frames`, (B, 3, H, W) -> (B, 8 * width, H / stride, W / stride), rounded up."""
         x = F.max_pool2d(F.relu(self.bn1(self.conv1(frames))), 3, 2, 1)  # (B, width, H / 4, W / 4)
         return self.layer4(self.layer3(self.layer2(self.layer1(x))))
 

@@ -42,8 +42,8 @@ def uses_muon(config: Config) -> bool:
 
     With train.optimizer "auto" it does if they start from scratch; its large steps would undo pretrained weights.
     """
-    pretrained = config.model.init_from or config.model.vision_weights
-    return config.train.optimizer == "muon" or (config.train.optimizer == "auto" and not pretrained)
+    train = config.train
+    return train.optimizer == "muon" or (train.optimizer == "auto" and not config.model.init_from)
 
 
 def build_optimizers(
@@ -53,7 +53,8 @@ def build_optimizers(
 
     Args:
         config: settings train.optimizer, .lr and so on.
-        param_groups: dicts with "params" and "lr_scale", a multiplier of train.lr.
+        param_groups: dicts with "params" and "lr_scale", a multiplier of train.lr; "pretrained" where Muon must not
+            train them.
         device: of the weights.
 
     Returns:
@@ -64,11 +65,14 @@ def build_optimizers(
         return [torch.optim.SGD(param_groups, train.lr, train.momentum, weight_decay=train.weight_decay, fused=fused)]
     convolutions = []
     if uses_muon(config):
+        others = []
         for group in param_groups:
-            params = [p for p in group["params"] if p.ndim > 3]
+            params = [] if group.get("pretrained") else [p for p in group["params"] if p.ndim > 3]
             if params:
                 convolutions.append({**group, "params": params, "lr_scale": group["lr_scale"] * train.lr_muon})
-        param_groups = [{**group, "params": [p for p in group["params"] if p.ndim <= 3]} for group in param_groups]
+            chosen = set(params)
+            others.append({**group, "params": [p for p in group["params"] if p not in chosen]})
+        param_groups = others
     adam = torch.optim.Adam(param_groups, lr=train.lr, weight_decay=train.weight_decay, fused=fused)
     return [adam, Muon(convolutions)] if convolutions else [adam]
 

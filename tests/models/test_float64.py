@@ -11,7 +11,8 @@ from torchvision.models import vgg16
 from configs.schema import Config, Mix, Model
 from dataset.transforms.mixtures import MixtureSTFT, stack_sources
 from dataset.transforms.sounds import power_spectrogram
-from models import FRAME_ENCODERS, MODELS, build_net
+from models import MODELS, build_net
+from models.encoders import OWN_ENCODERS
 from models.avenet import AVCNet
 from models.losses import make_avc_step, make_separation_step
 from models.vgg import VGG16Features
@@ -20,7 +21,7 @@ from utils.config import override
 LEADING = {"AVENet_MF": (3, 9), "AVENet_OF": (23,)}  # what comes before height and width in their frames
 AVC = [
     *(Model(name=name, width=4) for name, net in MODELS.items() if issubclass(net, AVCNet)),
-    *(Model(name="AVENet", width=4, vision=vision) for vision in FRAME_ENCODERS),
+    *(Model(name="AVENet", width=4, vision=vision) for vision in (*OWN_ENCODERS, "efficientnet_lite0")),
 ]
 PARTS = [
     {},

@@ -8,7 +8,7 @@ import torch
 from configs.schema import NETS, Model
 from models import AVC_NETS, MODELS, build_net
 from models.avenet import ConvEncoder
-from models.frame_encoders import FRAME_ENCODERS
+from models.encoders import OWN_ENCODERS, build_vision_encoder
 from models.interfaces import EmbeddingNet, FrameSoundEncoder, LocalizingNet, SeparatingNet
 from models.resnet import DilatedResNet18
 from models.vgg import ReplacedFrames
@@ -56,16 +56,13 @@ def test_vgg16_beside_a_nets_sounds_embeds_but_scores_no_pairs():
     assert not hasattr(ReplacedFrames, "pair_logits")
 
 
-def test_the_encoders_of_the_settings_are_those_that_can_be_built():
-    assert set(DEFAULTS["model.vision"].kind.__args__) == {"auto", *FRAME_ENCODERS}
-
-
-@pytest.mark.parametrize("vision", FRAME_ENCODERS)
+@pytest.mark.parametrize("vision", [*OWN_ENCODERS, "efficientnet_lite0"])
 @pytest.mark.parametrize("name", DEFAULTS["model.vision"].nets)
 def test_a_net_of_single_frames_takes_any_encoder(name, vision):
-    net = build_net(Model(name=name, width=2, dim=8, vision=vision, num_channels=8, sound_width=2, unet_depth=2))
+    config = Model(name=name, width=2, dim=8, vision=vision, num_channels=8, sound_width=2, unet_depth=2)
+    net, built = build_net(config), build_vision_encoder(config)
     embed, encoder = (net.pixel_features, net.frames.body) if name == "PixelPlayer" else (net.embed_frames, net.vision)
-    frames, built = torch.randn(2, 3, 64, 64), FRAME_ENCODERS[vision](2)
+    frames = torch.randn(2, 3, 64, 64)
     assert type(encoder) is type(built) and encoder(frames).shape[:2] == (2, built.channels)
     assert embed(frames).shape[:2] == (2, built.channels if name == "L3Net" else 8)
 

@@ -9,7 +9,7 @@ from torchvision.models import ResNet18_Weights, resnet18
 from configs.config_PixelPlayer import config as paper
 from evaluation.measures.separation import snr_improvement
 from models import build_net, imagenet
-from models.avenet import AVENet
+from models.avenet import AVENet, ConvEncoder
 from models.losses import mask_loss
 from models.pixelplayer import PixelPlayer, UNet
 from models.resnet import DilatedResNet18
@@ -167,7 +167,7 @@ def test_a_start_from_data_makes_pictures_differ_and_changes_no_other_layer(deta
 
 
 def test_the_plain_frame_net_starts_from_ave_nets_pictures(tmp_path):
-    ave, net = AVENet(4, 16, 0.0), PixelPlayer(4, 4, 2, 2, "convnet")
+    ave, net = AVENet(4, 16, 0.0), PixelPlayer(4, 4, 2, 2, ConvEncoder(3, 4))
     checkpoint.save(tmp_path / "best.pt", {"model": ave.state_dict(), "ema": None, "config": {}, "step": 0})
     taken = checkpoint.init_from(net, tmp_path / "best.pt")
     assert set(taken) == {f"frames.body.{name}" for name in net.frames.body.state_dict()}
@@ -267,7 +267,7 @@ def test_sgd_with_the_papers_rates_for_each_part():
 
 def test_matches_are_learned_by_the_frame_net_too_and_have_no_part_in_masks():
     torch.manual_seed(0)
-    net = PixelPlayer(4, 2, 2, 3, "convnet")
+    net = PixelPlayer(4, 2, 2, 3, ConvEncoder(3, 2))
     net.add_avc_branch(width=2, dim=8)
     frames, sounds = torch.randn(5, 2, 3, 32, 32), torch.randn(5, 1, 32, 20)
     seen = net.frames.backbone_features(frames)
@@ -287,7 +287,7 @@ def test_matches_are_learned_by_the_frame_net_too_and_have_no_part_in_masks():
 
 
 def test_a_net_that_learned_matches_parts_sounds_without_them(tmp_path):
-    net, other = PixelPlayer(4, 2, 2, 2, "convnet"), PixelPlayer(4, 2, 2, 2, "convnet")
+    net, other = PixelPlayer(4, 2, 2, 2, ConvEncoder(3, 2)), PixelPlayer(4, 2, 2, 2, ConvEncoder(3, 2))
     net.add_avc_branch(width=2, dim=8)
     checkpoint.load_weights(other, net.state_dict(), "best.pt")
     assert torch.equal(other.frames.head.weight, net.frames.head.weight) and other.match is None
