@@ -8,6 +8,8 @@ A row's time is the midpoint of its second of sound and the time of its frame: 0
 midpoints too, but start at 0, with half a second of silence before the file.)
 A remainder of half a second or more at the end gets a row with the last second of sound, 0.5 s before the end; a
 shorter one gets none. Sounds of less than a second are left out, unless --pad is given.
+A net of another data.seconds hears so much sound around the same times, moved inside the file at its ends; shorter
+files are left out as well.
 If it is interrupted, even by SIGKILL, the same command resumes and writes the same files.
 """
 
@@ -46,7 +48,9 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--input", metavar="DIR_OR_FILE", help="what to embed, including subfolders")
     parser.add_argument("--out", metavar="NAME", help="writes NAME.npz, NAME.csv and NAME_left_out.csv")
     parser.add_argument("--hop", type=hop, default=1.0, metavar="S", help="time between rows, seconds [1]")
-    parser.add_argument("--pad", action="store_true", help="pad sounds of less than a second with zeros at their end")
+    parser.add_argument(
+        "--pad", action="store_true", help="pad sounds of less than a second (or data.seconds) with zeros at their end"
+    )
     parser.add_argument(
         "--maps", action="store_true",
         help="also write NAME_maps.npy, the embeddings at each location of the frames (AVOL-Net; 50 KB for a frame of\n"

@@ -61,7 +61,7 @@ def main(argv: list[str] | None = None) -> None:
     try:
         app = make_app(
             index,
-            lambda path: sandbox.read(path, index.size, index.rate, QUERY_SECONDS),
+            lambda path: sandbox.read(path, index.size, index.rate, QUERY_SECONDS, index.seconds),
             title,
             args.largest * MEGABYTE,
         )

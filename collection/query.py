@@ -45,17 +45,17 @@ class Query:
         return self.moments[len(self.moments) // 2]
 
 
-def pack_query(query: Query, size: int, rate: int) -> bytes:
+def pack_query(query: Query, size: int, samples: int) -> bytes:
     """Serialize a query as an npz file, which holds no code.
 
     Args:
-        query: its frames are (size, size, 3) uint8, its sounds (rate,) int16.
+        query: its frames are (size, size, 3) uint8, its sounds (samples,) int16.
         size: side of the frames, pixels.
-        rate: samples of a sound.
+        samples: of a sound.
     """
     moments = query.moments
     frames = [np.zeros((size, size, 3), np.uint8) if m.frame is None else m.frame for m in moments]
-    sounds = [np.zeros(rate, np.int16) if m.sound is None else m.sound for m in moments]
+    sounds = [np.zeros(samples, np.int16) if m.sound is None else m.sound for m in moments]
     return _pack(
         {"kind": query.kind, "moments": [(m.time, m.frame is not None, m.sound is not None) for m in moments]},
         frames=np.stack(frames),

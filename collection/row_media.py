@@ -6,6 +6,7 @@ import numpy as np
 from PIL import Image, ImageDraw
 
 from collection.storage import Collection
+from dataset.reading.audio import SOUND_SECONDS
 from dataset.reading.media_folder import MediaItem, frame_image, sound_around
 
 IMAGE_SIDE = 480  # longest side of a frame, pixels
@@ -20,10 +21,11 @@ class RowMedia:
     Args:
         collection: names files relative to `root`.
         root: folder of the files; nothing outside of it is read, whatever the collection names.
+        seconds: length of the sound of a row.
     """
 
-    def __init__(self, collection: Collection, root: Path) -> None:
-        self.collection, self.root = collection, root
+    def __init__(self, collection: Collection, root: Path, seconds: float = SOUND_SECONDS) -> None:
+        self.collection, self.root, self.seconds = collection, root, seconds
 
     def frame(self, row: int) -> Image.Image:
         """Read the frame of row `row`, at most IMAGE_SIDE pixels wide and high."""
@@ -33,16 +35,18 @@ class RowMedia:
         return frame_image(item, time, IMAGE_SIDE)
 
     def sound(self, row: int) -> np.ndarray:
-        """Read the second of sound of row `row`: (samples,) int16 at 48 kHz."""
+        """Read the sound of row `row`: (samples,) int16 at 48 kHz."""
         item, time = self._item(row)
         if not self.collection.has_sound[row]:
             raise LookupError
-        return sound_around(item, time)
+        return sound_around(item, time, self.seconds)
 
     def image(self, row: int) -> Image.Image:
         """Read the frame of row `row`, or draw the waveform of its sound where it has no frame."""
         item, time = self._item(row)
-        return self.frame(row) if self.collection.has_frame[row] else waveform_image(sound_around(item, time))
+        if self.collection.has_frame[row]:
+            return self.frame(row)
+        return waveform_image(sound_around(item, time, self.seconds))
 
     def _item(self, row: int) -> tuple[MediaItem, float]:
         """The file of a row and the row's time, seconds."""

@@ -14,6 +14,7 @@ import threading
 from pathlib import Path
 
 from collection.query import Query, RefusedUpload, unpack_query
+from dataset.reading.audio import SOUND_SECONDS
 
 MAX_MEMORY = 2 * 2**30  # address space of the decoding process, bytes
 MAX_SECONDS = 10  # wall-clock and CPU time of one file, seconds
@@ -49,7 +50,7 @@ class Sandbox:
         self._process.kill()
         self._process.communicate()
 
-    def read(self, path: Path, size: int, rate: int, count: int) -> Query:
+    def read(self, path: Path, size: int, rate: int, count: int, seconds: float = SOUND_SECONDS) -> Query:
         """Decode the first `count` seconds of a file. Its content decides what it is, not its name.
 
         Args:
@@ -57,12 +58,13 @@ class Sandbox:
             size: side of the frames, pixels.
             rate: of the sounds, Hz.
             count: moments to read at most.
+            seconds: length of the sound of a moment.
 
         Raises:
             RefusedUpload: with a message to show to the user.
         """
         with self._lock:
-            code, reply = self._request(json.dumps([str(path), size, rate, count]))
+            code, reply = self._request(json.dumps([str(path), size, rate, count, seconds]))
         if code in (-signal.SIGALRM, -signal.SIGXCPU):
             message = f"it takes more than {self._max_seconds:g} s to decode: send a shorter or smaller file"
             raise RefusedUpload(413, message)

@@ -19,6 +19,7 @@ from PIL import Image
 
 from collection.query import Query, RefusedUpload, pack_query, pack_refusal
 from collection.sandbox import REPLY_HEADER
+from dataset.reading.audio import SOUND_SECONDS, sound_samples
 from dataset.reading.errors import MediaError
 from dataset.reading.images import open_image, resize_square
 from dataset.reading.media_folder import MediaItem, detect_kind, frame_image
@@ -28,7 +29,7 @@ PREVIEW_SIDE = 480  # longest side of the preview, pixels
 JPEG_QUALITY = 88
 
 
-def read_upload(path: Path, size: int, rate: int, count: int) -> Query:
+def read_upload(path: Path, size: int, rate: int, count: int, seconds: float = SOUND_SECONDS) -> Query:
     """Decode the first `count` seconds of a file.
 
     Args:
@@ -36,6 +37,7 @@ def read_upload(path: Path, size: int, rate: int, count: int) -> Query:
         size: side of the frames, pixels.
         rate: of the sounds, Hz.
         count: moments to read at most.
+        seconds: length of the sound of a moment.
 
     Raises:
         RefusedUpload: it is not an image, audio or video, is damaged or too large.
@@ -47,7 +49,7 @@ def read_upload(path: Path, size: int, rate: int, count: int) -> Query:
             raise RefusedUpload(413, f"it {error.reason}") from None
         raise RefusedUpload(415, "it is not an image, audio or video file that can be read") from None
     try:
-        moments, preview = _decode(item, size, rate, count)
+        moments, preview = _decode(item, size, rate, count, seconds)
         return Query(item.kind, moments, _jpeg(preview) if preview else None)
     except MemoryError:
         raise RefusedUpload(413, "it takes too much memory to decode: send a smaller file") from None
@@ -57,12 +59,14 @@ def read_upload(path: Path, size: int, rate: int, count: int) -> Query:
         raise RefusedUpload(400, f"it can't be read ({type(error).__name__})") from None
 
 
-def _decode(item: MediaItem, size: int, rate: int, count: int) -> tuple[list[Moment], Image.Image | None]:
+def _decode(
+    item: MediaItem, size: int, rate: int, count: int, seconds: float
+) -> tuple[list[Moment], Image.Image | None]:
     """Moments of a file, and the image or the frame of the middle one; None where it has no frame."""
     if item.kind == "image":
         image = open_image(item.path)
         return [Moment(0.0, resize_square(image, size), None)], image
-    moments = list(islice(iter_moments(item, size, rate), count))
+    moments = list(islice(iter_moments(item, size, rate, seconds=seconds), count))
     middle = moments[len(moments) // 2]
     return moments, frame_image(item, middle.time, PREVIEW_SIDE) if middle.frame is not None else None
 
@@ -97,9 +101,10 @@ def reply_in_child(line: bytes, pipe: int, max_memory: int, max_seconds: float) 
     """
     try:
         limit_process(max_memory, max_seconds)
-        path, size, rate, count = json.loads(line)
+        path, size, rate, count, seconds = json.loads(line)
         try:
-            reply = pack_query(read_upload(Path(path), size, rate, count), size, rate)
+            query = read_upload(Path(path), size, rate, count, seconds)
+            reply = pack_query(query, size, sound_samples(seconds, rate))
         except RefusedUpload as refusal:
             reply = pack_refusal(refusal)
         with open(pipe, "wb") as file:

@@ -83,7 +83,7 @@ class SearchIndex:
         root: folder of its files.
 
     Attributes:
-        size, rate: of the frames (pixels) and sounds (Hz) that a query must have.
+        size, rate, seconds: of the frames (pixels) and sounds (Hz; length) that a query must have.
         media: frames and sounds of the rows.
         localizes: whether maps can be drawn.
         scores_pairs: whether images and sounds are compared by the net's own score of pairs, the largest value of the
@@ -93,7 +93,8 @@ class SearchIndex:
     def __init__(self, net: TrainedNet, collection: Collection, root: Path) -> None:
         self.net, self.collection = net, collection
         self.size, self.rate = net.config.data.resize_size, net.config.data.sample_rate
-        self.media = RowMedia(collection, root)
+        self.seconds = net.config.data.seconds
+        self.media = RowMedia(collection, root, self.seconds)
         self.localizes = isinstance(net.model, LocalizingNet)
         self.scores_pairs = self.localizes and collection.maps is not None
         self._sides = {
@@ -219,7 +220,7 @@ class SearchIndex:
         return Image.fromarray(overlay_heatmap(np.asarray(image), np.asarray(probabilities)))
 
     def _embed_sound(self, sound: np.ndarray) -> torch.Tensor:
-        """Embed a second of sound at 48 kHz, (samples,) int16."""
+        """Embed the sound of a row at 48 kHz, (samples,) int16."""
         samples = resample(sound.astype(np.float32) / INT16_SCALE, SAMPLE_RATE, self.rate)
         with self._lock:
             return self.net.embed_sounds(to_int16(samples)[None])[0]

@@ -10,6 +10,7 @@ import secrets
 import socket
 import tempfile
 from collections.abc import Callable
+from math import ceil
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -31,6 +32,7 @@ MAX_UPLOAD = 32 * MEGABYTE  # bytes
 MAX_FORM_OVERHEAD = 2**14  # bytes of a request beside the file: boundaries, the file's name
 IDLE_TIMEOUT = 30  # seconds after which a silent connection is closed
 JPEG_QUALITY = 85
+RECORD_SECONDS = 3  # of the button that records a query, at least
 
 Reply = tuple[dict[str, Any], int]  # JSON and HTTP status
 
@@ -55,7 +57,10 @@ def make_app(
     @app.get("/")
     def page() -> str:
         flask.g.nonce = secrets.token_urlsafe(16)
-        return flask.render_template("search.html", title=title, nonce=flask.g.nonce, max_upload=max_upload)
+        seconds = max(RECORD_SECONDS, ceil(index.seconds))  # as much as the net hears
+        return flask.render_template(
+            "search.html", title=title, nonce=flask.g.nonce, max_upload=max_upload, record_seconds=seconds
+        )
 
     @app.post("/search")
     def search() -> dict[str, Any]:

@@ -28,7 +28,7 @@ from dataset.loading.loader import (
     TensorSpec,
     make_sample,
 )
-from dataset.reading.audio import SOUND_SECONDS
+from dataset.reading.audio import sound_samples
 from dataset.reading.errors import ClipError
 from dataset.reading.flow import FlowCache
 from dataset.reading.reader import ClipDataset, OpenClip
@@ -122,12 +122,12 @@ class FrameAndSound(NamedTuple):
 
 
 class PairDataset(SampleDataset):
-    """A frame and its second of sound for each clip: `pairs[epoch, index]` is a sample, see `make_sample`.
+    """A frame and its sound for each clip: `pairs[epoch, index]` is a sample, see `make_sample`.
 
     A clip that can't be read gives {"index", "clip", "error"} instead.
 
     Args:
-        clips: of one split.
+        clips: of one split; `clips.seconds` is the length of a sample's sound.
         resize_size: height and width of the frames, pixels.
         sample_rate: of the sounds, Hz.
         frame_step: frames are sampled at multiples of this time, seconds.
@@ -135,7 +135,7 @@ class PairDataset(SampleDataset):
         seed: of all random numbers.
         cache_gb: memory for a cache of decoded clips, GB; 0 for none.
         annotated: sample clips with boxes of sounding objects at the annotated times; not with a cache.
-        off_grid: samples also have "other_sound", a second that is cut at any time: the shortcut, see `avc_loss`.
+        off_grid: samples also have "other_sound", which is cut at any time: the shortcut, see `avc_loss`.
         frames: consecutive frames of a sample, around its time; several not with a cache.
         flow: optical flow of the frame, or None; not with a cache.
     """
@@ -159,7 +159,7 @@ class PairDataset(SampleDataset):
         self.clips, self.size, self.rate, self.step = clips, resize_size, sample_rate, frame_step
         self.misalignment, self.seed, self.annotated, self.off_grid = misalignment, seed, annotated, off_grid
         self.frames, self.flow = frames, flow
-        self.samples = sample_rate  # of a sample's sound
+        self.samples = sound_samples(clips.seconds, sample_rate)  # of a sample's sound
         self.cache = ClipCache(len(clips), cache_gb) if cache_gb > 0 else None
 
     def __len__(self) -> int:
@@ -286,12 +286,12 @@ class PairDataset(SampleDataset):
         """Read a sample of a clip in the cache."""
         position = int(draw.fractions["time"] * len(cached.frames))
         time = cached.first + position * self.step
-        start = round((time + self._sound_offset(draw) - SOUND_SECONDS / 2) * self.rate)
-        start = min(max(start, 0), len(cached.sound) - self.rate)
-        return FrameAndSound(time, cached.frames[position], cached.sound[start : start + self.rate])
+        start = round((time + self._sound_offset(draw) - self.clips.seconds / 2) * self.rate)
+        start = min(max(start, 0), len(cached.sound) - self.samples)
+        return FrameAndSound(time, cached.frames[position], cached.sound[start : start + self.samples])
 
     def _off_grid_sound(self, index: int, draw: SampleDraw) -> np.ndarray:
-        """Read a second of sound at any time of the clip, not only around a frame: (rate,) int16."""
+        """Read a sound at any time of the clip, not only around a frame: (samples,) int16."""
         with self.clips.open(index) as clip:
             time = clip.first + draw.fractions["off_grid_time"] * (clip.last - clip.first)
             return clip.sound(time, self.rate)

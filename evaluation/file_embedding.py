@@ -1,4 +1,4 @@
-"""Embed any files (videos, images, sounds) with a trained net: a frame and a second of sound at each moment."""
+"""Embed any files (videos, images, sounds) with a trained net: a frame and its sound at each moment."""
 
 import time
 from collections.abc import Iterable, Iterator, Sequence
@@ -59,7 +59,7 @@ class EmbedOptions:
 
     Attributes:
         hop: time between its moments, seconds.
-        pad: pad a sound of less than a second with zeros.
+        pad: pad a sound of less than a second, or of less than data.seconds, with zeros.
         maps: also keep the embeddings at each location of the frames; for nets with localization maps.
         time_limit: a file that takes longer to read is left out, see `dataset.reading.limits.reading_limit`, seconds.
     """
@@ -107,7 +107,7 @@ def embed_moments(net: TrainedNet, moments: Sequence[Moment], maps: bool = False
 
     Args:
         net: a net of one frame, see `refuse_multiframe`.
-        moments: frames (S, S, 3) uint8 and sounds (rate,) int16, either may be None.
+        moments: frames (S, S, 3) uint8 and sounds (samples,) int16, either may be None.
         maps: also keep the frames' embeddings at each location.
 
     Returns:
@@ -154,7 +154,7 @@ def embed_files(
     streams: list[Iterable[Moment]] = []
     for k, item in enumerate(items):
         note = partial(in_part.__setitem__, k)
-        moments = iter_moments(item, data.resize_size, data.sample_rate, options.hop, options.pad, note)
+        moments = iter_moments(item, data.resize_size, data.sample_rate, options.hop, options.pad, note, data.seconds)
         streams.append(_limit_time(moments, limits[k]))
     first = 0
     for file, element in prefetch(streams, threads, limits):

@@ -55,7 +55,8 @@ def input_shapes(config: Any) -> tuple[tuple[int, ...], tuple[int, ...]]:
     sides = (data.frame_size, data.frame_size)
     if name == "PixelPlayer":
         return (mix.frames, 3, *sides), (1, mix.freq_bins or mix.n_fft // 2 + 1, mix.samples // mix.hop + 1)
-    spectrogram = (1, spec.n_mels or spec.n_fft // 2 + 1, round(1 / spec.hop))
+    columns = round(data.seconds * data.sample_rate) // round(spec.hop * data.sample_rate)
+    spectrogram = (1, spec.n_mels or spec.n_fft // 2 + 1, columns)
     if name == "AVENet_MF":
         return (3, data.frames, *sides), spectrogram
     return (3 + 2 * data.flow_fields if name == "AVENet_OF" else 3, *sides), spectrogram

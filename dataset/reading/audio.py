@@ -15,7 +15,7 @@ import soxr
 from dataset.reading.errors import ClipError, MediaError, MediaErrorKind, error_reason
 from dataset.reading.limits import refuse_rate, require_file
 
-SOUND_SECONDS = 1.0  # length of the sound that belongs to a frame (OtS sec. 3)
+SOUND_SECONDS = 1.0  # length of the sound that belongs to a frame, unless data.seconds is another one (OtS sec. 3)
 SAMPLE_RATE = 48000  # of the wav files that are written, Hz (OtS sec. 3)
 INT16_SCALE = 32768.0  # int16 samples are fractions of this
 BLOCK_SECONDS = 10  # a whole sound is read in parts of this length
@@ -29,22 +29,23 @@ class AudioReader:
     Args:
         clip: the clip's id.
         audio: path of the wav.
+        seconds: length of the sound that belongs to a frame.
 
     Attributes:
-        clip, audio_file: as given.
+        clip, audio_file: as given. seconds: as given; first, last of a subclass follow from it.
         sound_seconds: length of the sound in the file, whatever its header states, seconds.
         native_rate, native_samples: sample rate of the file, Hz, and its number of samples per channel.
 
     Raises:
-        ClipError: the file is missing, empty, damaged, silent, or shorter than a second.
+        ClipError: the file is missing, empty, damaged, silent, or shorter than `seconds`.
     """
 
     native_rate: int
     native_samples: int
     sound_seconds: float
 
-    def __init__(self, clip: str, audio: Path) -> None:
-        self.clip, self.audio_file = clip, audio
+    def __init__(self, clip: str, audio: Path, seconds: float = SOUND_SECONDS) -> None:
+        self.clip, self.audio_file, self.seconds = clip, audio, seconds
         self._wav: soundfile.SoundFile | None = None
         self._has_sound = False  # whether a sample that isn't 0 was found
 
@@ -94,22 +95,22 @@ class AudioReader:
         except MediaError as error:
             raise error.for_clip(self.clip) from None
         self.sound_seconds = self.native_samples / self.native_rate
-        if self.sound_seconds < SOUND_SECONDS:
-            reason = f"lasts {format_seconds(self.sound_seconds)}, shorter than one second"
-            raise self._error("short", self.audio_file, reason)
+        if self.sound_seconds < self.seconds:
+            raise self._error("short", self.audio_file, too_short(self.sound_seconds, self.seconds))
 
     def sound(self, time: float, rate: int) -> np.ndarray:
-        """Read the second of sound centered at a time: (rate,) int16 mono.
+        """Read the sound of length `seconds` centered at a time: (sound_samples(seconds, rate),) int16 mono.
 
-        Near the ends of the clip the second is moved inside it. A digitally silent second is real data; a silent
-        clip is an error.
+        Near the ends of the clip it is moved inside it. A digitally silent second is real data; a silent clip is an
+        error.
 
         Args:
             time: seconds.
             rate: sample rate of the result, Hz.
         """
-        start = min(max(round((time - SOUND_SECONDS / 2) * rate), 0), self.num_samples(rate) - rate)
-        return self.waveform(start, rate, rate)
+        count = sound_samples(self.seconds, rate)
+        start = min(max(round((time - self.seconds / 2) * rate), 0), self.num_samples(rate) - count)
+        return self.waveform(start, count, rate)
 
     def full_waveform(self, rate: int) -> np.ndarray:
         """Read the whole sound of the clip at `rate`, Hz: (num_samples(rate),) int16 mono."""
@@ -180,6 +181,17 @@ class AudioReader:
             if self._read_int16(start, min(block, self.native_samples - start)).any():
                 return True
         raise self._error("silent", self.audio_file, "is silent from start to end")
+
+
+def sound_samples(seconds: float, rate: int) -> int:
+    """Count the whole samples at `rate`, Hz, in a sound of `seconds`: never more than a clip of this length has."""
+    return int(seconds * rate + 1e-6)
+
+
+def too_short(length: float, seconds: float) -> str:
+    """Say that a sound of `length`, seconds, is shorter than the `seconds` of sound that belong to a frame."""
+    need = "one second" if seconds == SOUND_SECONDS else f"data.seconds ({seconds:g})"
+    return f"lasts {format_seconds(length)}, shorter than {need}"
 
 
 def format_seconds(seconds: float) -> str:

@@ -28,14 +28,16 @@ class ClipReader(AudioReader):
     Args:
         clip: the clip's id.
         video, audio: paths of its files.
+        seconds: length of the sound that belongs to a frame.
 
     Attributes:
         video_file, audio_file: as given.
-        first, last: the earliest and the latest time of a frame whose second of sound lies within the clip, seconds.
+        first, last: the earliest and the latest time of a frame whose sound lies within the clip, seconds.
         video_end: the latest time at which a frame is shown, seconds.
 
     Raises:
-        ClipError: a file is missing, empty, damaged, silent, without a video stream, or shorter than a second.
+        ClipError: a file is missing, empty, damaged, silent, without a video stream, or shorter than
+            `seconds`.
     """
 
     first: float
@@ -46,8 +48,8 @@ class ClipReader(AudioReader):
     _origin: float  # on the stream's own clock, seconds
     _last_frame: float | None  # time of the last frame on that clock, if it isn't the header that states the end
 
-    def __init__(self, clip: str, video: Path, audio: Path) -> None:
-        super().__init__(clip, audio)
+    def __init__(self, clip: str, video: Path, audio: Path, seconds: float = SOUND_SECONDS) -> None:
+        super().__init__(clip, audio, seconds)
         self.video_file = video
         self._container: InputContainer | None = None
 
@@ -80,9 +82,12 @@ class ClipReader(AudioReader):
         self._decoder = PacketDecoder(self._stream)
         end -= self._origin
         self.video_end = end - 1e-3
-        self.first, self.last = SOUND_SECONDS / 2, min(self.sound_seconds - SOUND_SECONDS / 2, self.video_end)
+        self.first, self.last = self.seconds / 2, min(self.sound_seconds - self.seconds / 2, self.video_end)
         if self.last < self.first:
-            reason = f"lasts {format_seconds(max(end, 0.0))}, too short for a second of sound around a frame"
+            sound = (
+                "a second of sound" if self.seconds == SOUND_SECONDS else f"data.seconds ({self.seconds:g}) of sound"
+            )
+            reason = f"lasts {format_seconds(max(end, 0.0))}, too short for {sound} around a frame"
             raise self._error("short", self.video_file, reason)
 
     def frame(self, time: float, size: int) -> np.ndarray:

@@ -1,4 +1,4 @@
-"""The dataset folder: which clips a split has, a frame at time t, a second of sound around time t.
+"""The dataset folder: which clips a split has, a frame at time t, the sound around time t.
 
     ROOT/{train,val,test}/vid2genre.json      {id: [AudioSet mid, ...]}
                          /video/ID.mp4
@@ -11,6 +11,7 @@ A clip that can't be read raises `ClipError` with its name and the reason. Nothi
 from pathlib import Path
 
 from dataset.reading.annotations import Box, read_boxes, read_genres
+from dataset.reading.audio import SOUND_SECONDS
 from dataset.reading.clip_reader import ClipReader
 from dataset.reading.errors import ClipError, OnError
 from dataset.reading.names import find_file, normalize_name, same_names
@@ -35,12 +36,14 @@ class SplitClips:
         folder, boxes, skipped: as given.
         ids: sorted list of str. labels: list of lists of mids, in the order of `ids`.
         parallel_reads: how many clips a loader process should read at the same time.
+        seconds: length of the sound that belongs to a frame; `dataset.reading.reader.open_split` sets data.seconds.
 
     Raises:
         UserError: there is no clip.
     """
 
     parallel_reads = 1
+    seconds = SOUND_SECONDS
 
     def __init__(
         self, folder: Path, labels: dict[str, list[str]], boxes: dict[str, list[Box]], skipped: dict[str, str]
@@ -99,7 +102,7 @@ class Clips(SplitClips):
 
     def open(self, index: int) -> ClipReader:
         """Open the clip at `index`: `with clips.open(i) as clip: clip.frame(t, 256); clip.sound(t, 48000)`."""
-        return ClipReader(self.ids[index], *clip_files(self.folder, self.ids[index]))
+        return ClipReader(self.ids[index], *clip_files(self.folder, self.ids[index]), self.seconds)
 
 
 def clip_files(folder: Path, clip: str) -> tuple[Path, Path]:

@@ -1,4 +1,4 @@
-"""Any folder of videos, images and sounds: list its files, tell what a file is, show a row's frame and its second."""
+"""Any folder of videos, images and sounds: list its files, tell what a file is, show a row's frame and its sound."""
 
 from pathlib import Path
 from typing import NamedTuple
@@ -8,7 +8,7 @@ import numpy as np
 from PIL import Image
 
 from dataset.reading.annotations import is_printable_text
-from dataset.reading.audio import SOUND_SECONDS
+from dataset.reading.audio import SAMPLE_RATE, SOUND_SECONDS, sound_samples
 from dataset.reading.clip_reader import TIME_TOLERANCE
 from dataset.reading.container import media_streams, open_media
 from dataset.reading.errors import MediaError
@@ -157,15 +157,21 @@ def shown_frame(path: Path, time: float) -> av.VideoFrame:
     return shown
 
 
-def sound_around(item: MediaItem, time: float) -> np.ndarray:
-    """Read the second of sound around a time, moved inside the file at its ends: (samples,) int16 mono at 48 kHz.
+def sound_around(item: MediaItem, time: float, seconds: float = SOUND_SECONDS) -> np.ndarray:
+    """Read the sound around a time, moved inside the file at its ends: (samples,) int16 mono at 48 kHz.
 
     Args:
         item: the file.
         time: seconds.
+        seconds: length of the sound.
 
     Raises:
         MediaError: it can't be read.
     """
-    start = max(time - SOUND_SECONDS / 2, 0.0)
-    return read_audio(item.sound, start, start + SOUND_SECONDS)
+    start = max(time - seconds / 2, 0.0)
+    sound = read_audio(item.sound, start, start + seconds)
+    lacking = sound_samples(seconds, SAMPLE_RATE) - len(sound)
+    if lacking <= 0 or not start:
+        return sound
+    start = max(start - lacking / SAMPLE_RATE, 0.0)
+    return read_audio(item.sound, start, start + seconds)

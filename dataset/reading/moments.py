@@ -1,8 +1,10 @@
-"""Read a frame and a second of sound at each moment of a file: what embed.py and search.py embed.
+"""Read a frame and its sound at each moment of a file: what embed.py and search.py embed.
 
 The moments are at 0.5 s, 0.5 s + hop, ... as long as the second centered at them lies within the file: nothing is
 padded. If half a second or more remains, there is one more moment, half a second before the end: its second is the last
 one of the file. So a moment is always the midpoint of its second of sound, and its frame is the one shown at that time.
+Where the net hears more or less than a second (data.seconds), the moments stay, and the sound is cut around them: near
+the ends of the file it is moved inside it. A file must last as long as the sound, and a second.
 
 A video is as long as its sound; frames that are shown later have moments of their own, without sound.
 """
@@ -15,7 +17,14 @@ from typing import NamedTuple
 import av
 import numpy as np
 
-from dataset.reading.audio import SOUND_SECONDS, AudioReader, filter_margin, format_seconds, resample_part
+from dataset.reading.audio import (
+    SOUND_SECONDS,
+    AudioReader,
+    filter_margin,
+    format_seconds,
+    resample_part,
+    sound_samples,
+)
 from dataset.reading.clip_reader import FRAME_INTERVAL, TIME_TOLERANCE
 from dataset.reading.errors import MediaError, MediaErrorKind
 from dataset.reading.images import open_image, resize_square
@@ -30,12 +39,12 @@ ABSENT: tuple[MediaErrorKind, ...] = ("no picture", "no sound", "short")  # the 
 
 
 class Moment(NamedTuple):
-    """A frame and its second of sound.
+    """A frame and its sound.
 
     Attributes:
         time: seconds.
         frame: (S, S, 3) uint8 RGB, or None.
-        sound: (rate,) int16 mono, or None.
+        sound: (samples,) int16 mono, or None.
     """
 
     time: float
@@ -50,21 +59,25 @@ def iter_moments(
     hop: float = SOUND_SECONDS,
     pad: bool = False,
     on_left_out: Callable[[str], object] = lambda reason: None,
+    seconds: float = SOUND_SECONDS,
 ) -> Iterator[Moment]:
-    """Read the frames and seconds of sound of a file; an image has one moment, at time 0.
+    """Read the frames and sounds of a file; an image has one moment, at time 0.
 
-    A digitally silent second is left out. A video without sound has frames only, one without frames sounds only.
+    A digitally silent sound is left out. A video without sound has frames only, one without frames sounds only.
 
     Args:
         item: the file.
         size: side of the frames, pixels; the whole frame is resized.
         rate: sample rate of the sounds, Hz.
         hop: between moments, seconds.
-        pad: pad a sound of less than a second with zeros at its end; the last frame of such a video stays.
+        pad: pad a sound of less than a second, or of less than `seconds`, with zeros at its end; the last frame of such
+            a video stays.
         on_left_out: called with the reason if a video's sound or frames are left out because they are too short.
+        seconds: length of the sound of a moment.
 
     Raises:
-        MediaError: it can't be read, is too large, silent or shorter than half a second (a sound: than a second).
+        MediaError: it can't be read, is too large, silent or shorter than half a second (a sound: than a second, or
+            than `seconds`).
     """
     if item.kind == "image":
         yield Moment(0.0, resize_square(open_image(item.path), size), None)
@@ -73,7 +86,10 @@ def iter_moments(
     count, last, shown, is_empty = 0, -inf, False, True
     absent: list[MediaError] = []
     is_clip = item.sound_name != item.name and not pad
-    sounds = iter_wav_seconds(item.sound, rate, hop) if is_clip else iter_sound_seconds(item.sound, rate, hop, pad)
+    if is_clip:
+        sounds = iter_wav_seconds(item.sound, rate, hop, seconds)
+    else:
+        sounds = iter_sound_seconds(item.sound, rate, hop, pad, seconds)
     for time, sound in _until_absent(sounds, absent):
         count, last = count + 1, time
         frame = frames.at(time, stay=pad and time == HALF) if frames else None
@@ -197,70 +213,85 @@ def iter_late_frames(
 
 
 def iter_sound_seconds(
-    path: Path, rate: int, hop: float = SOUND_SECONDS, pad: bool = False
+    path: Path, rate: int, hop: float = SOUND_SECONDS, pad: bool = False, seconds: float = SOUND_SECONDS
 ) -> Iterator[tuple[float, np.ndarray]]:
-    """Read the second of sound around each moment of a file; memory use is bounded.
+    """Read the sound around each moment of a file; memory use is bounded.
 
     Args:
         path: of a video or audio file.
         rate: sample rate of the result, Hz.
         hop: between moments, seconds.
-        pad: pad a sound of less than a second with zeros at its end.
+        pad: pad a sound of less than a second, or of less than `seconds`, with zeros at its end.
+        seconds: length of the sound of a moment.
 
     Yields:
-        (time, sound): the midpoint of the second, seconds; (rate,) int16 mono.
+        (time, sound): the midpoint of the sound, seconds, unless it is moved inside the file; (samples,) int16 mono.
 
     Raises:
-        MediaError: see `dataset.reading.media.stream_samples`; or less than a second of sound.
+        MediaError: see `dataset.reading.media.stream_samples`; or less than a second of sound, or than `seconds`.
     """
     buffer, native, count, last = SoundBuffer(path), 0, 0, -1
+    longest = max(seconds, SOUND_SECONDS)
 
-    def moment(first: int) -> tuple[float, np.ndarray]:
-        return first / rate + HALF, resample_part(buffer.read, first, rate, native, rate)
+    def moment(first: int, total: int = 0) -> tuple[float, np.ndarray]:
+        start = _sound_start(first, rate, seconds, total)
+        return first / rate + HALF, resample_part(buffer.read, start, sound_samples(seconds, rate), native, rate)
 
     for begin, samples, native in stream_samples(path, -1.0, inf):
         buffer.add(begin, samples, native)
-        reach = filter_margin(native, rate) + 2 * native  # samples kept before a moment and needed after it
+        # Samples kept before a moment and needed after it.
+        reach = filter_margin(native, rate) + round((longest + 1) * native)
         while buffer.end >= (HALF + count * hop) * native + reach:
             last = round(count * hop * rate)
             yield moment(last)
             count += 1
             buffer.drop_before(round((HALF + count * hop) * native) - reach)
     total = max(buffer.end, 0) * rate // (native or 1)  # samples of the result
-    if total < rate:
+    if total < sound_samples(longest, rate):
         if not pad or not total:
-            length = format_seconds(max(buffer.end, 0) / (native or 1))
-            raise MediaError("short", path, f"holds {length} of sound, less than 1 s")
-        yield moment(0)
+            length, setting = format_seconds(max(buffer.end, 0) / (native or 1)), " (data.seconds)" * (seconds > 1)
+            raise MediaError("short", path, f"holds {length} of sound, less than {longest:g} s{setting}")
+        for first in _moment_starts(max(total, rate), rate, hop):
+            yield moment(first, sound_samples(longest, rate))
         return
     for first in _moment_starts(total, rate, hop, count, last):
-        yield moment(first)
+        yield moment(first, total)
 
 
-def iter_wav_seconds(path: Path, rate: int, hop: float = SOUND_SECONDS) -> Iterator[tuple[float, np.ndarray]]:
+def iter_wav_seconds(
+    path: Path, rate: int, hop: float = SOUND_SECONDS, seconds: float = SOUND_SECONDS
+) -> Iterator[tuple[float, np.ndarray]]:
     """Do what `iter_sound_seconds` does for the wav of a clip, which is read as training reads it.
 
     Args:
         path: of the wav.
         rate: sample rate of the result, Hz.
         hop: between moments, seconds.
+        seconds: length of the sound of a moment.
 
     Yields:
-        (time, sound): the midpoint of the second, seconds; (rate,) int16 mono.
+        (time, sound): the midpoint of the sound, seconds, unless it is moved inside the file; (samples,) int16 mono.
 
     Raises:
-        MediaError: see `dataset.reading.audio.AudioReader`; but a silent wav has silent seconds.
+        MediaError: see `dataset.reading.audio.AudioReader`; but a silent wav has silent sounds.
     """
-    with AudioReader(path.stem, path) as wav:
-        is_silent = False
-        for first in _moment_starts(wav.num_samples(rate), rate, hop):
+    with AudioReader(path.stem, path, max(seconds, SOUND_SECONDS)) as wav:
+        is_silent, total, silence = False, wav.num_samples(rate), np.zeros(sound_samples(seconds, rate), np.int16)
+        for first in _moment_starts(total, rate, hop):
+            start = _sound_start(first, rate, seconds, total)
             try:
-                sound = np.zeros(rate, np.int16) if is_silent else wav.waveform(first, rate, rate)
+                sound = silence if is_silent else wav.waveform(start, len(silence), rate)
             except MediaError as error:
                 if error.kind != "silent":
                     raise
-                is_silent, sound = True, np.zeros(rate, np.int16)
+                is_silent, sound = True, silence
             yield first / rate + HALF, sound
+
+
+def _sound_start(first: int, rate: int, seconds: float, total: int = 0) -> int:
+    """First sample of the sound around the midpoint of the second at `first`; inside a sound of `total` samples."""
+    start = max(first + round((SOUND_SECONDS - seconds) / 2 * rate), 0)
+    return min(start, total - sound_samples(seconds, rate)) if total else start
 
 
 def _moment_starts(total: int, rate: int, hop: float, count: int = 0, last: int = -1) -> Iterator[int]:

@@ -3,7 +3,7 @@
 Both in the layout that LVS ("Localizing Visual Sounds the Hard Way") and EZ-VSL read:
 
     ROOT/frames/ID.jpg
-        /audio/ID.wav             of a second or more; its middle belongs to the frame
+        /audio/ID.wav             of data.seconds or more; its middle belongs to the frame
         /Annotations/ID.xml       Flickr-SoundNet, from github.com/ardasnck/learning_to_localize_sound_source
         /flickr_test.csv          Flickr-SoundNet, optional: the first column lists the ids that count
         /vggss.json               VGG-SS, from github.com/hche11/Localizing-Visual-Sounds-the-Hard-Way, there and
@@ -23,7 +23,7 @@ from PIL import Image
 
 from dataset.loading.loader import Key, Sample, SampleDataset, make_sample
 from dataset.reading.annotations import are_sides, is_valid_id, load_json
-from dataset.reading.audio import AudioReader
+from dataset.reading.audio import SOUND_SECONDS, AudioReader
 from dataset.reading.errors import ClipError, MediaError, OnError
 from dataset.reading.images import open_image
 from dataset.reading.names import find_file, normalize_name
@@ -36,7 +36,7 @@ STREAMED_WAV_BYTES = 0x7FFFF000  # the length in the header of a wav that was wr
 
 
 class Benchmark(ABC):
-    """Frames, seconds of sound and boxes of annotated clips; a subclass knows where the boxes are.
+    """Frames, sounds and boxes of annotated clips; a subclass knows where the boxes are.
 
     Args:
         root: path of the folder.
@@ -119,17 +119,18 @@ class Benchmark(ABC):
         except MediaError as error:
             raise error.for_clip(self.ids[index]) from None
 
-    def sound(self, index: int, rate: int) -> np.ndarray:
-        """Read the second in the middle of a clip's wav: (rate,) int16 mono.
+    def sound(self, index: int, rate: int, seconds: float = SOUND_SECONDS) -> np.ndarray:
+        """Read the middle of a clip's wav: (rate,) int16 mono for a second, see `dataset.reading.audio.sound_samples`.
 
         A truncated wav is refused: its middle is no longer the frame's.
 
         Args:
             index: of the clip in `ids`.
             rate: Hz.
+            seconds: length of the sound.
         """
         clip, path = self.ids[index], self._wav_file(self.ids[index])
-        with AudioReader(clip, path) as wav:
+        with AudioReader(clip, path, seconds) as wav:
             if _is_truncated_wav(path):
                 raise ClipError(clip, "damaged", path, "is truncated: it ends before its header says")
             return wav.sound(wav.sound_seconds / 2, rate)
@@ -153,10 +154,11 @@ class BenchmarkDataset(SampleDataset):
         benchmark: the frames and sounds.
         size: side of the frames, pixels.
         rate: sample rate of the sounds, Hz.
+        seconds: length of the sounds.
     """
 
-    def __init__(self, benchmark: Benchmark, size: int, rate: int) -> None:
-        self.benchmark, self.size, self.rate = benchmark, size, rate
+    def __init__(self, benchmark: Benchmark, size: int, rate: int, seconds: float = SOUND_SECONDS) -> None:
+        self.benchmark, self.size, self.rate, self.seconds = benchmark, size, rate, seconds
 
     def __len__(self) -> int:
         return len(self.benchmark)
@@ -164,7 +166,8 @@ class BenchmarkDataset(SampleDataset):
     def __getitem__(self, key: Key) -> Sample:
         _, index = key
         try:
-            return make_sample(self.benchmark.frame(index, self.size), self.benchmark.sound(index, self.rate), index)
+            sound = self.benchmark.sound(index, self.rate, self.seconds)
+            return make_sample(self.benchmark.frame(index, self.size), sound, index)
         except ClipError as error:
             return {"index": index, "clip": error.clip, "error": str(error)}
 

@@ -33,7 +33,8 @@ class OpenClip(Protocol):
     Attributes:
         clip: the clip's id.
         video_file, audio_file: what the frames and the sound are read from, for error messages; may be the same.
-        first, last: the earliest and the latest time of a frame whose second of sound lies within the clip.
+        first, last: the earliest and the latest time of a frame whose sound, `ClipDataset.seconds` of it, lies within
+            the clip.
         video_end: the latest time at which a frame is shown.
     """
 
@@ -64,7 +65,10 @@ class OpenClip(Protocol):
         ...
 
     def sound(self, time: float, rate: int) -> np.ndarray:
-        """Read the second of sound centered at `time`, moved inside the clip at its ends: (rate,) int16."""
+        """Read the sound centered at `time`, moved inside the clip at its ends: (sound_samples(seconds, rate),) int16.
+
+        See `dataset.reading.audio.sound_samples`: (rate,) for a second.
+        """
         ...
 
     def waveform(self, start: int, count: int, rate: int) -> np.ndarray:
@@ -98,6 +102,8 @@ class ClipDataset(Protocol):
         skipped: {id: reason} of the clips that were left out.
         parallel_reads: how many clips a loader process should read at the same time: 1 for a local disk, more where
             most of the time is spent waiting for a server.
+        seconds: length of the sound that belongs to a frame, 1 unless `open_split` sets data.seconds; clips that are
+            opened have it, and a shorter clip is an error.
 
     Raises:
         UserError: from the constructor: there is no such dataset or split, it is empty, or its tables are invalid.
@@ -110,6 +116,7 @@ class ClipDataset(Protocol):
     boxes: dict[str, list[Box]]
     skipped: dict[str, str]
     parallel_reads: int
+    seconds: float
 
     def __init__(self, root: Path | str, split: str, on_error: OnError = "stop") -> None: ...
 
@@ -172,4 +179,5 @@ def open_split(data: DataSettings, split: str) -> ClipDataset:
     """
     clips = open_clips(data.root, split, data.on_error)
     clips.check_settings(data)
+    clips.seconds = data.seconds
     return clips

@@ -34,6 +34,11 @@ class DataSettings(Protocol):
         ...
 
     @property
+    def seconds(self) -> float:
+        """Length of the sound that belongs to a frame."""
+        ...
+
+    @property
     def frames(self) -> int:
         """Number of consecutive frames in a sample."""
         ...

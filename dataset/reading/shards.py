@@ -24,7 +24,7 @@ import simplejpeg
 from av import VideoFrame
 
 from dataset.reading.annotations import read_boxes, read_genres
-from dataset.reading.audio import INT16_SCALE, SOUND_SECONDS, AudioReader
+from dataset.reading.audio import INT16_SCALE, SOUND_SECONDS, AudioReader, too_short
 from dataset.reading.clip_reader import TIME_TOLERANCE
 from dataset.reading.clips import SplitClips, split_folder
 from dataset.reading.errors import ClipError, MediaError, MediaErrorKind, OnError, error_reason
@@ -116,7 +116,7 @@ class ShardedClips(SplitClips):
         shard, row = self._located[index].tolist()
         tar = self.folder / f"{self._shards[shard]['name']}.tar"
         open_shard = functools.partial(self._open_shard, shard)
-        return ShardClipReader(self.ids[index], tar, open_shard, row, self.settings["rate"])
+        return ShardClipReader(self.ids[index], tar, open_shard, row, self.settings["rate"], self.seconds)
 
 
 def _check_sizes(folder: Path, shards: list[ShardEntry]) -> None:
@@ -156,6 +156,7 @@ class ShardClipReader(AudioReader):
         open_shard: opens it, or returns it if it is open already.
         row: of the clip in the shard's index.
         rate: sample rate of the shard, Hz.
+        seconds: length of the sound that belongs to a frame.
 
     Attributes:
         clip: as given. video_file, audio_file: the shard.
@@ -163,7 +164,7 @@ class ShardClipReader(AudioReader):
         times: of the kept frames, (n,) float64, ascending, seconds.
 
     Raises:
-        ClipError: the shard can't be read or is damaged.
+        ClipError: the shard can't be read or is damaged, or the clip is shorter than `seconds`.
     """
 
     first: float
@@ -171,8 +172,16 @@ class ShardClipReader(AudioReader):
     video_end: float
     times: np.ndarray
 
-    def __init__(self, clip: str, tar: Path, open_shard: Callable[[], _OpenShard], row: int, rate: int) -> None:
-        super().__init__(clip, tar)
+    def __init__(
+        self,
+        clip: str,
+        tar: Path,
+        open_shard: Callable[[], _OpenShard],
+        row: int,
+        rate: int,
+        seconds: float = SOUND_SECONDS,
+    ) -> None:
+        super().__init__(clip, tar, seconds)
         self.video_file, self.native_rate = tar, rate
         self._open_shard, self._row = open_shard, row
 
@@ -181,8 +190,15 @@ class ShardClipReader(AudioReader):
             shard = self._open_shard()
         except MediaError as error:
             raise error.for_clip(self.clip) from error
-        first, count, self._sound, self.native_samples, self.last, self.video_end = shard.clips[self._row].item()
-        self.first, self.sound_seconds = SOUND_SECONDS / 2, self.native_samples / self.native_rate
+        first, count, self._sound, self.native_samples, last, self.video_end = shard.clips[self._row].item()
+        self.sound_seconds = self.native_samples / self.native_rate
+        # The index holds the last time for a second of sound: before the video's end it tells how long the sound was,
+        # to the last bit, before it was resampled.
+        end = last + SOUND_SECONDS / 2 if last < self.video_end else max(self.sound_seconds, last + SOUND_SECONDS / 2)
+        self.first, self.last = self.seconds / 2, min(end - self.seconds / 2, self.video_end)
+        if self.last < self.first:
+            reason = too_short(min(end, self.video_end), self.seconds)
+            raise ClipError(self.clip, "short", self.audio_file, f"holds clip {self.clip}, which {reason}")
         self._frames, self._shard_bytes = shard.frames[first : first + count], shard.bytes
         self.times = self._frames["time"]
 

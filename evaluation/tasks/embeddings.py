@@ -47,7 +47,7 @@ class EvalSplit(NamedTuple):
 
     Attributes:
         clips: its clips.
-        dataset: `dataset[0, index]` is a clip's frame and second of sound, always at the same time.
+        dataset: `dataset[0, index]` is a clip's frame and sound, always at the same time.
     """
 
     clips: ClipDataset | Benchmark
@@ -122,8 +122,9 @@ def open_benchmark(config: Config, name: str) -> EvalSplit:
         config: its data.root is the benchmark's folder.
         name: a key of `BENCHMARKS`.
     """
-    benchmark = BENCHMARKS[name](config.data.root, config.data.on_error)
-    return EvalSplit(benchmark, BenchmarkDataset(benchmark, config.data.resize_size, config.data.sample_rate))
+    data = config.data
+    benchmark = BENCHMARKS[name](data.root, data.on_error)
+    return EvalSplit(benchmark, BenchmarkDataset(benchmark, data.resize_size, data.sample_rate, data.seconds))
 
 
 def embed_split(model: FrameSoundEncoder, config: Config, split: EvalSplit) -> SplitEmbeddings:
