@@ -14,6 +14,7 @@ from pathlib import Path
 
 import pytest
 import torch
+import torch.nn.functional as F
 from helpers import make_dataset
 from kill_and_resume import REPOSITORY, SMALL, one_thread, train_command
 from processes import DEMO, curve, kill, said_once, terminate, together, train, wait_for
@@ -25,6 +26,9 @@ from dataset.transforms.frames import PairTransform
 from evaluation.tasks import correspondence
 from evaluation.tasks.embeddings import embed_batches
 from models import build_net, losses
+from models.avenet import AVENet
+from models.avolnet import AVOLNet
+from models.interfaces import gather_sounds
 from utils import checkpoint, distributed
 from utils.config import load_config, override
 from utils.run import read_log
@@ -107,6 +111,36 @@ def test_gradients_through_gathered_sounds_are_those_of_one_process_also_with_un
     one, other = together(2, tmp_path, gradients, [3, 5], negatives)
     assert (one.code, other.code) == (0, 0), one.err + other.err
     assert torch.allclose((one.result + other.result) / 2, gradients([8], negatives), atol=1e-9)
+
+
+def contrastive_gradients(sizes, kind):
+    """As `gradients`, of InfoNCE on the vectors of a net, with two extra sounds that each process has, both alike."""
+    draw = torch.Generator().manual_seed(0)
+    locations = (2, 3) if kind == "max_infonce" else ()
+    frames = torch.randn(sum(sizes), 6, *locations, dtype=torch.float64, generator=draw)
+    sounds = torch.randn(sum(sizes), 6, dtype=torch.float64, generator=draw)
+    extra = torch.randn(2, 6, dtype=torch.float64, generator=draw)
+    weights = [torch.randn(6, 3, dtype=torch.float64, generator=draw, requires_grad=True) for _ in range(2)]
+    first = sum(sizes[: distributed.rank()])
+    own = slice(first, first + sizes[distributed.rank()])
+    gather = distributed.Gather(sizes) if len(sizes) > 1 else None
+    net = AVOLNet(1, 3, similarity="cosine") if kind == "max_infonce" else AVENet(1, 3)
+    v = F.normalize(torch.einsum("nd...,de->ne...", frames[own], weights[0]), dim=1)
+    a = F.normalize(torch.cat([sounds[own], extra]) @ weights[1], dim=1)
+    a = gather_sounds(a, len(v), gather)
+    loss, metrics = losses.contrastive_loss(net.double(), v, a, kind, 0.07, gather, 2, 0.3)
+    weight = sizes[distributed.rank()] * distributed.world_size() / sum(sizes)
+    (loss * weight).backward()
+    last = [p.grad.flatten() for p in net.get_submodule(net.logit_layer).parameters()]
+    values = torch.stack([loss.detach(), *(metrics[name].double() for name in ("batch_recall", "batch_auc"))])
+    return torch.cat([*(weight.grad.flatten() for weight in weights), *last, values * weight])
+
+
+@pytest.mark.parametrize("kind", ["infonce", "max_infonce"])
+def test_infonce_of_two_processes_is_that_of_one_in_both_directions(tmp_path, kind):
+    one, other = together(2, tmp_path, contrastive_gradients, [3, 5], kind)
+    assert (one.code, other.code) == (0, 0), one.err + other.err
+    assert torch.allclose((one.result + other.result) / 2, contrastive_gradients([8], kind), atol=1e-6)
 
 
 def test_two_processes_give_the_losses_and_measures_of_one(alone, data, tmp_path):
