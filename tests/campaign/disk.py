@@ -4,7 +4,6 @@ Full disks are small tmpfs mounts, which need root; without it only the limits o
 """
 
 import ctypes
-import os
 import resource
 import signal
 from collections.abc import Iterator
@@ -13,7 +12,7 @@ from functools import partial
 from pathlib import Path
 
 from tests.campaign.case import Case, run_command
-from tests.campaign.environment import MS_RDONLY, MS_REMOUNT, judge, mount
+from tests.campaign.environment import MS_RDONLY, MS_REMOUNT, judge, may_mount, mount
 from tests.campaign.material import WRITERS, expected_size, material, words_of
 
 FRACTIONS = (0.0, 0.1, 0.3, 0.5, 0.7, 0.85, 0.95)  # of the space that the script needs
@@ -26,16 +25,12 @@ def cases() -> Iterator[Case]:
     for script in WRITERS:
         for limit in FILE_LIMITS:
             yield Case(f"file_size_{limit}_{script}", partial(_run_with_file_limit, script, limit))
-        if not _may_mount():
+        if not may_mount():
             continue
         for fraction in FRACTIONS:
             yield Case(f"full_{fraction}_{script}", partial(_run_on_full_disk, script, fraction))
         yield Case(f"read_only_{script}", partial(_run_read_only, script))
         yield Case(f"full_tmp_{script}", partial(_run_with_full_tmp, script))
-
-
-def _may_mount() -> bool:
-    return os.geteuid() == 0 and os.access("/proc/self/mounts", os.R_OK)
 
 
 def _run_with_file_limit(script: str, limit: int, folder: Path) -> str:

@@ -1,4 +1,7 @@
-"""Campaign: odd environments. Streams, folders, limits and names that a script didn't choose."""
+"""Campaign: odd environments. Streams, folders, limits and names that a script didn't choose.
+
+Small shared memory and a read-only repository are mounts, which need root; without it they are not tried.
+"""
 
 import ctypes
 import os
@@ -53,13 +56,14 @@ def cases() -> Iterator[Case]:
             limit = partial(_limit, resource.RLIMIT_NOFILE, number)
             yield Case(f"descriptors_{number}_{script}", partial(_run, script, prepare=limit, workers=2))
     for script in ("train_AVENet", "eval", "embed", "data/check_data"):
-        for name, shm in (("none", "ro"), ("small", "size=4k")):
+        for name, shm in (("none", "ro"), ("small", "size=4k")) if may_mount() else ():
             yield Case(f"shm_{name}_{script}", partial(_run, script, prepare=partial(_mount_shm, shm), workers=2))
     for script in WRITERS:
         yield Case(f"cwd_{script}", partial(_run, script, cwd=Path("/")))
         yield Case(f"marks_{script}", partial(_run, script, change=_add_byte_order_marks))
     for script in ("train_AVENet", "eval", "data/check_data"):
-        yield Case(f"read_only_repository_{script}", partial(_run, script, prepare=_make_repository_read_only))
+        if may_mount():
+            yield Case(f"read_only_repository_{script}", partial(_run, script, prepare=_make_repository_read_only))
         yield Case(f"linked_repository_{script}", partial(_run_from_link, script))
 
 
@@ -155,6 +159,11 @@ def mount(source: str, target: str, kind: str, flags: int, data: str = "") -> No
     libc = ctypes.CDLL(None, use_errno=True)
     if libc.mount(source.encode(), target.encode(), kind.encode(), flags, data.encode()):
         raise OSError(ctypes.get_errno(), f"mount {target}")
+
+
+def may_mount() -> bool:
+    """Whether this process may mount file systems."""
+    return os.geteuid() == 0 and os.access("/proc/self/mounts", os.R_OK)
 
 
 def enter_mount_namespace() -> None:
