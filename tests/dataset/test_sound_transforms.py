@@ -9,8 +9,9 @@ import torch
 from helpers import FixedDraws
 from transform_cases import DEMO, EVERYTHING, OFF, PAPER, always, random_draws, sounds_of
 
-from configs.schema import Spectrogram
+from configs.schema import Config, Spectrogram
 from dataset.transforms import sounds as S
+from dataset.transforms.frames import PairTransform
 
 
 def test_gain_is_a_factor_on_the_amplitude():
@@ -141,3 +142,25 @@ def test_all_changes_of_sounds_together_are_the_formulas_in_double_precision(spe
     columns = S.random_band_mask("time_mask", power.shape[2], augment.time_mask, draws)[:, None]
     log = torch.where(rows | columns, log.mean((1, 2), keepdim=True), log)
     assert (ours[:, 0] - log).abs().max() < 1e-5
+
+
+def test_sounds_of_no_frame_are_silence_and_noise_by_turns_as_loud_as_told():
+    torch.manual_seed(0)
+    sounds = S.silence_and_noise(400, 2000)
+    assert sounds.dtype == torch.int16 and sounds.shape == (400, 2000) and not sounds[::2].any()
+    level = 20 * torch.log10(sounds[1::2].double().div(32768).std(dim=1))  # dB of full scale
+    assert -61 < level.min() < -55 and -15 < level.max() < -9 and level.mean() == pytest.approx(-35, abs=4)
+    torch.manual_seed(0)
+    assert torch.equal(S.silence_and_noise(400, 2000), sounds)  # a resumed run draws the same
+    silence = S.prepare_sounds(sounds[:1], 16000, PAPER)
+    torch.testing.assert_close(silence, torch.full_like(silence, (math.log(S.LOG_FLOOR) - S.LOG_MEAN) / S.LOG_STD))
+
+
+@pytest.mark.parametrize("seconds", [1, 2])
+def test_a_batch_gets_silence_and_noise_of_its_own_length_without_augmentation(seconds):
+    config = Config(spectrogram=DEMO, augment=EVERYTHING)
+    batch = {"sounds": torch.ones(3, seconds * 48000, dtype=torch.int16)}
+    made = PairTransform(config, train=True).silence_and_noise(batch, 5)
+    like = S.prepare_sounds(batch["sounds"], config.data.sample_rate, config.spectrogram)
+    assert made.shape == (5, *like.shape[1:]) and made.dtype == torch.float32
+    assert made[0].std() < 1e-5 and torch.equal(made[0], made[2]) and made[1].std() > 0.1
