@@ -92,7 +92,7 @@ def contrastive_loss(
         extra, share: as of `infonce_loss`; K and their share of the negatives.
 
     Returns:
-        (loss, metrics): the sum of the two losses; loss_infonce, loss_avc, accuracy (of the last layer's logits) and
+        (loss, metrics): the sum of the two losses; loss_contrast, loss_avc, accuracy (of the last layer's logits) and
         those of `utils.health.ranking_metrics`; with a learned temperature also temperature.
     """
     cosines = model.cosines
@@ -108,7 +108,7 @@ def contrastive_loss(
     sounds_to_frames = cosines(gather(v), a[own]).T if gather else frames_to_sounds[:, own].T  # (B, M)
     contrast = infonce_loss(frames_to_sounds, sounds_to_frames, scale, first, extra, share)
     fit, accuracy = avc_loss(model.pair_logits(v.detach(), a.detach()), "all", first, extra, share)
-    metrics = {"loss_infonce": contrast.detach(), "loss_avc": fit.detach(), "accuracy": accuracy}
+    metrics = {"loss_contrast": contrast.detach(), "loss_avc": fit.detach(), "accuracy": accuracy}
     metrics |= ranking_metrics(frames_to_sounds[:, :clips], first)
     if model.temperature:
         metrics["temperature"] = 1 / scale.detach()

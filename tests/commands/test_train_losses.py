@@ -40,7 +40,7 @@ def test_a_run_by_infonce_learns_and_is_evaluated_as_it_was_trained(net, data, t
     train(data, tmp_path / "run", net)
     log = lines(tmp_path / "run", "train")
     assert log[-1]["batch_auc"] > 0.65 and log[-1]["batch_recall"] > log[-1]["batch_recall_chance"] == 1 / 8
-    assert log[-1]["loss_infonce"] < log[0]["loss_infonce"] and log[-1]["silence_accuracy"] > 0.6
+    assert log[-1]["loss_contrast"] < log[0]["loss_contrast"] and log[-1]["silence_accuracy"] > 0.6
     assert log[-1]["temperature"] != pytest.approx(log[0]["temperature"], rel=1e-3)
     assert "warning" not in capsys.readouterr().err
     trained = load_trained_net(tmp_path / "run/best.pt")
