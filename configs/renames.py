@@ -8,6 +8,8 @@ added one whose default is not what older versions did.
 from collections.abc import Mapping
 from typing import Any
 
+from configs.schema import Train
+
 CONFIG_VERSION = 4  # stored in each checkpoint; one without a version is of version 1
 
 # (old name, new name). An old name may stand for several settings, each read by other nets.
@@ -35,11 +37,12 @@ RENAMED = (
 )
 
 # {old name: nets that read it}. Version 1 stored every setting for every net; these have more nets today.
-OLD_NETS = {"model.frame_net": ("PixelPlayer",)}
+OLD_NETS = dict.fromkeys(("model.frame_net", "model.imagenet", "train.lr_frames"), ("PixelPlayer",))
 
 # {(new name of the setting, old value): new value}
 RENAMED_VALUES = {
     ("model.vision", "plain"): "convnet",
+    ("model.vision_weights", ""): "none",
     ("train.schedule", "tenths"): "multistep",
 }
 
@@ -78,6 +81,15 @@ def rename_settings(stored: Mapping[str, Any]) -> dict[str, Any]:
     }
 
 
+def _before_encoders_by_name(values: Mapping[str, Any]) -> dict[str, Any]:
+    """Give what PixelPlayer's `values` mean today, of a version without train.freeze_norm: {dotted name: value}."""
+    if values.get("model.vision_weights", "none") != "none":  # with optimizer "auto", Adam trained all of such a net
+        auto = values.get("train.optimizer") == "auto"
+        return {"train.freeze_norm": False, **({"train.optimizer": "adam"} if auto else {})}
+    # From scratch the rate was train.lr's by default, as it always is today: the default that has no effect.
+    return {"train.lr_vision": Train.lr_vision} if values.get("train.lr_vision") == 1 else {}
+
+
 def add_missing(stored: Mapping[str, Any], net: str, version: int) -> dict[str, Any]:
     """Add the settings that an older version lacked, with the values of what it did.
 
@@ -89,7 +101,9 @@ def add_missing(stored: Mapping[str, Any], net: str, version: int) -> dict[str, 
     Returns:
         {dotted name: value}.
     """
-    values = {"train.freeze_norm": False, **stored} if net == "PixelPlayer" else dict(stored)
+    values = dict(stored)
+    if net == "PixelPlayer" and "train.freeze_norm" not in values:
+        values |= _before_encoders_by_name(values)
     if version >= 4:
         return values
     if values.get("model.vision") == "resnet18" or (
@@ -97,5 +111,5 @@ def add_missing(stored: Mapping[str, Any], net: str, version: int) -> dict[str, 
     ):
         values["model.vision"] = "resnet18_v3"  # its name since version 4 stands for the published net
     if net == "PixelPlayer":
-        values = BEFORE_VERSION_4 | {"train.lr_vision_head": values.get("train.lr_vision", 1.0)} | values
+        values = BEFORE_VERSION_4 | {"train.lr_vision_head": stored.get("train.lr_vision", 1.0)} | values
     return values

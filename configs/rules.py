@@ -13,6 +13,7 @@ LIMITS = {
     "data.frame_step": "[0.001, 60]",
     "data.sample_rate": "[1000, 192000]",
     "data.seconds": "[0.25, 60]",
+    "data.moments": "[1, 1000]",
     "data.misalignment": "[0, 60]",
     "data.cache_gb": "[0, 1e5]",
     "data.samples_per_decode": "[1, 1000]",
@@ -117,6 +118,10 @@ def config_errors(config: Config) -> list[str]:
         *_mix_rules(config.mix, config.model, config.data),
         *_model_rules(config.model),
         *_train_rules(config.train),
+        (
+            config.data.moments == 1 or config.train.negatives != "off_grid",
+            "data.moments must be 1 with train.negatives off_grid",
+        ),
         *_loss_rules(config.train, config.model),
     ]
     return [message for holds, message in rules if not holds]
@@ -253,7 +258,7 @@ def _model_rules(model: Model) -> list[Rule]:
             "model.init_from for a net of your own",
         ),
         (
-            model.sound != "convnet" or model.sound_weights == "none",
+            model.sound != "convnet" or model.sound_weights in ("", "none"),
             "model.sound_weights must be none with model.sound convnet: it has no published weights",
         ),
     ]

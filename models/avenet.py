@@ -12,7 +12,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from models.contrast import Temperature
-from models.interfaces import Encoder, Gather, gather_sounds
+from models.interfaces import Encoder, Gather, PartlyFixed, gather_sounds
 
 # AVE-Net's last layer starts as logit = LOGIT_SCALE (NEUTRAL_DISTANCE - distance): see docs/starting_well.md.
 LOGIT_SCALE, NEUTRAL_DISTANCE = 12.0, 1.2
@@ -71,7 +71,7 @@ class ConvEncoder(nn.Sequential):
         self.channels = out
 
 
-class AVCNet(nn.Module):
+class AVCNet(PartlyFixed):
     """A net for audio-visual correspondence: which frames and which seconds of sound belong to the same clip.
 
     A subclass defines `embed_frames`, `embed_sounds`, `pair_logits` and `data_dependent_init`, and sets `logit_layer`.

@@ -53,6 +53,23 @@ class Encoder(Protocol):
         ...
 
 
+class PartlyFixed(nn.Module):
+    """A net of which some submodules stay in evaluation mode in training: pretrained encoders keep their statistics.
+
+    Attributes:
+        fixed_statistics: their names.
+    """
+
+    fixed_statistics: tuple[str, ...] = ()
+
+    def train(self, mode: bool = True) -> "PartlyFixed":
+        """Switch to training `mode`, but for the submodules in `fixed_statistics`."""
+        super().train(mode)
+        for name in self.fixed_statistics:
+            self.get_submodule(name).eval()
+        return self
+
+
 class Net(Protocol):
     """What `torch.nn.Module` gives every net."""
 

@@ -8,13 +8,13 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from models.avenet import AVENet, standardize_outputs, to_float32
-from models.interfaces import Encoder
+from models.interfaces import Encoder, PartlyFixed
 from models.resnet import DilatedResNet18
 
 FEATURE_STD = 2.0  # standard deviation of the features before their sigmoid, after data-dependent initialization
 
 
-class PixelPlayer(nn.Module):
+class PixelPlayer(PartlyFixed):
     """A frame net, a sound net and a synthesizer that combines them to masks (SoP sec. 3).
 
     The mask of a source is sigmoid(sum_k feature_k scale_k map_k + bias), with the K features of the source's frames
@@ -31,11 +31,9 @@ class PixelPlayer(nn.Module):
     Attributes:
         match: None, or an AVE-Net that learns with this net, see `add_avc_branch`.
         training_only_prefix: of the weights in a checkpoint that separation doesn't need.
-        fixed_statistics: names of submodules that stay in evaluation mode in training, see `train`.
     """
 
     training_only_prefix = "match."
-    fixed_statistics: tuple[str, ...] = ()
 
     def __init__(
         self, num_channels: int = 32, width: int = 64, sound_width: int = 64, unet_depth: int = 7,
@@ -46,13 +44,6 @@ class PixelPlayer(nn.Module):
         self.sounds = UNet(num_channels, sound_width, unet_depth, detail, unet_bias, unet_init)
         self.synthesizer = Synthesizer(num_channels)
         self.match: AVENet | None = None
-
-    def train(self, mode: bool = True) -> "PixelPlayer":
-        """Switch to training `mode`, but for a pretrained encoder whose batch norm keeps its statistics."""
-        super().train(mode)
-        for name in self.fixed_statistics:
-            self.get_submodule(name).eval()
-        return self
 
     def add_avc_branch(self, width: int, dim: int) -> None:
         """Add an AVE-Net on the frame net's features, to train from scratch; the paper has none.
@@ -145,10 +136,10 @@ class PixelPlayer(nn.Module):
         """Group the parameters for the optimizer.
 
         Args:
-            pretrained: whether the frame net's encoder starts from given weights; with `lr_vision` 0 it is left out.
             lr_vision: learning-rate multiplier of the frame net's encoder.
             lr_vision_head: learning-rate multiplier of the frame net's last layer.
             last_layer_lr_mult: learning-rate multiplier of the last layer of `match`.
+            pretrained: whether the frame net's encoder starts from given weights; with `lr_vision` 0 it is left out.
         """
         head = list(self.frames.head.parameters())
         body = list(self.frames.parameters())[: -len(head)]

@@ -34,7 +34,8 @@ def config_of(name):
     """A valid config whose net reads the setting `name`."""
     net = DEFAULTS[name].nets[0]
     data = {"AVENet_MF": Data(frames=8), "AVENet_OF": Data(flow="dis")}.get(net, Data())
-    return Config(data=data, model=Model(name=net))
+    encoder = {"model.vision_weights": {"vision": "resnet18"}, "model.sound_weights": {"sound": "resnet18"}}
+    return Config(data=data, model=Model(name=net, **encoder.get(name, {})))
 
 
 def test_every_number_has_limits_and_its_default_is_within_them():

@@ -7,7 +7,7 @@ import pytest
 from helpers import small_checkpoint
 
 from configs.renames import CONFIG_VERSION, RENAMED, RENAMED_VALUES, new_names, rename_settings
-from configs.schema import NETS, Config, Model
+from configs.schema import NETS, Config, Model, Train
 from evaluation.trained_net import load_trained_net
 from utils import checkpoint
 from utils.command_line import parse_command_line
@@ -58,8 +58,8 @@ def nested(settings):
 
 def today(name, net):
     """Today's name of a setting that version 1 stored for a net; None if that net never read it."""
-    if name == "model.frame_net" and net != "PixelPlayer":  # which others read as model.vision since version 3
-        return None
+    if name in ("model.frame_net", "model.imagenet", "train.lr_frames") and net != "PixelPlayer":
+        return None  # which others read since version 3 or 4
     name = POOLED.get(net) if name == "train.pooled" else TODAY.get(name, name)
     return name if name and net in DEFAULTS[name].nets else None
 
@@ -71,8 +71,8 @@ def test_the_table_leads_from_names_that_are_gone_to_names_that_are_there():
     for old, new in RENAMED:
         assert old not in DEFAULTS and new in DEFAULTS
     for (name, old), new in RENAMED_VALUES.items():
-        choices = DEFAULTS[name].kind.__args__
-        assert old not in choices and new in choices
+        kind = DEFAULTS[name].kind
+        assert kind is str or (old not in kind.__args__ and new in kind.__args__)
 
 
 def test_every_old_name_is_in_the_table():
@@ -95,16 +95,21 @@ def test_an_old_config_loads_with_all_its_values(file):
     old = flat(OLD[file])
     net = old["model.name"]
     read = {today(name, net): value for name, value in old.items() if today(name, net)}
-    if net == "PixelPlayer":  # the two values that were renamed
+    if net == "PixelPlayer":  # values that were renamed, or, without pretrained weights, have no effect today
         read |= {
             "config_PixelPlayer": {"train.schedule": "multistep"},
-            "demo_PixelPlayer": {"model.vision": "convnet"},
+            "demo_PixelPlayer": {
+                "model.vision": "convnet",
+                "model.vision_weights": "none",
+                "train.lr_vision": Train().lr_vision,
+            },
         }[file]
     loaded = flat(to_dict(from_dict(OLD[file], "best.pt", version=1)))
     added = {name: DEFAULTS[name].value for name in loaded.keys() - read.keys()}  # settings that version 1 lacked
     if net == "PixelPlayer":  # what it did where today's default is another
         read |= {} if read["model.vision"] == "convnet" else {"model.vision": "resnet18_v3"}
-        added |= OLD_PIXELPLAYER | {"train.lr_vision_head": read["train.lr_vision"]}
+        added |= OLD_PIXELPLAYER | {"train.lr_vision_head": old["train.lr_frames"]}
+        added |= {"train.freeze_norm": False} if read["model.vision_weights"] == "imagenet" else {}
     assert loaded == read | added
     assert len(read) > 60
 
@@ -132,6 +137,23 @@ def test_old_values_get_their_new_names():
         "train.schedule": "multistep", "model.vision": "convnet",
     }  # fmt: skip
     assert translate_stored({"data.root": "plain"}, "AVENet") == {"data.root": "plain"}
+
+
+PRETRAINED = {"model": {"name": "PixelPlayer", "vision_weights": "imagenet"}}
+
+
+@pytest.mark.parametrize("version", [3, 4])
+def test_an_old_pixelplayer_learns_as_it_did(version):
+    """Before encoders had names, batch norm was trained with ImageNet's weights too, and "auto" was Adam with them."""
+    stored = PRETRAINED | {"train": {"optimizer": "auto", "lr_vision": 0.1}}
+    train = from_dict(stored, "last.pt", version).train
+    assert (train.freeze_norm, train.optimizer, train.lr_vision) == (False, "adam", 0.1)
+    stored = {"model": {"name": "PixelPlayer", "vision_weights": ""}, "train": {"optimizer": "auto", "lr_vision": 1.0}}
+    old = from_dict(stored, "last.pt", version)
+    new = from_dict(stored | {"train": {"optimizer": "auto"}}, "last.pt", version)
+    assert old.train.lr_vision_head == 1 and old.model.vision_weights == "none"
+    assert old.train == new.train and new.train.optimizer == "auto"  # resumed without more words
+    assert from_dict(to_dict(old), "last.pt") == old
 
 
 def test_an_unknown_stored_setting_names_the_file_and_the_version_that_wrote_it(tmp_path):

@@ -18,7 +18,7 @@ FOREIGN = {  # a setting that the net doesn't read: {net: (name, value, the nets
     "AVENet": ("mix.sources", "4", "PixelPlayer"),
     "AVENet_MF": ("data.flow", "dis", "AVENet_OF"),
     "AVENet_OF": ("data.frames", "25", "AVENet_MF"),
-    "AVOLNet": ("train.lr_vision", "0.1", "PixelPlayer"),
+    "AVOLNet": ("train.lr_vision_head", "0.1", "PixelPlayer"),
     "L3Net": ("train.aux_loss_weight", "0.5", "AVOLNet"),
     "PixelPlayer": ("eval.k", "10", "AVENet, AVENet_MF, AVENet_OF, AVOLNet and L3Net"),
 }
@@ -73,9 +73,9 @@ def test_a_setting_of_another_net_is_refused_on_the_command_line(net):
 
 def test_several_settings_of_another_net_are_refused_in_one_sentence():
     with pytest.raises(UserError) as error:
-        train_command("AVENet", "--mix.sources", "4", "--train.lr_vision", "0.01")
+        train_command("AVENet", "--mix.sources", "4", "--train.lr_vision_head", "0.01")
     assert str(error.value) == (
-        "mix.sources and train.lr_vision are settings of PixelPlayer, not of AVENet: remove them, or set --model.name "
+        "mix.sources and train.lr_vision_head are settings of PixelPlayer, not of AVENet: remove them, or set --model.name "
         "PixelPlayer"
     )
 
@@ -113,7 +113,7 @@ def test_another_model_name_brings_its_own_settings():
     [
         (["--config", "configs/demo_VOLNet.py"], "AVOLNet is trained by train_VOLNet.py"),
         (
-            ["--config", "configs/demo_VOLNet.py", "--train.lr_vision", ".01", "--mix.sources", "4"],
+            ["--config", "configs/demo_VOLNet.py", "--train.lr_vision_head", ".01", "--mix.sources", "4"],
             "AVOLNet is trained by train_VOLNet.py",
         ),
         (["--model.name", "AVOLNet"], "AVOLNet is trained by train_VOLNet.py"),
@@ -184,7 +184,7 @@ def test_help_of_other_scripts_names_the_nets_of_a_setting(capsys):
         ("auto", Model(), True),
         ("auto", Model(init_from="best.pt"), False),
         ("auto", Model(name="PixelPlayer"), True),
-        ("auto", Model(name="PixelPlayer", vision_weights="imagenet"), False),
+        ("auto", Model(name="PixelPlayer", vision_weights="imagenet"), True),  # the sound net
     ],
 )
 def test_muon_trains_from_scratch_only_if_the_optimizer_is_chosen_automatically(optimizer, model, muon):

@@ -309,7 +309,7 @@ def test_a_net_that_learned_matches_parts_sounds_without_them(tmp_path):
         ({"mix.frames": 0}, "mix.frames"),
         ({"model.vision": "convnet"}, "model.vision_weights"),
         ({"train.momentum": 1.0}, "train.momentum"),
-        ({"train.lr_vision": 0}, "train.lr_vision"),
+        ({"train.lr_vision": -1}, "train.lr_vision"),
         ({"train.avc_warmup": 0.2}, "train.avc_warmup needs train.avc_loss_weight"),
     ],
 )
