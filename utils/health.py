@@ -62,7 +62,7 @@ def ranking_metrics(similarities: Tensor, first: int = 0) -> dict[str, Tensor]:
     lower, equal = (similarities < own).float(), (similarities == own).float()
     return {
         "batch_recall": (lower.sum(1) == sounds - 1).float().mean(),
-        "batch_recall_chance": similarities.new_tensor(1 / sounds, dtype=torch.float32),
+        "batch_recall_chance": similarities.new_full((), 1 / sounds),
         "batch_auc": (lower.sum() + (equal.sum() - count) / 2) / (count * max(sounds - 1, 1)),
     }
 
