@@ -1,6 +1,11 @@
 """Nets of timm (https://github.com/huggingface/pytorch-image-models) as encoders of frames and spectrograms."""
 
 import difflib
+import itertools
+import logging
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import torch
@@ -13,7 +18,26 @@ FRAME_MEAN, FRAME_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 # {our name: timm's}: the published EfficientNet-Lite pads as TensorFlow does. timm's net without "tf_" is another one,
 # which gives other features from the same weights.
 PUBLISHED_NAMES = {"efficientnet_lite0": "tf_efficientnet_lite0"}
-STRIDE = "set model.vision_stride 0 for its own"
+FRAME = (FRAME_MEAN, FRAME_STD)
+STRIDES = (8, 16, 32)
+# Options of nets that take inputs of any size only if asked: vision transformers; Swin transformers.
+INPUT_SIZES: tuple[dict[str, Any], ...] = ({"dynamic_img_size": True}, {"strict_img_size": False}, {})
+
+
+@contextmanager
+def quiet_timm() -> Iterator[None]:
+    """Run without timm's warnings and log, which are for programmers: what is wrong becomes a message of ours."""
+    loggers = [logging.getLogger(name) for name in ("timm", "huggingface_hub")]
+    levels = [logger.level for logger in loggers]
+    try:
+        for logger in loggers:
+            logger.setLevel(logging.CRITICAL)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        for logger, level in zip(loggers, levels, strict=True):
+            logger.setLevel(level)
 
 
 def timm_name(name: str) -> str:
@@ -32,10 +56,18 @@ def check_name(setting: str, name: str, own: list[str]) -> None:
     Raises:
         UserError: there is none; the message lists the nearest names.
     """
-    import timm  # takes seconds: only where it is needed
-
-    net = timm_name(name).split(".")[0]
+    try:
+        import timm  # takes seconds: only where it is needed
+    except ImportError as error:
+        raise UserError(
+            f"{setting} {name[:80]} is a net of timm, which can't be imported ({error}): install it with `pip install "
+            "timm`"
+        ) from None
+    net, _, tag = timm_name(name).partition(".")
     if timm.is_model(net):
+        tags = [one.partition(".")[2] for one in timm.list_pretrained(f"{net}.*")]
+        if tag and tag not in tags:
+            raise UserError(f"{setting} {name[:80]}: timm has no weights {tag[:40]!r} of {net}, but {', '.join(tags)}")
         return
     near = difflib.get_close_matches(name.lower(), [*own, *timm.list_models(), *PUBLISHED_NAMES], 3, 0.5)
     hint = f"did you mean {' or '.join(near)}?" if near else f"give {', '.join(own)} or a net of timm"
@@ -60,45 +92,59 @@ class TimmEncoder(nn.Module):
 
     def __init__(self, name: str, in_channels: int = 3, stride: int = 0) -> None:
         super().__init__()
-        self.name = name
-        self.net = _create(name, in_channels, stride)
-        last = self.net.feature_info[-1]
-        self.channels: int = last.get("num_chs_norm", last["num_chs"])
-        if stride and last["reduction"] != stride:
-            raise UserError(f"{name} has no feature map of stride {stride}, only of {last['reduction']}: {STRIDE}")
-        mean, std = (torch.tensor(self.net.pretrained_cfg[key]) for key in ("mean", "std"))
-        frame_mean, frame_std = torch.tensor(FRAME_MEAN), torch.tensor(FRAME_STD)
-        self.renormalizes = in_channels == 3 and not (mean.equal(frame_mean) and std.equal(frame_std))
+        from timm.models import EfficientNet
+
+        net = _create(name, in_channels, stride)
+        if net is None:
+            offered = [str(one) for one in STRIDES if one != stride and _offers(name, in_channels, one)]
+            raise UserError(
+                f"model.vision_stride must be {' or '.join(['0', *offered])} with model.vision {name}, and is {stride}"
+            )
+        if not hasattr(net, "forward_intermediates") or not getattr(net, "feature_info", None):
+            raise UserError(f"{name} gives no feature maps: take another encoder (model.vision)")
+        self.name, self.net = name, net
+        self.has_head = isinstance(net, EfficientNet)  # its last map comes from a convolution after all stages
+        if not self.has_head:
+            net.prune_intermediate_layers(1, prune_norm=False, prune_head=True)
+        last = net.feature_info[-1]
+        self.channels: int = net.num_features if self.has_head else last.get("num_chs_norm", last["num_chs"])
+        mean, std = (tuple(net.pretrained_cfg[key]) for key in ("mean", "std"))
+        self.renormalizes = in_channels == 3 and (mean, std) != (FRAME_MEAN, FRAME_STD)
         self.scale: Tensor
         self.shift: Tensor
-        self.register_buffer("scale", (frame_std / std)[:, None, None], persistent=False)
-        self.register_buffer("shift", ((frame_mean - mean) / std)[:, None, None], persistent=False)
+        frame_mean, frame_std, mean, std = (torch.tensor(one)[:, None, None] for one in (*FRAME, mean, std))
+        self.register_buffer("scale", frame_std / std, persistent=False)
+        self.register_buffer("shift", (frame_mean - mean) / std, persistent=False)
 
     def forward(self, inputs: Tensor) -> Tensor:
         """Encode `inputs`, (B, in_channels, H, W) -> (B, channels, H / stride, W / stride), rounded up."""
         if self.renormalizes:
             inputs = inputs * self.scale + self.shift
+        if self.has_head:
+            return self.net.forward_features(inputs)
         return self.net.forward_intermediates(inputs, indices=1, norm=True, intermediates_only=True)[-1]
 
 
 def _create(name: str, in_channels: int, stride: int) -> Any:
-    """Create a net of timm with random weights, without its head and whatever follows the last feature map."""
+    """Create a net of timm with random weights, without its classifier; None if it doesn't offer the stride."""
     import timm
 
-    options: dict[str, Any] = {"num_classes": 0, "in_chans": in_channels}
-    if stride:
-        options["output_stride"] = stride
-    net: Any = None
-    sizes: tuple[dict[str, Any], ...] = ({"dynamic_img_size": True}, {})
-    for size in sizes:  # vision transformers take images of any size only if asked
+    strides: list[dict[str, Any]] = [{"output_stride": stride}, {}] if stride else [{}]
+    for wanted, size in itertools.product(strides, INPUT_SIZES):
         try:
-            net = timm.create_model(timm_name(name), **options, **size)
-            break
-        except (TypeError, AssertionError, NotImplementedError, ValueError):
+            with quiet_timm():
+                net = timm.create_model(timm_name(name), num_classes=0, in_chans=in_channels, **wanted, **size)
+        except (TypeError, AssertionError, NotImplementedError, ValueError, RuntimeError):
             continue
-    if net is None:
-        raise UserError(f"timm can't build {name} with feature maps of stride {stride}: {STRIDE}")
-    if not hasattr(net, "forward_intermediates") or not getattr(net, "feature_info", None):
-        raise UserError(f"{name} gives no feature maps: take another encoder (model.vision)")
-    net.prune_intermediate_layers(1, prune_norm=False, prune_head=True)
-    return net
+        info = getattr(net, "feature_info", None)
+        if not stride or not info or info[-1]["reduction"] == stride:
+            return net
+    if not stride:
+        raise UserError(f"timm can't build {name}: take another encoder (model.vision)")
+    return None
+
+
+def _offers(name: str, in_channels: int, stride: int) -> bool:
+    """Whether a net of timm has feature maps of a stride."""
+    with torch.device("meta"):
+        return _create(name, in_channels, stride) is not None

@@ -75,8 +75,8 @@ def test_several_settings_of_another_net_are_refused_in_one_sentence():
     with pytest.raises(UserError) as error:
         train_command("AVENet", "--mix.sources", "4", "--train.lr_vision_head", "0.01")
     assert str(error.value) == (
-        "mix.sources and train.lr_vision_head are settings of PixelPlayer, not of AVENet: remove them, or set --model.name "
-        "PixelPlayer"
+        "mix.sources and train.lr_vision_head are settings of PixelPlayer, not of AVENet: remove them, or set "
+        "--model.name PixelPlayer"
     )
 
 
