@@ -123,7 +123,7 @@ def write_results(out: Path, net: TrainedNet, split: str, results: list[TaskResu
     for result in results:
         metrics |= result.metrics
         page |= result.page
-    notes = [note for result in results for note in result.notes]
+    notes = list(dict.fromkeys(note for result in results for note in result.notes))
     if small := small_split_note(metrics):
         notes.append(small)
     metrics |= {"notes": notes} if notes else {}

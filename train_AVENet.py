@@ -59,7 +59,12 @@ def main(argv: list[str] | None = None) -> None:
         batches=lambda start: data.train_batches(start, on_skip),
         steps_per_epoch=data.steps_per_epoch,
         step=make_avc_step(
-            train_transform, train.negatives, kind=train.loss, temperature=train.temperature, silence=train.silence
+            train_transform,
+            train.negatives,
+            kind=train.loss,
+            temperature=train.temperature,
+            silence=train.silence,
+            moments=config.data.moments,
         ),
         evaluate=evaluate,
         best="auc",  # independent of the threshold, which drifts

@@ -17,6 +17,7 @@ AVENETS = ("AVENet", *AVENET_MF, *AVENET_OF)  # which compare by the distance of
 COMPARING = (*AVENETS, *AVOLNET)  # whose vectors of frames and sounds can be compared
 ONE_FRAME = ("AVENet", "AVOLNet", "L3Net", "PixelPlayer")  # whose encoder sees one frame at a time
 SOUND_ENCODER = ("AVENet", "AVOLNet", "L3Net")  # whose encoder of spectrograms can be replaced
+MOMENT_NETS = ("AVENet", "AVOLNet", "L3Net")  # of which several moments of a clip can count as one
 TRAIN_SCRIPTS = dict.fromkeys(AVC_NETS, "train_AVENet.py") | {
     "AVOLNet": "train_VOLNet.py",
     "PixelPlayer": "train_PixelPlayer.py",
@@ -51,9 +52,17 @@ class Data:
     )
     sample_rate: int = setting(48000, "audio sample rate, Hz (OtS sec. 3)")
     seconds: float = setting(
-        1.0, "length of the sound that belongs to a frame, centered at it; a shorter clip is an error, seconds (OtS: 1)",
+        1.0,
+        "length of the sound that belongs to a frame, which is in its middle, seconds (OtS: 1); a shorter clip is an "
+        "error",
         AVC_NETS,
-    )  # fmt: skip
+    )
+    moments: int = setting(
+        1,
+        "moments of a clip, evenly spaced, that count as one: the similarity of two clips is the mean over aligned "
+        "moments; in evaluation beside those of one moment (CAV-MAE Sync)",
+        MOMENT_NETS,
+    )
     misalignment: float = setting(
         1.0, "largest random time offset between a frame and its sound in training, seconds (OtS sec. 3.3)", AVC_NETS
     )

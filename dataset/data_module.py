@@ -102,6 +102,7 @@ class AVCDataModule:
             off_grid=training and train.negatives == "off_grid",
             frames=data.frames,
             flow=open_flow_cache(data, clips),
+            moments=data.moments if training else 1,
         )
 
     def train_batches(self, start: int, on_skip: SkipHandler) -> Iterator[Batch]:
@@ -124,7 +125,10 @@ class AVCDataModule:
         """
         clips = len(self._train_dataset)
         order = EpochBatchSampler(clips, min(count, clips), self.seed)
-        return next(drop_unreadable(make_loader(self._train_dataset, order, 0), on_skip, self.min_clips))
+        batch = next(drop_unreadable(make_loader(self._train_dataset, order, 0), on_skip, self.min_clips))
+        if batch["sounds"].ndim == 3:  # of several moments of a clip the first one
+            batch |= {name: batch[name][:, 0] for name in ("frames", "sounds")}
+        return batch
 
     def val_batches(self, on_skip: SkipHandler) -> Iterator[Batch]:
         """Load this process's part of the validation clips once, each at its fixed time.

@@ -72,7 +72,7 @@ class MixtureDataset(PairDataset):
     def _times(self, clip: OpenClip, index: int) -> list[float]:
         return [k * self.step for k in range(self._num_frames(clip))]
 
-    def _read_cached(self, cached: CachedClip, draw: SampleDraw) -> FrameAndSound:
+    def _read_cached(self, cached: CachedClip, index: int, draw: SampleDraw) -> FrameAndSound:
         start, positions = self._choose(draw, len(cached.sound), len(cached.frames))
         return self._sample(positions, cached.frames[positions], cached.sound[start : start + self.samples])
 

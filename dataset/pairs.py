@@ -28,6 +28,7 @@ from dataset.loading.loader import (
     TensorSpec,
     make_sample,
 )
+from dataset.making.text import count_text
 from dataset.reading.audio import sound_samples
 from dataset.reading.errors import ClipError
 from dataset.reading.flow import FlowCache
@@ -115,9 +116,9 @@ class SampleDraw(NamedTuple):
 class FrameAndSound(NamedTuple):
     """What a sample holds of its clip."""
 
-    time: float  # of the frame, seconds
-    frame: np.ndarray  # (S, S, 3) uint8, or (T, S, S, 3) for several frames
-    sound: np.ndarray  # (samples,) int16
+    time: float  # of the frame, or of the middle moment, seconds
+    frame: np.ndarray  # (S, S, 3) uint8, or (T, S, S, 3) for several frames or moments
+    sound: np.ndarray  # (samples,) int16, or (T, samples) for several moments
     flow: np.ndarray | None = None  # (S, S, 2 * fields) int8
 
 
@@ -138,6 +139,9 @@ class PairDataset(SampleDataset):
         off_grid: samples also have "other_sound", which is cut at any time: the shortcut, see `avc_loss`.
         frames: consecutive frames of a sample, around its time; several not with a cache.
         flow: optical flow of the frame, or None; not with a cache.
+        moments: times of a sample, evenly spaced over the clip, each with its frame and its sound (data.moments).
+        even: take the middle of each of `moments` equal parts of a clip, for evaluation; else a random time, the same
+            in each part.
     """
 
     draw_names: tuple[str, ...] = ("time", "misalignment", "off_grid_time")
@@ -155,10 +159,12 @@ class PairDataset(SampleDataset):
         off_grid: bool = False,
         frames: int = 1,
         flow: FlowCache | None = None,
+        moments: int = 1,
+        even: bool = False,
     ) -> None:
         self.clips, self.size, self.rate, self.step = clips, resize_size, sample_rate, frame_step
         self.misalignment, self.seed, self.annotated, self.off_grid = misalignment, seed, annotated, off_grid
-        self.frames, self.flow = frames, flow
+        self.frames, self.flow, self.moments, self.even = frames, flow, moments, even
         self.samples = sound_samples(clips.seconds, sample_rate)  # of a sample's sound
         self.cache = ClipCache(len(clips), cache_gb) if cache_gb > 0 else None
 
@@ -193,9 +199,10 @@ class PairDataset(SampleDataset):
         """List the arrays of a batch of `count` samples."""
         square = (self.size, self.size)
         frame = (*square, 3) if self.frames == 1 else (self.frames, *square, 3)
+        parts = () if self.moments == 1 else (self.moments,)
         specs = [
-            TensorSpec("frame", (count, *frame), torch.uint8),
-            TensorSpec("sound", (count, self.samples), torch.int16),
+            TensorSpec("frame", (count, *parts, *frame), torch.uint8),
+            TensorSpec("sound", (count, *parts, self.samples), torch.int16),
         ]
         if self.off_grid:
             specs.append(TensorSpec("other_sound", (count, self.samples), torch.int16))
@@ -243,7 +250,7 @@ class PairDataset(SampleDataset):
                     return self._read_open(clip, index, draws)
                 cached = self._decode_whole(clip, index)
             self.cache.put(index, *cached)
-        return [self._read_cached(cached, draw) for draw in draws]
+        return [self._read_cached(cached, index, draw) for draw in draws]
 
     def _times(self, clip: OpenClip, index: int) -> list[float]:
         """List the times at which the clip can be sampled, seconds."""
@@ -253,6 +260,15 @@ class PairDataset(SampleDataset):
                 return annotated
         return sample_times(clip.first, clip.last, self.step)
 
+    def _positions(self, draw: SampleDraw, clip: str, count: int) -> list[int]:
+        """Choose among the `count` times of a clip: one in each of as many equal parts as a sample has moments."""
+        if count < self.moments:
+            reason = f"holds clip {clip}, which has {count_text(count, 'time')} for a frame with its sound, fewer than"
+            hint = f"lower --data.moments, remove clip {clip}, or pass --data.on_error skip"
+            raise ClipError(clip, "short", self.clips.folder, f"{reason} data.moments ({self.moments})", hint)
+        fraction = 0.5 if self.even else draw.fractions["time"]
+        return [int((part + fraction) / self.moments * count) for part in range(self.moments)]
+
     def _sound_offset(self, draw: SampleDraw) -> float:
         """The offset of the sound from its frame, seconds."""
         return (2 * draw.fractions["misalignment"] - 1) * self.misalignment
@@ -260,18 +276,29 @@ class PairDataset(SampleDataset):
     def _read_open(self, clip: OpenClip, index: int, draws: list[SampleDraw]) -> list[FrameAndSound]:
         """Decode the samples of an open clip in one pass."""
         times = self._times(clip, index)
-        chosen = [times[int(draw.fractions["time"] * len(times))] for draw in draws]
-        sounds = [clip.sound(t + self._sound_offset(draw), self.rate) for t, draw in zip(chosen, draws, strict=True)]
+        chosen = [[times[k] for k in self._positions(draw, clip.clip, len(times))] for draw in draws]
+        sounds = [
+            [clip.sound(time + self._sound_offset(draw), self.rate) for time in moments]
+            for moments, draw in zip(chosen, draws, strict=True)
+        ]
+        ascending = sorted({time for moments in chosen for time in moments})
         if self.frames == 1:
-            ascending = sorted(set(chosen))
             frames = dict(zip(ascending, clip.frames(ascending, self.size), strict=True))
         else:
-            frames = {time: clip.frame_stack(time, self.frames, self.size) for time in chosen}
-        flows = [self.flow(clip, time) if self.flow else None for time in chosen]
+            frames = {time: clip.frame_stack(time, self.frames, self.size) for time in ascending}
+        flows = [self.flow(clip, moments[0]) if self.flow else None for moments in chosen]
         return [
-            FrameAndSound(time, frames[time], sound, flow)
-            for time, sound, flow in zip(chosen, sounds, flows, strict=True)
+            self._join(moments, [frames[time] for time in moments], heard, flow)
+            for moments, heard, flow in zip(chosen, sounds, flows, strict=True)
         ]
+
+    def _join(
+        self, times: list[float], frames: list[np.ndarray], sounds: list[np.ndarray], flow: np.ndarray | None = None
+    ) -> FrameAndSound:
+        """Join the moments of a sample."""
+        if self.moments == 1:
+            return FrameAndSound(times[0], frames[0], sounds[0], flow)
+        return FrameAndSound(times[len(times) // 2], np.stack(frames), np.stack(sounds), flow)
 
     def _whole_size(self, clip: OpenClip, index: int) -> int:
         """Count the bytes of all that samples of an open clip can hold."""
@@ -282,13 +309,15 @@ class PairDataset(SampleDataset):
         times = self._times(clip, index)
         return CachedClip(times[0], clip.frames(times, self.size), clip.full_waveform(self.rate))
 
-    def _read_cached(self, cached: CachedClip, draw: SampleDraw) -> FrameAndSound:
+    def _read_cached(self, cached: CachedClip, index: int, draw: SampleDraw) -> FrameAndSound:
         """Read a sample of a clip in the cache."""
-        position = int(draw.fractions["time"] * len(cached.frames))
-        time = cached.first + position * self.step
-        start = round((time + self._sound_offset(draw) - self.clips.seconds / 2) * self.rate)
-        start = min(max(start, 0), len(cached.sound) - self.samples)
-        return FrameAndSound(time, cached.frames[position], cached.sound[start : start + self.samples])
+        positions = self._positions(draw, self.clips.ids[index], len(cached.frames))
+        times, sounds = [cached.first + position * self.step for position in positions], []
+        for time in times:
+            start = round((time + self._sound_offset(draw) - self.clips.seconds / 2) * self.rate)
+            start = min(max(start, 0), len(cached.sound) - self.samples)
+            sounds.append(cached.sound[start : start + self.samples])
+        return self._join(times, [cached.frames[position] for position in positions], sounds)
 
     def _off_grid_sound(self, index: int, draw: SampleDraw) -> np.ndarray:
         """Read a sound at any time of the clip, not only around a frame: (samples,) int16."""

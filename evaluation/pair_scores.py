@@ -41,6 +41,20 @@ def score_pairs(pair_logits: PairLogits, v: Tensor, a: Tensor, device: torch.dev
     return out
 
 
+def mean_pair_logits(pair_logits: PairLogits, v: Tensor, a: Tensor) -> Tensor:
+    """Score all pairs of clips by the mean over M aligned moments (data.moments).
+
+    Args:
+        pair_logits: the net's, of one moment.
+        v: (N, M, ...) embedded frames.
+        a: (K, M, ...) embedded sounds.
+
+    Returns:
+        (N, K).
+    """
+    return torch.stack([pair_logits(v[:, m], a[:, m]) for m in range(v.shape[1])]).mean(0)
+
+
 class PairScores:
     """Scores of N frames and N sounds for retrieval in both directions across modalities.
 

@@ -14,6 +14,7 @@ from models.avenet import AVCNet
 from models.avolnet import AVOLNet
 from models.contrast import infonce_loss
 from models.interfaces import Gather
+from models.moments import GatherMoments, mean_over_moments
 from models.pixelplayer import PixelPlayer
 from utils.health import health_metrics, mask_metrics, ranking_metrics
 
@@ -74,6 +75,7 @@ def contrastive_loss(
     gather: Gather | None = None,
     extra: int = 0,
     share: float = 0.0,
+    moments: int = 1,
 ) -> Loss:
     """Compute InfoNCE of a net's cosines, and the loss that fits the net's last layer to them.
 
@@ -83,13 +85,14 @@ def contrastive_loss(
 
     Args:
         model: the net; for "max_infonce" an AVOL-Net.
-        v: embedded frames, (B, ...).
+        v: embedded frames, (B, ...); of several moments (moments * B, ...), see `models.moments`.
         a: embedded sounds, (M + K, ...): those of all processes, then K extra sounds.
         kind: "infonce": cosines of `frame_vectors` and `sound_vectors` (AVOL-Net: of the mean over locations).
             "max_infonce": the largest cosine over a frame's locations (EZ-VSL, arXiv 2203.09324).
         temperature: of the softmax, unless the net learns its own.
         gather: collects the frames of other processes, as it has their sounds.
         extra, share: as of `infonce_loss`; K and their share of the negatives.
+        moments: of each clip, over which cosines and logits are averaged.
 
     Returns:
         (loss, metrics): the sum of the two losses; loss_contrast, loss_avc, accuracy (of the last layer's logits) and
@@ -101,13 +104,18 @@ def contrastive_loss(
         cosines = model.largest_cosines
     first = gather.first if gather else 0
     scale = model.temperature() if model.temperature else v.new_full((), 1 / temperature)
-    frames_to_sounds = cosines(v, a)  # (B, M + K)
-    own = slice(first, first + len(v))
-    clips = len(a) - extra  # M
+    frames_to_sounds = mean_over_moments(cosines(v, a), moments, extra)  # (B, M + K)
+    clips = frames_to_sounds.shape[1] - extra  # M
     # A sound's softmax is over all frames, also those of other processes.
-    sounds_to_frames = cosines(gather(v), a[own]).T if gather else frames_to_sounds[:, own].T  # (B, M)
+    own = slice(first, first + len(frames_to_sounds))
+    if gather:
+        own_sounds = a[: moments * clips].unflatten(0, (moments, -1))[:, own].flatten(0, 1)
+        sounds_to_frames = mean_over_moments(cosines(gather(v), own_sounds), moments).T  # (B, M)
+    else:
+        sounds_to_frames = frames_to_sounds[:, own].T  # (B, M)
     contrast = infonce_loss(frames_to_sounds, sounds_to_frames, scale, first, extra, share)
-    fit, accuracy = avc_loss(model.pair_logits(v.detach(), a.detach()), "all", first, extra, share)
+    logits = mean_over_moments(model.pair_logits(v.detach(), a.detach()), moments, extra)
+    fit, accuracy = avc_loss(logits, "all", first, extra, share)
     metrics = {"loss_contrast": contrast.detach(), "loss_avc": fit.detach(), "accuracy": accuracy}
     metrics |= ranking_metrics(frames_to_sounds[:, :clips], first)
     if model.temperature:
@@ -135,6 +143,7 @@ def make_avc_step(
     kind: str = "avc",
     temperature: float = 0.07,
     silence: float = 0.0,
+    moments: int = 1,
 ) -> Callable[[AVCNet, Batch], Loss]:
     """Make the training step of a net of audio-visual correspondence.
 
@@ -148,6 +157,8 @@ def make_avc_step(
         temperature: of InfoNCE, unless the net learns its own.
         silence: fraction in 0..1 of the negatives whose sound is silence or noise, as many extra sounds as that share
             of the batch, at least 2. They go through the net together with the clips' sounds.
+        moments: of each clip, whose frames and sounds `transform` gives as rows of their own, see `models.moments`; the
+            logit of two clips is the mean over aligned moments.
 
     Returns:
         (model, batch) -> (loss, metrics): accuracy, those of `utils.health.health_metrics`, with InfoNCE those of
@@ -157,26 +168,30 @@ def make_avc_step(
 
     def step(model: AVCNet, batch: Batch) -> Loss:
         gather = batch["gather"]
+        if gather and moments > 1:
+            gather = GatherMoments(gather, moments)
         first = gather.first if gather else 0
         frames, spectrograms = transform(batch)
-        extra = max(2, round(silence * len(frames))) if silence else 0
+        clips = len(frames) // moments  # B
+        extra = max(2, round(silence * clips)) if silence else 0
         if extra:
             spectrograms = torch.cat([spectrograms, transform.silence_and_noise(batch, extra)])
         forward = model.forward_with_aux if aux_loss_weight else model
-        v, a, logits, *aux_logits = forward(frames, spectrograms, gather)  # (B, ...), (M + K, ...), (B, M + K)
+        v, a, *heads = forward(frames, spectrograms, gather)  # (B, ...), (M + K, ...), (B, M + K) for each head
+        logits, *aux_logits = (mean_over_moments(head, moments, extra) for head in heads)
         if kind == "avc":
             loss, accuracy = avc_loss(logits, negatives, first, extra, silence)
             metrics = {"accuracy": accuracy}
         else:
-            loss, metrics = contrastive_loss(model, v, a, kind, temperature, gather, extra, silence)
+            loss, metrics = contrastive_loss(model, v, a, kind, temperature, gather, extra, silence, moments)
         if extra:
             metrics["silence_accuracy"] = (logits[:, -extra:] <= 0).float().mean()
         if aux_loss_weight:
             aux_losses = [avc_loss(aux, negatives, first, extra, silence)[0] for aux in aux_logits[:aux_heads]]
             aux_loss = torch.stack(aux_losses).mean()
             loss = (1 - aux_loss_weight) * loss + aux_loss_weight * aux_loss
-        own = slice(first, first + len(v))
-        v, a, logits = model.frame_vectors(v), model.sound_vectors(a[own]), logits[:, own]
+        own = slice(first, first + clips)  # of the first moments
+        v, a, logits = model.frame_vectors(v[:clips]), model.sound_vectors(a[own]), logits[:, own]
         return loss, {**metrics, **health_metrics(v, a, logits, model.logit_scale())}
 
     return step

@@ -34,11 +34,13 @@ def check_memory(config: Any, device: torch.device, batch_size: int = 0) -> None
     if weights > memory:
         names = SIZES.get(name, "model.width or model.dim")
         raise UserError(f"{name} needs {weights / GB:,.1f} GB of memory for its weights, {there_are}: lower {names}")
-    step = weights + batch_size * activation_bytes(net, *input_shapes(config)) if batch_size else 0
+    rows = batch_size * config.data.moments
+    step = weights + rows * activation_bytes(net, *input_shapes(config)) if batch_size else 0
     if step > memory:
+        more = [f"data.{field}" for field in ("moments", "seconds") if getattr(config.data, field) > 1]
         raise UserError(
             f"a training step of {batch_size} clips needs at least {step / GB:,.1f} GB of memory, {there_are}: lower "
-            "train.batch_size, data.frame_size or model.width"
+            f"{', '.join(['train.batch_size', *more, 'data.frame_size'])} or model.width"
         )
 
 

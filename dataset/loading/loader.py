@@ -40,8 +40,8 @@ def make_sample(
     """Build a sample for `collate`.
 
     Args:
-        frame: (S, S, 3) uint8 RGB, or (T, S, S, 3) for several frames.
-        sound: (R,) int16.
+        frame: (S, S, 3) uint8 RGB, or (T, S, S, 3) for several frames or moments.
+        sound: (R,) int16, or (T, R) for several moments.
         index: of the clip in its split.
         time: of the frame, seconds.
         seed: 64-bit integer that the augmentation draws from, see `dataset.pairs.sample_seed`.
@@ -61,9 +61,9 @@ def collate(samples: list[Sample]) -> Batch:
 
     Returns:
         dict of the B samples that could be read: frames (B, S, S, 3) or (B, T, S, S, 3) uint8, sounds (B, R) int16,
-        seeds (B,) int64, indices (B,) int64, times (B,) float64; flows (B, S, S, 2 * fields) int8 if samples have
-        them; and errors, list of (clip id, message) of the others. If samples have another sound, sounds are
-        (2 * B, R): those of the frames, then the others.
+        or (B, T, R) for several moments, seeds (B,) int64, indices (B,) int64, times (B,) float64; flows
+        (B, S, S, 2 * fields) int8 if samples have them; and errors, list of (clip id, message) of the others. If
+        samples have another sound, sounds are (2 * B, R): those of the frames, then the others.
     """
     readable = [sample for sample in samples if "error" not in sample]
     errors = [(sample["clip"], sample["error"]) for sample in samples if "error" in sample]

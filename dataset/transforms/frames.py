@@ -22,6 +22,7 @@ RGB_TO_YIQ = torch.tensor([LUMA_WEIGHTS, (0.596, -0.274, -0.322), (0.211, -0.523
 YIQ_TO_RGB = torch.linalg.inv(RGB_TO_YIQ)
 # The usual constants of ImageNet, so that pretrained nets get what they were trained on.
 FRAME_MEAN, FRAME_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
+SEED_STEP = 0x632BE59BD9B4E019  # from a clip's seed to that of its next moment: any large odd number
 FLOW_STEP = 20 / 127  # of flow as int8, pixels: at most 20
 
 
@@ -43,8 +44,12 @@ class PairTransform:
         Returns:
             frames (B, 3, S, S) float32; (B, 3, T, S, S) for several frames; (B, 3 + 2 * fields, S, S) with flow.
             spectrograms (B, 1, F, T) float32; (2 * B, 1, F, T) if samples have another sound.
+            Of samples with M moments both have M * B rows: the first moments of all clips, then the second ones, ...
+            Each moment has its own augmentation.
         """
         augment, random, sounds_random = None, None, None
+        if batch["sounds"].ndim == 3:
+            batch = _split_moments(batch)
         if self.augment is not None:
             augment, seeds = scale_strength(self.augment, batch.get("progress", 1.0)), batch["seeds"]
             random = sounds_random = RandomStream(seeds)
@@ -69,6 +74,14 @@ class PairTransform:
         with torch.autocast(sounds.device.type, enabled=False):
             made = silence_and_noise(count, sounds.shape[-1], sounds.device)
             return prepare_sounds(made, self.data.sample_rate, self.spec)
+
+
+def _split_moments(batch: Batch) -> Batch:
+    """Make each moment of B clips a row of its own: (B, M, ...) -> (M * B, ...), with seeds of their own."""
+    frames, sounds = (batch[name].transpose(0, 1) for name in ("frames", "sounds"))
+    steps = torch.arange(len(sounds), device=sounds.device)[:, None] * SEED_STEP  # int64 wraps around
+    seeds = (batch["seeds"] + steps).flatten()
+    return batch | {"frames": frames.flatten(0, 1), "sounds": sounds.flatten(0, 1), "seeds": seeds}
 
 
 def scale_strength(augment: Any, progress: float) -> Any:

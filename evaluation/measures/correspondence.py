@@ -110,7 +110,9 @@ CORRESPONDENCE = Section[ScoredPairs](
             error=lambda pairs: pairs.error(*half_cross_entropies(pairs)),
         ),
     ),
+    variants={"clip": "mean over moments"},
     details=(
+        Detail("moments", "aligned moments of a clip, in `clip`", "{} moments"),
         Detail("pairs", "scored pairs", "{}", "pair"),
         Detail("threshold", "logits above it mean a match", "threshold {:+.2f} from val"),
     ),

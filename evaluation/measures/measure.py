@@ -128,6 +128,7 @@ class Section(Generic[Data]):
         group_details: values of a group that are not measures.
         comparisons: {path in the section: name} of the other models whose values it may hold.
         compared: keys of the measures by which those are shown.
+        variants: {key: name} of other ways to measure the same net, each with the same groups and measures.
     """
 
     key: str
@@ -139,6 +140,7 @@ class Section(Generic[Data]):
     group_details: tuple[Detail, ...] = ()
     comparisons: dict[KeyPath, str] = field(default_factory=dict)
     compared: tuple[str, ...] = ()
+    variants: dict[str, str] = field(default_factory=dict)
 
     def values_by_group(self, values: Values) -> dict[str, Values]:
         """Split a section of metrics.json (`values`) into groups: {key: values}, of key "" if it has none."""
@@ -153,7 +155,8 @@ class Section(Generic[Data]):
         groups: list[KeyPath] = [(key,) for key in self.groups] or [()]
         own: set[KeyPath] = {(detail.key,) for detail in self.details}
         own |= {(*group, *path) for group in groups for path in measured}
-        return own | {(*path, *rest) for path in self.comparisons for rest in own}
+        paths = [*self.comparisons, *((key,) for key in self.variants)]
+        return own | {(*path, *rest) for path in paths for rest in own}
 
 
 def look_up(values: Values, path: KeyPath) -> Any:

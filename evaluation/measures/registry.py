@@ -118,6 +118,9 @@ def measures_markdown() -> str:
         if section.comparisons:
             others = ", ".join(f"`{'.'.join(path)}`" for path in section.comparisons)
             parts.append(f"Other models, with the same keys: {others}.\n")
+        if section.variants:
+            others = ", ".join(f"`{key}` ({name})" for key, name in section.variants.items())
+            parts.append(f"The same net measured in another way, with the same keys: {others}.\n")
     parts.append("## Other keys of metrics.json\n")
     parts.append(_table(("key", "what it is"), _detail_rows(EVALUATION)))
     return "\n".join(parts)

@@ -128,6 +128,7 @@ RETRIEVAL = Section[Rankings](
         Detail("queries", "clips that are queries, if not all", "{}", "query clip"),
         Detail("ontology", "file of the class graph", "ontology {}"),
         Detail("gain", "what a result of relevance r counts: 2^r - 1 (exponential) or r (linear)", "gain {}"),
+        Detail("moments", "aligned moments of a clip, in `clip`", "{} moments"),
         Detail("random", "nDCG of a random ranking, mean of the four directions"),
         Detail("components", "components of the CCA, in a comparison model"),
     ),
@@ -140,6 +141,7 @@ RETRIEVAL = Section[Rankings](
     ),
     comparisons={("baselines", name): name for name in ("cca", "vgg16", "vgg16+cca")},
     compared=("ndcg",),
+    variants={"clip": "mean over moments"},
 )  # fmt: skip
 DIRECTIONS = tuple(RETRIEVAL.groups)  # query - collection
 

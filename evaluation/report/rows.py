@@ -64,6 +64,8 @@ def metric_rows(metrics: Values) -> list[MetricRow]:
         values = metrics.get(section.key)
         if isinstance(values, dict):
             rows += _own_rows(section, values)
+            for key in section.variants:
+                rows += _own_rows(section, values, key)
             rows += [row for path in section.comparisons for row in _comparison_rows(section, values, path)]
     known = {*SECTIONS, *(detail.key for detail in EVALUATION)}
     for key, values in metrics.items():
@@ -72,13 +74,15 @@ def metric_rows(metrics: Values) -> list[MetricRow]:
     return rows
 
 
-def _own_rows(section: Section, values: Values) -> Iterator[MetricRow]:
-    """Yield the net's measures, by group."""
-    for group, group_values in section.values_by_group(values).items():
+def _own_rows(section: Section, values: Values, variant: str = "") -> Iterator[MetricRow]:
+    """Yield the net's measures, by group; those of a variant if one is given."""
+    prefix, names = ((variant,), [section.variants[variant]]) if variant else ((), [])
+    for group, group_values in section.values_by_group(look_up(values, prefix) or {}).items():
         for measure in section.measures:
             if measure.value_in(group_values) is not None:
-                name, group_name = measure.name.format_map(values), section.groups.get(group, "")
-                yield _row(section, measure, group_values, (group,), group_name, name, measure.reference)
+                name = measure.name.format_map(values)
+                group_name = ", ".join(filter(None, [section.groups.get(group, ""), *names]))
+                yield _row(section, measure, group_values, (*prefix, group), group_name, name, measure.reference)
 
 
 def _comparison_rows(section: Section, values: Values, path: KeyPath) -> Iterator[MetricRow]:

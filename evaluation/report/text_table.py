@@ -38,11 +38,15 @@ def section_lines(section: Section, values: Values, model: str = "ours") -> list
         model: name of the net, in comparisons with other models.
     """
     heading = ", ".join(filter(None, (section.title, *_details(section.details, values))))
-    if not section.groups:
-        return [heading, *_aligned(_list_rows(section, values))]
-    compared = [measure for measure in section.measures if measure.key in section.compared]
+    rows_of = _matrix_rows if section.groups else _list_rows
+    compared = [measure for measure in section.measures if measure.key in section.compared and section.groups]
     tables = [_aligned(_comparison_rows(section, values, measure, model)) for measure in compared]
-    return [heading, *_aligned(_matrix_rows(section, values)), *(line for table in tables for line in table)]
+    lines = [heading, *_aligned(rows_of(section, values)), *(line for table in tables for line in table)]
+    for key, name in section.variants.items():
+        if key in values:
+            heading = ", ".join((section.title, name, *_details(section.details, values[key])))
+            lines += [heading, *_aligned(rows_of(section, values | values[key]))]
+    return lines
 
 
 def _list_rows(section: Section, values: Values) -> list[Row]:

@@ -1,6 +1,7 @@
 """Task "avc": which frames and sounds belong to the same clip, over all pairs and class by class (OtS sec. 3)."""
 
 import math
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,7 @@ from evaluation.measures.correspondence import (
     group_sizes,
     score_groups,
 )
+from evaluation.pair_scores import mean_pair_logits
 from evaluation.report.selection import common_classes
 from evaluation.tasks.embeddings import Embeddings, SplitEmbeddings
 from evaluation.tasks.task import EvalContext, TaskResult
@@ -32,8 +34,15 @@ class CorrespondenceTask:
         return isinstance(model, EmbeddingNet)
 
     def run(self, context: EvalContext) -> TaskResult:
-        """Measure the pairs of the split of `context`: the sections "avc" and, with labels, "by_class"."""
-        return context.embedding_result(evaluate_avc(context.net, context.embeddings))
+        """Measure the pairs of the split of `context`: the sections "avc" and, with labels, "by_class".
+
+        With data.moments, also the pairs of clips, whose logit is the mean over aligned moments: "clip" in "avc".
+        """
+        sections = evaluate_avc(context.net, context.embeddings)
+        if context.config.data.moments > 1:
+            clips = evaluate_avc(context.net, context.moments)["avc"]
+            sections["avc"]["clip"] = clips | {"moments": context.config.data.moments}
+        return context.embedding_result(sections, notes=context.moment_notes())
 
 
 def evaluate_avc(net: TrainedNet, embeddings: SplitEmbeddings) -> dict[str, Any]:
@@ -41,7 +50,7 @@ def evaluate_avc(net: TrainedNet, embeddings: SplitEmbeddings) -> dict[str, Any]
 
     Args:
         net: the net that embedded the split.
-        embeddings: of N clips.
+        embeddings: of N clips; at several moments each, their logits are averaged.
 
     Returns:
         Sections of metrics.json: "avc", from `avc_measures`; "by_class", if clips have labels: {"classes": the most
@@ -52,11 +61,12 @@ def evaluate_avc(net: TrainedNet, embeddings: SplitEmbeddings) -> dict[str, Any]
         net.config.eval.group,
         net.content["metrics"].get("threshold", 0.0),
     )
+    pair_logits = partial(mean_pair_logits, model.pair_logits) if embeddings.moments > 1 else model.pair_logits
     v, a, classes = embeddings.v.to(net.device), embeddings.a.to(net.device), common_classes(embeddings.labels)
-    positives, negatives = score_groups(model.pair_logits, v, a, group_size)
+    positives, negatives = score_groups(pair_logits, v, a, group_size)
     sections: dict[str, Any] = {"avc": avc_measures(positives, negatives, threshold, group_sizes(len(v), group_size))}
     if classes:
-        called = class_confusion(model.pair_logits, v, a, embeddings.labels, classes, threshold, group_size)
+        called = class_confusion(pair_logits, v, a, embeddings.labels, classes, threshold, group_size)
         fractions = [[None if math.isnan(value) else value for value in row] for row in called.round(6).tolist()]
         sections["by_class"] = {"classes": classes, "called_a_match": fractions}
     return sections

@@ -27,11 +27,11 @@ from utils.tensors import require_finite
 
 
 class Embeddings(NamedTuple):
-    """Embeddings of N clips, each at one time, on the CPU.
+    """Embeddings of N clips, each at one time or at M moments, on the CPU.
 
     Attributes:
-        v: (N, ...) float32, of the frames.
-        a: (N, ...) float32, of the sounds.
+        v: (N, ...) float32, of the frames; (N, M, ...) of several moments.
+        a: (N, ...) float32, of the sounds; (N, M, ...) of several moments.
         indices: (N,) int64, of the clips in their split.
         times: (N,) float64, of the frames, seconds.
     """
@@ -48,10 +48,12 @@ class EvalSplit(NamedTuple):
     Attributes:
         clips: its clips.
         dataset: `dataset[0, index]` is a clip's frame and sound, always at the same time.
+        moments: times of each clip.
     """
 
     clips: ClipDataset | Benchmark
     dataset: SampleDataset
+    moments: int = 1
 
 
 @dataclass(frozen=True)
@@ -66,6 +68,7 @@ class SplitEmbeddings:
         times: N times of the frames, seconds.
         labels: N lists of AudioSet mids, empty for a benchmark.
         skipped: {id: reason} of the clips that can't be read.
+        moments: M of each clip; more than 1: v and a are (N, M, ...).
     """
 
     clips: ClipDataset | Benchmark
@@ -76,6 +79,7 @@ class SplitEmbeddings:
     times: list[float]
     labels: list[list[str]]
     skipped: dict[str, str]
+    moments: int = 1
 
     def __len__(self) -> int:
         return len(self.indices)
@@ -115,6 +119,20 @@ def open_eval_split(config: Config, split: str) -> EvalSplit:
     return EvalSplit(clips, dataset)
 
 
+def open_eval_moments(config: Config, clips: ClipDataset) -> EvalSplit:
+    """Open a split for an evaluation at data.moments times of each clip: the middles of as many equal parts of it.
+
+    Args:
+        config: of the net.
+        clips: the split.
+    """
+    data = config.data
+    dataset = PairDataset(
+        clips, data.resize_size, data.sample_rate, data.frame_step, moments=data.moments, even=True
+    )  # fmt: skip
+    return EvalSplit(clips, dataset, data.moments)
+
+
 def open_benchmark(config: Config, name: str) -> EvalSplit:
     """Open a public benchmark of sound localization.
 
@@ -133,13 +151,13 @@ def embed_split(model: FrameSoundEncoder, config: Config, split: EvalSplit) -> S
     Args:
         model: the net, on its device.
         config: its settings; data.on_error says what an unreadable clip does.
-        split: from `open_eval_split` or `open_benchmark`.
+        split: from `open_eval_split`, `open_eval_moments` or `open_benchmark`.
 
     Raises:
         UserError: a clip can't be read and data.on_error is "stop", or fewer than 2 clips can be read.
     """
     clips, dataset, skipped = split.clips, split.dataset, dict(split.clips.skipped)
-    order = sequential_batches(len(dataset), config.eval.batch_size)
+    order = sequential_batches(len(dataset), -(-config.eval.batch_size // split.moments))
     loader = make_loader(dataset, order, config.train.workers, device_of(model))
     batches = drop_unreadable(loader, make_skip_handler(skipped, config.data.on_error), min_clips=0)
     transform = PairTransform(config, train=False)
@@ -148,7 +166,7 @@ def embed_split(model: FrameSoundEncoder, config: Config, split: EvalSplit) -> S
         folder = config.data.root if isinstance(clips, Benchmark) else clips.folder
         raise UserError(f"{folder} has fewer than 2 readable clips: an evaluation needs pairs of different clips")
     labels = [[] if isinstance(clips, Benchmark) else clips.labels[index] for index in indices.tolist()]
-    return SplitEmbeddings(clips, dataset, v, a, indices.tolist(), times.tolist(), labels, skipped)
+    return SplitEmbeddings(clips, dataset, v, a, indices.tolist(), times.tolist(), labels, skipped, split.moments)
 
 
 @torch.no_grad()
@@ -188,6 +206,8 @@ def embed_batches(
             v = model.embed_with_flip(frames) if flip else model.embed_frames(frames)
             a = model.embed_sounds(spectrograms)
         v, a = require_finite(v.float().cpu(), "embeddings"), require_finite(a.float().cpu(), "embeddings")
+        if batch["sounds"].ndim == 3:  # (M * B, ...) of M moments, see `PairTransform`
+            v, a = (side.unflatten(0, (-1, len(batch["indices"]))).transpose(0, 1) for side in (v, a))
         parts.append(Embeddings(v, a, batch["indices"].cpu(), batch["times"].cpu()))
     if distributed.world_size() > 1:
         parts = [part for rank_parts in distributed.all_gather_object(parts) for part in rank_parts]
@@ -195,6 +215,22 @@ def embed_batches(
     if not parts:
         return Embeddings(torch.empty(0), torch.empty(0), torch.empty(0, dtype=torch.int64), torch.empty(0))
     return Embeddings(*(torch.cat(tensors) for tensors in zip(*parts, strict=True)))
+
+
+def moment_vectors(model: FrameSoundEncoder, embeddings: SplitEmbeddings) -> tuple[np.ndarray, np.ndarray]:
+    """Compute unit vectors of clips, whose dot product is the mean over M moments of the moments' own.
+
+    Args:
+        model: the net that embedded the split.
+        embeddings: of N clips, at M moments each.
+
+    Returns:
+        (N, M * D) float32 of the frames and of the sounds.
+    """
+    sides = (model.frame_vectors, embeddings.v), (model.sound_vectors, embeddings.a)
+    vectors = [vectors_of(side.flatten(0, 1)).view(len(side), -1) for vectors_of, side in sides]
+    frames, sounds = ((side / embeddings.v.shape[1] ** 0.5).numpy() for side in vectors)
+    return frames, sounds
 
 
 def retrieval_vectors(model: FrameSoundEncoder, embeddings: SplitEmbeddings) -> tuple[np.ndarray, np.ndarray]:

@@ -7,11 +7,11 @@ import numpy as np
 from torch import nn
 
 from evaluation.measures.ontology import Ontology, clip_relevance
-from evaluation.measures.retrieval import CrossScores, four_directions
+from evaluation.measures.retrieval import DIRECTIONS, CrossScores, four_directions
 from evaluation.pair_scores import PairScores
 from evaluation.report.page_content import PageRetrieval
 from evaluation.tasks.baselines import baseline_retrieval
-from evaluation.tasks.embeddings import SplitEmbeddings, retrieval_vectors
+from evaluation.tasks.embeddings import SplitEmbeddings, moment_vectors, retrieval_vectors
 from evaluation.tasks.task import EvalContext, TaskResult
 from evaluation.trained_net import TrainedNet
 from models.interfaces import EmbeddingNet, LocalizingNet
@@ -29,7 +29,10 @@ class RetrievalTask:
         return isinstance(model, EmbeddingNet)
 
     def run(self, context: EvalContext) -> TaskResult:
-        """Measure retrieval on the split of `context`, and of the baselines in its options: the section "retrieval"."""
+        """Measure retrieval on the split of `context`, and of the baselines in its options: the section "retrieval".
+
+        With data.moments, also that of clips: "clip".
+        """
         embeddings, options, settings = context.embeddings, context.options, context.config.eval
         labels, ontology = embeddings.labels, context.ontology
         v, a = retrieval_vectors(context.net.encoder, embeddings)
@@ -43,13 +46,49 @@ class RetrievalTask:
         if options.baselines:
             rows = baseline_retrieval(options.baselines, context.net, context.split, v, a, measure, options.vgg16)
             measures["baselines"] = rows
+        if context.config.data.moments > 1:
+            measures["clip"] = clip_retrieval(context)
         page = PageRetrieval(v, a, relevance_of_clips(labels, ontology), scores)
         missing = DIRECTIONS_BY_LABEL - measures.keys()
         note = (
             f"fewer than 2 clips of {context.split} have labels, so nDCG, mAP and retrieval within a modality are not "
             "measured: add labels to its vid2genre.json"
         )
-        return context.embedding_result({"retrieval": measures}, retrieval=page, notes=(note,) if missing else ())
+        notes = (note,) if missing else ()
+        return context.embedding_result(
+            {"retrieval": measures}, retrieval=page, notes=(*notes, *context.moment_notes())
+        )
+
+
+def clip_retrieval(context: EvalContext) -> dict[str, Any]:
+    """Measure retrieval among clips, of which data.moments aligned moments count as one (CAV-MAE Sync's way).
+
+    The similarity of two clips is the mean over the moments: of the cosines, or of the net's own pair scores.
+
+    Args:
+        context: of the evaluation.
+
+    Returns:
+        The measures of each direction, and "moments".
+    """
+    moments, settings = context.moments, context.config.eval
+    by_moment: list[PairScores] = []
+    if isinstance(context.net.model, LocalizingNet):
+        by_moment = [
+            PairScores(context.net.model.pair_logits, v, a, context.net.device, not settings.queries)
+            for v, a in zip(moments.v.unbind(1), moments.a.unbind(1), strict=True)
+        ]
+
+    def mean_scores(direction: str, queries: np.ndarray) -> np.ndarray:
+        return np.mean([scores(direction, queries) for scores in by_moment], 0)
+
+    v, a = moment_vectors(context.net.encoder, moments)
+    found = four_directions(
+        v, a, moments.labels, context.ontology, settings.k, settings.gain, settings.full_ranking, settings.queries,
+        mean_scores if by_moment else None,
+    )  # fmt: skip
+    clip = {direction: found[direction] for direction in DIRECTIONS if direction in found}
+    return clip | {"moments": moments.moments}
 
 
 def relevance_of_clips(labels: list[list[str]], ontology: Ontology) -> Callable[[int, int], float]:

@@ -8,10 +8,12 @@ from typing import Any, Protocol
 import torch
 from torch import nn
 
+from dataset.making.text import count_text
+from dataset.reading.public_benchmarks import Benchmark
 from dataset.transforms.sounds import prepare_sounds
 from evaluation.measures.ontology import Ontology
 from evaluation.report.page_content import ClipMedia, PageClips, PageContent, PageMaps, PageRetrieval
-from evaluation.tasks.embeddings import EvalSplit, SplitEmbeddings, embed_split, warn_unknown_labels
+from evaluation.tasks.embeddings import EvalSplit, SplitEmbeddings, embed_split, open_eval_moments, warn_unknown_labels
 from evaluation.trained_net import TrainedNet
 from utils.config import Config
 
@@ -66,6 +68,21 @@ class EvalContext:
         embeddings = embed_split(self.net.encoder, self.config, self.data)
         warn_unknown_labels(embeddings.labels, self.ontology)
         return embeddings
+
+    @cached_property
+    def moments(self) -> SplitEmbeddings:
+        """The embeddings of the split at data.moments times of each clip."""
+        clips = self.embeddings.clips
+        assert not isinstance(clips, Benchmark), "benchmarks have one frame of a clip"
+        return embed_split(self.net.encoder, self.config, open_eval_moments(self.config, clips))
+
+    def moment_notes(self) -> tuple[str, ...]:
+        """Say how many clips have too few times for data.moments, if any has; no evaluation of moments, no note."""
+        lost = set(self.embeddings.ids) - set(self.moments.ids) if self.config.data.moments > 1 else set()
+        if not lost:
+            return ()
+        clips = count_text(len(lost), "clip")
+        return (f"the means over moments leave out {clips} with too few times for data.moments, such as {min(lost)}",)
 
     def embedding_result(
         self,
