@@ -26,7 +26,7 @@ class TrainedNet:
     """A trained net in eval mode, on the GPU if there is one.
 
         net = load_trained_net("runs/demo_AVENet/best.pt")
-        with Clips("data/demo", "test").open(0) as clip:  # dataset.reading.clips.Clips
+        with open_split(net.config.data, "test").open(0) as clip:  # dataset.reading.reader.open_split
             frame, sound = clip.frame(1.0, 256), clip.sound(1.0, net.config.data.sample_rate)
         v, a = net.embed_frames(frame[None]), net.embed_sounds(sound[None])
         print(net.correspondence(v, a))  # (1, 1): the probability that frame and sound belong to the same clip
@@ -164,7 +164,8 @@ def load_trained_net(path: str | Path, changes: dict[str, Any] | None = None) ->
     """
     content = checkpoint.load(path)
     checkpoint.check_content(content, path)
-    config = override(from_dict(content.get("config"), path, content.get("config_version", 1)), changes or {})
+    trained = from_dict(content.get("config"), path, content.get("config_version", 1))
+    config = override(trained, changes or {})
     if note := old_frame_net(config, path):
         print(note, file=sys.stderr)
     device = pick_device()
@@ -172,6 +173,7 @@ def load_trained_net(path: str | Path, changes: dict[str, Any] | None = None) ->
         check_memory(config, device)
     except UserError as error:
         raise UserError(f"checkpoint {path}: {error}") from None
-    model = build_net(config.model, config.data.flow_fields, config.train.similarity)
+    # How it compares was trained, and is part of the net whatever `changes` says of the loss.
+    model = build_net(config.model, config.data.flow_fields, trained.train.similarity)
     checkpoint.load_weights(model, checkpoint.evaluated_weights(content), path)
     return TrainedNet(channels_last(model.to(device)).eval(), config, content, str(path))

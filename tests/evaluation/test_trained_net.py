@@ -110,3 +110,18 @@ def test_a_net_without_maps_or_embeddings_says_so_in_one_sentence(ave):
         other.correspondence(v, a)
     with pytest.raises(UserError, match="can't separate sounds"):
         _ = other.separating_net
+
+
+def test_a_net_trained_by_infonce_compares_by_cosines_whatever_is_overridden(tmp_path):
+    settings = {"model.name": "AVOLNet", "data.frame_size": 64, "data.resize_size": 64, "train.precision": "fp32"}
+    path = small_checkpoint(tmp_path / "best.pt", **settings, **{"train.loss": "max_infonce"})
+    for changes in ({}, {"train.loss": "avc"}):
+        net = load_trained_net(path, changes)
+        frames, sounds = clips(side=64)
+        v, a = net.embed_frames(frames), net.embed_sounds(sounds)
+        torch.testing.assert_close(v.norm(dim=1), torch.ones(len(v), *v.shape[2:]))
+        scale, bias = net.model.conv7.weight.item(), net.model.conv7.bias.item()
+        cosines = np.array([[np.max([v[i, :, y, x] @ a[j] for y in range(4) for x in range(4)]) for j in range(3)]
+                            for i in range(3)])  # fmt: skip
+        np.testing.assert_allclose(net.correspondence(v, a), 1 / (1 + np.exp(-scale * cosines - bias)), rtol=1e-4)
+        assert net.localize(v, a).amax((1, 2)).numpy() == pytest.approx(net.correspondence(v, a).diagonal().numpy())
