@@ -13,6 +13,13 @@ from torch import Tensor, nn
 
 from models.contrast import Temperature
 from models.interfaces import Encoder, Gather, PartlyFixed, gather_sounds
+from models.layers import (
+    global_max_pool,
+    pairwise_distances,
+    pool_locations,
+    pooled_channels,
+    standardize_outputs,
+)
 
 # AVE-Net's last layer starts as logit = LOGIT_SCALE (NEUTRAL_DISTANCE - distance): see docs/starting_well.md.
 LOGIT_SCALE, NEUTRAL_DISTANCE = 12.0, 1.2
@@ -305,65 +312,3 @@ class AVENet(AVCNet):
             (self.audio, "max", self.audio_fc1, self.audio_fc2, spectrograms),
         ):
             standardize_outputs(fc2, fc2(F.relu(fc1(pool_locations(encoder(inputs), pool)))))
-
-
-def global_max_pool(features: Tensor) -> Tensor:
-    """Max-pool `features` over all locations, in float32: (B, C, h, w), or (B, C, t, h, w) of frames -> (B, C)."""
-    return to_float32(features.amax(dim=tuple(range(2, features.ndim))))
-
-
-def pool_locations(features: Tensor, pool: str) -> Tensor:
-    """Pool a feature map over all locations, in float32.
-
-    Args:
-        features: (B, C, h, w), or (B, C, t, h, w) of frames.
-        pool: "max"; "max_mean": the maximum and the mean, side by side.
-
-    Returns:
-        (B, C), or (B, 2 C) for "max_mean".
-    """
-    largest = global_max_pool(features)
-    if pool == "max":
-        return largest
-    return torch.cat([largest, to_float32(features).mean(tuple(range(2, features.ndim)))], 1)
-
-
-def pooled_channels(channels: int, pool: str) -> int:
-    """Count the channels that `pool_locations` gives of `channels` with this `pool`."""
-    return channels * (2 if pool == "max_mean" else 1)
-
-
-def to_float32(x: Tensor) -> Tensor:
-    """Convert `x`, (...) float, to float32, unless it is float64: nets work in either (`net.double()`)."""
-    return x if x.dtype == torch.float64 else x.float()
-
-
-def pairwise_distances(v: Tensor, a: Tensor) -> Tensor:
-    """Compute Euclidean distances between unit vectors, in float32.
-
-    Args:
-        v: (N, dim).
-        a: (M, dim).
-
-    Returns:
-        (N, M), in 0..2.
-    """
-    with torch.autocast(v.device.type, enabled=False):
-        # The floor keeps the gradient of the square root finite where two vectors are equal.
-        return (2 - 2 * v @ a.T).clamp(min=1e-8).sqrt()
-
-
-def standardize_outputs(layer: nn.Linear | nn.Conv2d, outputs: Tensor, std: float = 1.0) -> None:
-    """Scale and shift a layer in place so that each of its outputs has mean 0 and standard deviation `std`.
-
-    Data-dependent initialization: docs/starting_well.md.
-
-    Args:
-        layer: linear or convolutional, with a bias.
-        outputs: (N, D), the layer's outputs for N inputs.
-        std: standard deviation after scaling.
-    """
-    assert layer.bias is not None
-    mean, scale = outputs.mean(0), outputs.std(0).clamp(min=1e-6) / std
-    layer.weight.div_(scale.view(-1, *[1] * (layer.weight.dim() - 1)))
-    layer.bias.sub_(mean).div_(scale)

@@ -4,17 +4,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from models.avenet import (
-    LOGIT_SCALE,
-    NEUTRAL_DISTANCE,
-    AVCNet,
-    ConvEncoder,
-    global_max_pool,
-    pairwise_distances,
-    standardize_outputs,
-    to_float32,
-)
+from models.avenet import LOGIT_SCALE, NEUTRAL_DISTANCE, AVCNet, ConvEncoder
 from models.interfaces import Encoder, Gather, gather_sounds
+from models.layers import global_max_pool, pairwise_distances, standardize_outputs, to_float32
 
 INIT_STD = 0.3  # standard deviation of each embedding dimension after data-dependent initialization
 

@@ -4,8 +4,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from models.avenet import AVCNet, ConvEncoder, global_max_pool, standardize_outputs
+from models.avenet import AVCNet, ConvEncoder
 from models.interfaces import Encoder
+from models.layers import global_max_pool, standardize_outputs
 
 
 class L3Net(AVCNet):

@@ -6,7 +6,8 @@ Only the vision encoder differs: pooling, fc1, fc2, the audio branch and fc3 are
 import torch
 from torch import Tensor, nn
 
-from models.avenet import LOGIT_SCALE, AVENet, ConvEncoder, to_float32
+from models.avenet import LOGIT_SCALE, AVENet, ConvEncoder
+from models.layers import to_float32
 
 
 class Encoder3d(ConvEncoder):

@@ -7,8 +7,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from models.avenet import AVENet, standardize_outputs, to_float32
+from models.avenet import AVENet
 from models.interfaces import Encoder, PartlyFixed
+from models.layers import standardize_outputs, to_float32
 from models.resnet import DilatedResNet18
 
 FEATURE_STD = 2.0  # standard deviation of the features before their sigmoid, after data-dependent initialization

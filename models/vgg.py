@@ -6,8 +6,8 @@ from torch import Tensor, nn
 from torchvision.models import VGG, VGG16_Weights, vgg16
 
 from models import imagenet
-from models.avenet import to_float32
 from models.interfaces import FrameSoundEncoder
+from models.layers import to_float32
 
 URL = VGG16_Weights.IMAGENET1K_V1.url
 FILE = URL.rpartition("/")[2]  # vgg16-397923af.pth, 528 MB; the digits are the beginning of its SHA-256

@@ -15,8 +15,8 @@ from evaluation.tasks.embeddings import SplitEmbeddings, embed_split, open_eval_
 from evaluation.tasks.task import EvalContext, TaskResult
 from evaluation.trained_net import TrainedNet
 from models import build_net
-from models.avenet import global_max_pool
 from models.interfaces import Encoder, Net
+from models.layers import global_max_pool
 from utils.errors import UserError
 
 
