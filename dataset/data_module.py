@@ -1,4 +1,4 @@
-"""Training and validation batches of a run: frames and their seconds of sound, or mixtures."""
+"""Training and validation batches of a run: frames and their sounds, or mixtures."""
 
 from collections.abc import Iterator
 from typing import Any

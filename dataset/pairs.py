@@ -1,4 +1,4 @@
-"""Audio-visual correspondence samples: of each clip a frame and its second of sound; negatives come from the batch.
+"""Audio-visual correspondence samples: of each clip a frame and its sound; negatives come from the batch.
 
 Everything random about a sample depends on (seed, epoch, clip id, name of the draw) alone, so that neither the number
 of loader processes nor a restart nor a new augmentation changes a batch. Every second of sound in a batch serves in

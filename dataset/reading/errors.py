@@ -17,7 +17,7 @@ MediaErrorKind = Literal[
     "damaged",  # it can't be decoded, or only in part
     "no picture",
     "no sound",
-    "short",  # less than a second of sound, or too few frames
+    "short",  # less than a second of sound or than data.seconds, or too few frames or times
     "silent",  # digitally silent from start to end
     "too large",  # more pixels than are read
     "time limit",  # reading it takes longer than the time limit

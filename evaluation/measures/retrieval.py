@@ -169,7 +169,7 @@ def four_directions(
     queries: int = 0,
     cross_scores: CrossScores | None = None,
 ) -> Values:
-    """Compute retrieval among N clips, one frame and one second of sound each (OtS sec. 4.2): metrics.json's section.
+    """Compute retrieval among N clips, one frame and one sound each (OtS sec. 4.2): metrics.json's section.
 
     Args:
         v, a: (N, D) float embeddings of frames and sounds.

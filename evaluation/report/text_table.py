@@ -45,7 +45,7 @@ def section_lines(section: Section, values: Values, model: str = "ours") -> list
     for key, name in section.variants.items():
         if key in values:
             heading = ", ".join((section.title, name, *_details(section.details, values[key])))
-            lines += [heading, *_aligned(rows_of(section, values | values[key]))]
+            lines += ["", heading, *_aligned(rows_of(section, values | values[key]))]
     return lines
 
 

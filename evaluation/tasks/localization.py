@@ -81,7 +81,7 @@ def annotation_notes(clips: ClipDataset, boxes: list[list[Box]]) -> tuple[str, .
     if annotated > measured:
         notes.append(
             f"of {count_text(annotated, 'annotated clip')} {annotated - measured} can't be measured: they can't be "
-            "read, or no sounding object is annotated at a time with half a second of sound before and after it"
+            "read, or no sounding object is annotated at a time with half of data.seconds of sound before and after it"
         )
     if not measured:
         notes.append("no sounding object is annotated (boxes.json), so localization is drawn and not measured")
@@ -153,7 +153,7 @@ def evaluate_benchmark(maps: np.ndarray, benchmark: Benchmark, indices: list[int
 
 
 def write_clip_video(path: Path, net: TrainedNet, clips: ClipDataset, index: int) -> None:
-    """Write a video of a clip with the map of every frame and its second of sound.
+    """Write a video of a clip with the map of every frame and its sound.
 
     Args:
         path: mp4 file to write.

@@ -8,6 +8,7 @@ from models.avenet import AVENet
 from models.avolnet import AVOLNet
 from models.losses import avc_loss, make_avc_step
 from models.moments import GatherMoments, mean_over_moments
+from utils.errors import UserError
 
 CLIPS, MOMENTS, EXTRA = 5, 3, 2
 
@@ -105,3 +106,48 @@ def test_every_loss_takes_moments(net, settings):
     assert relative_error(many, one) < 1e-5 and metrics.keys() == single.keys()
     for key, value in single.items():
         assert metrics[key].item() == pytest.approx(value.item(), rel=1e-3, abs=1e-4), key
+
+
+class Recorded:
+    """Two processes one after the other: the first run notes what each gathers, the second one gets both."""
+
+    def __init__(self, first):
+        self.first, self.given, self.others = first, [], None
+
+    def __call__(self, values):
+        self.given.append(values)
+        other = values if self.others is None else self.others[len(self.given) - 1]
+        return torch.cat([other, values] if self.first else [values, other])
+
+
+@pytest.mark.parametrize("settings", [{}, dict(kind="infonce")])
+def test_two_processes_have_the_loss_of_one(settings):
+    """The mean of the losses of 2 and 2 clips, each compared with all 4, is that of a batch of 4."""
+    torch.manual_seed(0)
+    model, whole = AVENet(width=2, dim=8).eval(), Transform()
+    rows = [m * CLIPS + clip for m in range(MOMENTS) for clip in range(4)]
+    whole.frames, whole.sounds = whole.frames[rows], whole.sounds[rows]
+    step, losses, given = make_avc_step(whole, **settings, moments=MOMENTS), [], None
+    expected = step(model, {"gather": None})[0]
+    for _ in range(2):
+        gathers, losses = [Recorded(0), Recorded(2)], []
+        for rank, gather in enumerate(gathers):
+            gather.others = given[1 - rank] if given else None
+            part = Transform()
+            mine = [m * 4 + clip for m in range(MOMENTS) for clip in (2 * rank, 2 * rank + 1)]
+            part.frames, part.sounds = whole.frames[mine], whole.sounds[mine]
+            losses.append(make_avc_step(part, **settings, moments=MOMENTS)(model, {"gather": gather})[0])
+        given = [gather.given for gather in gathers]
+    assert relative_error(sum(losses) / 2, expected) < 1e-5
+
+
+def test_moments_take_memory(monkeypatch):
+    from configs.schema import Config, Data
+    from models import size
+
+    monkeypatch.setattr(size, "available_memory", lambda device: 8e9)
+    size.check_memory(Config(), torch.device("cpu"), 64)
+    with pytest.raises(UserError, match=r"lower train\.batch_size, data\.moments, data\.frame_size or model\.width"):
+        size.check_memory(Config(Data(moments=16)), torch.device("cpu"), 64)
+    with pytest.raises(UserError, match=r"lower train\.batch_size, data\.seconds, data\.frame_size or model\.width"):
+        size.check_memory(Config(Data(seconds=60)), torch.device("cpu"), 64)
