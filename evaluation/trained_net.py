@@ -26,7 +26,7 @@ class TrainedNet:
     """A trained net in eval mode, on the GPU if there is one.
 
         net = load_trained_net("runs/demo_AVENet/best.pt")
-        with open_split(net.config.data, "test").open(0) as clip:  # dataset.reading.reader.open_split
+        with Clips("data/demo", "test").open(0) as clip:  # dataset.reading.clips.Clips
             frame, sound = clip.frame(1.0, 256), clip.sound(1.0, net.config.data.sample_rate)
         v, a = net.embed_frames(frame[None]), net.embed_sounds(sound[None])
         print(net.correspondence(v, a))  # (1, 1): the probability that frame and sound belong to the same clip
