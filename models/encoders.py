@@ -12,7 +12,8 @@ from models.resnet import DilatedResNet18
 from models.timm_encoder import TimmEncoder, check_name
 from utils.errors import UserError
 
-# {model.vision: (function of model.width and a stride, the strides that it offers, its own first)}
+RESNET18_WIDTH = 64  # of the published weights
+# {model.vision: (function of a width and a stride, the strides that it offers, its own first)}
 OWN_ENCODERS: dict[str, tuple[Callable[[int, int], Encoder], tuple[int, ...]]] = {
     "convnet": (lambda width, _: ConvEncoder(3, width), (16,)),  # OtS
     "resnet18": (lambda width, stride: DilatedResNet18(width, stride), (16, 8, 32)),  # SoP
@@ -24,7 +25,7 @@ def build_vision_encoder(config: Any) -> Encoder:
     """Build the encoder of frames that model.vision names, with random weights.
 
     Args:
-        config: a `configs.schema.Model`, of which encoder, vision_stride and width are used.
+        config: a `configs.schema.Model`, of which encoder, vision_stride, width and pretrained are used.
 
     Raises:
         UserError: there is no encoder of that name, or it doesn't offer the stride.
@@ -37,7 +38,8 @@ def build_vision_encoder(config: Any) -> Encoder:
     if stride and stride not in strides:
         offered = " or ".join(map(str, sorted(strides)))
         raise UserError(f"model.vision_stride must be 0 or {offered} with model.vision {name}, and is {stride}")
-    return build(config.width, stride or strides[0])
+    width = RESNET18_WIDTH if config.pretrained else config.width  # which the sound's encoder has at any rate
+    return build(width, stride or strides[0])
 
 
 def build_sound_encoder(config: Any) -> Encoder:

@@ -45,11 +45,9 @@ def load_imagenet_resnet18(body: Encoder, weights: str) -> None:
         weights: path of a file, or "imagenet", see `read_weights`.
 
     Raises:
-        UserError: as `read_weights`; the file holds another net's weights, or the net has another width.
+        UserError: as `read_weights`; or the file holds another net's weights.
     """
     assert isinstance(body, DilatedResNet18)
-    if body.conv1.out_channels != 64:
-        raise UserError('model.width must be 64 for ImageNet\'s weights: set it, or --model.vision_weights ""')
     path, values = read_weights("ResNet-18", RESNET18, weights)
     body.load_state_dict(select_weights(values, body.state_dict(), path, "ResNet-18", RESNET18))
 
@@ -68,7 +66,9 @@ def select_weights(values: object, own: dict[str, Tensor], path: str, net: str, 
         UserError: the file lacks a weight, or has one of another shape or type, or values that are not finite.
     """
     weights: dict[str, Any] = {name: values.get(name) for name in own} if isinstance(values, dict) else {}
-    if not all(name in weights and fits(weights[name], value) for name, value in own.items()):
+    modules = {name.partition(".")[0] for name in own}
+    larger = isinstance(values, dict) and any(str(name).partition(".")[0] in modules for name in values.keys() - own)
+    if larger or not all(name in weights and fits(weights[name], value) for name, value in own.items()):
         file = url.rpartition("/")[2]
         raise UserError(f"{path} does not hold the weights of torchvision's {net}: use its file {file}")
     check_finite(weights, path)

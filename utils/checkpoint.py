@@ -164,12 +164,22 @@ def load_weights(model: nn.Module, weights: dict[str, Tensor], path: StrPath) ->
     wrong += [name for name in weights if name not in own]
     if wrong:
         count = "1 weight doesn't" if len(wrong) == 1 else f"{len(wrong)} weights don't"
+        origin = _origin(model, wrong[0])
+        advice = f"that is a layer of {origin}: install the version of timm that the run had, or s" if origin else "s"
         raise UserError(
             f"checkpoint {path} is of another net: {count} fit {type(model).__name__}, the first is "
-            f"{wrong[0][:100]}; set model.name and model.width as in its run"
+            f"{wrong[0][:100]}; {advice}et model.name, model.width and the encoders as in its run"
         )
     check_finite(weights, f"checkpoint {path}")
     model.load_state_dict(weights)
+
+
+def _origin(model: nn.Module, name: str) -> str:
+    """Say what library's net a weight's `name` belongs to, of the modules that have an "origin"; else ""."""
+    modules = dict(model.named_modules())
+    parts = name.split(".")
+    owners = (modules.get(".".join(parts[:count])) for count in range(1, len(parts)))
+    return next((str(origin) for owner in owners if (origin := getattr(owner, "origin", ""))), "")
 
 
 def init_from(model: Any, path: StrPath) -> list[str]:

@@ -14,7 +14,9 @@ from utils.files import StrPath, regular_size
 
 
 def load_tensors(path: StrPath, what: str, advice: str, device: str | torch.device = "cpu") -> Any:
-    """Read a file of `torch.save`; a pickle that holds more than plain data and tensors is refused, not run.
+    """Read a file of `torch.save`, or, named *.safetensors, of safetensors.
+
+    A pickle that holds more than plain data and tensors is refused, not run.
 
     Args:
         path: of the file, one that exists.
@@ -33,6 +35,10 @@ def load_tensors(path: StrPath, what: str, advice: str, device: str | torch.devi
     with open(path, "rb"):  # damage raises OSError too: what can't be read is told from it here
         pass
     try:
+        if str(path).endswith(".safetensors"):
+            from safetensors.torch import load_file
+
+            return load_file(path, str(device))
         if _is_compressed(path):
             raise UserError(f"{what} {path} is a compressed archive, not a file of torch.save: {advice}")
         with warnings.catch_warnings():  # about a foreign pickle's protocol: the errors below say enough

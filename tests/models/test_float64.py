@@ -12,8 +12,8 @@ from configs.schema import Config, Mix, Model
 from dataset.transforms.mixtures import MixtureSTFT, stack_sources
 from dataset.transforms.sounds import power_spectrogram
 from models import MODELS, build_net
-from models.encoders import OWN_ENCODERS
 from models.avenet import AVCNet
+from models.encoders import OWN_ENCODERS
 from models.losses import make_avc_step, make_separation_step
 from models.vgg import VGG16Features
 from utils.config import override

@@ -189,11 +189,11 @@ def test_imagenets_weights_are_torchvisions(tmp_path):
     imagenet.load_imagenet_resnet18(body, file)
     assert torch.equal(body.layer4[1].conv2.weight, theirs.layer4[1].conv2.weight)
     assert torch.equal(body.bn1.running_var, theirs.bn1.running_var) and body.conv1.weight.requires_grad
-    with pytest.raises(UserError, match=r"model\.width must be 64"):
-        imagenet.load_imagenet_resnet18(DilatedResNet18(8), file)
-    torch.save({"conv1.weight": theirs.conv1.weight}, file)
-    with pytest.raises(UserError, match="does not hold the weights of torchvision's ResNet-18"):
-        imagenet.load_imagenet_resnet18(body, file)
+    larger = theirs.state_dict() | {"layer1.2.conv1.weight": torch.zeros(64, 64, 3, 3)}  # as a ResNet-34 has
+    for content in ({"conv1.weight": theirs.conv1.weight}, larger):
+        torch.save(content, file)
+        with pytest.raises(UserError, match="does not hold the weights of torchvision's ResNet-18"):
+            imagenet.load_imagenet_resnet18(body, file)
 
 
 def test_without_a_network_imagenets_weights_are_asked_for_in_one_sentence(monkeypatch, tmp_path):
