@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
-from evaluation.measures.measure import Values
+from evaluation.measures.measure import Values, look_up
 from evaluation.measures.registry import SECTIONS
 from evaluation.report.curves import compare_charts
 from evaluation.report.html_report import run_duration, template_environment
@@ -161,6 +161,8 @@ def differences(runs: Sequence[EvaluatedRun]) -> str | None:
     conditions = {name: [run.metrics.get(name) for run in runs] for name in MUST_MATCH}
     retrievals = [run.metrics["retrieval"] for run in runs if "retrieval" in run.metrics]
     conditions |= {f"retrieval's {name}": [one.get(name) for one in retrievals] for name in RETRIEVAL_MUST_MATCH}
+    clips = [look_up(run.metrics, (section, "clip", "moments")) for run in runs for section in ("avc", "retrieval")]
+    conditions["data.moments"] = [moments for moments in clips if moments]
     different = {name: dict.fromkeys(map(str, values)) for name, values in conditions.items()}
     texts = [f"{name} ({', '.join(values)})" for name, values in different.items() if len(values) > 1]
     if not texts:

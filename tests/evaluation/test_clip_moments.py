@@ -12,6 +12,7 @@ import eval as evaluation
 from collection import storage
 from dataset.reading.clip_reader import ClipReader
 from evaluation.measures.registry import undeclared
+from evaluation.report.compare import differences, read_runs
 from evaluation.trained_net import load_trained_net
 from utils.errors import UserError
 
@@ -114,6 +115,16 @@ def test_table_and_page_show_both(measured, capsys):
         assert f'data-key="retrieval.clip.{direction}.ndcg"' in text
         assert f'data-key="retrieval.{direction}.ndcg"' in text
     assert 'data-key="avc.clip.auc"' in text and "mean over moments" in text
+
+
+def test_runs_of_other_moments_are_not_compared_without_a_word(measured, tmp_path):
+    _, plain, clip, _ = measured
+    other = json.loads(json.dumps(clip).replace(f'"moments": {MOMENTS}', '"moments": 5'))
+    for name, metrics in (("plain", plain), ("clip", clip), ("other", other)):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "metrics.json").write_text(json.dumps(metrics))
+    assert differences(read_runs([tmp_path / "plain", tmp_path / "clip"])) is None
+    assert "data.moments (3, 5)" in differences(read_runs([tmp_path / "clip", tmp_path / "other"]))
 
 
 def test_clips_with_too_few_times_stop_or_are_counted(root, tmp_path, capsys):
