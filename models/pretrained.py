@@ -45,6 +45,7 @@ def set_up_encoders(model: AVCNet | PixelPlayer, config: Any, taken: Collection[
         if rate == 0 or config.train.freeze_norm:
             fixed.append(part)
     model.fixed_statistics = tuple(fixed)
+    model.train()  # at once: the last layers may be initialized from data before the first step
 
 
 def pretrained_parts(config: Any) -> list[tuple[str, str, str, float]]:

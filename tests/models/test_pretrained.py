@@ -142,7 +142,7 @@ def test_without_a_network_the_file_to_bring_is_named(setting, monkeypatch):
 
 def test_a_net_that_nobody_published_weights_of_says_so(monkeypatch):
     monkeypatch.setattr(timm.models, "get_pretrained_cfg", lambda name: None)
-    with pytest.raises(UserError, match="there are no published weights of no_such_net: set model.vision_weights none"):
+    with pytest.raises(UserError, match="no published weights of no_such_net: set model"):
         pretrained._download("no_such_net", "model.vision_weights")
 
 
