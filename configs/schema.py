@@ -6,35 +6,28 @@ fields with `dataclasses.replace`; the command line overrides any field by its d
 Standard library only.
 """
 
-from dataclasses import dataclass, field
-from typing import Literal, TypeVar, get_args
+from dataclasses import dataclass
+from typing import Literal
 
-NetName = Literal["AVENet", "AVENet_MF", "AVENet_OF", "AVOLNet", "L3Net", "PixelPlayer"]
-NETS: tuple[str, ...] = get_args(NetName)
-AVC_NETS = ("AVENet", "AVENet_MF", "AVENet_OF", "AVOLNet", "L3Net")  # trained on audio-visual correspondence alone
-AVENET_MF, AVENET_OF, AVOLNET, PIXELPLAYER = ("AVENet_MF",), ("AVENet_OF",), ("AVOLNet",), ("PixelPlayer",)
-AVENETS = ("AVENet", *AVENET_MF, *AVENET_OF)  # which compare by the distance of two vectors
-COMPARING = (*AVENETS, *AVOLNET)  # whose vectors of frames and sounds can be compared
-ONE_FRAME = ("AVENet", "AVOLNet", "L3Net", "PixelPlayer")  # whose encoder sees one frame at a time
-SOUND_ENCODER = ("AVENet", "AVOLNet", "L3Net")  # whose encoder of spectrograms can be replaced
-MOMENT_NETS = ("AVENet", "AVOLNet", "L3Net")  # of which several moments of a clip can count as one
-TRAIN_SCRIPTS = dict.fromkeys(AVC_NETS, "train_AVENet.py") | {
-    "AVOLNet": "train_VOLNet.py",
-    "PixelPlayer": "train_PixelPlayer.py",
-}
+from configs.nets import (
+    AVC_NETS,
+    AVENET_MF,
+    AVENET_OF,
+    AVENETS,
+    MOMENT_NETS,
+    NETS,
+    ONE_FRAME,
+    PIXELPLAYER,
+    SOUND_ENCODER,
+    TRAIN_SCRIPTS,
+    NetName,
+    setting,
+)
+from configs.train_section import Train
 
-T = TypeVar("T")
-
-
-def setting(default: T, doc: str, nets: tuple[str, ...] = NETS) -> T:
-    """Declare a setting: a dataclass field with its documentation and its nets.
-
-    Args:
-        default: value where a config gives none.
-        doc: what `--help` prints.
-        nets: names of the nets that read it; for other nets it is refused and not stored.
-    """
-    return field(default=default, metadata={"doc": doc, "nets": nets})
+__all__ = [
+    "NETS", "TRAIN_SCRIPTS", "Augment", "Config", "Data", "Eval", "Mix", "Model", "NetName", "Spectrogram", "Train",
+]  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -268,111 +261,6 @@ class Mix:
 
 
 @dataclass(frozen=True)
-class Train:
-    """The training."""
-
-    run_dir: str = setting("runs/AVENet", "directory of the run: config, log, checkpoints")
-    epochs: int = setting(100, "passes over the training clips; the learning-rate schedule depends on it")
-    max_minutes: float = setting(0.0, "train for this time instead of train.epochs, minutes; 0: off")
-    batch_size: int = setting(
-        128, "clips in a batch, divided evenly among the processes of torchrun (OtS: 2048, 128 on each of 16 GPUs)"
-    )
-    grad_accum_steps: int = setting(1, "batches whose gradients are averaged for one update")
-    gather: Literal["rank", "all"] = setting(
-        "rank",
-        "with several processes, rank: compare a frame with the sounds of its own process (OtS); all: with those of "
-        "all processes",
-        AVC_NETS,
-    )
-    lr: float = setting(1e-4, "learning rate (OtS searched for it and doesn't state it)")
-    last_layer_lr_mult: float = setting(
-        20.0, "learning-rate multiplier of the last layer (fc3, conv7), which maps similarity to a logit"
-    )
-    last_layer_decay: bool = setting(False, "apply train.weight_decay to the last layer too (OtS: yes)", AVC_NETS)
-    lr_vision: float = setting(
-        0.05,
-        "learning-rate multiplier of an encoder of frames with pretrained weights (SoP: 0.1), which Muon never trains; "
-        "0: frozen. From scratch it learns as the rest",
-        ONE_FRAME,
-    )
-    lr_sound: float = setting(
-        1.0, "learning-rate multiplier of an encoder of spectrograms with pretrained weights; 0: frozen", SOUND_ENCODER
-    )
-    freeze_norm: bool = setting(
-        True, "keep the batch norm statistics of encoders with pretrained weights (SoP's code: no)", ONE_FRAME
-    )
-    lr_vision_head: float = setting(
-        1.0,
-        "learning-rate multiplier of the frame net's last layer, a convolution to K maps (SoP's code: 1)",
-        PIXELPLAYER,
-    )
-    optimizer: Literal["adam", "muon", "auto", "sgd"] = setting(
-        "adam",
-        "adam: for all weights (OtS sec. 3.3); muon: Muon for the convolutions, Adam for the rest; auto: adam with "
-        "model.init_from, else muon; sgd: for all weights (SoP). Muon trains no encoder with pretrained weights",
-    )
-    momentum: float = setting(0.9, "momentum of SGD (SoP: 0.9)")
-    lr_muon: float = setting(10.0, "learning-rate multiplier of the weights that Muon updates")
-    schedule: Literal["step", "multistep", "cosine"] = setting(
-        "step",
-        "learning-rate schedule; step: x0.94 every 16 epochs (OtS sec. 3.3); multistep: x0.1 at 40% and 80% of the run "
-        "(SoP); cosine: decay to 0",
-    )
-    warmup: float = setting(0.0, "fraction of the run in which the learning rate rises from 0")
-    weight_decay: float = setting(1e-5, "L2 penalty, added to the gradient by Adam (OtS sec. 3.3) and SGD")
-    ema: float = setting(0.0, "decay of the moving average of the weights, which is evaluated and saved; 0: off")
-    loss: Literal["avc", "infonce", "max_infonce"] = setting(
-        "avc",
-        "avc: two-way cross-entropy of pairs (OtS sec. 3.1); infonce: softmax over the batch's sounds and its frames, "
-        "of cosines; max_infonce: the same, of the largest cosine over a frame's locations (EZ-VSL), for AVOLNet",
-        AVC_NETS,
-    )
-    temperature: float = setting(
-        0.07, "divides the cosines in infonce and max_infonce; with train.learn_temperature where it starts", COMPARING
-    )
-    learn_temperature: bool = setting(
-        False, "learn the temperature of infonce and max_infonce, at least 0.01 (CLIP)", COMPARING
-    )
-    silence: float = setting(
-        0.0,
-        "share of the negatives whose sound is silence or noise, so that maps and scores stay low without a sound",
-        AVC_NETS,
-    )
-    negatives: Literal["all", "one", "off_grid"] = setting(
-        "all",
-        "negative pairs of a batch; all: all of them, half of the loss together; one: one for each positive (OtS sec. "
-        "3.3); off_grid: one, its sound cut at any time, to show the shortcut that OtS warns of",
-        AVC_NETS,
-    )
-    aux_loss_weight: float = setting(
-        0.0,
-        "weight of the auxiliary heads' loss; the main head's has 1 minus this (OtS has no auxiliary heads)",
-        AVOLNET,
-    )
-    avc_loss_weight: float = setting(
-        0.0,
-        "weight of the AVC branch's loss, the correspondence of frames and unmixed sounds; the mask loss has 1 "
-        "minus this (SoP has no AVC branch)",
-        PIXELPLAYER,
-    )
-    avc_warmup: float = setting(
-        0.0, "fraction of the run, from its start, in which only the AVC branch is trained", PIXELPLAYER
-    )
-    data_dependent_init: bool = setting(True, "scale and shift the last layers on some clips before the first step")
-    precision: Literal["auto", "bf16", "fp32"] = setting("auto", "auto: bf16 autocast where the hardware has it")
-    seed: int = setting(0, "random seed of the weights, the order of clips and all augmentation")
-    workers: int = setting(4, "processes that load clips, per GPU; 0: load in the training process")
-    validate_every: int = setting(1, "epochs between validations")
-    save_every: int = setting(500, "steps between checkpoints; each validation writes one too")
-    log_every: int = setting(20, "steps between lines of the log")
-
-    @property
-    def similarity(self) -> str:
-        """How AVOL-Net compares a location with a sound: by cosine with InfoNCE, else by the paper's dot product."""
-        return "dot" if self.loss == "avc" else "cosine"
-
-
-@dataclass(frozen=True)
 class Eval:
     """The evaluation."""
 
@@ -411,5 +299,5 @@ class Config:
     augment: Augment = Augment()
     mix: Mix = Mix()
     model: Model = Model()
-    train: Train = Train()
+    train: Train = Train()  # noqa: RUF009 - it is frozen
     eval: Eval = Eval()
