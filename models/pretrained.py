@@ -1,8 +1,12 @@
 """Published weights of encoders: loaded at the start of a training, and what of these encoders training changes."""
 
 import importlib
-from collections.abc import Collection
+import socket
+from collections.abc import Collection, Iterator
+from contextlib import contextmanager
 from typing import Any
+from urllib.parse import urlsplit
+from urllib.request import getproxies
 
 import torch
 from torch import Tensor
@@ -172,12 +176,28 @@ def _read_lite0(name: str) -> dict[str, Tensor]:
     return dict(zip(_whole_net(name).state_dict(), weights.values(), strict=True))  # the same layers in the same order
 
 
+@contextmanager
+def _offline_if_without_network() -> Iterator[None]:
+    """Let the hub's client look only into its folder if the hub has no address: it would try for a minute."""
+    from huggingface_hub import constants
+
+    offline = constants.HF_HUB_OFFLINE
+    try:
+        socket.getaddrinfo(urlsplit(constants.ENDPOINT).hostname, 443)
+    except OSError:
+        constants.HF_HUB_OFFLINE = offline or not getproxies()
+    try:
+        yield
+    finally:
+        constants.HF_HUB_OFFLINE = offline
+
+
 def _download(name: str, setting: str) -> dict[str, Tensor]:
     """Get the published weights of a net of timm from its hub, or from the hub's folder on this machine."""
     import timm
 
     try:
-        with quiet_timm():
+        with quiet_timm(), _offline_if_without_network():
             return timm.create_model(timm_name(name), pretrained=True).state_dict()
     except MemoryError:
         raise

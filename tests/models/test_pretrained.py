@@ -2,6 +2,8 @@
 
 import copy
 import os
+import socket
+import time
 
 import pytest
 import timm
@@ -138,6 +140,18 @@ def test_without_a_network_the_file_to_bring_is_named(setting, monkeypatch):
         "the weights of resnet50 could not be downloaded (ConnectionError): bring the file model.safetensors from "
         f"https://huggingface.co/timm/resnet50.a1_in1k, and give its path with --{setting} FILE"
     )
+
+
+def test_without_an_address_of_the_hub_nothing_is_tried_for_a_minute(monkeypatch, tmp_path):
+    def no_address(*_):
+        raise socket.gaierror(-2, "Name or service not known")
+
+    monkeypatch.setattr(socket, "getaddrinfo", no_address)
+    monkeypatch.setattr(pretrained, "getproxies", dict)
+    start = time.monotonic()
+    with pytest.raises(UserError, match=r"resnet10t could not be downloaded .*model\.safetensors from .*resnet10t"):
+        pretrained._download("resnet10t", "model.vision_weights")
+    assert time.monotonic() - start < 20
 
 
 def test_a_net_that_nobody_published_weights_of_says_so(monkeypatch):
