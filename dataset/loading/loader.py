@@ -107,7 +107,12 @@ class SampleDataset(Dataset[Sample]):
 
     A subclass implements `__len__` and `__getitem__`. To pass batches in shared memory, or to read several samples of
     a clip at once, it also overrides `layout` and `load_batches`.
+
+    Attributes:
+        moments: times of a clip in a sample, each with its frame and its sound.
     """
+
+    moments = 1
 
     def __len__(self) -> int:
         raise NotImplementedError

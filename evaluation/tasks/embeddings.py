@@ -48,12 +48,10 @@ class EvalSplit(NamedTuple):
     Attributes:
         clips: its clips.
         dataset: `dataset[0, index]` is a clip's frame and sound, always at the same time.
-        moments: times of each clip.
     """
 
     clips: ClipDataset | Benchmark
     dataset: SampleDataset
-    moments: int = 1
 
 
 @dataclass(frozen=True)
@@ -130,7 +128,7 @@ def open_eval_moments(config: Config, clips: ClipDataset) -> EvalSplit:
     dataset = PairDataset(
         clips, data.resize_size, data.sample_rate, data.frame_step, moments=data.moments, even=True
     )  # fmt: skip
-    return EvalSplit(clips, dataset, data.moments)
+    return EvalSplit(clips, dataset)
 
 
 def open_benchmark(config: Config, name: str) -> EvalSplit:
@@ -157,7 +155,7 @@ def embed_split(model: FrameSoundEncoder, config: Config, split: EvalSplit) -> S
         UserError: a clip can't be read and data.on_error is "stop", or fewer than 2 clips can be read.
     """
     clips, dataset, skipped = split.clips, split.dataset, dict(split.clips.skipped)
-    order = sequential_batches(len(dataset), -(-config.eval.batch_size // split.moments))
+    order = sequential_batches(len(dataset), -(-config.eval.batch_size // dataset.moments))
     loader = make_loader(dataset, order, config.train.workers, device_of(model))
     batches = drop_unreadable(loader, make_skip_handler(skipped, config.data.on_error), min_clips=0)
     transform = PairTransform(config, train=False)
@@ -166,7 +164,7 @@ def embed_split(model: FrameSoundEncoder, config: Config, split: EvalSplit) -> S
         folder = config.data.root if isinstance(clips, Benchmark) else clips.folder
         raise UserError(f"{folder} has fewer than 2 readable clips: an evaluation needs pairs of different clips")
     labels = [[] if isinstance(clips, Benchmark) else clips.labels[index] for index in indices.tolist()]
-    return SplitEmbeddings(clips, dataset, v, a, indices.tolist(), times.tolist(), labels, skipped, split.moments)
+    return SplitEmbeddings(clips, dataset, v, a, indices.tolist(), times.tolist(), labels, skipped, dataset.moments)
 
 
 @torch.no_grad()
