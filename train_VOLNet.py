@@ -18,10 +18,10 @@ from evaluation.tasks.localization import evaluate_boxes
 from models import build_net
 from models.avolnet import AVOLNet
 from models.losses import make_avc_step
-from models.pretrained import learning_rates, set_up_encoders
+from models.pretrained import frozen_encoder, learning_rates, set_up_encoders
 from models.size import check_memory
 from utils import distributed
-from utils.engine import Metrics, fit, to_device
+from utils.engine import Metrics, autocast, fit, to_device
 from utils.errors import exit_on_user_error
 from utils.health import diagnose_avc
 from utils.training import setup_training
@@ -45,6 +45,8 @@ def main(argv: list[str] | None = None) -> None:
         model.learn_temperature(train.temperature)
     taken = run.init_from(model)
     set_up_encoders(model, config, taken, run.resumed is not None)
+    with autocast(device, train.precision):
+        data.use_features(config, frozen_encoder(model, config), run.log_message, on_skip)
     if not run.resumed and (taken or train.data_dependent_init):
         first = val_transform(to_device(data.init_batch(on_skip), device))
         (model.calibrate_logits if taken else model.data_dependent_init)(*first)

@@ -8,6 +8,7 @@ added one whose default is not what older versions did.
 from collections.abc import Mapping
 from typing import Any
 
+from configs.nets import FEATURE_NETS
 from configs.schema import Train
 
 CONFIG_VERSION = 4  # stored in each checkpoint; one without a version is of version 1
@@ -104,6 +105,8 @@ def add_missing(stored: Mapping[str, Any], net: str, version: int) -> dict[str, 
     values = dict(stored)
     if net == "PixelPlayer" and "train.freeze_norm" not in values:
         values |= _before_encoders_by_name(values)
+    if net in FEATURE_NETS and values.get("train.lr_vision") == 0 and "data.feature_views" not in values:
+        values["data.feature_views"] = 0  # frozen encoders ran in each step
     if version >= 4:
         return values
     if values.get("model.vision") == "resnet18" or (

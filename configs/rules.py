@@ -17,6 +17,8 @@ LIMITS = {
     "data.misalignment": "[0, 60]",
     "data.cache_gb": "[0, 1e5]",
     "data.samples_per_decode": "[1, 1000]",
+    "data.feature_views": "[0, 64]",
+    "data.feature_frames": "[1, 1000]",
     "data.frames": "[1, 1000]",
     "data.flow_fields": "[1, 100]",
     "spectrogram.window": "(0, 0.5]",
@@ -123,6 +125,7 @@ def config_errors(config: Config) -> list[str]:
             "data.moments must be 1 with train.negatives off_grid",
         ),
         *_loss_rules(config.train, config.model),
+        *_feature_rules(config),
     ]
     return [message for holds, message in rules if not holds]
 
@@ -299,4 +302,20 @@ def _loss_rules(train: Train, model: Model) -> list[Rule]:
             "train.temperature and train.learn_temperature need train.loss infonce or max_infonce",
         ),
         (not train.silence or train.negatives != "off_grid", "train.silence must be 0 with train.negatives off_grid"),
+    ]
+
+
+def _feature_rules(config: Config) -> list[Rule]:
+    if not config.keeps_features:
+        return []
+    hint = "or data.feature_views 0 to encode frames in each step"
+    return [
+        (
+            config.data.feature_frames >= config.data.moments,
+            f"data.feature_frames must be at least data.moments ({config.data.moments}), {hint}",
+        ),
+        (
+            config.train.negatives != "off_grid",
+            f"train.negatives must not be off_grid where a frozen encoder's features are kept, {hint}",
+        ),
     ]

@@ -14,6 +14,7 @@ from configs.nets import (
     AVENET_MF,
     AVENET_OF,
     AVENETS,
+    FEATURE_NETS,
     MOMENT_NETS,
     NETS,
     ONE_FRAME,
@@ -70,6 +71,16 @@ class Data:
         "none", "optical flow method (OtS: tvl1); dis is much faster", AVENET_OF
     )
     flow_fields: int = setting(10, "flow fields of a sample, between frames 0.04 s apart (OtS: 10)", AVENET_OF)
+    feature_views: int = setting(
+        4,
+        "views of a frame whose features are kept if the encoder of frames is frozen (train.lr_vision 0), so that "
+        "training reads no clips: plain, mirrored, and augmented ones; 0: encode frames in each step",
+        FEATURE_NETS,
+    )
+    feature_frames: int = setting(4, "frames of a clip, evenly spaced, whose features are kept", FEATURE_NETS)
+    features_dir: str = setting(
+        "", "directory of the kept features, DIR/SPLIT/features_...; empty: data.root", FEATURE_NETS
+    )
     flow_dir: str = setting("", "directory of the flow cache, DIR/SPLIT/flow_...; empty: data.root", AVENET_OF)
 
 
@@ -301,3 +312,9 @@ class Config:
     model: Model = Model()
     train: Train = Train()  # noqa: RUF009 - it is frozen
     eval: Eval = Eval()
+
+    @property
+    def keeps_features(self) -> bool:
+        """Whether training reads features of frames that a frozen encoder has computed before."""
+        frozen = self.model.pretrained and self.train.lr_vision == 0
+        return frozen and self.data.feature_views > 0 and self.model.name in FEATURE_NETS

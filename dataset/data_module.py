@@ -1,11 +1,13 @@
 """Training and validation batches of a run: frames and their sounds, or mixtures."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import torch
 from torch import Tensor
 
+from dataset.features.frozen import FrameEncoder, open_features
+from dataset.features.pairs import FeatureDataset
 from dataset.loading.loader import Batch, SampleDataset, SkipHandler, drop_unreadable, make_loader
 from dataset.loading.order import EpochBatchSampler, sequential_batches
 from dataset.making.text import count_text
@@ -56,7 +58,7 @@ class AVCDataModule:
         self.seed, self.workers, self.device = train.seed, train.workers, device
         self.splits: dict[str, ClipDataset] = {split: open_split(data, split) for split in ("train", "val")}
         self.warning = warn_of_small_splits({"val": len(self.splits["val"])})
-        self._train_dataset = self.build_dataset(config, "train", data.cache_gb, training=True)
+        self._train_dataset: SampleDataset = self.build_dataset(config, "train", data.cache_gb, training=True)
         self._train_order = EpochBatchSampler(
             len(self._train_dataset),
             train.batch_size,
@@ -105,6 +107,28 @@ class AVCDataModule:
             moments=data.moments if training else 1,
         )
 
+    def use_features(
+        self, config: Any, encoder: FrameEncoder | None, log: Callable[[str], None], on_skip: SkipHandler
+    ) -> None:
+        """Train on the features of a frozen encoder, which are computed now or were before; call it before training.
+
+        Args:
+            config: a `configs.schema.Config`.
+            encoder: of the frames; None to train on frames.
+            log: prints a line.
+            on_skip: called with the id and the error message of each clip that can't be read.
+
+        Raises:
+            UserError: see `dataset.features.frozen.open_features`.
+        """
+        if encoder is None:
+            return
+        data, clips = config.data, self.splits["train"]
+        features = open_features(config, clips, encoder, self.device, log, on_skip)
+        self._train_dataset = FeatureDataset(
+            clips, features, data.sample_rate, data.misalignment, self.seed, data.moments
+        )
+
     def train_batches(self, start: int, on_skip: SkipHandler) -> Iterator[Batch]:
         """Load this process's part of the training batches, without end.
 
@@ -127,7 +151,7 @@ class AVCDataModule:
         order = EpochBatchSampler(clips, min(count, clips), self.seed)
         batch = next(drop_unreadable(make_loader(self._train_dataset, order, 0), on_skip, self.min_clips))
         if batch["sounds"].ndim == 3:  # of several moments of a clip the first one
-            batch |= {name: batch[name][:, 0] for name in ("frames", "sounds")}
+            batch |= {name: batch[name][:, 0] for name in ("frames", "features", "sounds") if name in batch}
         return batch
 
     def val_batches(self, on_skip: SkipHandler) -> Iterator[Batch]:

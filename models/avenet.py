@@ -96,8 +96,16 @@ class AVCNet(PartlyFixed):
         super().__init__()
         self.temperature: Temperature | None = None
 
+    def frame_map(self, frames: Tensor) -> Tensor:
+        """Encode `frames`, (B, 3, H, W); their feature map (B, C, h, w), if it was computed before, stays as it is."""
+        encoder: Any = self.vision
+        return frames if frames.shape[1] == encoder.channels else encoder(frames)
+
     def embed_frames(self, frames: Tensor) -> Tensor:
-        """Embed normalized `frames`, (B, 3, H, W) float32 (models/multiframe.py: other shapes) -> (B, ...)."""
+        """Embed normalized `frames`, (B, 3, H, W) float32 (models/multiframe.py: other shapes) -> (B, ...).
+
+        Here and in every other method, frames may also be their feature maps, see `frame_map`.
+        """
         raise NotImplementedError
 
     def embed_sounds(self, spectrograms: Tensor) -> Tensor:
@@ -267,7 +275,7 @@ class AVENet(AVCNet):
 
     def embed_frames(self, frames: Tensor) -> Tensor:
         """Embed normalized `frames`, (B, 3, H, W) float32 -> (B, dim) unit vectors, float32."""
-        pooled = pool_locations(self.vision(frames), self.vision_pool)  # (B, 8 * width)
+        pooled = pool_locations(self.frame_map(frames), self.vision_pool)  # (B, 8 * width)
         return F.normalize(self._project(pooled, self.vision_fc1, self.vision_fc2), dim=1)  # (B, dim)
 
     def embed_sounds(self, spectrograms: Tensor) -> Tensor:
@@ -308,7 +316,7 @@ class AVENet(AVCNet):
         """
         self.train()
         for encoder, pool, fc1, fc2, inputs in (
-            (self.vision, self.vision_pool, self.vision_fc1, self.vision_fc2, frames),
+            (self.frame_map, self.vision_pool, self.vision_fc1, self.vision_fc2, frames),
             (self.audio, "max", self.audio_fc1, self.audio_fc2, spectrograms),
         ):
             standardize_outputs(fc2, fc2(F.relu(fc1(pool_locations(encoder(inputs), pool)))))

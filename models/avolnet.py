@@ -56,7 +56,7 @@ class AVOLNet(AVCNet):
 
     def embed_frames(self, frames: Tensor) -> Tensor:
         """Embed normalized `frames`, (B, 3, H, W) -> (B, dim, H / 16, W / 16), one vector per location, float32."""
-        return self._normalize(self._project(self.vision(frames)))
+        return self._normalize(self._project(self.frame_map(frames)))
 
     def embed_with_flip(self, frames: Tensor) -> Tensor:
         """Average the embeddings of `frames` and of their mirror images at each location: (B, dim, H / 16, W / 16)."""
@@ -103,7 +103,7 @@ class AVOLNet(AVCNet):
         Returns:
             v (B, dim, h, w), a (B, dim) and three logits (B, B): main, pooled, distance.
         """
-        features, a = self.vision(frames), self.embed_sounds(spectrograms)  # (B, 8 * width, h, w), (B, dim)
+        features, a = self.frame_map(frames), self.embed_sounds(spectrograms)  # (B, 8 * width, h, w), (B, dim)
         a = gather_sounds(a, len(features), gather)
         v = self._normalize(self._project(features))  # (B, dim, h, w)
         pooled = self._normalize(self._project_pooled(features))  # (B, dim)
@@ -167,7 +167,7 @@ class AVOLNet(AVCNet):
             spectrograms: (B, 1, F, T) of the same clips.
         """
         self.train()
-        standardize_outputs(self.conv6, self._project_pooled(self.vision(frames)), std=INIT_STD)
+        standardize_outputs(self.conv6, self._project_pooled(self.frame_map(frames)), std=INIT_STD)
         standardize_outputs(self.audio_fc2, self._project_sounds(spectrograms), std=INIT_STD)
         self._set_conv7(1.0, 0.0)
         scale = 1 / self(frames, spectrograms)[2].std().clamp(min=1e-6)

@@ -42,7 +42,7 @@ class L3Net(AVCNet):
 
     def embed_frames(self, frames: Tensor) -> Tensor:
         """Embed normalized `frames`, (B, 3, H, W) -> (B, 8 * width) pooled features, float32, at least 0."""
-        return self.dropout(global_max_pool(self.vision(frames)))
+        return self.dropout(global_max_pool(self.frame_map(frames)))
 
     def embed_sounds(self, spectrograms: Tensor) -> Tensor:
         """Embed normalized log `spectrograms`, (B, 1, F, T) -> (B, 8 * width) pooled features, float32, at least 0."""
@@ -76,7 +76,7 @@ class L3Net(AVCNet):
             spectrograms: (B, 1, F, T) of the same clips.
         """
         self.train()
-        v, a = global_max_pool(self.vision(frames)), global_max_pool(self.audio(spectrograms))
+        v, a = global_max_pool(self.frame_map(frames)), global_max_pool(self.audio(spectrograms))
         standardize_outputs(self.fc1, self._hidden(v, a).flatten(0, 1))
         logits = self.pair_logits(v, a)
         self.fc2.weight.div_(logits.std().clamp(min=1e-6))

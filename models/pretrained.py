@@ -1,5 +1,6 @@
 """Published weights of encoders: loaded at the start of a training, and what of these encoders training changes."""
 
+import hashlib
 import importlib
 import socket
 from collections.abc import Collection, Iterator
@@ -9,7 +10,7 @@ from urllib.parse import urlsplit
 from urllib.request import getproxies
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from models import imagenet
 from models.avenet import AVCNet
@@ -79,6 +80,45 @@ def learning_rates(config: Any) -> dict[str, float]:
         {name of the submodule: multiplier}, 0 for one that is not trained.
     """
     return {part: rate for part, _, _, rate in pretrained_parts(config)}
+
+
+class FrozenEncoder:
+    """The encoder of a net's frames, which training leaves as it is.
+
+    Args:
+        encoder: in evaluation mode.
+        name: of the encoder.
+        stride: the setting model.vision_stride.
+
+    Attributes:
+        about: what its features depend on: {"encoder", "stride", "weights": a hash of them}.
+    """
+
+    def __init__(self, encoder: nn.Module, name: str, stride: int) -> None:
+        self.encoder, weights = encoder, hashlib.blake2b(digest_size=16)
+        for key, value in encoder.state_dict().items():
+            weights.update(f"{key} {value.dtype} {(*value.shape,)} ".encode())
+            weights.update(value.cpu().contiguous().view(-1).view(torch.uint8).numpy().data)
+        self.about: dict[str, Any] = {"encoder": name, "stride": stride, "weights": weights.hexdigest()}
+
+    def __call__(self, frames: Tensor) -> Tensor:
+        """Encode normalized `frames`, (B, 3, H, W) float32 -> (B, C, h, w)."""
+        return self.encoder(frames)
+
+
+def frozen_encoder(model: AVCNet, config: Any) -> FrozenEncoder | None:
+    """Get the encoder of frames if its features are to be computed once (data.feature_views).
+
+    Args:
+        model: with its weights, after `set_up_encoders`.
+        config: a `configs.schema.Config`.
+
+    Returns:
+        the encoder; None if the net encodes frames in each step.
+    """
+    if not config.keeps_features:
+        return None
+    return FrozenEncoder(model.get_submodule("vision").eval(), config.model.encoder, config.model.vision_stride)
 
 
 def load_encoder_weights(encoder: Encoder, name: str, weights: str, setting: str = "model.vision_weights") -> None:

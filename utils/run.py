@@ -22,8 +22,8 @@ from utils.tensorboard_log import TensorBoardLog
 
 # Settings that may differ when a run is resumed: they change where it reads and how long it runs, not what it learns.
 FREE_ON_RESUME = (
-    "data.root", "data.on_error", "data.cache_gb", "train.run_dir", "train.epochs", "train.max_minutes",
-    "train.workers", "train.log_every", "train.save_every", "eval.",
+    "data.root", "data.on_error", "data.cache_gb", "data.features_dir", "train.run_dir", "train.epochs",
+    "train.max_minutes", "train.workers", "train.log_every", "train.save_every", "eval.",
 )  # fmt: skip
 # Metrics that were renamed: what logs of older versions call them.
 RENAMED_METRICS = {
@@ -159,7 +159,9 @@ class Run:
         return line.get("step", 0) <= (validated if line["kind"] == "val" else step)
 
     def init_from(self, model: nn.Module) -> list[str]:
-        """Initialize `model` from model.init_from, unless the run is resumed; return the names of weights taken."""
+        """Initialize `model` from model.init_from; return the names of weights taken. A resumed run has its own."""
+        if self.resumed:
+            checkpoint.load_weights(model, self.resumed["model"], self.last)
         if self.resumed or not self.config.model.init_from:
             return []
         path = self.config.model.init_from

@@ -25,7 +25,10 @@ Sample = dict[str, Any]  # see `make_sample`; of a clip that can't be read {"ind
 Batch = dict[str, Any]  # see `collate`
 SkipHandler = Callable[[str, str], None]  # called with the id and the error message of a clip that can't be read
 
-BATCH_NAMES = {"frame": "frames", "sound": "sounds", "other_sound": "other_sounds", "flow": "flows"}  # of arrays
+# {array of a sample: its name in a batch}
+BATCH_NAMES = {
+    "frame": "frames", "features": "features", "sound": "sounds", "other_sound": "other_sounds", "flow": "flows",
+}  # fmt: skip
 
 
 def make_sample(
@@ -62,7 +65,8 @@ def collate(samples: list[Sample]) -> Batch:
     Returns:
         dict of the B samples that could be read: frames (B, S, S, 3) or (B, T, S, S, 3) uint8, sounds (B, R) int16,
         or (B, T, R) for several moments, seeds (B,) int64, indices (B,) int64, times (B,) float64; flows
-        (B, S, S, 2 * fields) int8 if samples have them; and errors, list of (clip id, message) of the others. If
+        (B, S, S, 2 * fields) int8 if samples have them; features (B, C, h, w) or (B, T, C, h, w) float16 in place of
+        frames if samples have those; and errors, list of (clip id, message) of the others. If
         samples have another sound, sounds are (2 * B, R): those of the frames, then the others.
     """
     readable = [sample for sample in samples if "error" not in sample]
@@ -76,7 +80,8 @@ def collate(samples: list[Sample]) -> Batch:
 
 def _assemble(samples: list[Sample], errors: list[tuple[str, str]], arrays: dict[str, Tensor]) -> Batch:
     """Build the batch of readable samples whose arrays are stacked already."""
-    batch: Batch = {"frames": torch.empty(0), "sounds": torch.empty(0)} | arrays
+    frames = {} if "features" in arrays else {"frames": torch.empty(0)}
+    batch: Batch = frames | {"sounds": torch.empty(0)} | arrays
     batch["seeds"] = torch.tensor([sample["seed"] for sample in samples], dtype=torch.int64)
     batch["indices"] = torch.tensor([sample["index"] for sample in samples], dtype=torch.int64)
     batch["times"] = torch.tensor([sample["time"] for sample in samples], dtype=torch.float64)

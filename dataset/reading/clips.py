@@ -8,7 +8,9 @@
 A clip that can't be read raises `ClipError` with its name and the reason. Nothing replaces it.
 """
 
+from contextlib import AbstractContextManager
 from pathlib import Path
+from typing import Any
 
 from dataset.reading.annotations import Box, read_boxes, read_genres
 from dataset.reading.audio import SOUND_SECONDS
@@ -60,6 +62,18 @@ class SplitClips:
     def __len__(self) -> int:
         return len(self.ids)
 
+    def open(self, index: int) -> AbstractContextManager[Any]:
+        """Open the clip at `index`; a subclass implements it."""
+        raise NotImplementedError
+
+    def version(self, index: int) -> str:
+        """Identify the content of the clip at `index`: another text after its files have changed."""
+        try:
+            with self.open(index) as clip:
+                return files_version(clip.video_file, clip.audio_file)
+        except ClipError as error:
+            return error.kind
+
     def annotated_times(self, index: int) -> list[float]:
         """List the times, ascending seconds, at which sounding objects of the clip at `index` are annotated."""
         return sorted({box["time"] for box in self.boxes.get(self.ids[index], ()) if box["sounding"]})
@@ -103,6 +117,26 @@ class Clips(SplitClips):
     def open(self, index: int) -> ClipReader:
         """Open the clip at `index`: `with clips.open(i) as clip: clip.frame(t, 256); clip.sound(t, 48000)`."""
         return ClipReader(self.ids[index], *clip_files(self.folder, self.ids[index]), self.seconds)
+
+    def version(self, index: int) -> str:
+        """Identify the content of the clip at `index`, without opening it."""
+        return files_version(*clip_files(self.folder, self.ids[index]))
+
+
+def files_version(*paths: Path) -> str:
+    """Describe files by their sizes and times of change; "missing" for one that isn't there.
+
+    Args:
+        paths: of the files.
+    """
+    parts = []
+    for path in paths:
+        try:
+            status = path.stat()
+            parts.append(f"{status.st_size} bytes, {status.st_mtime_ns}")
+        except OSError:
+            parts.append("missing")
+    return "; ".join(parts)
 
 
 def clip_files(folder: Path, clip: str) -> tuple[Path, Path]:

@@ -139,6 +139,10 @@ class ClipDataset(Protocol):
         """
         ...
 
+    def version(self, index: int) -> str:
+        """Identify the content of the clip at `index`: another text after its files have changed."""
+        ...
+
     def annotated_times(self, index: int) -> list[float]:
         """List the times, ascending seconds, at which sounding objects of the clip at `index` are annotated."""
         ...

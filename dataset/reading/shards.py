@@ -118,6 +118,11 @@ class ShardedClips(SplitClips):
         open_shard = functools.partial(self._open_shard, shard)
         return ShardClipReader(self.ids[index], tar, open_shard, row, self.settings["rate"], self.seconds)
 
+    def version(self, index: int) -> str:
+        """Identify the content of the clip at `index`, by the hash of its shard."""
+        shard, row = self._located[index].tolist()
+        return f"{self._shards[shard]['sha256']}, {row}"
+
 
 def _check_sizes(folder: Path, shards: list[ShardEntry]) -> None:
     for shard in shards:

@@ -10,11 +10,11 @@ from functools import partial
 from typing import Any
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
 from dataset.loading.loader import Batch
 from dataset.pairs import RandomStream
+from dataset.transforms.geometry import prepare_flows, random_affine, resample_image
 from dataset.transforms.sounds import apply_in_chunks, fill_masked, prepare_sounds, silence_and_noise
 
 LUMA_WEIGHTS = (0.299, 0.587, 0.114)  # of red, green and blue (ITU-R BT.601)
@@ -23,7 +23,6 @@ YIQ_TO_RGB = torch.linalg.inv(RGB_TO_YIQ)
 # The usual constants of ImageNet, so that pretrained nets get what they were trained on.
 FRAME_MEAN, FRAME_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 SEED_STEP = 0x632BE59BD9B4E019  # from a clip's seed to that of its next moment: any large odd number
-FLOW_STEP = 20 / 127  # of flow as int8, pixels: at most 20
 
 
 class PairTransform:
@@ -42,7 +41,8 @@ class PairTransform:
         """Transform a collated batch on any device.
 
         Returns:
-            frames (B, 3, S, S) float32; (B, 3, T, S, S) for several frames; (B, 3 + 2 * fields, S, S) with flow.
+            frames (B, 3, S, S) float32; (B, 3, T, S, S) for several frames; (B, 3 + 2 * fields, S, S) with flow; of a
+            batch with "features" in place of frames those, (B, C, h, w).
             spectrograms (B, 1, F, T) float32; (2 * B, 1, F, T) if samples have another sound.
             Of samples with M moments both have M * B rows: the first moments of all clips, then the second ones, ...
             Each moment has its own augmentation.
@@ -57,7 +57,10 @@ class PairTransform:
                 sounds_random = RandomStream(seeds.repeat(2))
         # In half precision colors would be rounded visibly, and log power would be wrong by more than 1.
         with torch.autocast(batch["sounds"].device.type, enabled=False):
-            frames = prepare_frames(batch["frames"], self.data.frame_size, augment, random, batch.get("flows"))
+            if "features" in batch:
+                frames = prepare_features(batch["features"], augment, random)
+            else:
+                frames = prepare_frames(batch["frames"], self.data.frame_size, augment, random, batch.get("flows"))
             return frames, prepare_sounds(batch["sounds"], self.data.sample_rate, self.spec, augment, sounds_random)
 
     def silence_and_noise(self, batch: Batch, count: int) -> Tensor:
@@ -78,10 +81,10 @@ class PairTransform:
 
 def _split_moments(batch: Batch) -> Batch:
     """Make each moment of B clips a row of its own: (B, M, ...) -> (M * B, ...), with seeds of their own."""
-    frames, sounds = (batch[name].transpose(0, 1) for name in ("frames", "sounds"))
-    steps = torch.arange(len(sounds), device=sounds.device)[:, None] * SEED_STEP  # int64 wraps around
+    rows = {name: batch[name].transpose(0, 1) for name in ("frames", "features", "sounds") if name in batch}
+    steps = torch.arange(len(rows["sounds"]), device=batch["sounds"].device)[:, None] * SEED_STEP  # int64 wraps around
     seeds = (batch["seeds"] + steps).flatten()
-    return batch | {"frames": frames.flatten(0, 1), "sounds": sounds.flatten(0, 1), "seeds": seeds}
+    return batch | {name: values.flatten(0, 1) for name, values in rows.items()} | {"seeds": seeds}
 
 
 def scale_strength(augment: Any, progress: float) -> Any:
@@ -132,9 +135,31 @@ def prepare_frames(
         blend = random.uniform("blend", high=augment.blend) if augment.blend else None
     pixels = apply_in_chunks(partial(_transform_frames, size=size), frames, flows, theta, colors, contrast, square)
     if blend is not None:
-        rgb = pixels[:, :3]  # without flow
-        rgb.lerp_(rgb.roll(1, 0), blend.view(-1, *[1] * (rgb.ndim - 1)))
+        _blend(pixels[:, :3], blend)  # without flow
     return pixels
+
+
+def prepare_features(features: Tensor, augment: Any = None, random: RandomStream | None = None) -> Tensor:
+    """Prepare feature maps of frames whose other augmentation is done (`dataset.frozen_features`).
+
+    Args:
+        features: (B, C, h, w) float16.
+        augment: the settings `configs.schema.Augment`, of which blend is used; None for no augmentation.
+        random: of the samples; needed with `augment`.
+
+    Returns:
+        (B, C, h, w) float32.
+    """
+    features = features.float()
+    if augment is not None and augment.blend:
+        assert random is not None, "augmentation needs random numbers"
+        _blend(features, random.uniform("blend", high=augment.blend))
+    return features
+
+
+def _blend(values: Tensor, weights: Tensor) -> None:
+    """Blend each sample's `values`, (B, ...), in place with another one's, by `weights` (B,)."""
+    values.lerp_(values.roll(1, 0), weights.view(-1, *[1] * (values.ndim - 1)))
 
 
 def _transform_frames(
@@ -163,92 +188,6 @@ def _transform_frames(
     if flows is not None:
         return torch.cat([pixels, prepare_flows(flows, size, theta)], 1)
     return pixels if frames.ndim == 4 else pixels.unflatten(2, (count, size))
-
-
-# ---------------------------------------------------------------------------------------------------------- geometry
-
-
-def random_affine(augment: Any, random: RandomStream) -> Tensor:
-    """Draw a random crop, flip, rotation and stretch.
-
-    Args:
-        augment: the settings `configs.schema.Augment`.
-        random: of the B samples.
-
-    Returns:
-        (B, 2, 3) float32, from locations in the result to locations in the frame, both in -1..1.
-    """
-    side = random.uniform("crop_size", low=augment.crop_min, high=augment.crop_max)
-    turn, stretch, x, y, flip = random.uniform("rotation", "stretch", "crop_x", "crop_y", "flip", low=-1).unbind(1)
-    flip = torch.where(flip < 0, -1.0, 1.0) if augment.flip else torch.ones_like(side)
-    angle = turn * math.radians(augment.rotation)
-    stretch = (1 + augment.stretch) ** (stretch / 2)
-    margin = (1 - side).abs()  # how far the center of the crop can move, in half frames
-    cos, sin = torch.cos(angle) * side, torch.sin(angle) * side
-    to_x = torch.stack([cos * stretch * flip, -sin * stretch, x * margin], 1)
-    to_y = torch.stack([sin * flip / stretch, cos / stretch, y * margin], 1)
-    return torch.stack([to_x, to_y], 1)
-
-
-def affine_grid(theta: Tensor, size: int) -> Tensor:
-    """Compute the locations in the frame that the pixels of the result show, as `F.affine_grid` does.
-
-    Args:
-        theta: (B, 2, 3), from `random_affine`.
-        size: height and width of the result, pixels.
-
-    Returns:
-        (B, size, size, 2) float32, x and y in -1..1.
-    """
-    centers = (torch.arange(size, device=theta.device) * 2 + 1) / size - 1
-    # x and y as one complex number: `F.affine_grid` multiplies matrices, which is twenty times slower on a CPU.
-    across = torch.view_as_complex(centers[:, None] * theta[:, None, :, 0] + theta[:, None, :, 2])  # (B, size)
-    down = torch.view_as_complex(centers[:, None] * theta[:, None, :, 1])
-    return torch.view_as_real(down[:, :, None] + across[:, None])
-
-
-def resample_image(pixels: Tensor, size: int, theta: Tensor | None = None) -> Tensor:
-    """Crop and resize images in one bilinear resampling.
-
-    Args:
-        pixels: (B, C, S, S) float32.
-        size: height and width of the result, pixels.
-        theta: (B, 2, 3), from `random_affine`, or None for the whole image.
-
-    Returns:
-        (B, C, size, size) float32; what lies outside the image is its mirror image.
-    """
-    if theta is not None:
-        grid = affine_grid(theta, size)
-        return F.grid_sample(pixels, grid, mode="bilinear", padding_mode="reflection", align_corners=False)
-    if pixels.shape[-1] != size:
-        pixels = F.interpolate(pixels, size=(size, size), mode="bilinear", antialias=True)
-    return pixels
-
-
-def prepare_flows(flows: Tensor, size: int, theta: Tensor | None = None) -> Tensor:
-    """Transform optical flow in the same way as frames that are cropped, flipped, rotated and stretched.
-
-    Erasing and blending change the frame alone.
-
-    Args:
-        flows: (B, S, S, 2 * fields) int8, see `dataset.reading.flow`.
-        size: height and width of the result, pixels.
-        theta: (B, 2, 3), from `random_affine`, or None.
-
-    Returns:
-        (B, 2 * fields, size, size) float32, u and v of each field, in pixels of the result.
-    """
-    scale = size / flows.shape[1] * FLOW_STEP
-    vectors = resample_image(flows.permute(0, 3, 1, 2).float(), size, theta) * scale  # (B, 2 * fields, size, size)
-    if theta is None:
-        return vectors
-    vectors = vectors.unflatten(1, (-1, 2))  # (B, fields, 2, size, size)
-    # Where the frame is continued by its mirror image, motion is mirrored too.
-    mirrored = affine_grid(theta, size).abs().permute(0, 3, 1, 2)[:, None] > 1  # (B, 1, 2, size, size)
-    vectors = torch.where(mirrored, -vectors, vectors)
-    # theta maps locations in the result to locations in the frame, so its inverse maps motion in the frame back.
-    return torch.einsum("bij,bfjhw->bfihw", torch.linalg.inv_ex(theta[:, :, :2])[0], vectors).flatten(1, 2)
 
 
 # ------------------------------------------------------------------------------------------------------------ colors

@@ -12,6 +12,7 @@ from transform_cases import OFF
 from dataset.pairs import RandomStream
 from dataset.reading import flow as F
 from dataset.transforms import frames as T
+from dataset.transforms.geometry import FLOW_STEP
 
 
 def always(share):
@@ -62,7 +63,7 @@ def changed_constant(augment, share, size=SIZE):
 
 
 def near(*wanted):
-    return pytest.approx(list(wanted) * 2, abs=T.FLOW_STEP)
+    return pytest.approx(list(wanted) * 2, abs=FLOW_STEP)
 
 
 def test_a_flip_negates_u_and_a_zoom_scales_both():
