@@ -202,7 +202,8 @@ def _encode(frames: Tensor, clips: list[str], config: Any, encoder: FrameEncoder
         part = frames[:, start : start + FRAMES_AT_ONCE]
         names = [f"{clip} {start + number}" for clip in clips for number in range(part.shape[1])]
         views = make_views(part.flatten(0, 1), names, config)  # (b, K, 3, s, s)
-        maps = encoder(views.flatten(0, 1)).half().unflatten(0, (len(clips), part.shape[1], views.shape[1]))
+        pixels = views.flatten(0, 1).contiguous(memory_format=torch.channels_last)  # twice as fast on a CPU
+        maps = encoder(pixels).half().unflatten(0, (len(clips), part.shape[1], views.shape[1]))
         parts.append(maps.cpu().numpy())
     features = np.concatenate(parts, 1)
     if not np.isfinite(features).all():
