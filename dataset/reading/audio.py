@@ -284,6 +284,8 @@ def to_int16(samples: np.ndarray) -> np.ndarray:
 
 def to_mono(frame: av.AudioFrame) -> np.ndarray:
     """Average the channels of a decoded audio `frame`: (samples,) float32 in -1..1."""
+    if frame.format.name.startswith("s64"):  # for which PyAV has no array
+        (frame,) = av.AudioResampler(format="dblp").resample(frame)
     values = frame.to_ndarray()  # (channels, samples), or (1, samples * channels) if channels are interleaved
     values = values.reshape(len(frame.layout.channels), -1, order="C" if frame.format.is_planar else "F")
     if values.dtype.kind == "f":

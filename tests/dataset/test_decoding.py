@@ -11,6 +11,7 @@ from PIL import Image
 from dataset.making.checks import check_clip
 from dataset.making.cut import cut_clip
 from dataset.making.shard_writer import ShardClip, store_clip
+from dataset.reading.audio import to_mono
 from dataset.reading.clip_reader import ClipReader, decode_at
 from dataset.reading.media import stream_frames
 
@@ -103,3 +104,13 @@ def test_a_late_part_of_a_film_is_not_decoded_from_the_beginning(tmp_path, conta
     for start in (50.0, 71.3):
         times = [time for time, _ in stream_frames(tmp_path / "a", kind, start, start + 1)]
         assert times[0] <= start + 1e-3 and times[0] > start - 20 and times[-1] >= start + 1
+
+
+@pytest.mark.parametrize(("name", "kind"), [("s16", np.int16), ("s32", np.int32), ("s64", np.int64)])
+def test_whole_numbers_of_any_width_are_the_same_sound(name, kind):
+    values = np.array([[-1.0, 0.5], [0.25, 0.25], [0.0, -0.5]])  # of two channels
+    frame = av.AudioFrame(format=name, layout="stereo", samples=3)
+    frame.sample_rate = 8000
+    data = (values * 2.0 ** (8 * np.dtype(kind).itemsize - 1)).astype(kind).tobytes()
+    frame.planes[0].update(data.ljust(frame.planes[0].buffer_size, b"\0"))
+    assert to_mono(frame) == pytest.approx([-0.25, 0.25, -0.25], abs=1e-6)
