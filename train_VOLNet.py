@@ -18,6 +18,7 @@ from evaluation.tasks.localization import evaluate_boxes
 from models import build_net
 from models.avolnet import AVOLNet
 from models.losses import make_avc_step
+from models.object_maps import location_maps
 from models.pretrained import frozen_encoder, learning_rates, set_up_encoders
 from models.size import check_memory
 from utils import distributed
@@ -56,9 +57,10 @@ def main(argv: list[str] | None = None) -> None:
 
     def evaluate(model: AVOLNet) -> Metrics:
         batches = data.val_batches(on_skip)
-        embeddings = embed_batches(model, batches, val_transform, train.precision, config.eval.flip_tta)
+        weight = config.eval.object_weight
+        embeddings = embed_batches(model, batches, val_transform, train.precision, config.eval.flip_tta, weight > 0)
         metrics = validate_avc(model, embeddings, config.eval.group, device, data.splits["val"].folder)
-        maps = model.location_logits(embeddings.v.to(device), embeddings.a.to(device)).cpu().numpy()
+        maps = location_maps(model, embeddings.v, embeddings.a, embeddings.objects, weight).numpy()
         boxes = evaluate_boxes(maps, data.val_boxes(embeddings.indices, embeddings.times), config.data.frame_size)
         # For the log only: boxes choose nothing.
         return metrics | ({"peak_accuracy": boxes["peak_accuracy"]} if boxes else {})

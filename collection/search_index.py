@@ -17,7 +17,7 @@ from collection.storage import Collection, file_digest
 from dataset.reading.audio import INT16_SCALE, SAMPLE_RATE, resample, to_int16
 from dataset.reading.images import resize_square
 from evaluation.pair_scores import score_pairs
-from evaluation.report.heatmaps import map_probabilities, overlay_heatmap
+from evaluation.report.heatmaps import enlarge_maps, overlay_heatmap
 from evaluation.trained_net import TrainedNet, load_trained_net
 from models.interfaces import LocalizingNet
 from utils.config import translate_stored
@@ -213,11 +213,11 @@ class SearchIndex:
             sound = self._embed_sound(self.media.sound(row))
         if frame is None or sound is None:
             raise LookupError
-        with self._lock, torch.no_grad():
-            v, a = self.net.embed_frames(frame[None]).to(self.net.device), sound[None].to(self.net.device)
-            logits = self.net.localizing_net.location_logits(v, a).cpu().numpy()
-        probabilities = Image.fromarray(map_probabilities(logits, MAP_SIDE)[0]).resize(image.size)
-        return Image.fromarray(overlay_heatmap(np.asarray(image), np.asarray(probabilities)))
+        with self._lock:
+            v, objects = self.net.embed_with_objects(frame[None])
+            maps = self.net.location_maps(v, sound[None], objects).numpy()
+        values = Image.fromarray(enlarge_maps(maps, MAP_SIDE, objects is not None)[0]).resize(image.size)
+        return Image.fromarray(overlay_heatmap(np.asarray(image), np.asarray(values)))
 
     def _embed_sound(self, sound: np.ndarray) -> torch.Tensor:
         """Embed the sound of a row at 48 kHz, (samples,) int16."""

@@ -90,6 +90,7 @@ LIMITS = {
     "eval.batch_size": "[1, 1e5]",
     "eval.k": "[1, 1e6]",
     "eval.queries": "[0, 1e9]",
+    "eval.object_weight": "[0, 1]",
     "eval.group": "[2, 8192]",
 }
 REQUIRED = ("data.root", "train.run_dir", "model.vision", "model.sound")  # texts that must not be empty

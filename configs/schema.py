@@ -14,6 +14,7 @@ from configs.nets import (
     AVENET_MF,
     AVENET_OF,
     AVENETS,
+    AVOLNET,
     FEATURE_NETS,
     MOMENT_NETS,
     NETS,
@@ -295,6 +296,12 @@ class Eval:
         0,
         "clips used as retrieval queries, a fixed random choice, for very large collections; 0: every clip (OtS)",
         AVC_NETS,
+    )
+    object_weight: float = setting(
+        0.0,
+        "weight of the object map in the map for a sound; 0: the map alone (OtS). The object map is what the encoder "
+        "of the frames finds striking without the sound (EZ-VSL)",
+        AVOLNET,
     )
     group: int = setting(
         256, "AVC is evaluated on all pairs within fixed random groups of at most this many clips", AVC_NETS

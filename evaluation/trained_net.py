@@ -12,7 +12,8 @@ from torch import Tensor, nn
 from dataset.transforms.frames import prepare_frames
 from dataset.transforms.sounds import prepare_sounds
 from models import build_net
-from models.interfaces import EmbeddingNet, FrameSoundEncoder, LocalizingNet, SeparatingNet, device_of
+from models.interfaces import EmbeddingNet, FrameSoundEncoder, LocalizingNet, ObjectMapNet, SeparatingNet, device_of
+from models.object_maps import location_maps
 from models.size import check_memory
 from utils import checkpoint
 from utils.config import Config, from_dict, old_frame_net, override
@@ -93,13 +94,35 @@ class TrainedNet:
         Raises:
             UserError: the net embeds no frames and sounds, or also needs optical flow; or an embedding is not finite.
         """
-        model = self.encoder
-        if self.config.data.flow != "none":
-            raise self._unsuitable("needs optical flow with each frame", "AVENet, AVOLNet or L3Net")
-        pixels = prepare_frames(torch.from_numpy(frames).to(self.device), self.config.data.frame_size)
+        model, pixels = self.encoder, self._prepare(frames)
         embed = model.embed_with_flip if self.config.eval.flip_tta else model.embed_frames
         with autocast(self.device, self.config.train.precision):
             return require_finite(embed(pixels).float().cpu(), "embeddings")
+
+    def _prepare(self, frames: np.ndarray) -> Tensor:
+        """Normalize frames as the net takes them."""
+        if self.config.data.flow != "none":
+            raise self._unsuitable("needs optical flow with each frame", "AVENet, AVOLNet or L3Net")
+        return prepare_frames(torch.from_numpy(frames).to(self.device), self.config.data.frame_size)
+
+    @torch.no_grad()
+    def embed_with_objects(self, frames: np.ndarray) -> tuple[Tensor, Tensor | None]:
+        """Embed B frames, and compute their object maps if eval.object_weight is above 0.
+
+        Args:
+            frames: as for `embed_frames`.
+
+        Returns:
+            The embeddings of `embed_frames`, and (B, h, w) float32 on the CPU for `localize`, or None.
+
+        Raises:
+            UserError: as `embed_frames`.
+        """
+        if not isinstance(self.model, ObjectMapNet) or not self.config.eval.object_weight:
+            return self.embed_frames(frames), None
+        with autocast(self.device, self.config.train.precision):
+            v, objects = self.model.embed_with_objects(self._prepare(frames), self.config.eval.flip_tta)
+        return require_finite(v.float().cpu(), "embeddings"), require_finite(objects.float().cpu(), "embeddings")
 
     @torch.no_grad()
     def embed_sounds(self, sounds: np.ndarray) -> Tensor:
@@ -135,21 +158,38 @@ class TrainedNet:
         """
         return torch.sigmoid(self.embedding_net.pair_logits(v.to(self.device), a.to(self.device))).cpu()
 
-    @torch.no_grad()
-    def localize(self, v: Tensor, a: Tensor) -> Tensor:
+    def localize(self, v: Tensor, a: Tensor, objects: Tensor | None = None) -> Tensor:
         """Compute where in each frame its sound comes from (OtS sec. 5).
 
         Args:
             v: (N, D, h, w) embedded frames.
             a: (N, D) embedded sounds, one for each frame.
+            objects: (N, h, w), of `embed_with_objects`, or None.
 
         Returns:
-            (N, h, w) float32 in 0..1, on the CPU: the probability of each location.
+            (N, h, w) float32 in 0..1, on the CPU: the probability of each location; with `objects`, the mixed map.
 
         Raises:
             UserError: the net has no localization maps.
         """
-        return torch.sigmoid(self.localizing_net.location_logits(v.to(self.device), a.to(self.device))).cpu()
+        maps = self.location_maps(v, a, objects)
+        return torch.sigmoid(maps) if objects is None or not self.config.eval.object_weight else maps
+
+    def location_maps(self, v: Tensor, a: Tensor, objects: Tensor | None = None) -> Tensor:
+        """Compute the map of each frame with its own sound as eval.py measures it.
+
+        Args:
+            v: (N, D, h, w) embedded frames.
+            a: (N, D) embedded sounds, one for each frame.
+            objects: (N, h, w), of `embed_with_objects`, to mix in with eval.object_weight; None for the plain map.
+
+        Returns:
+            (N, h, w) float32 on the CPU: logits; of mixed maps values in 0..1.
+
+        Raises:
+            UserError: the net has no localization maps.
+        """
+        return location_maps(self.localizing_net, v, a, objects, self.config.eval.object_weight)
 
 
 def load_trained_net(path: str | Path, changes: dict[str, Any] | None = None) -> TrainedNet:

@@ -7,6 +7,7 @@ from torch import Tensor, nn
 from models.avenet import LOGIT_SCALE, NEUTRAL_DISTANCE, AVCNet, ConvEncoder
 from models.interfaces import Encoder, Gather, gather_sounds
 from models.layers import global_max_pool, pairwise_distances, standardize_outputs, to_float32
+from models.object_maps import object_maps
 
 INIT_STD = 0.3  # standard deviation of each embedding dimension after data-dependent initialization
 
@@ -60,7 +61,24 @@ class AVOLNet(AVCNet):
 
     def embed_with_flip(self, frames: Tensor) -> Tensor:
         """Average the embeddings of `frames` and of their mirror images at each location: (B, dim, H / 16, W / 16)."""
-        return self._normalize((self.embed_frames(frames) + self.embed_frames(self.flip_frames(frames)).flip(-1)) / 2)
+        return self.embed_with_objects(frames, flip=True)[0]
+
+    def embed_with_objects(self, frames: Tensor, flip: bool = False) -> tuple[Tensor, Tensor]:
+        """Embed frames, and compute their object maps from the same features (`models.object_maps`).
+
+        Args:
+            frames: (B, 3, H, W), as of `embed_frames`.
+            flip: average both over the frames and their mirror images.
+
+        Returns:
+            The embeddings of `embed_frames` or `embed_with_flip`, and the object maps (B, H / 16, W / 16).
+        """
+        features = self.frame_map(frames)
+        v, objects = self._normalize(self._project(features)), object_maps(features)
+        if flip:
+            mirrored, mirrored_objects = self.embed_with_objects(self.flip_frames(frames))
+            v, objects = self._normalize((v + mirrored.flip(-1)) / 2), (objects + mirrored_objects.flip(-1)) / 2
+        return v, objects
 
     def embed_sounds(self, spectrograms: Tensor) -> Tensor:
         """Embed normalized log `spectrograms`, (B, 1, F, T) -> (B, dim), float32."""

@@ -126,6 +126,15 @@ class LocalizingNet(EmbeddingNet, Protocol):
 
 
 @runtime_checkable
+class ObjectMapNet(LocalizingNet, Protocol):
+    """A localizing net that also says what is striking in a frame without its sound (AVOL-Net)."""
+
+    def embed_with_objects(self, frames: Tensor, flip: bool = False) -> tuple[Tensor, Tensor]:
+        """Embed `frames`, averaged over their mirror images with `flip` -> (B, D, h, w), object maps (B, h, w)."""
+        ...
+
+
+@runtime_checkable
 class SeparatingNet(Net, Protocol):
     """A net that separates the sound of a mixture by the frames of its sources (PixelPlayer)."""
 

@@ -197,7 +197,9 @@ LOCALIZATION = Section[LocalizedFrames](
         Detail("two_object_frames", "those with a silent object too", "{} with a silent object too"),
         Detail("random_accuracy", "peak_accuracy of a location that is drawn at random"),
         Detail("dropped_boxes", "invalid boxes of a public benchmark"),
+        Detail("object_weight", "eval.object_weight, if maps are mixed with object maps", "object weight {}"),
     ),
+    variants={"plain": "plain map", "object": "object map alone"},
 )  # fmt: skip
 
 

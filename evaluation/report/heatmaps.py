@@ -1,7 +1,7 @@
 """Draw localization maps over frames, as images and videos.
 
 A map is shown as the probability of each location, on a fixed scale from 0 to 1: a map without any likely location is
-dark next to one that has some.
+dark next to one that has some. A map that is mixed with an object map is scaled to 0..1 by itself and shown as it is.
 """
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -34,6 +34,20 @@ def map_probabilities(logits: np.ndarray, size: int) -> np.ndarray:
         (N, size, size) float32 in 0..1.
     """
     return 1 / (1 + np.exp(-np.clip(upsample(logits, size), -30, 30)))
+
+
+def enlarge_maps(maps: np.ndarray, size: int, mixed: bool = False) -> np.ndarray:
+    """Enlarge maps to what is shown of them.
+
+    Args:
+        maps: (N, h, w), of `models.object_maps.location_maps`.
+        size: side of the result, pixels.
+        mixed: they are mixed with object maps, and in 0..1; else they are logits.
+
+    Returns:
+        (N, size, size) float32 in 0..1.
+    """
+    return upsample(maps, size) if mixed else map_probabilities(maps, size)
 
 
 def upscale_small(frame: np.ndarray) -> np.ndarray:
@@ -140,52 +154,54 @@ def write_image_grid(
 
 def write_localization_images(
     folder: Path,
-    logits: np.ndarray,
+    maps: np.ndarray,
     boxes: Sequence[list[Box]],
     ids: Sequence[str],
     names: Sequence[str],
     load_frame: Callable[[int], np.ndarray],
+    mixed: bool = False,
 ) -> None:
     """Write FOLDER/ID.jpg of each clip: its frame with boxes, and the map over it with its peak.
 
     Args:
         folder: to write to.
-        logits: (N, h, w), the maps.
+        maps: (N, h, w).
         boxes: the annotated objects of each frame; empty lists where nothing is annotated.
         ids: N clip ids.
         names: N captions, the clips' classes.
         load_frame: maps 0..N-1 to the clip's frame, (S, S, 3) uint8.
+        mixed: as for `enlarge_maps`.
     """
     folder.mkdir(exist_ok=True)
     for k, (clip, name, objects) in enumerate(zip(ids, names, boxes, strict=True)):
         frame = upscale_small(load_frame(k))
-        probabilities = map_probabilities(logits[[k]], len(frame))[0]
-        peak = map_peaks(logits[[k]])[0]
+        values = enlarge_maps(maps[[k]], len(frame), mixed)[0]
+        peak = map_peaks(maps[[k]])[0]
         sounding = [box["box"] for box in objects if box["sounding"]]
         verdict = ("  hit" if is_in_box(peak, sounding) else "  miss") if sounding else ""
-        captions = [name, f"largest probability {probabilities.max():.2f}{verdict}"]
-        images = [draw_boxes(frame, objects), draw_boxes(overlay_heatmap(frame, probabilities), objects, peak)]
+        captions = [name, f"largest {'value' if mixed else 'probability'} {values.max():.2f}{verdict}"]
+        images = [draw_boxes(frame, objects), draw_boxes(overlay_heatmap(frame, values), objects, peak)]
         write_image_grid([images], folder / f"{clip}.jpg", [captions])
 
 
 def write_heatmap_video(
-    path: Path, frames: np.ndarray, logits: np.ndarray, fps: int, sound: np.ndarray, rate: int
+    path: Path, frames: np.ndarray, maps: np.ndarray, fps: int, sound: np.ndarray, rate: int, mixed: bool = False
 ) -> None:
     """Write a video of the frames, and next to each the map over it.
 
     Args:
         path: of the mp4.
         frames: (T, S, S, 3) uint8.
-        logits: (T, h, w), the maps.
+        maps: (T, h, w).
         fps: frames per second.
         sound: (samples,) int16 mono, as long as the frames.
         rate: of the sound, Hz.
+        mixed: as for `enlarge_maps`.
     """
     large = [upscale_small(frame) for frame in frames]
-    maps = map_probabilities(logits, len(large[0]))
     images = (
-        np.concatenate([frame, overlay_heatmap(frame, probabilities)], axis=1)
-        for frame, probabilities in zip(large, maps, strict=True)
+        np.concatenate([frame, overlay_heatmap(frame, values)], axis=1)
+        for frame, values in zip(large, enlarge_maps(maps, len(large[0]), mixed), strict=True)
     )
     write_video(path, images, fps, sound, rate)
 

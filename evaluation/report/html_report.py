@@ -17,7 +17,7 @@ from evaluation.report.class_tables import class_tables
 from evaluation.report.curves import run_charts
 from evaluation.report.embedding_map import EmbeddingMap, map_embeddings
 from evaluation.report.galleries import MARKS, GalleryRow, retrieval_galleries
-from evaluation.report.heatmaps import map_probabilities
+from evaluation.report.heatmaps import enlarge_maps
 from evaluation.report.media_files import clear_media_folder, write_clip, write_map
 from evaluation.report.page_content import PageClips, PageContent, PageMaps, RunInfo
 from evaluation.report.ranked_maps import RankedMaps, rank_heatmaps
@@ -157,7 +157,7 @@ def _write_maps(folder: Path, maps: PageMaps, ranked: RankedMaps, matrix: list[i
         for i, row in enumerate(maps.cross_logits(matrix)):
             logits |= {f"cross_{i}_{j}.png": one for j, one in enumerate(row)}
     for name, one in logits.items():
-        write_map(folder / name, map_probabilities(one[None], MAP_SIDE)[0])
+        write_map(folder / name, enlarge_maps(one[None], MAP_SIDE, maps.mixed)[0])
 
 
 def template_environment() -> jinja2.Environment:

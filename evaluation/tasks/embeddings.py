@@ -18,7 +18,7 @@ from dataset.reading.public_benchmarks import BENCHMARKS, Benchmark, BenchmarkDa
 from dataset.reading.reader import ClipDataset, open_split
 from dataset.transforms.frames import PairTransform
 from evaluation.measures.ontology import Ontology
-from models.interfaces import FrameSoundEncoder, device_of
+from models.interfaces import FrameSoundEncoder, ObjectMapNet, device_of
 from utils import distributed
 from utils.config import Config
 from utils.engine import autocast, to_device
@@ -34,12 +34,14 @@ class Embeddings(NamedTuple):
         a: (N, ...) float32, of the sounds; (N, M, ...) of several moments.
         indices: (N,) int64, of the clips in their split.
         times: (N,) float64, of the frames, seconds.
+        objects: (N, h, w) float32, object maps of the frames; (N, M, h, w) of several moments; None if not asked for.
     """
 
     v: Tensor
     a: Tensor
     indices: Tensor
     times: Tensor
+    objects: Tensor | None = None
 
 
 class EvalSplit(NamedTuple):
@@ -66,7 +68,8 @@ class SplitEmbeddings:
         times: N times of the frames, seconds.
         labels: N lists of AudioSet mids, empty for a benchmark.
         skipped: {id: reason} of the clips that can't be read.
-        moments: M of each clip; more than 1: v and a are (N, M, ...).
+        moments: M of each clip; more than 1: v, a and objects are (N, M, ...).
+        objects: (N, h, w) float32, object maps of the frames; None without eval.object_weight.
     """
 
     clips: ClipDataset | Benchmark
@@ -78,6 +81,7 @@ class SplitEmbeddings:
     labels: list[list[str]]
     skipped: dict[str, str]
     moments: int = 1
+    objects: Tensor | None = None
 
     def __len__(self) -> int:
         return len(self.indices)
@@ -159,12 +163,16 @@ def embed_split(model: FrameSoundEncoder, config: Config, split: EvalSplit) -> S
     loader = make_loader(dataset, order, config.train.workers, device_of(model))
     batches = drop_unreadable(loader, make_skip_handler(skipped, config.data.on_error), min_clips=0)
     transform = PairTransform(config, train=False)
-    v, a, indices, times = embed_batches(model, batches, transform, config.train.precision, config.eval.flip_tta)
+    with_objects = config.eval.object_weight > 0 and isinstance(model, ObjectMapNet)
+    v, a, indices, times, objects = embed_batches(
+        model, batches, transform, config.train.precision, config.eval.flip_tta, with_objects
+    )
     if len(v) < 2:
         folder = config.data.root if isinstance(clips, Benchmark) else clips.folder
         raise UserError(f"{folder} has fewer than 2 readable clips: an evaluation needs pairs of different clips")
     labels = [[] if isinstance(clips, Benchmark) else clips.labels[index] for index in indices.tolist()]
-    return SplitEmbeddings(clips, dataset, v, a, indices.tolist(), times.tolist(), labels, skipped, dataset.moments)
+    where = indices.tolist(), times.tolist()
+    return SplitEmbeddings(clips, dataset, v, a, *where, labels, skipped, dataset.moments, objects)
 
 
 @torch.no_grad()
@@ -174,6 +182,7 @@ def embed_batches(
     transform: Callable[[Batch], tuple[Tensor, Tensor]],
     precision: str = "auto",
     flip: bool = False,
+    with_objects: bool = False,
 ) -> Embeddings:
     """Embed the frame and the sound of every clip, in eval mode.
 
@@ -185,6 +194,7 @@ def embed_batches(
         transform: maps a batch to the net's frames and spectrograms, see `dataset.transforms.frames.PairTransform`.
         precision: a value of train.precision.
         flip: average the embeddings of each frame and its mirror image.
+        with_objects: also compute the object maps of the frames; for an `ObjectMapNet`.
 
     Returns:
         The embeddings, in the order of the batches; of 0 clips if none is readable.
@@ -201,18 +211,26 @@ def embed_batches(
         batch = to_device(batch, device)
         frames, spectrograms = transform(batch)
         with autocast(device, precision):
-            v = model.embed_with_flip(frames) if flip else model.embed_frames(frames)
-            a = model.embed_sounds(spectrograms)
-        v, a = require_finite(v.float().cpu(), "embeddings"), require_finite(a.float().cpu(), "embeddings")
+            found = [*_embed(model, frames, flip, with_objects), model.embed_sounds(spectrograms)]
+        found = [require_finite(one.float().cpu(), "embeddings") for one in found]
         if batch["sounds"].ndim == 3:  # (M * B, ...) of M moments, see `PairTransform`
-            v, a = (side.unflatten(0, (-1, len(batch["indices"]))).transpose(0, 1) for side in (v, a))
-        parts.append(Embeddings(v, a, batch["indices"].cpu(), batch["times"].cpu()))
+            found = [one.unflatten(0, (-1, len(batch["indices"]))).transpose(0, 1) for one in found]
+        v, *objects, a = found
+        parts.append(Embeddings(v, a, batch["indices"].cpu(), batch["times"].cpu(), *objects))
     if distributed.world_size() > 1:
         parts = [part for rank_parts in distributed.all_gather_object(parts) for part in rank_parts]
         parts.sort(key=lambda part: part.indices[0].item())
     if not parts:
         return Embeddings(torch.empty(0), torch.empty(0), torch.empty(0, dtype=torch.int64), torch.empty(0))
-    return Embeddings(*(torch.cat(tensors) for tensors in zip(*parts, strict=True)))
+    return Embeddings(*(torch.cat(tensors) for tensors in zip(*parts, strict=True) if tensors[0] is not None))
+
+
+def _embed(model: FrameSoundEncoder, frames: Tensor, flip: bool, with_objects: bool) -> tuple[Tensor, ...]:
+    """Embed normalized frames: their embeddings, and their object maps if asked for."""
+    if with_objects:
+        assert isinstance(model, ObjectMapNet)
+        return model.embed_with_objects(frames, flip)
+    return (model.embed_with_flip(frames) if flip else model.embed_frames(frames),)
 
 
 def moment_vectors(model: FrameSoundEncoder, embeddings: SplitEmbeddings) -> tuple[np.ndarray, np.ndarray]:

@@ -1,12 +1,13 @@
 """Task "localization": where in the frame a sound comes from, compared with boxes; images and videos (OtS sec. 5)."""
 
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 from dataset.loading.loader import collate, make_sample
 from dataset.making.text import count_text
@@ -18,12 +19,14 @@ from evaluation.measures.localization import box_measures, ciou_measures, upsamp
 from evaluation.report.heatmaps import write_heatmap_video, write_localization_images
 from evaluation.report.page_content import PageMaps
 from evaluation.report.selection import evenly_spaced
-from evaluation.tasks.embeddings import embed_batches
+from evaluation.tasks.embeddings import SplitEmbeddings, embed_batches
 from evaluation.tasks.task import EvalContext, TaskResult
 from evaluation.trained_net import TrainedNet
 from models.interfaces import LocalizingNet
+from models.object_maps import location_maps
 
 VIDEO_FPS, VIDEO_RATE = 25, 48000  # frames per second; Hz
+WEIGHTS = tuple(k / 10 for k in range(11))  # of the object map, tried on val
 
 
 class LocalizationTask:
@@ -38,29 +41,35 @@ class LocalizationTask:
     def run(self, context: EvalContext) -> TaskResult:
         """Measure the maps of the split or benchmark of `context`, and draw them: the section "localization"."""
         net, embeddings, clips, out = context.net, context.embeddings, context.data.clips, context.out
-        maps, size = location_maps(net, embeddings.v, embeddings.a), context.config.data.frame_size
+        maps = net.location_maps(embeddings.v, embeddings.a, embeddings.objects).numpy()
         notes: tuple[str, ...] = ()
+        measure: Callable[[np.ndarray], dict[str, Any]]
         if isinstance(clips, Benchmark):
             boxes = [_benchmark_boxes(clips, index) for index in embeddings.indices]
-            measures = evaluate_benchmark(maps, clips, embeddings.indices, size)
+            measure = partial(evaluate_benchmark, benchmark=clips, indices=embeddings.indices)
         else:
             boxes = [
                 clips.boxes_at(index, time) for index, time in zip(embeddings.indices, embeddings.times, strict=True)
             ]
-            measures, notes = evaluate_boxes(maps, boxes, size), annotation_notes(clips, boxes)
+            measure, notes = partial(evaluate_boxes, boxes=boxes), annotation_notes(clips, boxes)
             for k in evenly_spaced(len(maps), context.options.video):
                 write_clip_video(out / "video" / f"{embeddings.ids[k]}.mp4", net, clips, embeddings.indices[k])
 
-        drawn = slice(context.options.pictures)
+        measure = partial(measure, size=context.config.data.frame_size)
+        measures = measure(maps)
+        if measures and embeddings.objects is not None:
+            measures |= object_map_measures(context, measure)
+            notes += best_weight_notes(context, measure)
+        drawn, mixed = slice(context.options.pictures), embeddings.objects is not None
         ids = embeddings.ids[drawn]
         names = [
             "; ".join(map(context.ontology.name, mids)) or clip
             for mids, clip in zip(embeddings.labels[drawn], ids, strict=True)
         ]
         write_localization_images(
-            out / "localization", maps[drawn], boxes[drawn], ids, names, lambda k: embeddings.sample(k)[0]
+            out / "localization", maps[drawn], boxes[drawn], ids, names, lambda k: embeddings.sample(k)[0], mixed
         )
-        page = PageMaps(maps, boxes, make_cross_maps(net, embeddings.v, embeddings.a))
+        page = PageMaps(maps, boxes, make_cross_maps(net, embeddings), mixed)
         return context.embedding_result({"localization": measures} if measures else {}, maps=page, notes=notes)
 
 
@@ -92,33 +101,53 @@ def _benchmark_boxes(benchmark: Benchmark, index: int) -> list[Box]:
     return [Box(time=0.0, box=box, label="", sounding=True) for box in benchmark.boxes[index].tolist()]
 
 
-@torch.no_grad()
-def location_maps(net: TrainedNet, v: Tensor, a: Tensor) -> np.ndarray:
-    """Compute the map of each frame with its own sound.
+def object_map_measures(context: EvalContext, measure: Callable[[np.ndarray], dict[str, Any]]) -> dict[str, Any]:
+    """Measure what mixed maps are made of, each alone.
 
     Args:
-        net: a net with maps.
-        v: (N, D, h, w) embedded frames.
-        a: (N, D) embedded sounds.
+        context: of the evaluation, with eval.object_weight above 0.
+        measure: computes the measures of (N, h, w) maps.
 
     Returns:
-        (N, h, w) float32 logits.
+        "plain" and "object", the measures of the maps without object maps and of the object maps; "object_weight".
     """
-    return net.localizing_net.location_logits(v.to(net.device), a.to(net.device)).cpu().numpy()
+    net, embeddings = context.net, context.embeddings
+    assert embeddings.objects is not None
+    plain = net.location_maps(embeddings.v, embeddings.a).numpy()
+    found = {"plain": measure(plain), "object": measure(embeddings.objects.numpy())}
+    return found | {"object_weight": context.config.eval.object_weight}
 
 
-def make_cross_maps(net: TrainedNet, v: Tensor, a: Tensor) -> Callable[[list[int]], np.ndarray]:
-    """Make a function that maps the indices of K clips to (K, K, h, w) logits: each frame with each sound.
+def best_weight_notes(context: EvalContext, measure: Callable[[np.ndarray], dict[str, Any]]) -> tuple[str, ...]:
+    """Say which eval.object_weight is best, on val only: a weight that is chosen on test says nothing.
+
+    Args:
+        context: of the evaluation, with eval.object_weight above 0.
+        measure: computes the measures of (N, h, w) maps.
+    """
+    if context.split != "val":
+        return ()
+    embeddings = context.embeddings
+    inputs = context.net.localizing_net, embeddings.v, embeddings.a, embeddings.objects
+    peaks = [measure(location_maps(*inputs, weight).numpy())["peak_accuracy"] for weight in WEIGHTS]
+    values = ", ".join(f"{weight:g}: {peak:.3f}" for weight, peak in zip(WEIGHTS, peaks, strict=True))
+    best = WEIGHTS[int(np.argmax(peaks))]
+    return (f"val is best with eval.object_weight {best:g}, by its peak on a sounding object ({values})",)
+
+
+def make_cross_maps(net: TrainedNet, embeddings: SplitEmbeddings) -> Callable[[list[int]], np.ndarray]:
+    """Make a function that maps the indices of K clips to (K, K, h, w) maps: each frame with each sound.
 
     Args:
         net: a net with maps.
-        v: (N, D, h, w) embedded frames.
-        a: (N, D) embedded sounds.
+        embeddings: of the split.
     """
+    v, a, objects = embeddings.v, embeddings.a, embeddings.objects
 
     def cross_maps(chosen: list[int]) -> np.ndarray:
-        rows = [location_maps(net, v[[k]].expand(len(chosen), -1, -1, -1), a[chosen]) for k in chosen]
-        return np.stack(rows)
+        frames = [[k] * len(chosen) for k in chosen]
+        rows = [net.location_maps(v[k], a[chosen], None if objects is None else objects[k]) for k in frames]
+        return torch.stack(rows).numpy()
 
     return cross_maps
 
@@ -170,7 +199,11 @@ def write_clip_video(path: Path, net: TrainedNet, clips: ClipDataset, index: int
     samples = [make_sample(frame, sound) for frame, sound in zip(frames, sounds, strict=True)]
     size, transform = config.eval.batch_size, PairTransform(config, train=False)
     batches = [collate(samples[k : k + size]) for k in range(0, len(samples), size)]
-    v, a, *_ = embed_batches(net.encoder, batches, transform, config.train.precision, config.eval.flip_tta)
+    mixed = config.eval.object_weight > 0
+    v, a, _, _, objects = embed_batches(
+        net.encoder, batches, transform, config.train.precision, config.eval.flip_tta, mixed
+    )
     start, length = round(times[0] * VIDEO_RATE), len(times) * VIDEO_RATE // VIDEO_FPS
     sound = waveform[start : start + length]
-    write_heatmap_video(path, frames, location_maps(net, v, a), VIDEO_FPS, sound, VIDEO_RATE)
+    maps = net.location_maps(v, a, objects).numpy()
+    write_heatmap_video(path, frames, maps, VIDEO_FPS, sound, VIDEO_RATE, mixed)
