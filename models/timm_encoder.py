@@ -105,11 +105,9 @@ class TimmEncoder(nn.Module):
             raise UserError(f"{name} gives no feature maps: take another encoder ({setting})")
         self.name, self.net = name, net
         self.origin = f"{name} of timm {timm.__version__}"
-        self.has_head = isinstance(net, timm.models.EfficientNet)  # a convolution after the stages gives its last map
-        if not self.has_head:
-            net.prune_intermediate_layers(1, prune_norm=False, prune_head=True)
+        net.prune_intermediate_layers(1, prune_norm=False, prune_head=True)
         last = net.feature_info[-1]
-        self.channels: int = net.num_features if self.has_head else last.get("num_chs_norm", last["num_chs"])
+        self.channels: int = last.get("num_chs_norm", last["num_chs"])
         trained_on = tuple(net.pretrained_cfg["mean"]), tuple(net.pretrained_cfg["std"])
         self.renormalizes = in_channels == 3 and trained_on != (FRAME_MEAN, FRAME_STD)
         self.scale: Tensor
@@ -124,8 +122,6 @@ class TimmEncoder(nn.Module):
         """Encode `inputs`, (B, in_channels, H, W) -> (B, channels, H / stride, W / stride), rounded up."""
         if self.renormalizes:
             inputs = inputs * self.scale + self.shift
-        if self.has_head:
-            return self.net.forward_features(inputs)
         return self.net.forward_intermediates(inputs, indices=1, norm=True, intermediates_only=True)[-1]
 
 

