@@ -50,6 +50,7 @@ LIMITS = {
     "model.dropout": "[0, 1)",
     "model.logit_scale": "(0, 1000]",
     "model.vision_stride": "[0, 32]",
+    "model.mean_weight": "[0, 1]",
     "model.num_channels": "[1, 1024]",
     "model.sound_width": "[1, 1024]",
     "model.unet_depth": "[2, 12]",

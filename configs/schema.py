@@ -178,11 +178,17 @@ class Model:
         "pixels from one location of the encoder's feature map to the next: 8, 16 or 32, by dilation; 0: its own",
         ONE_FRAME,
     )
-    vision_pool: Literal["auto", "max", "max_mean"] = setting(
+    vision_pool: Literal["auto", "max", "max_mean", "max_salient"] = setting(
         "auto",
         "how AVE-Net pools the frame's feature map; max: its maximum over locations (OtS); max_mean: maximum and "
-        "mean, side by side; auto: max_mean with model.vision_weights, else max",
+        "mean, side by side; max_salient: the same, with a mean in which locations of strong features weigh more; "
+        "auto: max_mean with model.vision_weights, else max",
         ("AVENet",),
+    )
+    mean_weight: float = setting(
+        0.0,
+        "weight of the mean over locations in AVOL-Net's score of a pair; the maximum has the rest (OtS: 0)",
+        AVOLNET,
     )
     sound: str = setting(
         "convnet",
@@ -204,7 +210,7 @@ class Model:
 
     @property
     def pool(self) -> str:
-        """How the frame's feature map is pooled, "max" or "max_mean", also where `vision_pool` is "auto"."""
+        """How the frame's feature map is pooled, also where `vision_pool` is "auto"."""
         auto = "max_mean" if self.pretrained else "max"
         return auto if self.vision_pool == "auto" else self.vision_pool
 

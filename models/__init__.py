@@ -45,5 +45,5 @@ def build_net(config: Any, flow_fields: int = 10, similarity: str = "dot") -> AV
     if config.name == "AVENet":
         return AVENet(width, dim, dropout, vision, config.logit_scale, audio, config.pool)
     if config.name == "AVOLNet":
-        return AVOLNet(width, dim, dropout, vision, similarity, audio)
+        return AVOLNet(width, dim, dropout, vision, similarity, audio, config.mean_weight)
     return L3Net(width, dim, dropout, vision, audio)

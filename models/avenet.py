@@ -234,7 +234,7 @@ class AVENet(AVCNet):
         vision: encoder of the frames; None for `ConvEncoder(3, width)`.
         logit_scale: how much the logit grows at first as the distance shrinks.
         audio: encoder of the spectrograms; None for `ConvEncoder(1, width)`.
-        vision_pool: how the frame's feature map is pooled: "max", or "max_mean", both side by side.
+        vision_pool: how the frame's feature map is pooled, see `models.layers.pool_locations`.
     """
 
     logit_layer = "fc3"

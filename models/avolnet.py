@@ -25,10 +25,13 @@ class AVOLNet(AVCNet):
     Args:
         width: channels of the first convolution; the paper has 64.
         dim: dimensions of the vectors; the paper has 128.
-        dropout: fraction of the pooled audio features dropped in training; the paper uses none.
+        dropout: fraction of the pooled audio features, and of the channels of the frame's feature map, dropped in
+            training; the paper uses none.
         vision: encoder of the frames; None for `ConvEncoder(3, width)`.
         similarity: "dot" (the paper's) or "cosine".
         audio: encoder of the spectrograms; None for `ConvEncoder(1, width)`.
+        mean_weight: weight in 0..1 of the mean over locations in the score of a pair; the maximum has the rest. The
+            paper has 0. With few clips a part of the mean helps: all locations learn from every pair.
     """
 
     logit_layer = "conv7"
@@ -41,8 +44,10 @@ class AVOLNet(AVCNet):
         vision: Encoder | None = None,
         similarity: str = "dot",
         audio: Encoder | None = None,
+        mean_weight: float = 0.0,
     ) -> None:
         super().__init__()
+        self.mean_weight = mean_weight
         self.similarity = similarity
         self.vision = ConvEncoder(3, width) if vision is None else vision
         self.conv5 = nn.Conv2d(self.vision.channels, dim, 1)
@@ -97,7 +102,8 @@ class AVOLNet(AVCNet):
     def _project(self, features: Tensor) -> Tensor:
         """Apply conv5 and conv6: (B, 8 * width, h, w) -> (B, dim, h, w), float32."""
         with torch.autocast(features.device.type, enabled=False):
-            return self.conv6(F.relu(self.conv5(to_float32(features))))
+            features = F.dropout2d(to_float32(features), self.dropout.p, self.training)
+            return self.conv6(F.relu(self.conv5(features)))
 
     def _project_pooled(self, features: Tensor) -> Tensor:
         """Max-pool over locations before conv5 and conv6: (B, 8 * width, h, w) -> (B, dim), float32."""
@@ -136,10 +142,17 @@ class AVOLNet(AVCNet):
         One matrix product over all N * h * w locations. The sigmoid is monotonic: the maximum can be taken before it.
         """
         with torch.autocast(v.device.type, enabled=False):
-            return self._to_logits(location_products(v, a)).amax(1)
+            return self._pool(self._to_logits(location_products(v, a)))
+
+    def _pool(self, scores: Tensor) -> Tensor:
+        """Pool (N, L, M) scores of L locations: (N, M), their maximum, mixed with their mean by `mean_weight`."""
+        largest = scores.amax(1)
+        return largest.lerp(scores.mean(1), self.mean_weight) if self.mean_weight else largest
 
     def largest_cosines(self, v: Tensor, a: Tensor) -> Tensor:
         """Compute the largest cosine over the locations of N frames with M sounds (EZ-VSL, arXiv 2203.09324).
+
+        It is mixed with the mean over locations by `mean_weight`.
 
         Args:
             v: (N, dim, h, w), embedded frames of a net whose similarity is "cosine".
@@ -149,7 +162,7 @@ class AVOLNet(AVCNet):
             (N, M), in -1..1.
         """
         with torch.autocast(v.device.type, enabled=False):
-            return location_products(v, a).amax(1)
+            return self._pool(location_products(v, a))
 
     def location_logits(self, v: Tensor, a: Tensor) -> Tensor:
         """Score each location of N frames with N sounds: `v` (N, dim, h, w), `a` (N, dim) -> (N, h, w) logits."""

@@ -14,20 +14,26 @@ def pool_locations(features: Tensor, pool: str) -> Tensor:
 
     Args:
         features: (B, C, h, w), or (B, C, t, h, w) of frames.
-        pool: "max"; "max_mean": the maximum and the mean, side by side.
+        pool: "max"; "max_mean": the maximum and the mean, side by side; "max_salient": the maximum, and a mean in which
+            locations count by the cube of their features' L2 norm, so that objects weigh more than background.
 
     Returns:
-        (B, C), or (B, 2 C) for "max_mean".
+        (B, C), or (B, 2 C) for all but "max".
     """
     largest = global_max_pool(features)
     if pool == "max":
         return largest
-    return torch.cat([largest, to_float32(features).mean(tuple(range(2, features.ndim)))], 1)
+    locations = to_float32(features).flatten(2)  # (B, C, L)
+    if pool == "max_mean":
+        return torch.cat([largest, locations.mean(2)], 1)
+    salience = locations.norm(dim=1, keepdim=True) ** 3
+    salience = salience / salience.sum(2, keepdim=True).clamp(min=1e-12)
+    return torch.cat([largest, (locations * salience).sum(2)], 1)
 
 
 def pooled_channels(channels: int, pool: str) -> int:
     """Count the channels that `pool_locations` gives of `channels` with this `pool`."""
-    return channels * (2 if pool == "max_mean" else 1)
+    return channels * (1 if pool == "max" else 2)
 
 
 def to_float32(x: Tensor) -> Tensor:

@@ -1,0 +1,16 @@
+"""AVOL-Net for a hundred to five thousand clips, with the data, encoder and training of few_clips_AVENet.py.
+
+The score of a pair is the largest cosine over locations, mixed with their mean, and maps are guided by what the encoder
+finds striking. It trains from scratch; AVE-Net's weights are not needed.
+"""
+
+from dataclasses import replace
+
+from configs import few_clips_AVENet
+
+base = few_clips_AVENet.config
+config = replace(
+    base,
+    model=replace(base.model, name="AVOLNet", vision_pool="auto", mean_weight=0.3),
+    train=replace(base.train, run_dir="runs/few_clips_VOLNet", loss="max_infonce", temperature=0.1),
+)
