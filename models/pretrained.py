@@ -91,7 +91,7 @@ class FrozenEncoder:
         stride: the setting model.vision_stride.
 
     Attributes:
-        about: what its features depend on: {"encoder", "stride", "weights": a hash of them}.
+        about: what its features depend on: {"encoder", "stride", "channels", "weights": a hash of them}.
     """
 
     def __init__(self, encoder: nn.Module, name: str, stride: int) -> None:
@@ -99,7 +99,9 @@ class FrozenEncoder:
         for key, value in encoder.state_dict().items():
             weights.update(f"{key} {value.dtype} {(*value.shape,)} ".encode())
             weights.update(value.cpu().contiguous().view(-1).view(torch.uint8).numpy().data)
-        self.about: dict[str, Any] = {"encoder": name, "stride": stride, "weights": weights.hexdigest()}
+        self.about: dict[str, Any] = {
+            "encoder": name, "stride": stride, "channels": encoder.channels, "weights": weights.hexdigest()
+        }  # fmt: skip
 
     def __call__(self, frames: Tensor) -> Tensor:
         """Encode normalized `frames`, (B, 3, H, W) float32 -> (B, C, h, w)."""

@@ -30,7 +30,7 @@ class FrameEncoder(Protocol):
     """An encoder of frames that training doesn't change.
 
     Attributes:
-        about: {"encoder": its name, "stride": ..., "weights": a hash of them}: what its features depend on.
+        about: {"encoder": its name, "weights": a hash of them, ...}: what its features depend on.
     """
 
     about: dict[str, Any]

@@ -1,0 +1,53 @@
+"""Settings of a frozen encoder's features: when they are kept, and what doesn't go together with them."""
+
+import pytest
+
+from configs.schema import Config, Model
+from utils.config import from_dict, override, to_dict
+from utils.errors import UserError
+
+FROZEN = {"model.vision": "efficientnet_lite0", "model.vision_weights": "imagenet", "train.lr_vision": 0}
+
+
+def config(net="AVENet", **changes):
+    return override(Config(model=Model(name=net)), FROZEN | changes)
+
+
+@pytest.mark.parametrize("net", ["AVENet", "AVOLNet", "L3Net"])
+def test_features_are_kept_where_the_encoder_is_frozen_and_nowhere_else(net):
+    assert config(net).keeps_features
+    assert not config(net, **{"data.feature_views": 0}).keeps_features
+    assert not config(net, **{"train.lr_vision": 0.05}).keeps_features
+    assert not config(net, **{"model.vision_weights": "none"}).keeps_features
+    assert not Config(model=Model(name=net)).keeps_features
+
+
+def test_pixelplayer_encodes_frames_in_each_step():
+    assert not config("PixelPlayer").keeps_features
+    with pytest.raises(UserError, match=r"data\.feature_views is a setting of AVENet, AVOLNet and L3Net, not of Pixel"):
+        config("PixelPlayer", **{"data.feature_views": 2})
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"data.moments": 5}, r"data\.feature_frames must be at least data\.moments \(5\), or data\.feature_views 0"),
+        ({"train.negatives": "off_grid"}, r"train\.negatives must not be off_grid .*, or data\.feature_views 0"),
+        ({"data.feature_views": -1}, r"data\.feature_views must be at least 0"),
+        ({"data.feature_frames": 0}, r"data\.feature_frames must be at least 1"),
+    ],
+)
+def test_what_does_not_go_together_is_refused(changes, message):
+    with pytest.raises(UserError, match=message):
+        config(**changes)
+    if "data.feature_views" not in changes and "data.feature_frames" not in changes:
+        assert config(**changes, **{"data.feature_views": 0})
+
+
+def test_checkpoints_of_versions_without_these_settings_encode_frames_in_each_step():
+    stored = to_dict(config())
+    for name in ("feature_views", "feature_frames", "features_dir"):
+        del stored["data"][name]
+    assert from_dict(stored, "last.pt", 4).data.feature_views == 0
+    stored["train"]["lr_vision"] = 0.05  # no difference: nothing was kept
+    assert from_dict(stored, "last.pt", 4) == config(**{"train.lr_vision": 0.05})
