@@ -121,7 +121,7 @@ class ShardedClips(SplitClips):
     def version(self, index: int) -> str:
         """Identify the content of the clip at `index`, by the hash of its shard."""
         shard, row = self._located[index].tolist()
-        return f"{self._shards[shard]['sha256']}, {row}"
+        return f"{self._shards[shard]['tar_sha256']}, {row}"
 
 
 def _check_sizes(folder: Path, shards: list[ShardEntry]) -> None:
