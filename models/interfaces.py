@@ -5,7 +5,7 @@ it has these methods, or it does not take part in what needs them.
 """
 
 from collections.abc import Iterator
-from typing import Protocol, runtime_checkable
+from typing import Protocol, Self, runtime_checkable
 
 import torch
 from torch import Tensor, nn
@@ -62,7 +62,7 @@ class PartlyFixed(nn.Module):
 
     fixed_statistics: tuple[str, ...] = ()
 
-    def train(self, mode: bool = True) -> "PartlyFixed":
+    def train(self, mode: bool = True) -> Self:
         """Switch to training `mode`, but for the submodules in `fixed_statistics`."""
         super().train(mode)
         for name in self.fixed_statistics:
