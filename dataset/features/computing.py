@@ -22,7 +22,7 @@ from utils import distributed
 from utils.errors import UserError
 from utils.progress_bar import progress_bar
 
-FRAMES_AT_ONCE = 16  # that the encoder gets, each in all of its views
+FRAMES_AT_ONCE, IMAGES_AT_ONCE = 16, 64  # that are decoded, each for all of its views; that the encoder gets
 ADVICE = "free some space, set another --data.features_dir, or --data.feature_views 0 to keep no features"
 
 
@@ -203,7 +203,11 @@ def _encode(frames: Tensor, clips: list[str], config: Any, encoder: FrameEncoder
         names = [f"{clip} {start + number}" for clip in clips for number in range(part.shape[1])]
         views = make_views(part.flatten(0, 1), names, config)  # (b, K, 3, s, s)
         pixels = views.flatten(0, 1).contiguous(memory_format=torch.channels_last)  # twice as fast on a CPU
-        maps = encoder(pixels).half().unflatten(0, (len(clips), part.shape[1], views.shape[1]))
+        maps = (
+            torch.cat([encoder(some) for some in pixels.split(IMAGES_AT_ONCE)])
+            .half()
+            .unflatten(0, (len(clips), part.shape[1], views.shape[1]))
+        )
         parts.append(maps.cpu().numpy())
     features = np.concatenate(parts, 1)
     if not np.isfinite(features).all():

@@ -42,6 +42,7 @@ class FrozenFeatures:
         folder: that holds them.
 
     Attributes:
+        about: content of about.json.
         maps: (clips, F, K, C, h, w) float16.
         times: (clips, F) float64, seconds.
         rows: {clip id: row}.
@@ -52,17 +53,19 @@ class FrozenFeatures:
     """
 
     def __init__(self, folder: Path) -> None:
-        about = json.loads((folder / "about.json").read_text(encoding="utf-8"))
-        self.errors: dict[str, str] = about["errors"]
-        self.rows = {clip: row for row, clip in enumerate(clip for clip in about["clips"] if clip not in self.errors)}
+        self.about: dict[str, Any] = json.loads((folder / "about.json").read_text(encoding="utf-8"))
+        self.errors: dict[str, str] = dict(self.about["errors"])
+        clips = [clip for clip in self.about["clips"] if clip not in self.errors]
+        self.rows = {clip: row for row, clip in enumerate(clips)}
         self.maps, self.times, self._sounds, self._ends = (
             np.load(folder / f"{name}.npy", mmap_mode="r") for name in ("features", "times", "sounds", "ends")
         )
-        count = len(self.rows)
-        if not len(self.maps) == len(self.times) == len(self._ends) == count or (
-            count and len(self._sounds) != self._ends[-1]
-        ):
-            raise ValueError("files of different numbers of clips")
+        count, kinds = len(self.rows), [a.dtype.str for a in (self.maps, self.times, self._sounds, self._ends)]
+        forms = (self.maps.ndim, self.maps.shape[:2], self._sounds.ndim, self._ends.shape)
+        if kinds != ["<f2", "<f8", "<i2", "<i8"] or forms != (6, self.times.shape, 1, (count,)):
+            raise ValueError("arrays of another form")
+        if len(self.maps) != count or (count and len(self._sounds) != self._ends[-1]):
+            raise ValueError("arrays of different numbers of clips")
 
     def sound(self, row: int) -> np.ndarray:
         """Get the whole sound of the clip in a `row`: (samples,) int16."""
@@ -98,7 +101,7 @@ def open_features(
     if distributed.rank():
         while (folder := distributed.broadcast_object(None)) is None:  # while process 0 computes
             pass
-        if features := _open_complete(folder):
+        if features := _open_complete(folder, {}):
             return features
         raise UserError(
             f"{folder}, which process 0 has made, can't be read by process {distributed.rank()}: set "
@@ -108,7 +111,7 @@ def open_features(
     key = blake2b(json.dumps(about, sort_keys=True).encode(), digest_size=6).hexdigest()
     name = f"features_{about['encoder'].replace('/', '_')[:80]}_{key}"
     folder = Path(config.data.features_dir or config.data.root) / clips.folder.name / name
-    started, features = time.monotonic(), _open_complete(folder)
+    started, features = time.monotonic(), _open_complete(folder, about)
     if features:
         log(f"frames' features: read from {folder}")
     else:
@@ -146,12 +149,13 @@ def describe_features(config: Any, clips: ClipDataset, encoder: FrameEncoder, de
     }
 
 
-def _open_complete(folder: Path) -> FrozenFeatures | None:
-    """Open the features in a folder; None if it is missing or damaged."""
+def _open_complete(folder: Path, about: dict[str, Any]) -> FrozenFeatures | None:
+    """Open the features in a folder; None if it is missing or damaged, or not about what `about` says."""
     try:
-        return FrozenFeatures(folder)
-    except (OSError, ValueError, KeyError, TypeError):
+        features = FrozenFeatures(folder)
+    except (OSError, EOFError, ValueError, KeyError, TypeError, AttributeError):
         return None
+    return features if features.about | about == features.about else None
 
 
 def _compute(
@@ -167,7 +171,7 @@ def _compute(
     temporary = folder.with_name(f".{folder.name}.tmp")
     shutil.rmtree(temporary, ignore_errors=True)  # of a computation that was killed
     try:
-        if _open_complete(folder):  # another process has computed them meanwhile
+        if _open_complete(folder, about):  # another process has computed them meanwhile
             return
         temporary.mkdir()
         errors = write_features(temporary, config, clips, encoder, device, on_skip)

@@ -272,12 +272,21 @@ def test_an_interrupted_computation_leaves_nothing_that_counts_as_complete(root,
     assert folders(root) == [name] and not list((root / "train").glob(".*"))
 
 
-def test_damaged_features_are_computed_anew(root):
+@pytest.mark.parametrize("name", ["features.npy", "times.npy", "sounds.npy", "ends.npy", "about.json"])
+@pytest.mark.parametrize("damage", ["cut", "empty", "gone", "other"])
+def test_damaged_features_are_computed_anew(root, name, damage):
     whole = compute(settings(root)).maps.copy()
-    path = root / "train" / folders(root)[0] / "features.npy"
-    path.write_bytes(path.read_bytes()[:-100])
+    path = root / "train" / folders(root)[0] / name
+    content = path.read_bytes()
+    other = (
+        b"[]" if name == "about.json" else (path.parent / f"{'ends' if name[0] == 't' else 'times'}.npy").read_bytes()
+    )
+    path.write_bytes({"cut": content[:-5], "empty": b"", "gone": b"", "other": other}[damage])
+    if damage == "gone":
+        path.unlink()
     log = []
     assert np.array_equal(compute(settings(root), log=log).maps, whole) and "computed in" in log[0]
+    assert path.read_bytes() == content
 
 
 def test_a_disk_without_space_is_one_sentence_with_the_folder_and_the_size(root, monkeypatch):
