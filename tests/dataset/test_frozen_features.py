@@ -123,6 +123,9 @@ def test_augmented_views_differ_and_depend_on_no_other_clip(root):
     views = first.maps.reshape(CLIPS * 3, 4, -1).astype(float)
     for one, other in ((2, 0), (2, 1), (3, 0), (3, 1), (3, 2)):
         assert np.abs(views[:, one] - views[:, other]).max(1).min() > 0.02
+    picture = torch.from_numpy(numbered(1234, (SIZE, SIZE))).repeat(2, 1, 1, 1)
+    one, other = computing.make_views(picture, ["clip 0", "clip 1"], settings(root))
+    assert torch.equal(one[:2], other[:2]) and all((one[view] - other[view]).abs().max() > 0.02 for view in (2, 3))
     shutil.rmtree(root / "train" / folders(root)[0])
     for kind in ("video/00.mp4", "audio/00.wav"):
         os.unlink(root / "train" / kind)
