@@ -12,7 +12,9 @@ from configs.schema import Config, Model, Spectrogram, Train
 
 base = demo_AVENet.config
 config = Config(
-    data=replace(base.data, frame_size=224, resize_size=256, cache_gb=0.0, feature_views=6, feature_frames=2),
+    data=replace(
+        base.data, seconds=1.8, frame_size=224, resize_size=256, cache_gb=0.0, feature_views=6, feature_frames=2
+    ),
     spectrogram=Spectrogram(window=0.032, hop=0.02, n_fft=512, n_mels=64, equal_loudness=True),
     # Frames are augmented when their features are computed: mildly, as the encoder can't adapt.
     augment=replace(
@@ -25,7 +27,6 @@ config = Config(
         dropout=0.3,
         vision="efficientnet_lite0",
         vision_weights="imagenet",
-        vision_pool="max_salient",
     ),
     train=Train(
         run_dir="runs/few_clips_AVENet",

@@ -11,7 +11,7 @@ from configs import few_clips_AVENet
 base = few_clips_AVENet.config
 config = replace(
     base,
-    model=replace(base.model, name="AVOLNet", vision_pool="auto", mean_weight=0.3),
+    model=replace(base.model, name="AVOLNet", mean_weight=0.3),
     train=replace(base.train, run_dir="runs/few_clips_VOLNet", loss="max_infonce", temperature=0.1),
     eval=replace(base.eval, object_weight=0.5),
 )

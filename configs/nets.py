@@ -11,7 +11,7 @@ AVENETS = ("AVENet", *AVENET_MF, *AVENET_OF)  # which compare by the distance of
 COMPARING = (*AVENETS, *AVOLNET)  # whose vectors of frames and sounds can be compared
 ONE_FRAME = ("AVENet", "AVOLNet", "L3Net", "PixelPlayer")  # whose encoder sees one frame at a time
 SOUND_ENCODER = ("AVENet", "AVOLNet", "L3Net")  # whose encoder of spectrograms can be replaced
-FEATURE_NETS = ("AVENet", "AVOLNet", "L3Net")  # whose frozen encoder's features can be kept
+FEATURE_NETS = ("AVENet", "AVOLNet", "L3Net", "PixelPlayer")  # whose frozen encoder's features can be kept
 MOMENT_NETS = ("AVENet", "AVOLNet", "L3Net")  # of which several moments of a clip can count as one
 TRAIN_SCRIPTS = dict.fromkeys(AVC_NETS, "train_AVENet.py") | {
     "AVOLNet": "train_VOLNet.py",

@@ -287,6 +287,10 @@ def _train_rules(train: Train) -> list[Rule]:
 def _loss_rules(train: Train, model: Model) -> list[Rule]:
     return [
         (
+            model.features_from == "map" or train.avc_loss_weight > 0,
+            "model.features_from embedding needs train.avc_loss_weight above 0: the embedding is the AVC branch's",
+        ),
+        (
             train.loss == "avc" or model.name != "L3Net",
             "train.loss must be avc for L3Net, whose vectors of frames and sounds can't be compared",
         ),
@@ -319,5 +323,13 @@ def _feature_rules(config: Config) -> list[Rule]:
         (
             config.train.negatives != "off_grid",
             f"train.negatives must not be off_grid where a frozen encoder's features are kept, {hint}",
+        ),
+        (
+            config.model.name != "PixelPlayer" or config.data.feature_frames >= config.mix.frames,
+            f"data.feature_frames must be at least mix.frames ({config.mix.frames}), {hint}",
+        ),
+        (
+            config.model.name != "PixelPlayer" or config.mix.frame_fit == "squeeze",
+            f"mix.frame_fit must be squeeze where a frozen encoder's features are kept, {hint}",
         ),
     ]

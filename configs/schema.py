@@ -132,7 +132,7 @@ class Model:
     name: NetName = setting("AVENet", "net to build and train")  # noqa: RUF009 - ruff can't resolve the alias
     width: int = setting(64, "channels of the first convolution (OtS: 64)")
     dim: int = setting(128, "dimensions of the embedding; L3Net: units of fc1 (OtS sec. 3.1: 128)")
-    dropout: float = setting(0.0, "dropout rate of the pooled features (OtS: none)", AVC_NETS)
+    dropout: float = setting(0.0, "dropout rate of the pooled features (OtS: none); of PixelPlayer, in its AVC branch")
     init_from: str = setting("", "checkpoint to start from: weights are copied where names and shapes match")
     logit_scale: float = setting(
         12.0,
@@ -178,12 +178,18 @@ class Model:
         "pixels from one location of the encoder's feature map to the next: 8, 16 or 32, by dilation; 0: its own",
         ONE_FRAME,
     )
-    vision_pool: Literal["auto", "max", "max_mean", "max_salient"] = setting(
+    vision_pool: Literal["auto", "max", "local"] = setting(
         "auto",
-        "how AVE-Net pools the frame's feature map; max: its maximum over locations (OtS); max_mean: maximum and "
-        "mean, side by side; max_salient: the same, with a mean in which locations of strong features weigh more; "
-        "auto: max_mean with model.vision_weights, else max",
-        ("AVENet",),
+        "how AVE-Net pools the frame's feature map; max: its maximum over locations, before fc1 (OtS); local: fc1 sees "
+        "each location, fc2 the maximum and a mean in which locations of strong features weigh more; auto: local with "
+        "model.vision_weights, else max; of PixelPlayer, in its AVC branch, auto: max",
+        ("AVENet", "PixelPlayer"),
+    )
+    features_from: Literal["map", "embedding"] = setting(
+        "map",
+        "what a frame's K features are computed from; map: the encoder's map, by a convolution that is max-pooled "
+        "(SoP); embedding: the frame's vector in the AVC branch, which knows what sounds like it",
+        PIXELPLAYER,
     )
     mean_weight: float = setting(
         0.0,
@@ -211,7 +217,7 @@ class Model:
     @property
     def pool(self) -> str:
         """How the frame's feature map is pooled, also where `vision_pool` is "auto"."""
-        auto = "max_mean" if self.pretrained else "max"
+        auto = "local" if self.pretrained and self.name != "PixelPlayer" else "max"
         return auto if self.vision_pool == "auto" else self.vision_pool
 
     @property

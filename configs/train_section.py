@@ -63,11 +63,13 @@ class Train:
     loss: Literal["avc", "infonce", "max_infonce"] = setting(
         "avc",
         "avc: two-way cross-entropy of pairs (OtS sec. 3.1); infonce: softmax over the batch's sounds and its frames, "
-        "of cosines; max_infonce: the same, of the largest cosine over a frame's locations (EZ-VSL), for AVOLNet",
-        AVC_NETS,
+        "of cosines; max_infonce: the same, of the largest cosine over a frame's locations (EZ-VSL), for AVOLNet. Of "
+        "PixelPlayer, the AVC branch's",
     )
     temperature: float = setting(
-        0.07, "divides the cosines in infonce and max_infonce; with train.learn_temperature where it starts", COMPARING
+        0.07,
+        "divides the cosines in infonce and max_infonce; with train.learn_temperature where it starts",
+        (*COMPARING, *PIXELPLAYER),
     )
     learn_temperature: bool = setting(
         False, "learn the temperature of infonce and max_infonce, at least 0.01 (CLIP)", COMPARING

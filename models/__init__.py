@@ -35,7 +35,12 @@ def build_net(config: Any, flow_fields: int = 10, similarity: str = "dot") -> AV
         raise UserError(f"there is no net {config.name!r}: model.name must be one of {', '.join(MODELS)}")
     if config.name == "PixelPlayer":
         sizes = (config.num_channels, config.width, config.sound_width, config.unet_depth)
-        return PixelPlayer(*sizes, build_vision_encoder(config), config.detail, config.unet_bias, config.unet_init)
+        unet = (config.detail, config.unet_bias, config.unet_init)
+        if config.features_from == "map":
+            return PixelPlayer(*sizes, build_vision_encoder(config), *unet)
+        net = PixelPlayer(*sizes, build_vision_encoder(config), *unet, embedding=config.dim)
+        net.add_avc_branch(config.width, config.dim, config.dropout, config.pool)
+        return net
     width, dim, dropout = config.width, config.dim, config.dropout
     if config.name == "AVENet_OF":
         return AVENetOF(width, dim, dropout, flow_fields, config.logit_scale)

@@ -15,10 +15,10 @@ from models.contrast import Temperature
 from models.interfaces import Encoder, Gather, PartlyFixed, gather_sounds
 from models.layers import (
     global_max_pool,
+    max_and_salient_mean,
     pairwise_distances,
-    pool_locations,
-    pooled_channels,
     standardize_outputs,
+    to_float32,
 )
 
 # AVE-Net's last layer starts as logit = LOGIT_SCALE (NEUTRAL_DISTANCE - distance): see docs/starting_well.md.
@@ -234,7 +234,8 @@ class AVENet(AVCNet):
         vision: encoder of the frames; None for `ConvEncoder(3, width)`.
         logit_scale: how much the logit grows at first as the distance shrinks.
         audio: encoder of the spectrograms; None for `ConvEncoder(1, width)`.
-        vision_pool: how the frame's feature map is pooled, see `models.layers.pool_locations`.
+        vision_pool: "max": the frame's features are pooled before fc1 (the paper); "local": fc1 sees each location, and
+            fc2 the maximum and a weighted mean of the results (`models.layers.max_and_salient_mean`).
     """
 
     logit_layer = "fc3"
@@ -252,8 +253,8 @@ class AVENet(AVCNet):
         super().__init__()
         self.vision = ConvEncoder(3, width) if vision is None else vision
         self.vision_pool = vision_pool
-        self.vision_fc1 = nn.Linear(pooled_channels(self.vision.channels, vision_pool), dim)
-        self.vision_fc2 = nn.Linear(dim, dim)
+        self.vision_fc1 = nn.Linear(self.vision.channels, dim)
+        self.vision_fc2 = nn.Linear(2 * dim if vision_pool == "local" else dim, dim)
         self.audio = ConvEncoder(1, width) if audio is None else audio
         self.audio_fc1 = nn.Linear(self.audio.channels, dim)
         self.audio_fc2 = nn.Linear(dim, dim)
@@ -275,17 +276,30 @@ class AVENet(AVCNet):
 
     def embed_frames(self, frames: Tensor) -> Tensor:
         """Embed normalized `frames`, (B, 3, H, W) float32 -> (B, dim) unit vectors, float32."""
-        pooled = pool_locations(self.frame_map(frames), self.vision_pool)  # (B, 8 * width)
-        return F.normalize(self._project(pooled, self.vision_fc1, self.vision_fc2), dim=1)  # (B, dim)
+        return F.normalize(self._project_frames(frames), dim=1)  # (B, dim)
 
     def embed_sounds(self, spectrograms: Tensor) -> Tensor:
         """Embed normalized log `spectrograms`, (B, 1, F, T) float32 -> (B, dim) unit vectors, float32."""
-        pooled = global_max_pool(self.audio(spectrograms))  # (B, 8 * width)
-        return F.normalize(self._project(pooled, self.audio_fc1, self.audio_fc2), dim=1)  # (B, dim)
+        return F.normalize(self._project_sounds(spectrograms), dim=1)  # (B, dim)
 
     def embed_with_flip(self, frames: Tensor) -> Tensor:
         """Average the embeddings of `frames` and of their mirror images, and normalize: (B, dim) unit vectors."""
         return F.normalize(super().embed_with_flip(frames), dim=1)
+
+    def _project_frames(self, frames: Tensor) -> Tensor:
+        """Embed frames, before the L2 norm: (B, dim) float32."""
+        features = self.frame_map(frames)  # (B, 8 * width, h, w)
+        if self.vision_pool == "max":
+            return self._project(global_max_pool(features), self.vision_fc1, self.vision_fc2)
+        with torch.autocast(features.device.type, enabled=False):
+            locations = F.dropout2d(to_float32(features), self.dropout.p, self.training)
+            weight = self.vision_fc1.weight[:, :, None, None]  # as a 1 x 1 convolution
+            hidden = F.relu(F.conv2d(locations, weight, self.vision_fc1.bias))  # (B, dim, h, w)
+            return self.vision_fc2(max_and_salient_mean(hidden, features))
+
+    def _project_sounds(self, spectrograms: Tensor) -> Tensor:
+        """Embed sounds, before the L2 norm: (B, dim) float32."""
+        return self._project(global_max_pool(self.audio(spectrograms)), self.audio_fc1, self.audio_fc2)
 
     def _project(self, pooled: Tensor, fc1: nn.Linear, fc2: nn.Linear) -> Tensor:
         # The head is tiny, and what follows subtracts nearly equal numbers: keep it in float32 under autocast.
@@ -315,8 +329,5 @@ class AVENet(AVCNet):
             spectrograms: (B, 1, F, T) of the same clips.
         """
         self.train()
-        for encoder, pool, fc1, fc2, inputs in (
-            (self.frame_map, self.vision_pool, self.vision_fc1, self.vision_fc2, frames),
-            (self.audio, "max", self.audio_fc1, self.audio_fc2, spectrograms),
-        ):
-            standardize_outputs(fc2, fc2(F.relu(fc1(pool_locations(encoder(inputs), pool)))))
+        standardize_outputs(self.vision_fc2, self._project_frames(frames))
+        standardize_outputs(self.audio_fc2, self._project_sounds(spectrograms))

@@ -235,10 +235,8 @@ class AVOLNet(AVCNet):
         for name, value in weights.items():
             layer, _, kind = name.rpartition(".")
             if layer in names:
-                if layer == "vision_fc1" and kind == "weight" and value.shape[1] == 2 * self.vision.channels:
-                    value = torch.stack(value.chunk(2, 1)).sum(
-                        0
-                    )  # of maximum and mean, which are equal at a single location
+                if layer == "vision_fc2" and kind == "weight" and value.shape[1] == 2 * value.shape[0]:
+                    value = torch.stack(value.chunk(2, 1)).sum(0)  # of maximum and mean, equal at a single location
                 name, value = f"{names[layer]}.{kind}", value[..., None, None] if kind == "weight" else value
             out[name] = value
         return out

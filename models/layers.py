@@ -9,31 +9,20 @@ def global_max_pool(features: Tensor) -> Tensor:
     return to_float32(features.amax(dim=tuple(range(2, features.ndim))))
 
 
-def pool_locations(features: Tensor, pool: str) -> Tensor:
-    """Pool a feature map over all locations, in float32.
+def max_and_salient_mean(hidden: Tensor, features: Tensor) -> Tensor:
+    """Pool a map over all locations: its maximum, and a mean in which locations of strong features weigh more.
 
     Args:
-        features: (B, C, h, w), or (B, C, t, h, w) of frames.
-        pool: "max"; "max_mean": the maximum and the mean, side by side; "max_salient": the maximum, and a mean in which
-            locations count by the cube of their features' L2 norm, so that objects weigh more than background.
+        hidden: (B, D, h, w) float32, of each location.
+        features: (B, C, h, w), the encoder's. A location weighs by the cube of the L2 norm of its features, so that
+            objects weigh more than background.
 
     Returns:
-        (B, C), or (B, 2 C) for all but "max".
+        (B, 2 D).
     """
-    largest = global_max_pool(features)
-    if pool == "max":
-        return largest
-    locations = to_float32(features).flatten(2)  # (B, C, L)
-    if pool == "max_mean":
-        return torch.cat([largest, locations.mean(2)], 1)
-    salience = locations.norm(dim=1, keepdim=True) ** 3
-    salience = salience / salience.sum(2, keepdim=True).clamp(min=1e-12)
-    return torch.cat([largest, (locations * salience).sum(2)], 1)
-
-
-def pooled_channels(channels: int, pool: str) -> int:
-    """Count the channels that `pool_locations` gives of `channels` with this `pool`."""
-    return channels * (1 if pool == "max" else 2)
+    weights = to_float32(features).norm(dim=1, keepdim=True) ** 3  # (B, 1, h, w)
+    weights = weights / weights.sum((2, 3), keepdim=True).clamp(min=1e-12)
+    return torch.cat([hidden.amax((2, 3)), (hidden * weights).sum((2, 3))], 1)
 
 
 def to_float32(x: Tensor) -> Tensor:

@@ -254,6 +254,8 @@ def make_separation_step(
     mask: str,
     avc_loss_weight: float = 0.0,
     avc_warmup: float = 0.0,
+    avc_kind: str = "avc",
+    temperature: float = 0.07,
 ) -> Callable[[PixelPlayer, Batch], Loss]:
     """Make the training step of PixelPlayer on mixtures of the batch's clips, and of its AVC branch if it has one.
 
@@ -264,6 +266,8 @@ def make_separation_step(
         mask: kind of masks, mix.mask.
         avc_loss_weight: weight in 0..1 of the AVC branch's loss; the masks' loss has the rest.
         avc_warmup: fraction of the run, its start, in which the AVC branch is trained alone.
+        avc_kind: train.loss, of the AVC branch: "avc" (`avc_loss`) or "infonce" (`contrastive_loss`).
+        temperature: of InfoNCE.
 
     Returns:
         (model, batch) -> (loss, metrics): those of `utils.health.mask_metrics`; with an AVC branch also avc_accuracy
@@ -275,8 +279,10 @@ def make_separation_step(
         features = model.frames.backbone_features(frames)  # (B, C, T, h, w)
         metrics: dict[str, Tensor] = {}
         if model.match:
-            avc_logits = model.match(features, transform.avc_spectrograms(batch))[2]  # (B, B)
-            metrics["loss_match"], metrics["avc_accuracy"] = avc_loss(avc_logits)
+            v, a, avc_logits = model.match(features.flatten(2, 3), transform.avc_spectrograms(batch))
+            metrics["loss_match"], metrics["avc_accuracy"] = avc_loss(avc_logits)  # of the logits (B, B)
+            if avc_kind != "avc":
+                metrics["loss_match"] = contrastive_loss(model.match, v, a, avc_kind, temperature)[0]
             if batch["progress"] < avc_warmup:
                 return metrics["loss_match"], metrics
         sources = stack_sources(spectra.stft(waves))  # (B, N, bins, columns)

@@ -28,6 +28,8 @@ class PixelPlayer(PartlyFixed):
         unet_depth: levels of the sound net; each halves both sides of the spectrogram.
         vision: encoder of the frames; None for a dilated ResNet-18 of `width` (SoP).
         detail, unet_bias, unet_init: of the sound net, see `UNet`.
+        embedding: dimensions of the AVC branch's embedding if the features of a frame are computed from that
+            (call `add_avc_branch` then); 0: from the encoder's map (SoP).
 
     Attributes:
         match: None, or an AVE-Net that learns with this net, see `add_avc_branch`.
@@ -39,14 +41,16 @@ class PixelPlayer(PartlyFixed):
     def __init__(
         self, num_channels: int = 32, width: int = 64, sound_width: int = 64, unet_depth: int = 7,
         vision: Encoder | None = None, detail: bool = False, unet_bias: bool = False, unet_init: str = "small",
+        embedding: int = 0,
     ) -> None:  # fmt: skip
         super().__init__()
-        self.frames = FrameNet(num_channels, width, vision)
+        self.embedding = embedding
+        self.frames = FrameNet(num_channels, width, vision, embedding)
         self.sounds = UNet(num_channels, sound_width, unet_depth, detail, unet_bias, unet_init)
         self.synthesizer = Synthesizer(num_channels)
         self.match: AVENet | None = None
 
-    def add_avc_branch(self, width: int, dim: int) -> None:
+    def add_avc_branch(self, width: int, dim: int, dropout: float = 0.0, pool: str = "max") -> None:
         """Add an AVE-Net on the frame net's features, to train from scratch; the paper has none.
 
         Masks of untrained nets are best when they are equal for all sources, so it takes long until one depends on its
@@ -56,8 +60,10 @@ class PixelPlayer(PartlyFixed):
         Args:
             width: channels of its audio encoder's first convolution.
             dim: dimensions of its embedding.
+            dropout: fraction of its pooled features dropped in training.
+            pool: how it pools the frame's feature map, see `AVENet`.
         """
-        self.match = AVENet(width, dim, vision=FrameNetFeatures(self.frames.channels))
+        self.match = AVENet(width, dim, dropout, FrameNetFeatures(self.frames.channels), vision_pool=pool)
 
     def forward(self, frames: Tensor, spectrograms: Tensor) -> Tensor:
         """Compute the mask logits of N clips' frames for each mixture; the frames may be of any clips.
@@ -78,11 +84,26 @@ class PixelPlayer(PartlyFixed):
 
     def pooled_features(self, features: Tensor) -> Tensor:
         """Compute the features of clips from backbone `features`, (B, C, T, h, w) -> (B, K) in 0..1."""
-        return torch.sigmoid(self.frames.pooled(features))
+        return torch.sigmoid(self._feature_logits(features))
+
+    def _feature_logits(self, features: Tensor) -> Tensor:
+        """Compute the features before their sigmoid: (B, C, T, h, w) -> (B, K) float32."""
+        return self._from_embedding(features.flatten(2, 3)) if self.embedding else self.frames.pooled(features)
+
+    def _from_embedding(self, features: Tensor) -> Tensor:
+        """Compute the features before their sigmoid from the AVC branch's embedding: (B, C, h, w) -> (B, K) float32."""
+        assert self.match is not None, "add_avc_branch"
+        vectors = self.match.embed_frames(features) * self.embedding**0.5  # components of about 1
+        return to_float32(self.frames.head(vectors[:, :, None, None])[:, :, 0, 0])
 
     def pixel_features(self, frames: Tensor) -> Tensor:
         """Compute the features of each location of `frames`, (B, 3, H, W) -> (B, K, H / 16, W / 16) in 0..1."""
-        return torch.sigmoid(to_float32(self.frames(frames)))
+        if not self.embedding:
+            return torch.sigmoid(to_float32(self.frames(frames)))
+        features = self.frames.body(frames)  # (B, C, h, w), each location of which is embedded as a frame
+        locations = features.permute(0, 2, 3, 1).flatten(0, 2)[:, :, None, None]  # (B * h * w, C, 1, 1)
+        maps = self._from_embedding(locations).unflatten(0, (len(features), *features.shape[2:]))
+        return torch.sigmoid(maps.permute(0, 3, 1, 2))
 
     def sound_maps(self, spectrograms: Tensor) -> Tensor:
         """Compute the K maps of `spectrograms`, (B, 1, F, T) log magnitudes -> (B, K, F, T).
@@ -125,11 +146,11 @@ class PixelPlayer(PartlyFixed):
             sounds: (B, 1, F', T'), the inputs of `match` for the same clips; None to leave it unchanged.
         """
         features = self.frames.backbone_features(frames)  # (B, C, T, h, w)
-        standardize_outputs(self.frames.head, self.frames.pooled(features), FEATURE_STD)
+        if sounds is not None and self.match is not None:
+            self.match.data_dependent_init(features.flatten(2, 3), sounds)
+        standardize_outputs(self.frames.head, self._feature_logits(features), FEATURE_STD)
         maps = self.sound_maps(spectrograms).transpose(0, 1).flatten(1)  # (K, B * F * T)
         standardize_outputs(self.sounds.last_layer, maps.T)
-        if sounds is not None and self.match is not None:
-            self.match.data_dependent_init(features, sounds)
 
     def parameter_groups(
         self, lr_vision: float, lr_vision_head: float, last_layer_lr_mult: float, pretrained: bool = False
@@ -170,21 +191,28 @@ class FrameNet(nn.Module):
         num_channels: K.
         width: channels of the first convolution.
         vision: encoder of the frames; None for a dilated ResNet-18.
+        embedding: dimensions of the vectors that the last layer takes in place of the encoder's map; 0: it takes that.
     """
 
-    def __init__(self, num_channels: int, width: int, vision: Encoder | None = None) -> None:
+    def __init__(self, num_channels: int, width: int, vision: Encoder | None = None, embedding: int = 0) -> None:
         super().__init__()
         self.body = DilatedResNet18(width) if vision is None else vision
         self.channels = self.body.channels
-        self.head = nn.Conv2d(self.channels, num_channels, 3, padding=1)
+        inputs, size = (embedding, 1) if embedding else (self.channels, 3)
+        self.head = nn.Conv2d(inputs, num_channels, size, padding=size // 2)
 
     def forward(self, frames: Tensor) -> Tensor:
         """Compute K maps of `frames`, (B, 3, H, W) -> (B, K, H / 16, W / 16)."""
         return self.head(self.body(frames))
 
     def backbone_features(self, frames: Tensor) -> Tensor:
-        """Encode T `frames` of each clip, (B, T, 3, H, W) -> (B, C, T, H / 16, W / 16)."""
-        return self.body(frames.flatten(0, 1)).unflatten(0, frames.shape[:2]).transpose(1, 2)
+        """Encode T `frames` of each clip, (B, T, 3, H, W) -> (B, C, T, H / 16, W / 16).
+
+        Their feature maps (B, T, C, h, w), if they were computed before, stay as they are.
+        """
+        if frames.shape[2] != self.channels:
+            frames = self.body(frames.flatten(0, 1)).unflatten(0, frames.shape[:2])
+        return frames.transpose(1, 2)
 
     def pooled(self, features: Tensor) -> Tensor:
         """Max-pool the K maps of backbone `features` over frames and locations: (B, C, T, h, w) -> (B, K), float32."""

@@ -108,7 +108,7 @@ class FrozenEncoder:
         return self.encoder(frames)
 
 
-def frozen_encoder(model: AVCNet, config: Any) -> FrozenEncoder | None:
+def frozen_encoder(model: AVCNet | PixelPlayer, config: Any) -> FrozenEncoder | None:
     """Get the encoder of frames if its features are to be computed once (data.feature_views).
 
     Args:
@@ -120,7 +120,8 @@ def frozen_encoder(model: AVCNet, config: Any) -> FrozenEncoder | None:
     """
     if not config.keeps_features:
         return None
-    return FrozenEncoder(model.get_submodule("vision").eval(), config.model.encoder, config.model.vision_stride)
+    part = "frames.body" if isinstance(model, PixelPlayer) else "vision"
+    return FrozenEncoder(model.get_submodule(part).eval(), config.model.encoder, config.model.vision_stride)
 
 
 def load_encoder_weights(encoder: Encoder, name: str, weights: str, setting: str = "model.vision_weights") -> None:

@@ -251,7 +251,8 @@ def test_a_checkpoint_needs_neither_the_file_nor_the_hub(tmp_path, monkeypatch):
     )
     os.unlink(file)
     monkeypatch.setattr(pretrained, "load_encoder_weights", None)
-    assert load_trained_net(path).model.vision_fc1.in_features == 2 * load_trained_net(path).model.vision.channels
+    fc2 = load_trained_net(path).model.vision_fc2
+    assert fc2.in_features == 2 * fc2.out_features  # the default pool of given weights
 
 
 def test_a_checkpoint_of_a_timm_with_other_names_says_which(tmp_path):
@@ -290,8 +291,10 @@ def test_an_avolnet_starts_from_an_avenets_encoder_not_from_the_file(tmp_path):
         assert all(torch.equal(own[key], value) for key, value in net.vision.state_dict().items())
         if name == "AVOLNet":  # a map of one location: its maximum is its mean
             features = torch.randn(2, other.vision.channels, 1, 1)
-            wanted = net.vision_fc1(torch.cat([features, features], 1).flatten(1))
-            torch.testing.assert_close(other.conv5(features).flatten(1), wanted, rtol=1e-4, atol=1e-5)
+            hidden = net.vision_fc1(features.flatten(1)).relu()
+            wanted = net.vision_fc2(torch.cat([hidden, hidden], 1))
+            vectors = other.conv6(other.conv5(features).relu()).flatten(1)
+            torch.testing.assert_close(vectors, wanted, rtol=1e-4, atol=1e-5)
 
 
 def test_an_encoder_of_which_only_some_weights_fit_starts_from_its_file(tmp_path):
