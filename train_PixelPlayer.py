@@ -19,10 +19,10 @@ from evaluation.tasks.separation import validate_separation
 from models import build_net
 from models.losses import make_separation_step
 from models.pixelplayer import PixelPlayer
-from models.pretrained import set_up_encoders
+from models.pretrained import frozen_encoder, set_up_encoders
 from models.size import check_memory
 from utils import distributed
-from utils.engine import fit, to_device
+from utils.engine import autocast, fit, to_device
 from utils.errors import exit_on_user_error
 from utils.files import write_json
 from utils.health import diagnose_masks
@@ -48,11 +48,13 @@ def main(argv: list[str] | None = None) -> None:
     torch.manual_seed(train.seed)
     model = build_net(config.model)
     assert isinstance(model, PixelPlayer)
-    if train.avc_loss_weight:
-        model.add_avc_branch(config.model.width, config.model.dim)
+    if train.avc_loss_weight and not model.match:
+        model.add_avc_branch(config.model.width, config.model.dim, config.model.dropout, config.model.pool)
     model.to(device)
     taken = run.init_from(model)
     set_up_encoders(model, config, taken, run.resumed is not None)
+    with autocast(device, train.precision):
+        data.use_features(config, frozen_encoder(model, config), run.log_message, on_skip)
     if train.data_dependent_init and "frames.head.weight" not in taken and not run.resumed:
         batch = to_device(data.init_batch(on_skip, count=64), device)
         frames, waves = val_transform(batch)
@@ -70,7 +72,9 @@ def main(argv: list[str] | None = None) -> None:
         ),
         batches=lambda start: data.train_batches(start, on_skip),
         steps_per_epoch=data.steps_per_epoch,
-        step=make_separation_step(transform, spectra, stack, mix.mask, train.avc_loss_weight, train.avc_warmup),
+        step=make_separation_step(
+            transform, spectra, stack, mix.mask, train.avc_loss_weight, train.avc_warmup, train.loss, train.temperature
+        ),
         evaluate=lambda model: validate_separation(model, config, data.val_batches(on_skip), mixtures),
         best="gain",
         diagnose=diagnose_masks,

@@ -291,6 +291,10 @@ def _loss_rules(train: Train, model: Model) -> list[Rule]:
             "model.features_from embedding needs train.avc_loss_weight above 0: the embedding is the AVC branch's",
         ),
         (
+            train.loss == "avc" or model.name != "PixelPlayer" or train.avc_loss_weight > 0,
+            f"train.loss {train.loss} needs train.avc_loss_weight above 0: it is the AVC branch's",
+        ),
+        (
             train.loss == "avc" or model.name != "L3Net",
             "train.loss must be avc for L3Net, whose vectors of frames and sounds can't be compared",
         ),

@@ -6,7 +6,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from dataset.features.frozen import FrameEncoder, open_features
+from dataset.features.frozen import FrameEncoder, FrozenFeatures, open_features
+from dataset.features.mixes import MixtureFeatureDataset
 from dataset.features.pairs import FeatureDataset
 from dataset.loading.loader import Batch, SampleDataset, SkipHandler, drop_unreadable, make_loader
 from dataset.loading.order import EpochBatchSampler, sequential_batches
@@ -123,10 +124,19 @@ class AVCDataModule:
         """
         if encoder is None:
             return
-        data, clips = config.data, self.splits["train"]
-        features = open_features(config, clips, encoder, self.device, log, on_skip)
-        self._train_dataset = FeatureDataset(
-            clips, features, data.sample_rate, data.misalignment, self.seed, data.moments
+        features = open_features(config, self.splits["train"], encoder, self.device, log, on_skip)
+        self._train_dataset = self.build_feature_dataset(config, features)
+
+    def build_feature_dataset(self, config: Any, features: FrozenFeatures) -> SampleDataset:
+        """Build the training dataset that reads a frozen encoder's features in place of frames.
+
+        Args:
+            config: a `configs.schema.Config`.
+            features: of the training clips.
+        """
+        data = config.data
+        return FeatureDataset(
+            self.splits["train"], features, data.sample_rate, data.misalignment, self.seed, data.moments
         )
 
     def train_batches(self, start: int, on_skip: SkipHandler) -> Iterator[Batch]:
@@ -202,3 +212,14 @@ class MixtureDataModule(AVCDataModule):
         """
         clips, data, mix = self.splits[split], config.data, config.mix
         return MixtureDataset(clips, data, mix, config.train.seed, cache_gb, middle=not training)
+
+    def build_feature_dataset(self, config: Any, features: FrozenFeatures) -> SampleDataset:
+        """Build the training dataset that reads a frozen encoder's features in place of frames.
+
+        Args:
+            config: a `configs.schema.Config`.
+            features: of the training clips.
+        """
+        return MixtureFeatureDataset(
+            self.splits["train"], features, config.data.sample_rate, config.mix, config.train.seed
+        )

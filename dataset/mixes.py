@@ -81,11 +81,7 @@ class MixtureDataset(PairDataset):
         available = clip.num_samples(self.rate)
         if available >= self.samples:
             return available
-        reason = (
-            f"has sound of {available / self.rate:.2f} s, shorter than a mixture of {self.samples / self.rate:.2f} s"
-        )
-        hint = f"lower --mix.samples ({self.samples} at {self.rate} Hz), remove clip {clip.clip}"
-        raise ClipError(clip.clip, "short", clip.audio_file, reason, f"{hint}, or pass --data.on_error skip")
+        raise too_short(clip.clip, clip.audio_file, available, self.samples, self.rate)
 
     def _num_frames(self, clip: OpenClip) -> int:
         """Count the multiples of the frame step at which the clip shows a frame."""
@@ -123,6 +119,21 @@ class MixtureDataset(PairDataset):
     def _sample(self, positions: list[int], frames: np.ndarray, sound: np.ndarray) -> FrameAndSound:
         time = positions[len(positions) // 2] * self.step
         return FrameAndSound(time, frames[0] if self.frames == 1 else frames, sound)
+
+
+def too_short(clip: str, file: Path | str, available: int, samples: int, rate: int) -> ClipError:
+    """Make the error for a clip whose sound is shorter than a mixture.
+
+    Args:
+        clip: its id.
+        file: that holds its sound.
+        available: samples of its sound.
+        samples: of a mixture.
+        rate: samples per second.
+    """
+    reason = f"has sound of {available / rate:.2f} s, shorter than a mixture of {samples / rate:.2f} s"
+    hint = f"lower --mix.samples ({samples} at {rate} Hz), remove clip {clip}, or pass --data.on_error skip"
+    return ClipError(clip, "short", file, reason, hint)
 
 
 def fixed_mixtures(clips: ClipDataset, mix: Any) -> list[list[int]]:

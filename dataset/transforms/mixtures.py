@@ -34,7 +34,8 @@ class MixtureTransform:
         """Transform a collated batch on any device.
 
         Returns:
-            frames (B, T, 3, S, S) float32; waves (B, samples) float32 in -1..1, times their volume, unless mix.clip.
+            frames (B, T, 3, S, S) float32, or of a batch with "features" in place of frames those, (B, T, C, h, w);
+            waves (B, samples) float32 in -1..1, times their volume, unless mix.clip.
         """
         augment, random = self._augmentation(batch)
         with torch.autocast(batch["sounds"].device.type, enabled=False):  # half precision would round colors visibly
@@ -42,6 +43,9 @@ class MixtureTransform:
             if random is not None:
                 waves = waves * (1 + self.volume * random.uniform("volume", low=-1))[:, None]
                 waves = waves.clamp_(-1, 1) if self.clip else waves
+            if "features" in batch:
+                features = batch["features"].float()
+                return features[:, None] if features.ndim == 4 else features, waves
             frames = prepare_frames(batch["frames"], self.size, augment, random)
         return frames[:, None] if frames.ndim == 4 else frames.transpose(1, 2), waves
 

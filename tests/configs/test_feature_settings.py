@@ -10,10 +10,11 @@ FROZEN = {"model.vision": "efficientnet_lite0", "model.vision_weights": "imagene
 
 
 def config(net="AVENet", **changes):
-    return override(Config(model=Model(name=net)), FROZEN | changes)
+    squeezed = {"mix.frame_fit": "squeeze"} if net == "PixelPlayer" else {}
+    return override(Config(model=Model(name=net)), FROZEN | squeezed | changes)
 
 
-@pytest.mark.parametrize("net", ["AVENet", "AVOLNet", "L3Net"])
+@pytest.mark.parametrize("net", ["AVENet", "AVOLNet", "L3Net", "PixelPlayer"])
 def test_features_are_kept_where_the_encoder_is_frozen_and_nowhere_else(net):
     assert config(net).keeps_features
     assert not config(net, **{"data.feature_views": 0}).keeps_features
@@ -22,15 +23,14 @@ def test_features_are_kept_where_the_encoder_is_frozen_and_nowhere_else(net):
     assert not Config(model=Model(name=net)).keeps_features
 
 
-def test_pixelplayer_encodes_frames_in_each_step():
-    assert not config("PixelPlayer").keeps_features
-    with pytest.raises(UserError, match=r"data\.feature_views is a setting of AVENet, AVOLNet and L3Net, not of Pixel"):
-        config("PixelPlayer", **{"data.feature_views": 2})
-
-
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
+        (
+            {"mix.frames": 5},
+            r"data\.feature_frames must be at least mix\.frames \(5\), or data\.feature_views 0",
+        ),
+        ({"mix.frame_fit": "crop"}, r"mix\.frame_fit must be squeeze .*, or data\.feature_views 0"),
         ({"data.moments": 5}, r"data\.feature_frames must be at least data\.moments \(5\), or data\.feature_views 0"),
         ({"train.negatives": "off_grid"}, r"train\.negatives must not be off_grid .*, or data\.feature_views 0"),
         ({"data.feature_views": -1}, r"data\.feature_views must be at least 0"),
@@ -38,16 +38,18 @@ def test_pixelplayer_encodes_frames_in_each_step():
     ],
 )
 def test_what_does_not_go_together_is_refused(changes, message):
+    net = "PixelPlayer" if any(name.startswith("mix.") for name in changes) else "AVENet"
     with pytest.raises(UserError, match=message):
-        config(**changes)
+        config(net, **changes)
     if "data.feature_views" not in changes and "data.feature_frames" not in changes:
-        assert config(**changes, **{"data.feature_views": 0})
+        assert config(net, **changes, **{"data.feature_views": 0})
 
 
-def test_checkpoints_of_versions_without_these_settings_encode_frames_in_each_step():
-    stored = to_dict(config())
+@pytest.mark.parametrize("net", ["AVENet", "PixelPlayer"])
+def test_checkpoints_of_versions_without_these_settings_encode_frames_in_each_step(net):
+    stored = to_dict(config(net))
     for name in ("feature_views", "feature_frames", "features_dir"):
         del stored["data"][name]
     assert from_dict(stored, "last.pt", 4).data.feature_views == 0
     stored["train"]["lr_vision"] = 0.05  # no difference: nothing was kept
-    assert from_dict(stored, "last.pt", 4) == config(**{"train.lr_vision": 0.05})
+    assert from_dict(stored, "last.pt", 4) == config(net, **{"train.lr_vision": 0.05})

@@ -21,6 +21,7 @@ def config_of(net):
         ("AVOLNet", {"train.loss": "infonce", "train.aux_loss_weight": "0.5"}),
         ("AVOLNet", {"train.loss": "max_infonce", "train.silence": "0.5", "train.temperature": "0.03"}),
         ("L3Net", {"train.loss": "avc", "train.silence": "0.5", "train.negatives": "one"}),
+        ("PixelPlayer", {"train.loss": "infonce", "train.temperature": "0.2", "train.avc_loss_weight": "0.5"}),
     ],
 )
 def test_losses_that_a_net_can_learn_by_are_taken_and_stored(net, settings):
@@ -34,7 +35,8 @@ def test_losses_that_a_net_can_learn_by_are_taken_and_stored(net, settings):
         ("L3Net", {"train.loss": "infonce"}, "train.loss must be avc for L3Net, whose vectors .* can't be compared"),
         ("L3Net", {"train.loss": "max_infonce"}, "train.loss must be avc for L3Net"),
         ("L3Net", {"train.temperature": "0.1"}, "train.temperature is a setting of AVENet"),
-        ("PixelPlayer", {"train.loss": "infonce"}, "train.loss is a setting of AVENet"),
+        ("PixelPlayer", {"train.loss": "infonce"}, "train.loss infonce needs train.avc_loss_weight above 0"),
+        ("PixelPlayer", {"model.features_from": "embedding"}, "embedding needs train.avc_loss_weight above 0"),
         ("PixelPlayer", {"train.silence": "0.1"}, "train.silence is a setting of AVENet"),
         (
             "AVENet",

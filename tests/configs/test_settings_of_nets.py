@@ -84,7 +84,7 @@ def test_several_settings_of_another_net_are_refused_in_one_sentence():
     ("text", "words"),
     [
         ("Config(mix=Mix(sources=4))", r"mine\.py: mix\.sources is a setting of PixelPlayer, not of AVENet"),
-        ("Config(model=Model(name='PixelPlayer', dropout=0.5))", r"mine\.py: model\.dropout is a setting of AVENet,.*"),
+        ("Config(model=Model(name='PixelPlayer', sound='x'))", r"mine\.py: model\.sound is a setting of AVENet,.*"),
         ("Config(train=Train(aux_loss_weight=0.5))", r"mine\.py: train\.aux_loss_weight is a setting of AVOLNet"),
     ],
 )
