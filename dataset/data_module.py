@@ -124,7 +124,8 @@ class AVCDataModule:
         """
         if encoder is None:
             return
-        features = open_features(config, self.splits["train"], encoder, self.device, log, on_skip)
+        with torch.random.fork_rng(devices=[]):  # training is the same whether they are computed or read
+            features = open_features(config, self.splits["train"], encoder, self.device, log, on_skip)
         self._train_dataset = self.build_feature_dataset(config, features)
 
     def build_feature_dataset(self, config: Any, features: FrozenFeatures) -> SampleDataset:
