@@ -63,6 +63,8 @@ LIMITS = {
     "mix.frames": "[1, 100]",
     "mix.frame_stride": "(0, 600]",
     "mix.volume": "[0, 1)",
+    "mix.speed": "[0, 1]",
+    "mix.tilt": "[0, 100]",
     "mix.repeats": "[1, 1e6]",
     "train.epochs": "[1, 1e6]",
     "train.max_minutes": "[0, 1e6]",

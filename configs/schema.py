@@ -270,6 +270,12 @@ class Mix:
         0.5, "in training, multiply each clip's amplitude by a random factor in 1 +- this", PIXELPLAYER
     )
     clip: bool = setting(True, "clip the sound to -1..1 after that (SoP's code)", PIXELPLAYER)
+    speed: float = setting(
+        0.0, "in training, play each clip faster or slower by a random factor of up to 1 + this (SoP: 0)", PIXELPLAYER
+    )
+    tilt: float = setting(
+        0.0, "in training, tilt and bend each clip's spectrum by up to this at its ends, dB (SoP: 0)", PIXELPLAYER
+    )
     frame_fit: Literal["squeeze", "crop"] = setting(
         "crop",
         "how frames become squares of data.resize_size; crop: the shorter side decides, and the square lies anywhere "

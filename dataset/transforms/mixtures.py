@@ -9,7 +9,7 @@ from torch import Tensor
 from dataset.loading.loader import Batch
 from dataset.pairs import RandomStream
 from dataset.transforms.frames import prepare_frames, scale_strength
-from dataset.transforms.sounds import prepare_sounds
+from dataset.transforms.sounds import prepare_sounds, spectral_tilt
 
 MIN_MEAN = 1e-4  # magnitude by which the weights of a silent mixture are divided: about 16-bit rounding
 MIN_WEIGHT, MAX_WEIGHT = 1e-3, 10.0  # of a time-frequency bin in the mask loss
@@ -27,7 +27,7 @@ class MixtureTransform:
 
     def __init__(self, config: Any, train: bool) -> None:
         self.size, self.rate, self.spec = config.data.frame_size, config.data.sample_rate, config.spectrogram
-        self.volume, self.clip = config.mix.volume, config.mix.clip
+        self.mix = config.mix
         self.augment = config.augment if train else None
 
     def __call__(self, batch: Batch) -> tuple[Tensor, Tensor]:
@@ -41,13 +41,22 @@ class MixtureTransform:
         with torch.autocast(batch["sounds"].device.type, enabled=False):  # half precision would round colors visibly
             waves = batch["sounds"].float() / 32768
             if random is not None:
-                waves = waves * (1 + self.volume * random.uniform("volume", low=-1))[:, None]
-                waves = waves.clamp_(-1, 1) if self.clip else waves
+                waves = self._augment_waves(waves, random)
             if "features" in batch:
                 features = batch["features"].float()
                 return features[:, None] if features.ndim == 4 else features, waves
             frames = prepare_frames(batch["frames"], self.size, augment, random)
         return frames[:, None] if frames.ndim == 4 else frames.transpose(1, 2), waves
+
+    def _augment_waves(self, waves: Tensor, random: RandomStream) -> Tensor:
+        """Change the speed, the spectrum and the volume of each of `waves`, (B, samples)."""
+        if self.mix.speed:
+            waves = change_speed(waves, (1 + self.mix.speed) ** random.uniform("speed", low=-1))
+        if self.mix.tilt:
+            curves = spectral_tilt(waves.shape[1] // 2 + 1, self.mix.tilt, random)  # of power
+            waves = torch.fft.irfft(torch.fft.rfft(waves) * torch.exp(curves / 2), waves.shape[1])
+        waves = waves * (1 + self.mix.volume * random.uniform("volume", low=-1))[:, None]
+        return waves.clamp_(-1, 1) if self.mix.clip else waves
 
     def avc_spectrograms(self, batch: Batch) -> Tensor:
         """Compute the input of an AVC branch that learns with the separation net.
@@ -178,6 +187,22 @@ class MixtureSTFT:
         if self.mix.mask == "binary":
             masks = (masks > 0.5).to(masks.dtype)
         return self.istft(masks * mixture[:, None], samples)
+
+
+def change_speed(waves: Tensor, factors: Tensor) -> Tensor:
+    """Play sounds faster or slower, which also moves their frequencies: linear interpolation.
+
+    Args:
+        waves: (B, samples).
+        factors: (B,), above 0: 2 is twice as fast. Where the sound is over, it goes on backwards.
+
+    Returns:
+        (B, samples); the middle stays in the middle.
+    """
+    positions = torch.linspace(-1, 1, waves.shape[1], device=waves.device) * factors[:, None]  # (B, samples)
+    grid = torch.stack([positions, torch.zeros_like(positions)], -1)[:, None]  # x, y: (B, 1, samples, 2)
+    resampled = F.grid_sample(waves[:, None, None], grid, "bilinear", "reflection", align_corners=True)
+    return resampled[:, 0, 0]
 
 
 def stack_sources(values: Tensor, sources: int) -> Tensor:
