@@ -19,7 +19,7 @@ SETTINGS = {
     "data.feature_views": 3, "mix.samples": 8159, "mix.n_fft": 510, "mix.hop": 255, "mix.freq_bins": 32,
     "model.width": 4, "model.dim": 8, "model.sound_width": 4, "model.num_channels": 4, "model.unet_depth": 3,
     "train.batch_size": 4, "train.epochs": 3, "train.workers": 0, "train.log_every": 1, "train.validate_every": 3,
-    "train.avc_warmup": 0.5, "train.precision": "fp32", "train.save_every": 50,
+    "train.avc_warmup": 0.5, "train.max_minutes": 0, "train.precision": "fp32", "train.save_every": 50,
 }  # fmt: skip
 
 
