@@ -96,7 +96,9 @@ LIMITS = {
     "eval.object_weight": "[0, 1]",
     "eval.group": "[2, 8192]",
 }
-REQUIRED = ("data.root", "train.run_dir", "model.vision", "model.sound")  # texts that must not be empty
+REQUIRED = (  # texts that must not be empty
+    "data.root", "train.run_dir", "model.vision", "model.vision_weights", "model.sound", "model.sound_weights",
+)  # fmt: skip
 MAX_PATH, MAX_NAME = 4000, 255  # bytes that systems allow in a path, and in the name of a file or a folder
 
 

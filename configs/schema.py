@@ -223,7 +223,7 @@ class Model:
     @property
     def pretrained(self) -> bool:
         """Whether the encoder of the frames starts from given weights."""
-        return self.vision_weights not in ("", "none")
+        return self.vision_weights != "none"
 
 
 @dataclass(frozen=True)

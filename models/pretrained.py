@@ -65,7 +65,7 @@ def pretrained_parts(config: Any) -> list[tuple[str, str, str, float]]:
     model, train = config.model, config.train
     vision = "frames.body" if model.name == "PixelPlayer" else "vision"
     parts = [(vision, model.encoder, model.vision_weights, train.lr_vision)] if model.pretrained else []
-    if model.sound_weights not in ("", "none"):
+    if model.sound_weights != "none":
         parts.append(("audio", model.sound, model.sound_weights, train.lr_sound))
     return parts
 

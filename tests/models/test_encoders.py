@@ -275,5 +275,5 @@ def test_encoders_that_start_from_weights_are_listed():
     assert pretrained_parts(Config(model=model, train=Train(lr_sound=0.5))) == [
         ("vision", "efficientnet_lite0", "imagenet", 0.05), ("audio", "resnet18", "a.pth", 0.5),
     ]  # fmt: skip
-    assert pretrained_parts(Config(model=Model(name="PixelPlayer", vision_weights=""))) == []
+    assert pretrained_parts(Config(model=Model(name="PixelPlayer", vision_weights="none"))) == []
     assert build_sound_encoder(Model(width=2)).channels == 16
