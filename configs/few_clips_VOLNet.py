@@ -12,6 +12,6 @@ base = few_clips_AVENet.config
 config = replace(
     base,
     model=replace(base.model, name="AVOLNet", mean_weight=0.3),
-    train=replace(base.train, run_dir="runs/few_clips_VOLNet", loss="max_infonce", temperature=0.1),
+    train=replace(base.train, run_dir="runs/few_clips_VOLNet", loss="max_infonce", temperature=0.2),
     eval=replace(base.eval, object_weight=0.5),
 )
