@@ -42,6 +42,6 @@ config = replace(
         lr=1e-3,
         avc_loss_weight=0.5,
         avc_warmup=0.15,
-        validate_every=25,
+        validate_every=40,
     ),
 )
