@@ -42,8 +42,10 @@ def build_vision_encoder(config: Any) -> Encoder:
     return build(width, stride or strides[0])
 
 
-def build_sound_encoder(config: Any) -> Encoder:
-    """Build the encoder of spectrograms that model.sound names, with random weights.
+def build_sound_encoder(config: Any) -> Encoder | None:
+    """Build the encoder of spectrograms that model.sound names, with random weights; None for the net's own.
+
+    A net builds its own after its vision layers: so a seed gives the weights that it always gave.
 
     Args:
         config: a `configs.schema.Model`, of which sound and width are used.
@@ -52,6 +54,6 @@ def build_sound_encoder(config: Any) -> Encoder:
         UserError: there is no encoder of that name.
     """
     if config.sound == "convnet":
-        return ConvEncoder(1, config.width)
+        return None
     check_name("model.sound", config.sound, ["convnet"])
     return TimmEncoder(config.sound, 1)

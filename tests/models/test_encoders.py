@@ -16,7 +16,8 @@ from torchvision.models import resnet18
 from configs.schema import Config, Data, Model, Train
 from dataset.transforms.frames import prepare_frames
 from models import build_net
-from models.encoders import build_sound_encoder, build_vision_encoder
+from models.avenet import AVENet
+from models.encoders import build_vision_encoder
 from models.pretrained import load_encoder_weights, pretrained_parts, set_up_encoders
 from models.size import check_memory
 from models.timm_encoder import TimmEncoder
@@ -276,4 +277,12 @@ def test_encoders_that_start_from_weights_are_listed():
         ("vision", "efficientnet_lite0", "imagenet", 0.05), ("audio", "resnet18", "a.pth", 0.5),
     ]  # fmt: skip
     assert pretrained_parts(Config(model=Model(name="PixelPlayer", vision_weights="none"))) == []
-    assert build_sound_encoder(Model(width=2)).channels == 16
+    assert build_net(Model(width=2)).audio.channels == 16
+
+
+def test_a_seed_gives_the_weights_that_it_always_gave():
+    """Of a net that builds its own encoders, in the order of its layers."""
+    torch.manual_seed(0)
+    built = build_net(Model(width=2, dim=8)).state_dict()
+    torch.manual_seed(0)
+    assert all(torch.equal(built[name], value) for name, value in AVENet(2, 8).state_dict().items())
