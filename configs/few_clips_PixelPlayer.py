@@ -40,6 +40,7 @@ config = replace(
         max_minutes=7.0,
         batch_size=32,
         lr=1e-3,
+        data_dependent_init=True,
         avc_loss_weight=0.5,
         avc_warmup=0.15,
         validate_every=40,
