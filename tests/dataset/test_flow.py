@@ -15,7 +15,7 @@ from dataset.reading import flow as F
 from dataset.reading.clips import Clips
 from dataset.reading.errors import ClipError
 from dataset.reading.flow import FlowCache, open_flow_cache
-from dataset.transforms import frames as T
+from dataset.transforms.geometry import FLOW_STEP
 from utils.errors import UserError
 
 METHODS = ("tvl1", "dis", "farneback")
@@ -61,7 +61,7 @@ def test_eight_bits_hold_twenty_pixels():
     field = np.array([[[0, 0.1], [-3.03, 19.99], [20.0, -20.0], [99, -99]]], np.float32)
     kept = F.quantize(field)
     assert kept.dtype == np.int8 and np.abs(kept).max() == 127
-    assert np.abs(kept * T.FLOW_STEP - field.clip(-20, 20)).max() <= T.FLOW_STEP / 2 + 1e-6
+    assert np.abs(kept * FLOW_STEP - field.clip(-20, 20)).max() <= FLOW_STEP / 2 + 1e-6
 
 
 @pytest.mark.parametrize(

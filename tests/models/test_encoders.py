@@ -242,13 +242,13 @@ def test_without_timm_one_sentence_says_how_to_install_it(monkeypatch):
     [
         (
             {"vision": "vit_tiny_patch16_224"}, 100,
-            r"model\.vision vit_tiny_patch16_224 can't take frames of 100 x 100 .* \(.*\): set data\.frame_size 96$",
+            r"model\.vision vit_tiny_patch16_224 can't take frames of 100 x 100 pixels: set data\.frame_size 96$",
         ),
         ({"vision": "mixer_s16_224"}, 160, r"can't take frames of 160 x 160 .*set data\.frame_size 224"),
         ({"vision": "mixer_s16_224"}, 224, ""),
         (
             {"sound": "vit_tiny_patch16_224"}, 224,
-            r"model\.sound vit_tiny_patch16_224 can't take spectrograms of 257 x 200 .*spectrogram\.n_mels",
+            r"model\.sound vit_tiny_patch16_224 can't take spectrograms of 257 x 200: .*spectrogram\.n_mels",
         ),
     ],
 )  # fmt: skip
