@@ -80,7 +80,9 @@ class Data:
     )
     feature_frames: int = setting(4, "frames of a clip, evenly spaced, whose features are kept", FEATURE_NETS)
     features_dir: str = setting(
-        "", "directory of the kept features, DIR/SPLIT/features_...; empty: data.root", FEATURE_NETS
+        "",
+        "directory of the kept features, DIR/SPLIT/features_...; empty: data.root, or the run's if that is read-only",
+        FEATURE_NETS,
     )
     flow_dir: str = setting("", "directory of the flow cache, DIR/SPLIT/flow_...; empty: data.root", AVENET_OF)
 

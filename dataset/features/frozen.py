@@ -110,7 +110,7 @@ def open_features(
     about = describe_features(config, clips, encoder, torch.device(device))
     key = blake2b(json.dumps(about, sort_keys=True).encode(), digest_size=6).hexdigest()
     name = f"features_{about['encoder'].replace('/', '_')[:80]}_{key}"
-    folder = Path(config.data.features_dir or config.data.root) / clips.folder.name / name
+    folder = _base_folder(config, clips, log) / clips.folder.name / name
     started, features = time.monotonic(), _open_complete(folder, about)
     if features:
         log(f"frames' features: read from {folder}")
@@ -123,6 +123,16 @@ def open_features(
         on_skip(clip, message)
     distributed.broadcast_object(folder)
     return features
+
+
+def _base_folder(config: Any, clips: ClipDataset, log: Callable[[str], None]) -> Path:
+    """Choose where features are kept: data.features_dir, else the dataset, or the run if that can't be written."""
+    if config.data.features_dir:
+        return Path(config.data.features_dir)
+    if os.access(clips.folder, os.W_OK):
+        return Path(config.data.root)
+    log(f"frames' features: {clips.folder} can't be written, so they are kept in the run directory")
+    return Path(config.train.run_dir) / "features"
 
 
 def describe_features(config: Any, clips: ClipDataset, encoder: FrameEncoder, device: torch.device) -> dict[str, Any]:
