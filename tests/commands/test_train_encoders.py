@@ -66,7 +66,7 @@ def encoder_of(content, prefix="vision.net."):
 
 def test_a_fine_tuned_encoder_is_evaluated_embedded_and_searched(avenet, data, tmp_path):
     net = load_trained_net(avenet / "best.pt")
-    assert net.model.vision_fc1.in_features == 640  # maximum and mean
+    assert net.model.vision_fc2.in_features == 2 * 16  # maximum and weighted mean
     evaluate.main(["--checkpoint", str(avenet / "best.pt"), "--out", str(tmp_path / "eval")])
     measured = json.loads((tmp_path / "eval/metrics.json").read_text())
     assert 0 <= measured["avc"]["auc"] <= 1 and measured["retrieval"]["im-aud"]["ndcg"] > 0
