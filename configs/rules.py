@@ -267,7 +267,7 @@ def _model_rules(model: Model) -> list[Rule]:
             "model.init_from for a net of your own",
         ),
         (
-            model.sound != "convnet" or model.sound_weights in ("", "none"),
+            model.sound != "convnet" or model.sound_weights == "none",
             "model.sound_weights must be none with model.sound convnet: it has no published weights",
         ),
     ]
@@ -304,16 +304,16 @@ def _loss_rules(train: Train, model: Model) -> list[Rule]:
         ),
         (
             train.loss != "max_infonce" or model.name in ("AVOLNet", "L3Net"),
-            f"train.loss max_infonce needs a vector for each location, which {model.name} has not: set train.loss "
-            "infonce, or model.name AVOLNet",
+            f"train.loss max_infonce needs a vector for each location, and {model.name} has one for a frame: set "
+            "train.loss infonce, or model.name AVOLNet",
         ),
         (
             train.loss == "avc" or train.negatives == "all",
             f"train.negatives must be all with train.loss {train.loss}: its softmax is over the whole batch",
         ),
         (
-            train.loss != "avc" or (train.temperature == Train.temperature and not train.learn_temperature),
-            "train.temperature and train.learn_temperature need train.loss infonce or max_infonce",
+            train.loss != "avc" or not train.learn_temperature,
+            "train.learn_temperature needs train.loss infonce or max_infonce",
         ),
         (not train.silence or train.negatives != "off_grid", "train.silence must be 0 with train.negatives off_grid"),
     ]

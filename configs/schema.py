@@ -190,7 +190,7 @@ class Model:
     features_from: Literal["map", "embedding"] = setting(
         "map",
         "what a frame's K features are computed from; map: the encoder's map, by a convolution that is max-pooled "
-        "(SoP); embedding: the frame's vector in the AVC branch, which knows what sounds like it",
+        "(SoP); embedding: the frame's embedding in the AVC branch",
         PIXELPLAYER,
     )
     mean_weight: float = setting(

@@ -68,7 +68,7 @@ class Train:
     )
     temperature: float = setting(
         0.07,
-        "divides the cosines in infonce and max_infonce; with train.learn_temperature where it starts",
+        "divides the cosines in infonce and max_infonce, not in avc; with train.learn_temperature where it starts",
         (*COMPARING, *PIXELPLAYER),
     )
     learn_temperature: bool = setting(

@@ -33,13 +33,18 @@ class Recipe(NamedTuple):
     settings: dict[str, str] = {}  # noqa: RUF012 - nobody changes it
 
 
+AVE, VOL = (train_AVENet.main, "configs/few_clips_AVENet.py"), (train_VOLNet.main, "configs/few_clips_VOLNet.py")
 RECIPES = {
     "AVE-Net from scratch": Recipe(train_AVENet.main, "configs/demo_AVENet.py"),
-    "AVE-Net for few clips": Recipe(train_AVENet.main, "configs/few_clips_AVENet.py"),
-    "the same with train.loss avc": Recipe(train_AVENet.main, "configs/few_clips_AVENet.py", {"train.loss": "avc"}),
+    "AVE-Net for few clips": Recipe(*AVE),
+    "AVE-Net, `train.loss avc`": Recipe(*AVE, {"train.loss": "avc"}),
+    "AVE-Net, `model.vision_pool max`": Recipe(*AVE, {"model.vision_pool": "max"}),
+    "AVE-Net, `train.data_dependent_init true`": Recipe(*AVE, {"train.data_dependent_init": "true"}),
     "AVOL-Net from scratch": Recipe(train_VOLNet.main, "configs/demo_VOLNet.py"),
-    "AVOL-Net for few clips": Recipe(train_VOLNet.main, "configs/few_clips_VOLNet.py"),
-    "this with train.loss avc": Recipe(train_VOLNet.main, "configs/few_clips_VOLNet.py", {"train.loss": "avc"}),
+    "AVOL-Net for few clips": Recipe(*VOL),
+    "AVOL-Net, `train.loss avc`": Recipe(*VOL, {"train.loss": "avc"}),
+    "AVOL-Net, `model.mean_weight 0`": Recipe(*VOL, {"model.mean_weight": "0"}),
+    "AVOL-Net, `train.data_dependent_init true`": Recipe(*VOL, {"train.data_dependent_init": "true"}),
 }
 
 

@@ -62,7 +62,8 @@ def parse_train_command(
         The script's own options, and the `Config` of the file with the settings of the command line.
 
     Raises:
-        UserError: as `parse_command_line` and `utils.config.load_config`; or another script trains this net.
+        UserError: as `parse_command_line` and `utils.config.load_config`; another script trains this net; or the
+            command line gives a temperature to a loss that has none.
     """
     parser = _Parser(description)
     parser.add_argument("--config", default=config_file, metavar="FILE", help=f"Python config [{config_file}]")
@@ -81,7 +82,11 @@ def parse_train_command(
     if net in NETS and TRAIN_SCRIPTS[net] != script:
         choices = " or ".join(name for name in NETS if TRAIN_SCRIPTS[name] == script)
         raise UserError(f"{net} is trained by {TRAIN_SCRIPTS[net]}: run that script, or set --model.name {choices}")
-    return args, override(config, changes)
+    config = override(config, changes)
+    # A config file may hold one, so that it works with every --train.loss; who gives it expects an effect.
+    if "train.temperature" in changes and config.train.loss == "avc":
+        raise UserError("train.temperature needs train.loss infonce or max_infonce: set one, or remove it")
+    return args, config
 
 
 class _Parser(argparse.ArgumentParser):

@@ -3,6 +3,7 @@
 import pytest
 
 from configs.schema import Config, Data, Model, Train
+from utils.command_line import parse_train_command
 from utils.config import from_dict, list_settings, override, to_dict
 from utils.errors import UserError
 
@@ -46,8 +47,7 @@ def test_losses_that_a_net_can_learn_by_are_taken_and_stored(net, settings):
         ("AVENet", {"train.loss": "infonc"}, "must be one of avc, infonce, max_infonce"),
         ("AVENet", {"train.loss": "infonce", "train.negatives": "one"}, "train.negatives must be all with train.loss"),
         ("AVOLNet", {"train.loss": "max_infonce", "train.negatives": "off_grid"}, "train.negatives must be all"),
-        ("AVENet", {"train.temperature": "0.1"}, "train.temperature and .* need train.loss infonce"),
-        ("AVENet", {"train.learn_temperature": "true"}, "train.learn_temperature need train.loss infonce"),
+        ("AVENet", {"train.learn_temperature": "true"}, "train.learn_temperature needs train.loss infonce"),
         ("AVENet", {"train.loss": "infonce", "train.temperature": "0"}, "train.temperature must be at least 0.01"),
         ("AVENet", {"train.loss": "infonce", "train.temperature": "nan"}, "train.temperature is 'nan'"),
         ("AVENet", {"train.silence": "1"}, "train.silence must be at least 0 and below 1"),
@@ -73,3 +73,21 @@ def test_infonce_and_only_it_makes_avol_net_compare_by_the_cosine():
         "avc": "dot", "infonce": "cosine", "max_infonce": "cosine",
     }  # fmt: skip
     assert "train.temperature" not in list_settings(config_of("L3Net"))
+
+
+def parse(config_file, *words):
+    script = "train_VOLNet.py" if "VOL" in config_file else "train_AVENet.py"
+    return parse_train_command(words, "Train a net.", lambda parser: None, config_file, script)[1]
+
+
+def test_a_temperature_that_is_given_needs_a_loss_that_reads_it():
+    with pytest.raises(UserError, match=r"^train\.temperature needs train\.loss infonce or max_infonce: set one"):
+        parse("configs/demo_AVENet.py", "--train.temperature", "0.1")
+
+
+@pytest.mark.parametrize(
+    ("name", "loss"), [("AVENet", "avc"), ("AVENet", "infonce"), ("VOLNet", "avc"), ("VOLNet", "infonce")]
+)
+def test_a_config_for_few_clips_trains_by_any_loss_and_loads_again(name, loss):
+    config = parse(f"configs/few_clips_{name}.py", "--train.loss", loss)
+    assert config.train.loss == loss and from_dict(to_dict(config)) == config
