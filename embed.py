@@ -8,8 +8,8 @@ A row's time is the midpoint of its second of sound and the time of its frame: 0
 midpoints too, but start at 0, with half a second of silence before the file.)
 A remainder of half a second or more at the end gets a row with the last second of sound, 0.5 s before the end; a
 shorter one gets none. Sounds of less than a second are left out, unless --pad is given.
-A net of another data.seconds hears so much sound around the same times, moved inside the file at its ends; shorter
-files are left out as well.
+A net with another data.seconds takes sounds of that length around the same times, moved inside the file at its ends;
+shorter files are left out as well.
 If it is interrupted, even by SIGKILL, the same command resumes and writes the same files.
 """
 

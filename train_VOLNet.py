@@ -53,7 +53,6 @@ def main(argv: list[str] | None = None) -> None:
         (model.calibrate_logits if taken else model.data_dependent_init)(*first)
     # AVE-Net's weights have already learned what the second auxiliary head, AVE-Net's own, teaches.
     aux_heads = 1 if config.model.init_from else 2
-    objective = (train.negatives, train.aux_loss_weight, aux_heads, train.loss, train.temperature, train.silence)
 
     def evaluate(model: AVOLNet) -> Metrics:
         batches = data.val_batches(on_skip)
@@ -71,7 +70,16 @@ def main(argv: list[str] | None = None) -> None:
         param_groups=model.parameter_groups(train.last_layer_lr_mult, train.last_layer_decay, learning_rates(config)),
         batches=lambda start: data.train_batches(start, on_skip),
         steps_per_epoch=data.steps_per_epoch,
-        step=make_avc_step(train_transform, *objective, config.data.moments),
+        step=make_avc_step(
+            train_transform,
+            train.negatives,
+            train.aux_loss_weight,
+            aux_heads,
+            kind=train.loss,
+            temperature=train.temperature,
+            silence=train.silence,
+            moments=config.data.moments,
+        ),
         evaluate=evaluate,
         best="auc",  # independent of the threshold, which drifts
         diagnose=diagnose_avc,

@@ -57,7 +57,7 @@ def make_app(
     @app.get("/")
     def page() -> str:
         flask.g.nonce = secrets.token_urlsafe(16)
-        seconds = max(RECORD_SECONDS, ceil(index.seconds))  # as much as the net hears
+        seconds = max(RECORD_SECONDS, ceil(index.seconds))  # at least what the net takes
         return flask.render_template(
             "search.html", title=title, nonce=flask.g.nonce, max_upload=max_upload, record_seconds=seconds
         )

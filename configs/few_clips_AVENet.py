@@ -2,7 +2,7 @@
 
 What few clips can't teach, what things look like, comes from a frozen EfficientNet-Lite0 with ImageNet's weights; its
 features are computed once. A small sound net and the embedding are learned, by InfoNCE. docs/few_clips.md says what to
-expect, and from which clip count on another recipe pays.
+expect.
 """
 
 from dataclasses import replace

@@ -312,12 +312,15 @@ class PairDataset(SampleDataset):
     def _read_cached(self, cached: CachedClip, index: int, draw: SampleDraw) -> FrameAndSound:
         """Read a sample of a clip in the cache."""
         positions = self._positions(draw, self.clips.ids[index], len(cached.frames))
-        times, sounds = [cached.first + position * self.step for position in positions], []
-        for time in times:
-            start = round((time + self._sound_offset(draw) - self.clips.seconds / 2) * self.rate)
-            start = min(max(start, 0), len(cached.sound) - self.samples)
-            sounds.append(cached.sound[start : start + self.samples])
+        times = [cached.first + position * self.step for position in positions]
+        sounds = [self._cut_sound(cached.sound, time, draw) for time in times]
         return self._join(times, [cached.frames[position] for position in positions], sounds)
+
+    def _cut_sound(self, whole: np.ndarray, time: float, draw: SampleDraw) -> np.ndarray:
+        """Cut the sound of a frame at a `time` from that of the whole clip, moved inside it at its ends."""
+        start = round((time + self._sound_offset(draw) - self.clips.seconds / 2) * self.rate)
+        start = min(max(start, 0), len(whole) - self.samples)
+        return whole[start : start + self.samples]
 
     def _off_grid_sound(self, index: int, draw: SampleDraw) -> np.ndarray:
         """Read a sound at any time of the clip, not only around a frame: (samples,) int16."""

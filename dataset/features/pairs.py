@@ -5,7 +5,6 @@ import torch
 from dataset.features.frozen import FrozenFeatures
 from dataset.loading.loader import Sample, TensorSpec
 from dataset.pairs import PairDataset, SampleDraw
-from dataset.reading.audio import sound_samples
 from dataset.reading.reader import ClipDataset
 
 
@@ -56,12 +55,9 @@ class FeatureDataset(PairDataset):
         """Make the sample of a draw, of the clip at `index`, whose features are in a `row`."""
         views, all_times, sound = self.features.maps[row], self.features.times[row], self.features.sound(row)
         numbers = self._positions(draw, self.clips.ids[index], len(views))
-        view, count = int(draw.fractions["view"] * views.shape[1]), sound_samples(self.clips.seconds, self.rate)
-        times, sounds = [float(all_times[number]) for number in numbers], []
-        for time in times:
-            start = round((time + self._sound_offset(draw) - self.clips.seconds / 2) * self.rate)
-            start = min(max(start, 0), len(sound) - count)
-            sounds.append(sound[start : start + count])
+        view = int(draw.fractions["view"] * views.shape[1])
+        times = [float(all_times[number]) for number in numbers]
+        sounds = [self._cut_sound(sound, time, draw) for time in times]
         several = self.moments > 1
         return {
             "index": index, "time": times[len(times) // 2], "seed": draw.seed,

@@ -3,7 +3,7 @@
 The moments are at 0.5 s, 0.5 s + hop, ... as long as the second centered at them lies within the file: nothing is
 padded. If half a second or more remains, there is one more moment, half a second before the end: its second is the last
 one of the file. So a moment is always the midpoint of its second of sound, and its frame is the one shown at that time.
-Where the net hears more or less than a second (data.seconds), the moments stay, and the sound is cut around them: near
+Where the net takes more or less than a second (data.seconds), the moments stay, and the sound is cut around them: near
 the ends of the file it is moved inside it. A file must last as long as the sound, and a second.
 
 A video is as long as its sound; frames that are shown later have moments of their own, without sound.
