@@ -19,7 +19,7 @@ from evaluation.tasks.separation import validate_separation
 from models import build_net
 from models.losses import make_separation_step
 from models.pixelplayer import PixelPlayer
-from models.pretrained import frozen_encoder, set_up_encoders
+from models.pretrained import frozen_encoder, learning_rates, set_up_encoders
 from models.size import check_memory
 from utils import distributed
 from utils.engine import autocast, fit, to_device
@@ -65,10 +65,7 @@ def main(argv: list[str] | None = None) -> None:
         model,
         run,
         param_groups=model.parameter_groups(
-            train.lr_vision if config.model.pretrained else 1.0,
-            train.lr_vision_head,
-            train.last_layer_lr_mult,
-            config.model.pretrained,
+            learning_rates(config).get("frames.body"), train.lr_vision_head, train.last_layer_lr_mult
         ),
         batches=lambda start: data.train_batches(start, on_skip),
         steps_per_epoch=data.steps_per_epoch,

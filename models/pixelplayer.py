@@ -153,27 +153,26 @@ class PixelPlayer(PartlyFixed):
         standardize_outputs(self.sounds.last_layer, maps.T)
 
     def parameter_groups(
-        self, lr_vision: float, lr_vision_head: float, last_layer_lr_mult: float, pretrained: bool = False
+        self, lr_vision: float | None, lr_vision_head: float, last_layer_lr_mult: float
     ) -> list[dict[str, Any]]:
         """Group the parameters for the optimizer.
 
         Args:
-            lr_vision: learning-rate multiplier of the frame net's encoder.
+            lr_vision: learning-rate multiplier of the frame net's encoder if it has pretrained weights, 0 to leave it
+                out; None: it learns from scratch, as the rest.
             lr_vision_head: learning-rate multiplier of the frame net's last layer.
             last_layer_lr_mult: learning-rate multiplier of the last layer of `match`.
-            pretrained: whether the frame net's encoder starts from given weights; with `lr_vision` 0 it is left out.
         """
         head = list(self.frames.head.parameters())
         body = list(self.frames.parameters())[: -len(head)]
         groups: list[dict[str, Any]] = [
             {"params": [*self.sounds.parameters(), *self.synthesizer.parameters()], "lr_scale": 1.0}
         ]
-        if lr_vision_head == lr_vision and not pretrained:  # one group: so old runs can be resumed
-            groups.append({"params": body + head, "lr_scale": lr_vision})
-        else:
-            if lr_vision:
-                groups.append({"params": body, "lr_scale": lr_vision, **({"pretrained": True} if pretrained else {})})
-            groups.append({"params": head, "lr_scale": lr_vision_head})
+        if lr_vision is None:
+            groups.append({"params": body, "lr_scale": 1.0})
+        elif lr_vision:
+            groups.append({"params": body, "lr_scale": lr_vision, "pretrained": True})
+        groups.append({"params": head, "lr_scale": lr_vision_head})
         return groups + (self.match.parameter_groups(last_layer_lr_mult) if self.match else [])
 
     def remap_state_dict(self, weights: dict[str, Tensor]) -> dict[str, Tensor]:

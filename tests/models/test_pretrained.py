@@ -227,7 +227,7 @@ def test_muon_never_trains_pretrained_weights(name, tmp_path):
     net = build_net(model)
     set_up_encoders(net, config, [], resumed=False)
     if name == "PixelPlayer":
-        groups, encoder = net.parameter_groups(0.05, 1.0, 20.0, True), net.frames.body
+        groups, encoder = net.parameter_groups(0.05, 1.0, 20.0), net.frames.body
     else:
         groups, encoder = net.parameter_groups(20.0, False, learning_rates(config)), net.vision
     optimizers = build_optimizers(config, groups, CPU)
