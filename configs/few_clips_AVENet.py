@@ -40,7 +40,7 @@ config = Config(
         schedule="cosine",
         warmup=0.05,
         ema=0.99,
-        data_dependent_init=False,  # published features differ between clips from the start
+        data_dependent_init=False,  # it makes no difference here (docs/few_clips.md)
         workers=2,
         validate_every=5,
     ),

@@ -82,7 +82,8 @@ RECALL = (
 DISTANCE, PAIR_SCORE = "distance", "pair score"
 SCORED_BY = (
     "what ranks the results: the distance of the vectors (of a net with maps: of their means over the locations), or "
-    "the net's own pair score, the largest value of the map, which it was trained with"
+    "the net's own pair score, the largest value of the map (with model.mean_weight partly its mean), which it was "
+    "trained with"
 )
 
 RETRIEVAL = Section[Rankings](
