@@ -39,7 +39,8 @@ def parse_arguments(argv: list[str]) -> argparse.Namespace:
 def describe_ranking(index: SearchIndex) -> str:
     """Say how a net with localization maps ranks images by a sound, and sounds by an image, in `index`."""
     if index.scores_pairs:
-        return "images and sounds are compared by the net's own score of pairs, from the map"
+        score = "the largest value of the map, with model.mean_weight partly its mean"
+        return f"images and sounds are compared by the net's own score of pairs, {score}"
     return (
         "images and sounds are compared by mean vectors, for lack of maps: embed.py --maps stores those that the net's "
         "own score of pairs needs"
