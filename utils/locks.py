@@ -12,6 +12,7 @@ import json
 import os
 import platform
 import sys
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -21,6 +22,7 @@ from utils.files import LOCK_NAME, StrPath
 
 NO_LOCKS = (errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP, errno.EINVAL)  # what file systems without locks answer
 MAX_TRIES = 20  # to create a lock in a folder that others may remove
+HOLDER_WAIT = 1.0  # seconds that a process which has just taken a lock gets to write who it is
 # Lock files that this process has locked: {descriptor: path}.
 _locked: dict[int, Path] = {}
 
@@ -173,8 +175,12 @@ def _write_holder(file: int) -> None:
 
 def _read_holder(path: Path) -> str:
     """Describe who holds the lock file `path`."""
-    try:
-        holder = json.loads(path.read_text(encoding="utf-8"))
-        return f"process {holder['pid']} on {holder['host']} ({holder['command']})"
-    except (OSError, ValueError, KeyError, TypeError):
-        return "another process"
+    end = time.monotonic() + HOLDER_WAIT
+    while True:
+        try:
+            holder = json.loads(path.read_text(encoding="utf-8"))
+            return f"process {holder['pid']} on {holder['host']} ({holder['command']})"
+        except (OSError, ValueError, KeyError, TypeError):
+            if time.monotonic() > end:  # it had no space to write, or has ended meanwhile
+                return "another process"
+        time.sleep(0.02)

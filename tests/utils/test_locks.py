@@ -4,6 +4,7 @@ import os
 import subprocess
 import sys
 import threading
+from unittest.mock import patch
 
 import pytest
 from kill_and_resume import REPOSITORY
@@ -38,6 +39,18 @@ def test_a_second_process_is_told_who_holds_the_folder_and_what_to_do(tmp_path):
     holder.communicate()
     assert holder.returncode == 0 and not folder.exists()  # it had made the folder and left nothing in it
     assert take(folder) == [".lock"] and not folder.exists()
+
+
+def test_a_holder_that_has_just_begun_is_named_as_well(tmp_path):
+    file = locks.try_lock(tmp_path / ".lock")
+    late = threading.Timer(0.2, locks._write_holder, [file])
+    late.start()
+    try:
+        with patch.dict(locks._locked, clear=True), pytest.raises(UserError, match=rf"by process {os.getpid()} "):
+            take(tmp_path)
+    finally:
+        late.join()
+        locks.unlock(file)
 
 
 def test_the_lock_of_a_killed_process_is_free_and_its_file_is_removed_by_the_next(tmp_path):
