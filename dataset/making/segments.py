@@ -12,6 +12,7 @@ import csv
 import re
 from collections import Counter
 from collections.abc import Iterator, Sequence
+from functools import lru_cache
 from pathlib import Path
 from typing import NamedTuple, TextIO
 
@@ -25,19 +26,21 @@ SECONDS = re.compile(r"[0-9]{1,6}(\.[0-9]{0,20})?")  # at most eleven days
 
 
 class Segment(NamedTuple):
-    """A row of a segment file.
+    """Some seconds of a video, or all of it: a row of a list.
 
     Attributes:
-        video: YouTube id.
+        video: YouTube id, or what else a list calls its videos.
         start: seconds.
-        end: seconds.
-        labels: AudioSet mids.
+        end: seconds; infinity: up to the end of the video.
+        labels: AudioSet mids, or names of classes.
+        part: "train", "val" or "test" in lists that say so, else "".
     """
 
     video: str
     start: float
     end: float
     labels: tuple[str, ...]
+    part: str = ""
 
 
 def iter_segments(path: Path | str) -> Iterator[Segment]:
@@ -54,10 +57,9 @@ def iter_segments(path: Path | str) -> Iterator[Segment]:
         UserError: the file can't be read, has no rows, or a row isn't `ID, start, end, "mid,mid"`; the line is named.
     """
     number = None
-    known: dict[str, tuple[str, ...]] = {}  # the same few combinations of classes recur: each is checked and kept once
-    for number, cells in _iter_rows(path):
+    for number, cells in iter_rows(path):
         try:
-            yield _parse_segment(cells, known)
+            yield parse_segment(cells)
         except ValueError as error:
             row_format = f'{path}, line {number} is not `YTID, start, end, "mid,mid"`'
             raise UserError(f"{row_format}: {error}; fix or remove it") from None
@@ -74,7 +76,7 @@ def read_segments(path: Path | str) -> list[Segment]:
         UserError: as `iter_segments`.
     """
     labels_of: dict[tuple[str, float, float], tuple[str, ...]] = {}
-    for video, start, end, labels in iter_segments(path):
+    for video, start, end, labels, _ in iter_segments(path):
         cut = video, start, end
         labels_of[cut] = tuple(dict.fromkeys(labels_of[cut] + labels)) if cut in labels_of else labels
     return [Segment(*cut, labels) for cut, labels in labels_of.items()]
@@ -123,7 +125,7 @@ def read_class_labels(path: Path | str) -> dict[str, str]:
     Raises:
         UserError: the file can't be read or has another format; the line is named.
     """
-    rows = _iter_rows(path)
+    rows = iter_rows(path)
     if next(rows, (0, None))[1] != ["index", "mid", "display_name"]:
         raise UserError(f"{path} is not AudioSet's list of classes: its first line must be index,mid,display_name")
     names: dict[str, str] = {}
@@ -136,14 +138,27 @@ def read_class_labels(path: Path | str) -> dict[str, str]:
     return names
 
 
-def _iter_rows(path: Path | str) -> Iterator[tuple[int, list[str]]]:
-    """(line number, cells) of the lines of a csv file, without comments and empty lines."""
+def iter_rows(path: Path | str, delimiter: str = ",") -> Iterator[tuple[int, list[str]]]:
+    """Read a csv file row by row.
+
+    Args:
+        path: of the file.
+        delimiter: between cells.
+
+    Yields:
+        (line number, cells) of the lines that are neither empty nor comments, which begin with #.
+
+    Raises:
+        UserError: the file can't be read, or is no csv; the line is named.
+    """
     try:
         regular_size(path, MAX_FILE)
         with open(path, encoding="utf-8-sig", newline="") as file:
             # A quote in a comment opens no cell, so comments are removed before csv parses the lines.
             reader = csv.reader(
-                ("\n" if line.lstrip().startswith("#") else line for line in file), skipinitialspace=True
+                ("\n" if line.lstrip().startswith("#") else line for line in file),
+                skipinitialspace=True,
+                delimiter=delimiter,
             )
             for row in reader:
                 if any(row):
@@ -156,8 +171,12 @@ def _iter_rows(path: Path | str) -> Iterator[tuple[int, list[str]]]:
         raise UserError(f"{path}, line {reader.line_num} is not csv ({error}): fix or remove it") from None
 
 
-def _parse_segment(cells: list[str], known: dict[str, tuple[str, ...]]) -> Segment:
-    """Parse a row; a ValueError says what is wrong with it. `known` holds the labels of texts that were parsed."""
+def parse_segment(cells: list[str]) -> Segment:
+    """Parse a row of a segment file, its `cells`.
+
+    Raises:
+        ValueError: says what is wrong with it.
+    """
     if len(cells) != 4:
         raise ValueError(f"it has {len(cells)} {'cell' if len(cells) == 1 else 'cells'}")
     video, start_text, end_text, label_text = cells
@@ -168,10 +187,13 @@ def _parse_segment(cells: list[str], known: dict[str, tuple[str, ...]]) -> Segme
     start, end = round(float(start_text), 3), round(float(end_text), 3)
     if not start < end:
         raise ValueError("the start must lie before the end")
-    if label_text not in known:
-        labels = [label.strip(" \t") for label in label_text.split(",")]
-        wrong = [label for label in labels if not MID.fullmatch(label)]
-        if wrong:
-            raise ValueError(f"{wrong[0][:40]!r} is not an AudioSet mid such as /m/07y_7")
-        known[label_text] = tuple(dict.fromkeys(labels))
-    return Segment(video, start, end, known[label_text])
+    return Segment(video, start, end, _parse_mids(label_text))
+
+
+@lru_cache(maxsize=65536)  # the same few combinations of classes recur: each is checked and kept once
+def _parse_mids(text: str) -> tuple[str, ...]:
+    labels = [label.strip(" \t") for label in text.split(",")]
+    wrong = [label for label in labels if not MID.fullmatch(label)]
+    if wrong:
+        raise ValueError(f"{wrong[0][:40]!r} is not an AudioSet mid such as /m/07y_7")
+    return tuple(dict.fromkeys(labels))

@@ -52,7 +52,7 @@ def test_the_odd_rows_of_the_real_eval_list():
     assert sum(segment.video.startswith("-") for segment in segments) == 392
     assert sum(round(segment.end - segment.start, 3) < 10 for segment in segments) == 361
     assert sum(segment.start % 1 > 0 or segment.end % 1 > 0 for segment in segments) == 3
-    assert segments[0] == ("--4gqARaEJE", 0.0, 10.0, ("/m/068hy", "/m/07q6cd_", "/m/0bt9lr", "/m/0jbk"))
+    assert segments[0] == Segment("--4gqARaEJE", 0.0, 10.0, ("/m/068hy", "/m/07q6cd_", "/m/0bt9lr", "/m/0jbk"))
 
 
 @needs_lists
@@ -94,13 +94,15 @@ def test_every_form_of_the_lists_is_read(listed, text):
 
 
 def test_a_file_without_a_quote_around_one_mid(listed):
-    assert read_segments(listed("--ZhevVpy1s,50,60,/m/012xff\n")) == [("--ZhevVpy1s", 50.0, 60.0, ("/m/012xff",))]
+    assert read_segments(listed("--ZhevVpy1s,50,60,/m/012xff\n")) == [
+        Segment("--ZhevVpy1s", 50.0, 60.0, ("/m/012xff",))
+    ]
 
 
 def test_rows_of_one_cut_that_differ_in_labels_are_one(listed):
     """Else two clips would have one name, and the labels of one of them would be lost."""
     other = GOOD.replace("/m/068hy", "/m/0jbk")
-    assert read_segments(listed(GOOD + other)) == [(*SEGMENT[:3], ("/m/068hy", "/m/07q6cd_", "/m/0jbk"))]
+    assert read_segments(listed(GOOD + other)) == [Segment(*SEGMENT[:3], ("/m/068hy", "/m/07q6cd_", "/m/0jbk"))]
 
 
 WRONG = {

@@ -1,0 +1,213 @@
+"""Read a list of videos, whatever its format: `dataset.making.list_formats` has the formats.
+
+A format is recognized by what the first rows hold. Lists are read row by row, so two million rows need little memory
+beyond what they say, and an error names its line.
+"""
+
+import itertools
+from collections import Counter
+from collections.abc import Callable, Iterator
+from math import inf
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from dataset.making.list_formats import (
+    FORMAT_NAMES,
+    JSON_FORMATS,
+    PLAIN,
+    PLAIN_FORM,
+    PLAIN_TITLE,
+    ROW_FORMATS,
+    VGGSOUND_SECONDS,
+    describe_forms,
+    is_header,
+    plain_parser,
+)
+from dataset.making.segments import Segment, clip_ids, iter_rows
+from dataset.making.text import count_text, printable
+from dataset.reading.annotations import load_json
+from utils.errors import UserError
+from utils.files import MAX_FILE, regular_size
+
+ROWS_TRIED = 50  # to recognize a format
+FORMAT_HELP = f"format of the list: {', '.join(FORMAT_NAMES)}\n[recognized by its content]"
+PART_HELP = "train, val or test: take this part of a list that has parts [all]"
+Rows = Iterator[tuple[str, Segment | str]]  # where in the file, and the segment, or why it is none
+
+
+class VideoList(NamedTuple):
+    """A list of videos, or of parts of them.
+
+    Attributes:
+        path: of its file.
+        format: one of `FORMAT_NAMES`.
+        segments: its rows, in their order; the same seconds of a video are one, with the labels of all its rows.
+            Those of a whole video go from 0 to infinity.
+        left_out: {why a row is no segment: number of rows}.
+    """
+
+    path: Path
+    format: str
+    segments: list[Segment]
+    left_out: dict[str, int]
+
+    def clip_ids(self) -> list[str]:
+        """Name the clip of each segment: as VGGSound does if the list is VGGSound's, else see `segments.clip_ids`."""
+        if self.format not in ("vggsound", "vggss"):
+            return clip_ids(self.segments)
+        return [vggsound_name(segment) for segment in self.segments]
+
+    def describe(self) -> str:
+        """Describe what the file was taken for and what it holds, in one line."""
+        parts = Counter(segment.part for segment in self.segments)
+        counted = ", ".join(f"{part or 'no part'} {count:,}" for part, count in parts.items())
+        whole = all(segment.end == inf for segment in self.segments)
+        count = count_text(len(self.segments), "whole video" if whole else "clip")
+        left_out = "".join(f"; left out: {number:,} x {why}" for why, number in self.left_out.items())
+        return f"{self.path}: {format_title(self.format)}, {count}{f' ({counted})' if any(parts) else ''}{left_out}"
+
+
+def read_list(path: Path | str, format: str | None = None, part: str | None = None) -> VideoList:
+    """Read a list of videos.
+
+    Args:
+        path: of its file.
+        format: one of `FORMAT_NAMES`; None: it is recognized.
+        part: "train", "val" or "test", to take this part only; None: all.
+
+    Raises:
+        UserError: the file can't be read, has no rows, or fits no format; a row is wrong, which is named with its
+            line; a clip is in two parts; or there is no such part.
+    """
+    path = Path(path)
+    name, rows = _open_rows(path, format)
+    of_clip: dict[tuple[str, float, float], Segment] = {}
+    left_out: Counter[str] = Counter()
+    has_parts = False
+    for where, row in rows:
+        if isinstance(row, str):
+            left_out[row] += 1
+            continue
+        has_parts |= bool(row.part)
+        before = of_clip.setdefault(row[:3], row)
+        if before is not row:
+            if before.part != row.part:
+                raise UserError(
+                    f"{path}, {where}: a clip of {row.video} is in {before.part or 'no part'} and in "
+                    f"{row.part or 'no part'}: remove one of the two"
+                )
+            of_clip[row[:3]] = before._replace(labels=tuple(dict.fromkeys(before.labels + row.labels)))
+    if part is not None and not has_parts:
+        raise UserError(f"{path} has no parts, as it is taken for {format_title(name)}: leave out --part {part}")
+    segments = [segment for segment in of_clip.values() if part in (None, segment.part)]
+    if not segments:
+        what = f"no clip of part {part}" if part else "no clip"
+        raise UserError(f"{path} lists {what}, as it is taken for {format_title(name)}: give another list")
+    return VideoList(path, name, segments, dict(left_out))
+
+
+def format_title(name: str) -> str:
+    """Name the format `name` as a user knows it."""
+    return PLAIN_TITLE if name == PLAIN else (ROW_FORMATS[name] if name in ROW_FORMATS else JSON_FORMATS[name]).title
+
+
+def vggsound_name(segment: Segment) -> str:
+    """Name the clip of a `segment` as VGGSound does, YTID_000030, where that says all."""
+    is_vggsound = segment.start.is_integer() and segment.end == segment.start + VGGSOUND_SECONDS
+    if is_vggsound and segment.start < 10**6:
+        return f"{segment.video}_{int(segment.start):06d}"
+    return segment.video if segment.end == inf else f"{segment.video}_{segment.start:.3f}_{segment.end:.3f}"
+
+
+def _open_rows(path: Path, name: str | None) -> tuple[str, Rows]:
+    """The format of a file, and its rows."""
+    if name is not None and name not in FORMAT_NAMES:
+        raise UserError(f"--format {name} is not a format of lists: choose one of {', '.join(FORMAT_NAMES)}")
+    is_json = _begins_as_json(path)
+    if name is not None and is_json != (name in JSON_FORMATS):
+        found = "is JSON" if is_json else "is not JSON"
+        raise UserError(f"{path} {found}, which --format {name} is not: leave it out, or choose another")
+    if is_json:
+        content = load_json(path, "a list of videos")
+        known = [key for key, one in JSON_FORMATS.items() if one.is_form(content) and name in (None, key)]
+        if not known:
+            raise UserError(f"{path} fits no known list; known are: {describe_forms([name] if name else JSON_FORMATS)}")
+        return known[0], _json_rows(path, known[0], content)
+    name = name or _recognize(path)
+    return name, _csv_rows(path, name)
+
+
+def _begins_as_json(path: Path) -> bool:
+    try:
+        regular_size(path, MAX_FILE)
+        with open(path, encoding="utf-8-sig") as file:
+            return file.read(1000).lstrip()[:1] in ("{", "[")
+    except UnicodeDecodeError:
+        raise UserError(f"{path} is not a text file in UTF-8: is it the right file, unpacked?") from None
+    except OSError as error:
+        raise UserError(f"{path} can't be read ({error.strerror}): give a list of videos") from None
+
+
+def _recognize(path: Path) -> str:
+    """The row format that fits most of the first rows of a file."""
+    by_comma, by_other = (list(itertools.islice(iter_rows(path, delimiter), ROWS_TRIED)) for delimiter in (",", "&"))
+    if not by_comma:
+        raise UserError(f"{path} has no rows: it must be a list of videos, such as {describe_forms(['audioset'])}")
+    fitting = {
+        name: sum(_fits(one.parse, cells) for _, cells in (by_other if one.delimiter == "&" else by_comma))
+        for name, one in ROW_FORMATS.items()
+    }
+    header, *rows = [cells for _, cells in by_comma]
+    try:
+        parse = plain_parser(header)
+    except ValueError:
+        pass
+    else:
+        fitting[PLAIN] = sum(_fits(parse, cells) for cells in rows) + 2  # its header fits no other format so well
+    best = max(fitting, key=lambda name: fitting[name])
+    if not fitting[best]:
+        number, cells = by_comma[0]
+        shown = printable(",".join(cells))[:60]
+        raise UserError(
+            f"{path}, line {number} fits no known list: {shown!r}; known are: "
+            f"{describe_forms((*ROW_FORMATS, PLAIN))}; --format NAME says which one it is meant to be"
+        )
+    return best
+
+
+def _fits(parse: Callable[[list[str]], Any], cells: list[str]) -> bool:
+    try:
+        parse(cells)
+    except ValueError:
+        return False
+    return True
+
+
+def _csv_rows(path: Path, name: str) -> Rows:
+    """Parse the rows of a file of a format."""
+    rows = iter_rows(path, ROW_FORMATS[name].delimiter if name in ROW_FORMATS else ",")
+    form = PLAIN_FORM
+    if name == PLAIN:
+        number, cells = next(rows, (1, []))
+        try:
+            parse: Callable[[list[str]], Segment | str] = plain_parser(cells)
+        except ValueError as error:
+            raise UserError(f"{path}, line {number} is not {form}: {error}; fix it or give another --format") from None
+    else:
+        _, form, parse, _ = ROW_FORMATS[name]
+    for k, (number, cells) in enumerate(rows):
+        try:
+            yield f"line {number}", parse(cells)
+        except ValueError as error:
+            if k == 0 and name != PLAIN and is_header(cells):
+                continue
+            raise UserError(f"{path}, line {number} is not `{form}`: {error}; fix or remove it") from None
+
+
+def _json_rows(path: Path, name: str, content: Any) -> Rows:
+    """Parse the entries of a JSON file of a format."""
+    try:
+        yield from JSON_FORMATS[name].parse(content)
+    except ValueError as error:
+        form = f"{JSON_FORMATS[name].title}, {JSON_FORMATS[name].form}"
+        raise UserError(f"{path} is taken for {form}, but {error}: fix or remove it") from None
