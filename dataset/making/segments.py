@@ -13,6 +13,7 @@ import re
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from functools import lru_cache
+from math import inf
 from pathlib import Path
 from typing import NamedTuple, TextIO
 
@@ -107,7 +108,7 @@ def clip_ids(segments: Sequence[Segment]) -> list[str]:
     The names differ if the segments do, as those of `read_segments`.
     """
     cuts = Counter(segment.video for segment in segments)
-    return [s.video if cuts[s.video] == 1 else f"{s.video}_{s.start:.3f}_{s.end:.3f}" for s in segments]
+    return [s.video if cuts[s.video] == 1 or s.end == inf else f"{s.video}_{s.start:.3f}_{s.end:.3f}" for s in segments]
 
 
 def youtube_id(clip: str) -> str:

@@ -158,20 +158,19 @@ def _recognize(path: Path) -> str:
         for name, one in ROW_FORMATS.items()
     }
     header, *rows = [cells for _, cells in by_comma]
+    wrong = ""
     try:
         parse = plain_parser(header)
-    except ValueError:
-        pass
+    except ValueError as error:
+        wrong = f": as {PLAIN_TITLE}, {error}" if is_header(header) else ""
     else:
         fitting[PLAIN] = sum(_fits(parse, cells) for cells in rows) + 2  # its header fits no other format so well
     best = max(fitting, key=lambda name: fitting[name])
     if not fitting[best]:
         number, cells = by_comma[0]
         shown = printable(",".join(cells))[:60]
-        raise UserError(
-            f"{path}, line {number} fits no known list: {shown!r}; known are: "
-            f"{describe_forms((*ROW_FORMATS, PLAIN))}; --format NAME says which one it is meant to be"
-        )
+        known = f"known are: {describe_forms((*ROW_FORMATS, PLAIN))}; --format NAME says which one it is meant to be"
+        raise UserError(f"{path}, line {number} fits no known list: {shown!r}{wrong or f'; {known}'}")
     return best
 
 
