@@ -58,7 +58,7 @@ LISTS = {
         [ONE, TWO],
     ),
     "cav-mae": (
-        json.dumps({"data": [{"video_id": ONE, "wav": "x.wav", "labels": "/m/04rlf,/m/07y_7"}, {"wav": f"y/{TWO}.wav"}]}),
+        json.dumps({"data": [{"video_id": ONE, "wav": "x", "labels": "/m/04rlf,/m/07y_7"}, {"wav": f"y/{TWO}.wav"}]}),
         [Segment(ONE, 0, inf, ("/m/04rlf", "/m/07y_7")), Segment(TWO, 0, inf, ())],
         [ONE, TWO],
     ),
