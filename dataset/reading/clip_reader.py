@@ -5,24 +5,22 @@ from pathlib import Path
 from typing import cast
 
 import av
-import numpy as np
 from av.container import InputContainer
 from av.video.stream import VideoStream
 
-from dataset.reading.audio import SOUND_SECONDS, AudioReader, format_seconds
+from dataset.reading.audio import SOUND_SECONDS
 from dataset.reading.container import best_stream, is_truncated, open_media, seconds_per_tick
 from dataset.reading.decoding import MAX_LOST, TIME_TOLERANCE, PacketDecoder, decode_at, decode_from, frame_stamps
 from dataset.reading.errors import ClipError, MediaError, error_reason
+from dataset.reading.frame_reader import FrameReader
 from dataset.reading.limits import refuse_long
 from dataset.reading.timeline import find_last_frame, origin_of
-from dataset.reading.upright import to_upright_square
 
 LONGEST_GAP = 10.0  # between two times for which one pass is made over a video; beyond it a seek is faster, seconds
 LONGEST_PASS = 60.0  # a longer pass decodes every frame, seconds: to choose them, all packets must be in memory
-FRAME_INTERVAL = 0.04  # between consecutive frames of a stack, seconds (OtS: 25 fps)
 
 
-class ClipReader(AudioReader):
+class ClipReader(FrameReader):
     """One clip's video and wav, open for reading in a `with` statement: a `dataset.reading.reader.OpenClip`.
 
     Args:
@@ -40,9 +38,6 @@ class ClipReader(AudioReader):
             `seconds`.
     """
 
-    first: float
-    last: float
-    video_end: float
     _stream: VideoStream
     _decoder: PacketDecoder
     _origin: float  # on the stream's own clock, seconds
@@ -81,38 +76,7 @@ class ClipReader(AudioReader):
             raise self._damage(error) from error
         self._decoder = PacketDecoder(self._stream)
         end -= self._origin
-        self.video_end = end - 1e-3
-        self.first, self.last = self.seconds / 2, min(self.sound_seconds - self.seconds / 2, self.video_end)
-        if self.last < self.first:
-            sound = (
-                "a second of sound" if self.seconds == SOUND_SECONDS else f"data.seconds ({self.seconds:g}) of sound"
-            )
-            reason = f"lasts {format_seconds(max(end, 0.0))}, too short for {sound} around a frame"
-            raise self._error("short", self.video_file, reason)
-
-    def frame(self, time: float, size: int) -> np.ndarray:
-        """Read the frame shown at a time: (size, size, 3) uint8 RGB. The whole frame is resized, whatever its shape.
-
-        Args:
-            time: on the video's own clock, so variable frame rates, cuts and late first frames stay in sync; seconds.
-            size: pixels.
-        """
-        return self.frames([time], size)[0]
-
-    def frames(self, times: list[float], size: int, crop: float | None = None) -> np.ndarray:
-        """Read the frames shown at several times in one pass: (len(times), size, size, 3) uint8 RGB.
-
-        A frame is shown from its time stamp until the next one's.
-
-        Args:
-            times: ascending, seconds.
-            size: pixels.
-            crop: None to resize the whole frame; else the position of a square along its longer side, 0..1.
-        """
-        out = np.empty((len(times), size, size, 3), np.uint8)
-        for k, frame in enumerate(self.decode_frames(times)):
-            out[k] = to_upright_square(frame, size, crop)
-        return out
+        self._end_at(end, end - 1e-3)
 
     def decode_frames(self, times: list[float]) -> Iterator[av.VideoFrame]:
         """Yield the decoded frame that is shown at each of ascending `times`, seconds."""
@@ -177,19 +141,3 @@ class ClipReader(AudioReader):
 
     def _damage(self, error: BaseException) -> ClipError:
         return self._error("damaged", self.video_file, f"is damaged ({error_reason(error)})")
-
-    def frame_stack(self, time: float, count: int, size: int) -> np.ndarray:
-        """Read consecutive frames, 0.04 s apart, around a time: (count, size, size, 3) uint8 RGB.
-
-        Near the ends of the clip they are moved inside it as a whole.
-
-        Args:
-            time: of the middle frame, seconds; of an even count, the frame after the middle.
-            count: number of frames.
-            size: pixels.
-        """
-        length = (count - 1) * FRAME_INTERVAL
-        if self.video_end < length:
-            raise self._error("short", self.video_file, f"is shorter than {count} frames ({length:.2f} s)")
-        start = min(max(time - count // 2 * FRAME_INTERVAL, 0.0), self.video_end - length)
-        return self.frames([start + k * FRAME_INTERVAL for k in range(count)], size)

@@ -17,8 +17,9 @@ from typing import Any
 
 import numpy as np
 
-from dataset.reading.clip_reader import FRAME_INTERVAL
 from dataset.reading.errors import ClipError, MediaError
+from dataset.reading.frame_reader import FRAME_INTERVAL
+from dataset.reading.limits import size_of
 from dataset.reading.reader import ClipDataset, OpenClip
 from dataset.reading.settings import DataSettings
 from utils.errors import UserError
@@ -84,7 +85,7 @@ class FlowCache:
         start = min(max(round(time / FRAME_INTERVAL) - self.fields // 2, 0), count - self.fields)
         wanted = range(start, start + self.fields)
         path = self.folder / f"{clip.clip}.npz"
-        source = f"{clip.video_file.stat().st_size} bytes"
+        source = f"{size_of(clip.video_file)} bytes"
         about = f"form {FORMAT_VERSION}, {self.method}, {self.size} px, every {FRAME_INTERVAL} s, {source}"
         fields = self._read(path, about, wanted)
         if fields is None:

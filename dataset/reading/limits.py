@@ -45,8 +45,14 @@ def reading_limit(seconds: float, *paths: Path) -> float:
         seconds: for files of no size, the option --time_limit.
         paths: of the files; one that is missing has no size.
     """
-    size = sum(path.stat().st_size for path in paths if path.is_file())
-    return seconds + SECONDS_PER_MEGABYTE * size / 1e6
+    return seconds + SECONDS_PER_MEGABYTE * sum(map(size_of, paths)) / 1e6
+
+
+def size_of(path: Path) -> int:
+    """Count the bytes of a file, or of the files of a folder; 0 if `path` is missing."""
+    if path.is_dir():
+        return sum(inner.stat().st_size for inner in path.iterdir() if inner.is_file())
+    return path.stat().st_size if path.is_file() else 0
 
 
 def refuse_rate(path: Path | str, rate: int) -> None:

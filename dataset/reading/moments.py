@@ -25,8 +25,9 @@ from dataset.reading.audio import (
     resample_part,
     sound_samples,
 )
-from dataset.reading.clip_reader import FRAME_INTERVAL, TIME_TOLERANCE
+from dataset.reading.clip_reader import TIME_TOLERANCE
 from dataset.reading.errors import MediaError, MediaErrorKind
+from dataset.reading.frame_reader import FRAME_INTERVAL
 from dataset.reading.images import open_image, resize_square
 from dataset.reading.media import stream_frames, stream_samples
 from dataset.reading.media_folder import MediaItem, shown_frame

@@ -4,7 +4,8 @@ A reader is a class with the members of `ClipDataset`, whose `open` gives an obj
 Add the class to `READERS`; nothing else needs to change. `dataset.reading.clips.SplitClips` has everything of
 `ClipDataset` but the arguments of its constructor, `recognizes` and `open`. `dataset.reading.audio.AudioReader` has
 everything of `OpenClip` that concerns the sound of a wav file: a subclass extends `_open`, adds the frames, and raises
-`self._error(kind, path, reason)`. Errors of `dataset.reading.images.open_image` become the clip's by `for_clip`.
+`self._error(kind, path, reason)`. `dataset.reading.frame_reader.FrameReader` has the rest for decoded frames. Errors of
+`dataset.reading.images.open_image` become the clip's by `for_clip`.
 """
 
 from contextlib import AbstractContextManager
@@ -16,6 +17,7 @@ import numpy as np
 from dataset.reading.annotations import Box
 from dataset.reading.clips import Clips
 from dataset.reading.errors import OnError
+from dataset.reading.picture_clips import PictureClips
 from dataset.reading.settings import DataSettings
 from dataset.reading.shards import ShardedClips
 
@@ -153,7 +155,7 @@ class ClipDataset(Protocol):
 
 
 # The first that recognizes a root reads it.
-READERS: list[type[ClipDataset]] = [ShardedClips, Clips]
+READERS: list[type[ClipDataset]] = [ShardedClips, PictureClips, Clips]
 
 
 def open_clips(root: Path | str, split: str, on_error: OnError = "stop") -> ClipDataset:
