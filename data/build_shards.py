@@ -2,19 +2,24 @@
 
     python data/build_shards.py data/mine data/mine_shards            # SRC/{train,val,test} -> DST
     python data/build_shards.py data/mine data/mine_shards --square   # frames resized to squares, as the nets use them
+    python data/build_shards.py downloaded_tars data/mine_shards      # from WebDataset's tars, as video2dataset writes
     python data/build_shards.py --verify data/mine_shards             # compare every file with its SHA-256
 
+SRC is a dataset, or SRC/{train,val,test}/*.tar with KEY.mp4 and KEY.json, or KEY.jpg and KEY.wav (or SRC/*.tar: see
+--split). What can't become a clip is listed in DST/left_out.csv. The complete clips of a truncated tar are kept.
 dataset/reading/shards.py describes the files in DST. The number of processes changes no byte. The same command resumes
 a run that was interrupted, even by SIGKILL, and keeps complete shards. SRC is never changed.
 """
 
 import argparse
+import csv
 import os
 from pathlib import Path
 
 import _path  # noqa: F401
 from tqdm import tqdm
 
+from dataset.making.left_out import FILE_NAME, LeftOut, describe_left_out
 from dataset.making.processes import Lost, map_in_processes
 from dataset.making.shard_folder import (
     EarlierShards,
@@ -28,6 +33,7 @@ from dataset.making.shard_folder import (
     shard_size,
 )
 from dataset.making.shard_writer import ShardJob, ShardSettings, build_shard, file_sha256
+from dataset.making.tar_folder import SPLITS, TarClips
 from dataset.making.text import count_text
 from dataset.reading.errors import OnError
 from dataset.reading.limits import TIME_LIMIT, TIME_LIMIT_HELP
@@ -54,12 +60,17 @@ def main(argv: list[str] | None = None) -> None:
     settings = ShardSettings(
         fps=args.fps, size=args.size, square=args.square, quality=args.quality, rate=args.rate, clips=args.clips or 0
     )
-    splits = build(args.source, args.target, settings, args.workers, args.on_error, args.time_limit)
+    splits = build(
+        args.source, args.target, settings, args.workers, args.on_error, args.time_limit, args.split, args.csv
+    )
     for split, entries in splits.items():
         size = sum(entry["tar_bytes"] + entry["index_bytes"] for entry in entries) / 1e9
-        clips, skipped = sum(len(entry["ids"]) for entry in entries), sum(len(entry["skipped"]) for entry in entries)
-        left_out = f", {skipped} left out" if skipped else ""
-        print(f"{split}: {count_text(clips, 'clip')} in {count_text(len(entries), 'shard')}, {size:.2f} GB{left_out}")
+        clips = sum(len(entry["ids"]) for entry in entries)
+        print(f"{split}: {count_text(clips, 'clip')} in {count_text(len(entries), 'shard')}, {size:.2f} GB")
+    with open(args.target / FILE_NAME, encoding="utf-8", newline="") as file:
+        print(describe_left_out((LeftOut(*row) for row in list(csv.reader(file))[1:]), args.target / FILE_NAME))
+    if missing := [split for split in ("train", "val") if split not in splits]:
+        print(f"training also needs {' and '.join(missing)}: put the tars into SRC/train and SRC/val before you build")
     print(f"next: --data.root {args.target}, with a --data.frame_step of {1 / args.fps:g} or a multiple of it")
 
 
@@ -83,8 +94,10 @@ def parse_arguments(argv: list[str] | None) -> argparse.Namespace:
     )
     clips = "clips per shard [128; fewer if there are less than 8192 clips]"
     add("--clips", type=at_least(1), metavar="N", help=clips)
-    on_error = "at a clip that can't be read: stop, or skip it and list it\nin DST/shards.json [stop]"
-    add("--on_error", choices=("stop", "skip"), default="stop", help=on_error)
+    on_error = "at a clip that can't be read: stop, or skip it and list it\nin DST/left_out.csv [stop; skip for tars]"
+    add("--on_error", choices=("stop", "skip"), help=on_error)
+    add("--split", choices=SPLITS, help="split of the tars of SRC itself [train]")
+    add("--csv", type=Path, metavar="LIST", help="list of videos with the labels of the clips in tars [their json's]")
     add("--workers", type=worker_count, default=os.cpu_count(), metavar="N", help="number of processes [all cores]")
     add("--time_limit", type=at_least(1, float), default=TIME_LIMIT, metavar="S", help=TIME_LIMIT_HELP)
     add("--verify", type=Path, metavar="DST", help="verify shards instead of building them")
@@ -99,18 +112,21 @@ def build(
     target: Path,
     settings: ShardSettings,
     workers: int,
-    on_error: OnError,
+    on_error: OnError | None,
     time_limit: float = TIME_LIMIT,
+    split: str | None = None,
+    video_list: Path | None = None,
 ) -> dict[str, list[ShardEntry]]:
-    """Build the shards of all splits of a dataset folder that are missing.
+    """Build the shards of all splits of a dataset folder, or of a folder of tars, that are missing.
 
     Args:
         source: SRC.
         target: DST.
         settings: of the shards; clips=0 chooses the number of clips per shard.
         workers: number of processes.
-        on_error: "stop" or "skip", at a clip that can't be read.
+        on_error: "stop" or "skip", at a clip that can't be read; None: skip in tars, where nobody can fix it.
         time_limit: for reading a clip, see `reading_limit`.
+        split, video_list: as of `dataset.making.shard_folder.open_source`.
 
     Returns:
         {split: entries of its shards}, as in shards.json.
@@ -119,7 +135,9 @@ def build(
         UserError: SRC or, with "stop", a clip can't be read; DST holds something else, can't be written, or another
             process builds it.
     """
-    splits = open_source(source, on_error)
+    splits = open_source(source, on_error, split, video_list)
+    from_tars = any(isinstance(clips, TarClips) for clips in splits.values())
+    on_error = on_error or ("skip" if from_tars else "stop")
     with lock_folder(target, "DST"):
         earlier = read_earlier_shards(target)
         settings = complete_settings(settings, earlier, target, sum(map(len, splits.values())))
@@ -135,9 +153,10 @@ def build(
         }
         if not earlier.is_finished or len(entries) < len(jobs):
             prepare_folder(source, target, list(splits), manifest)
-            build_missing(jobs, entries, source, target, settings, workers, on_error, time_limit)
+            sources = {split: clips.folder for split, clips in splits.items()}
+            build_missing(jobs, entries, sources, target, settings, workers, on_error, time_limit)
             manifest["splits"] = by_split(entries, list(splits))
-            finish_folder(target, manifest)
+            finish_folder(target, manifest, splits)
         return manifest["splits"]
 
 
@@ -185,7 +204,7 @@ def refuse_other_clips(
 def build_missing(
     jobs: dict[ShardKey, ShardJob],
     entries: dict[ShardKey, ShardEntry],
-    source: Path,
+    sources: dict[str, Path],
     target: Path,
     settings: ShardSettings,
     workers: int,
@@ -197,7 +216,7 @@ def build_missing(
     Args:
         jobs: all shards.
         entries: of complete shards; those that are built are added.
-        source: SRC.
+        sources: {split: its folder in SRC}.
         target: DST.
         settings: of the shards.
         workers: number of processes.
@@ -205,17 +224,17 @@ def build_missing(
         time_limit: for reading a clip, see `reading_limit`.
     """
     missing = [key for key in jobs if key not in entries]
-    calls = [(source / key[0], target / key[0], jobs[key], settings, on_error, time_limit) for key in missing]
+    calls = [(sources[key[0]], target / key[0], jobs[key], settings, on_error, time_limit) for key in missing]
     total, done = (sum(len(jobs[key].clips) for key in keys) for keys in (jobs, entries))
     with progress_bar(total, initial=done, smoothing=0) as bar:
         while calls:
             again = []
             for call, entry in map_in_processes(build_shard, calls, workers):
-                folder, job = call[0], call[2]
+                folder, job = call[1], call[2]
                 if isinstance(entry, Lost):
                     if entry.part in job.lost or not entry.part:
                         raise UserError(
-                            f"the process that built shard {job.name} of {folder} ended: repeat the command"
+                            f"the process that built shard {job.name} in {folder} ended: repeat the command"
                         )
                     # Its process is gone: the shard is built again without the clip, or with its error.
                     job = job._replace(lost={**job.lost, entry.part: entry.reason})

@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import shutil
 from collections.abc import Mapping
 from math import ceil
 from pathlib import Path
@@ -9,7 +10,8 @@ from typing import NamedTuple, cast
 
 from dataset.making.left_out import FILE_NAME, LeftOut, write_left_out
 from dataset.making.shard_writer import ShardClip, ShardJob, ShardSettings
-from dataset.reading.clips import Clips, clip_files
+from dataset.making.tar_folder import TarClips, clip_rows, find_tars, open_tars
+from dataset.reading.clips import Clips, SplitClips, clip_files
 from dataset.reading.errors import OnError
 from dataset.reading.shard_format import (
     MANIFEST,
@@ -45,8 +47,16 @@ class EarlierShards(NamedTuple):
     settings: ShardSettings | None
 
 
-def open_source(source: Path, on_error: OnError) -> dict[str, Clips]:
-    """Open all splits of the dataset folder `source`, {split: clips}; `on_error` as of `Clips`.
+def open_source(
+    source: Path, on_error: OnError | None, split: str | None = None, video_list: Path | None = None
+) -> Mapping[str, SplitClips]:
+    """Open all splits of a dataset folder, or of a folder of WebDataset's tars: {split: clips}.
+
+    Args:
+        source: the folder.
+        on_error: as of `Clips`; None: stop.
+        split: of tars that lie in no folder of a split.
+        video_list: a list of videos with the labels of the clips in tars.
 
     Raises:
         UserError: it holds no split, or shards.
@@ -54,9 +64,20 @@ def open_source(source: Path, on_error: OnError) -> dict[str, Clips]:
     if is_shards(source):
         raise UserError(f"{source} holds shards already: give the folder that they were built from")
     names = [path.parent.name for path in sorted(source.glob("*/vid2genre.json"))]
+    tars = {} if names else find_tars(source, split)
+    if tars:
+        return open_tars(tars, source, video_list)
     if not names:
-        raise UserError(f"{source} holds no split: a dataset is SRC/SPLIT/{{vid2genre.json,video/ID.mp4,audio/ID.wav}}")
-    return {name: Clips(source, name, on_error) for name in names}
+        raise UserError(
+            f"{source} holds no split: a dataset is SRC/SPLIT/{{vid2genre.json,video/ID.mp4,audio/ID.wav}}, or "
+            "SRC/SPLIT/*.tar of WebDataset"
+        )
+    if split is not None or video_list is not None:
+        option = "--split" if split is not None else "--csv"
+        raise UserError(
+            f"{source} is a dataset, which has its splits and labels: leave out {option}, which is for tars"
+        )
+    return {name: Clips(source, name, on_error or "stop") for name in names}
 
 
 def read_earlier_shards(target: Path) -> EarlierShards:
@@ -88,7 +109,7 @@ def shard_size(num_clips: int) -> int:
     return min(MAX_SHARD_CLIPS, max(MIN_SHARD_CLIPS, ceil(num_clips / MIN_SHARDS)))
 
 
-def plan_shards(clips: Clips, settings: ShardSettings) -> list[ShardJob]:
+def plan_shards(clips: SplitClips, settings: ShardSettings) -> list[ShardJob]:
     """Plan the shards of a split. Which clip is in which shard follows from the clips and the settings alone.
 
     Args:
@@ -101,11 +122,20 @@ def plan_shards(clips: Clips, settings: ShardSettings) -> list[ShardJob]:
         for index in range(first, min(first + settings["clips"], len(clips))):
             clip = clips.ids[index]
             times = sorted({box["time"] for box in clips.boxes.get(clip, ())})
-            sizes = [path.stat().st_size for path in clip_files(clips.folder, clip)]
-            rows.append(ShardClip(clip, clips.labels[index], times, *sizes))
-        source = hashlib.sha256(json.dumps([first, rows, settings]).encode()).hexdigest()
-        jobs.append(ShardJob(f"{number:05d}", first, rows, source, {}))
+            rows.append(ShardClip(clip, clips.labels[index], times, *_sizes(clips, clip)))
+        samples = {row.id: clips.samples[row.id] for row in rows} if isinstance(clips, TarClips) else {}
+        content = [first, rows, settings, *(sample.source() for sample in samples.values())]
+        source = hashlib.sha256(json.dumps(content).encode()).hexdigest()
+        jobs.append(ShardJob(f"{number:05d}", first, rows, source, {}, samples))
     return jobs
+
+
+def _sizes(clips: SplitClips, clip: str) -> list[int]:
+    """Bytes of the picture and of the sound of a clip; 0 of a sound that is in the video."""
+    if isinstance(clips, TarClips):
+        sample = clips.samples[clip]
+        return [sample.picture.size, sample.sound.size if sample.sound is not None else 0]
+    return [path.stat().st_size for path in clip_files(clips.folder, clip)]
 
 
 def kept_entries(
@@ -145,8 +175,7 @@ def prepare_folder(source: Path, target: Path, splits: list[str], manifest: Mani
         write_json(target / UNFINISHED_MANIFEST, manifest)
         for split in splits:
             (target / split).mkdir(exist_ok=True)
-            for stale in (target / split).glob(".*.tmp"):
-                stale.unlink()
+            remove_temporary(target / split)
             for name in TABLES:
                 if (source / split / name).exists():
                     write_text(target / split / name, (source / split / name).read_text(encoding="utf-8"))
@@ -154,15 +183,25 @@ def prepare_folder(source: Path, target: Path, splits: list[str], manifest: Mani
         raise UserError(f"{target} can't be written ({error}): choose another DST") from None
 
 
-def finish_folder(target: Path, manifest: Manifest) -> None:
+def remove_temporary(folder: Path) -> None:
+    """Remove from the `folder` of a split what a process that was killed left: half a shard, the copy of a clip."""
+    for stale in folder.glob(".*.tmp"):
+        if stale.is_dir() and not stale.is_symlink():
+            shutil.rmtree(stale)
+        else:
+            stale.unlink()
+
+
+def finish_folder(target: Path, manifest: Manifest, clips_of: Mapping[str, SplitClips]) -> None:
     """Write left_out.csv and shards.json; remove files no longer needed, and shards that have no clips any more.
 
     Args:
         target: DST.
         manifest: content of shards.json.
+        clips_of: {split: clips} of SRC.
 
     Raises:
-        UserError: DST can't be written.
+        UserError: DST can't be written, or no clip of a tar could be read.
     """
     rows = [
         LeftOut(clip, split, kind, reason)
@@ -174,13 +213,28 @@ def finish_folder(target: Path, manifest: Manifest) -> None:
         for clip, reason in skipped.items()
     ]
     try:
+        for split, clips in clips_of.items():
+            if isinstance(clips, TarClips):
+                rows += _finish_tars(target / split, manifest["splits"][split], clips)
         write_left_out(target / FILE_NAME, rows)
+        for split, entries in manifest["splits"].items():
+            if isinstance(clips_of[split], TarClips) and not any(entry["ids"] for entry in entries):
+                raise UserError(f"no clip of {split} can be read: {target / FILE_NAME} gives the reasons")
         write_json(target / MANIFEST, manifest)
         (target / UNFINISHED_MANIFEST).unlink()
         for split, entries in manifest["splits"].items():
+            remove_temporary(target / split)
             names = {entry["name"] for entry in entries}
             for path in (target / split).glob("[0-9]*.*"):
                 if path.suffix == ".done" or path.stem not in names:
                     path.unlink()
     except OSError as error:
         raise UserError(f"{target} can't be written ({error}): fix this, then repeat the command") from None
+
+
+def _finish_tars(folder: Path, entries: list[ShardEntry], clips: TarClips) -> list[LeftOut]:
+    """Write the vid2genre.json of a split that was built from tars, and list what was left out of it."""
+    stored = {clip for entry in entries for clip in entry["ids"]}
+    labels = {clip: mids for clip, mids in zip(clips.ids, clips.labels, strict=True) if clip in stored}
+    write_json(folder / "vid2genre.json", labels)
+    return clip_rows(clips, {clip: why for entry in entries for clip, why in entry.get("left_out", {}).items()})

@@ -3,6 +3,7 @@
 import hashlib
 import json
 from collections.abc import Iterable
+from contextlib import AbstractContextManager, nullcontext
 from itertools import chain
 from pathlib import Path
 from tarfile import USTAR_FORMAT, TarInfo
@@ -12,10 +13,12 @@ import av
 import numpy as np
 import simplejpeg
 
+from dataset.making.tar_folder import copied_sample, write_sound
+from dataset.making.tar_samples import TarSample
 from dataset.making.worker_process import begin_part
 from dataset.reading.clip_reader import ClipReader
 from dataset.reading.clips import clip_files
-from dataset.reading.errors import ClipError, OnError, error_reason
+from dataset.reading.errors import ClipError, MediaError, OnError, error_reason
 from dataset.reading.limits import TIME_LIMIT, reading_limit
 from dataset.reading.shard_format import ShardEntry, pack_index
 from dataset.reading.upright import to_upright_rgb, upright_size
@@ -64,6 +67,7 @@ class ShardJob(NamedTuple):
         clips: its clips.
         source: checksum of everything that the shard depends on.
         lost: {clip: reason} of those at which an earlier try hung or crashed: they are not read.
+        samples: {clip: where it lies} of clips in tars; empty for those of a folder.
     """
 
     name: str
@@ -71,6 +75,7 @@ class ShardJob(NamedTuple):
     clips: list[ShardClip]
     source: str
     lost: dict[str, str]
+    samples: dict[str, TarSample] = {}  # noqa: RUF012
 
 
 class StoredClip(NamedTuple):
@@ -115,6 +120,7 @@ def build_shard(
     tar_path, index_path = target / f"{job.name}.tar", target / f"{job.name}.index"
     ids: list[str] = []
     skipped: dict[str, str] = {}
+    left_out: dict[str, tuple[str, str]] = {}
     clip_rows: list[tuple] = []
     frame_rows: list[tuple] = []
     try:
@@ -123,13 +129,20 @@ def build_shard(
                 begin = tar.tell()
                 try:
                     refuse_lost(source, clip.id, job)
-                    begin_part(clip.id, reading_limit(time_limit, *clip_files(source, clip.id)))
-                    stored = store_clip(tar, f"{index:07d}", source, clip, settings)
-                except ClipError as error:
+                    with clip_folder(source, target, clip.id, job) as folder:
+                        begin_part(clip.id, reading_limit(time_limit, *clip_files(folder, clip.id)))
+                        if folder != source:
+                            write_sound(folder, clip.id)
+                        stored = store_clip(tar, f"{index:07d}", folder, clip, settings)
+                except MediaError as error:
                     if on_error == "stop":
                         hint = f"fix or remove clip {clip.id}, or pass --on_error skip"
-                        raise UserError(f"{error.problem}: {hint}") from None
-                    skipped[clip.id] = str(error)
+                        where = f"{job.samples[clip.id].where()} {error.reason}" if job.samples else error.problem
+                        raise UserError(f"{where}: {hint}") from None
+                    if job.samples:
+                        left_out[clip.id] = error.kind, error.reason
+                    else:
+                        skipped[clip.id] = str(error)
                     tar.seek(begin)
                     tar.truncate()
                     continue
@@ -144,10 +157,24 @@ def build_shard(
             "tar_bytes": tar_path.stat().st_size, "tar_sha256": file_sha256(tar_path),
             "index_bytes": index_path.stat().st_size, "index_sha256": file_sha256(index_path),
         }  # fmt: skip
+        if job.samples:
+            entry["left_out"] = left_out
         write_json(target / f"{job.name}.done", entry)
     except OSError as error:
         raise UserError(f"{target} can't be written ({error}): fix this, then repeat the command") from None
     return entry
+
+
+def clip_folder(source: Path, target: Path, clip: str, job: ShardJob) -> AbstractContextManager[Path]:
+    """Give the folder in which a clip's files lie: that of the split, or a temporary one for a clip in a tar.
+
+    Args:
+        source: folder of the split in SRC.
+        target: folder of the split in DST, in which the temporary one is made.
+        clip: its id.
+        job: what the shard is built from.
+    """
+    return copied_sample(job.samples[clip], clip, target) if job.samples else nullcontext(source)
 
 
 def refuse_lost(source: Path, clip: str, job: ShardJob) -> None:

@@ -2,7 +2,7 @@
 
 import hashlib
 from pathlib import Path
-from typing import Any, TypedDict, TypeGuard, cast
+from typing import Any, NotRequired, TypedDict, TypeGuard, cast
 
 import numpy as np
 
@@ -22,7 +22,10 @@ REBUILD_HINT = "remove this file and repeat `python data/build_shards.py SRC DST
 
 
 class ShardEntry(TypedDict):
-    """A shard's entry in shards.json: the ids of its clips, {id: reason} of those left out, sizes and checksums."""
+    """A shard's entry in shards.json: the ids of its clips, {id: reason} of those left out, sizes and checksums.
+
+    Of clips in tars, those that can't be read are no part of the dataset: "left_out" has their {id: (kind, reason)}.
+    """
 
     name: str
     ids: list[str]
@@ -32,6 +35,7 @@ class ShardEntry(TypedDict):
     tar_sha256: str
     index_bytes: int
     index_sha256: str
+    left_out: NotRequired[dict[str, tuple[str, str]]]
 
 
 class Manifest(TypedDict):
