@@ -1,6 +1,8 @@
-"""Download the clips of a segment file, over days if need be: OUT/{video/ID.mp4, audio/ID.wav}.
+"""Download the clips of a list, over days if need be: OUT/{video/ID.mp4, audio/ID.wav}.
 
     python data/download_video_audio.py --csv balanced.csv --out my_data/train
+    python data/download_video_audio.py --csv vggsound.csv --part train --out my_data/train
+    python data/download_video_audio.py --csv MUSIC_solo_videos.json --seconds 6 --out my_data/train
 
 A clip exists only when it is complete, however the run ends; the same command resumes. Clips that are permanently gone
 are not requested again. Several processes, and several machines with --shard, can share the work. OUT/failures.csv
@@ -9,13 +11,10 @@ lists what failed and why, OUT/vid2genre.json the labels of the clips that exist
 
 import argparse
 import os
-import re
 import shutil
 import signal
 import sys
-import textwrap
 import time
-import zlib
 from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
@@ -24,19 +23,22 @@ import _path  # noqa: F401
 
 from data.download.failures import FAILURE_KINDS
 from data.download.fetch import find_ffmpeg, read_cookies
-from data.download.folders import list_clips, remove_lone_wavs, work_folder
-from data.download.journal import Journal, read_labels, update_tables
+from data.download.folders import list_clips, remove_locks, remove_lone_wavs, work_folder
+from data.download.journal import Journal
+from data.download.lists import make_plan, place_ave, refuse_other_ids
+from data.download.options import parse_arguments
+from data.download.plan import CutLength, DownloadPlan
+from data.download.resuming import refuse_other_cuts, refuse_other_times
 from data.download.settings import DownloadSettings
+from data.download.tables import read_labels, update_tables
 from data.download.workers import TAKEN, Workers
-from dataset.making.segments import Segment, clip_ids, read_segments
+from dataset.making.label_maps import map_labels, read_label_map
 from dataset.making.text import count_text
-from utils.arguments import at_least, worker_count
-from utils.errors import UserError, exit_on_user_error
+from dataset.making.video_lists import read_list
+from utils.errors import exit_on_user_error
 from utils.progress_bar import progress_bar
 
-YOUTUBE = "https://www.youtube.com/watch?v={id}"
 MAX_SAVING = 0.05  # fraction of the time that may go into rewriting vid2genre.json and failures.csv
-TIME_TOLERANCE = 0.002  # times that differ by more are different, seconds
 
 
 def main(argv: list[str] | None = None) -> None:
@@ -46,10 +48,8 @@ def main(argv: list[str] | None = None) -> None:
         UserError: a mistake in a setting, the list or the folder.
         SystemExit: 1 where the site or the disk stopped the run, 130 after Ctrl-C or SIGTERM.
     """
-    args = parse_arguments(argv)
-    check_settings(args)
-    listed = read_segments(args.csv)
-    segments = in_shard(dict(zip(clip_ids(listed), listed, strict=True)), args.shard)
+    args = parse_arguments(argv, __doc__)
+    plan = read_plan(args)
     settings = DownloadSettings(
         url=args.url, mode=args.mode, height=args.height, fps=args.fps, workers=args.workers, sleep=args.sleep,
         rate=args.rate, cookies=read_cookies(args.cookies) if args.cookies else None, proxy=args.proxy,
@@ -59,106 +59,35 @@ def main(argv: list[str] | None = None) -> None:
     before = signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
         with work_folder(args.out) as folder:
-            download(args, settings, segments, folder)
+            download(args, settings, plan, folder)
     finally:
         signal.signal(signal.SIGTERM, before)
 
 
-def parse_arguments(argv: list[str] | None) -> argparse.Namespace:
-    """Parse the command line."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
-    add = parser.add_argument
-    add("--csv", required=True, metavar="FILE", help="segment file: AudioSet's own, or a selection")
-    add("--out", type=Path, required=True, metavar="OUT", help="folder of the split, such as my_data/train")
-    add("--url", default=YOUTUBE, help=f"address of a video; {{id}} is its YouTube id\n[{YOUTUBE}]")
-    mode = (
-        "full: download whole videos in a small format and cut them;\nsection: only the seconds needed, through "
-        "ffmpeg, which sites\nslow down for long videos [full]"
-    )
-    add("--mode", choices=("full", "section"), default="full", help=mode)
-    add(
-        "--height",
-        type=at_least(2, most=8192),
-        default=360,
-        metavar="N",
-        help="largest height of the frames, pixels [360]",
-    )
-    add(
-        "--fps",
-        type=at_least(0, most=1000),
-        default=25,
-        metavar="N",
-        help="frames per second; 0 keeps the source's times [25]",
-    )
-    add("--workers", type=worker_count, default=4, metavar="N", help="downloads at the same time [4]")
-    sleep = "mean pause between a worker's downloads, seconds; random,\nhalf to one and a half times as long [5]"
-    add("--sleep", type=at_least(0, float, 86_400), default=5, metavar="S", help=sleep)
-    rate = "largest rate of a worker, KB/s, in full mode; 0 for any [0]"
-    add("--rate", type=at_least(0), default=0, metavar="N", help=rate)
-    cookies = "file of cookies in Netscape's format; it is only read [none]"
-    add("--cookies", metavar="FILE", help=cookies)
-    add("--proxy", metavar="URL", help="http://, https:// or socks5:// address of a proxy [the system's]")
-    add(
-        "--retries",
-        type=at_least(0, most=1000),
-        default=3,
-        metavar="N",
-        help="further tries after a failure of the network [3]",
-    )
-    backoff = "pause before the first further try, seconds; it doubles [5]"
-    add("--backoff", type=at_least(0, float, 86_400), default=5, metavar="S", help=backoff)
-    timeout = "seconds without data until a connection is given up [20]"
-    add("--timeout", type=at_least(0.1, float, 86_400), default=20, metavar="S", help=timeout)
-    part = "download part I of N of the list, I from 1; by video,\nwhatever else is in the list [1/1]"
-    add("--shard", type=parse_shard, default=(1, 1), metavar="I/N", help=part)
-    kinds = [*FAILURE_KINDS, "all"]
-    retry = textwrap.fill(f"also retry what failed permanently: {', '.join(kinds)} [none]", 64)
-    add("--retry", nargs="+", choices=kinds, default=[], metavar="KIND", help=retry)
-    min_free = "stop when fewer GB are free on the disk [5]"
-    add("--min_free", type=at_least(0, float), default=5, metavar="GB", help=min_free)
-    return parser.parse_args(argv)
-
-
-def parse_shard(text: str) -> tuple[int, int]:
-    """Parse `text`, "I/N", to (I, N), 1 <= I <= N."""
-    match = re.fullmatch(r"(\d{1,6})/(\d{1,6})", text)
-    if not match or not 1 <= int(match[1]) <= int(match[2]):
-        raise argparse.ArgumentTypeError(f"{text!r} is not a part of a list: give I/N with 1 <= I <= N, such as 2/4")
-    return int(match[1]), int(match[2])
-
-
-def check_settings(args: argparse.Namespace) -> None:
-    """Refuse invalid addresses in `args`, the command line.
+def read_plan(args: argparse.Namespace) -> DownloadPlan:
+    """Read the list that `args`, the command line, names, and say what it was taken for.
 
     Raises:
-        UserError: which one, and why.
+        UserError: the list, or an option that doesn't go with it.
     """
-    if not re.fullmatch(r"https?://\S+", args.url) or "{id}" not in args.url:
-        raise UserError(f"--url {args.url!r} must be an http:// or https:// address with {{id}} for the id")
-    if args.proxy is not None and not re.fullmatch(r"(https?|socks[45]a?h?)://\S+", args.proxy):
-        raise UserError(f"--proxy {args.proxy!r} must be an address such as http://host:8080 or socks5://host:1080")
-    if args.out.exists() and not args.out.is_dir():
-        raise UserError(f"--out {args.out} is a file: give a folder, such as my_data/train")
+    listed = read_list(args.csv, args.format, args.part)
+    print(listed.describe(), flush=True)
+    refuse_other_ids(listed, args.url)
+    listed = place_ave(listed, args.times, args.url)
+    if args.label_map:
+        table = read_label_map(args.label_map)
+        listed = listed._replace(segments=[s._replace(labels=map_labels(s.labels, table)) for s in listed.segments])
+    length = CutLength(args.seconds, args.every or args.seconds) if args.seconds else None
+    return make_plan(listed, args.shard, length)
 
 
-def in_shard(segments: dict[str, Segment], shard: tuple[int, int]) -> dict[str, Segment]:
-    """Select the segments of one part of a list, by a hash of the video: it stays the same when the list grows.
-
-    Args:
-        segments: {clip: its segment}.
-        shard: (i, n), part i of n, from 1.
-    """
-    i, n = shard
-    return {clip: segment for clip, segment in segments.items() if zlib.crc32(segment.video.encode()) % n == i - 1}
-
-
-def download(args: argparse.Namespace, settings: DownloadSettings, segments: dict[str, Segment], folder: Path) -> None:
+def download(args: argparse.Namespace, settings: DownloadSettings, plan: DownloadPlan, folder: Path) -> None:
     """Download what is missing and report it.
 
     Args:
         args: the command line.
         settings: of the workers.
-        segments: {clip: its segment} of the list.
+        plan: of the list.
         folder: for temporary files.
 
     Raises:
@@ -167,28 +96,29 @@ def download(args: argparse.Namespace, settings: DownloadSettings, segments: dic
     if args.mode == "section":
         find_ffmpeg(folder)
     journal = Journal(args.out)
-    complete = list_clips(args.out).complete
-    refuse_other_times(args, segments, complete, journal)
-    remove_lone_wavs(args.out, segments)
-    update_tables(args.out, segments, journal)
-    missing = {
-        clip: segment
-        for clip, segment in segments.items()
-        if clip not in complete and is_wanted(journal.kind(clip), args.retry)
-    }
-    existing = len(complete & set(segments))
-    print(f"{count_text(len(segments), 'clip')} listed, {existing} exist, {len(missing)} to download", flush=True)
-    workers = Workers(args.out, missing, folder, journal, settings)
+    on_disk = list_clips(args.out).complete
+    refuse_other_cuts(args.out, plan, on_disk)
+    refuse_other_times(args.out, args.csv, plan, on_disk, journal)
+    remove_lone_wavs(args.out, plan.sources_of)
+    complete = plan.complete(journal.last, on_disk)
+    remove_locks(args.out, complete)
+    update_tables(args.out, plan, journal)
+    missing = [name for name in plan.segments if name not in complete and is_wanted(journal.kind(name), args.retry)]
+    print(
+        f"{count_text(len(plan.segments), plan.noun)} listed, {len(complete)} exist, {len(missing)} to download",
+        flush=True,
+    )
+    workers = Workers(args.out, plan, missing, folder, journal, settings)
     is_interrupted = False
     counts: Counter[str] = Counter()
     try:
-        run_workers(workers, len(missing), counts, lambda: update_tables(args.out, segments, journal))
+        run_workers(workers, len(missing), counts, lambda: update_tables(args.out, plan, journal))
     except KeyboardInterrupt:
         is_interrupted = True
         print("\nstopping: incomplete clips are dropped", file=sys.stderr, flush=True)
     workers.end()
-    update_tables(args.out, segments, journal)
-    report(args.out, segments, journal, counts[TAKEN])
+    update_tables(args.out, plan, journal)
+    report(args.out, plan, journal, counts[TAKEN])
     if is_interrupted or workers.reason:
         reason = "interrupted: the same command resumes" if is_interrupted else f"error: {workers.reason}"
         print(reason, file=sys.stderr, flush=True)
@@ -201,32 +131,6 @@ def exit_with(code: int, workers: Workers, folder: Path) -> None:
         shutil.rmtree(folder, ignore_errors=True)
         os._exit(code)
     sys.exit(code)
-
-
-def refuse_other_times(
-    args: argparse.Namespace, segments: dict[str, Segment], complete: set[str], journal: Journal
-) -> None:
-    """Refuse a list that has other times for a clip that exists.
-
-    Args:
-        args: the command line.
-        segments: {clip: its segment} of the list.
-        complete: ids of clips that exist.
-        journal: knows the times of these.
-
-    Raises:
-        UserError: names the clip.
-    """
-    for clip in sorted(complete & set(segments)):
-        event, listed = journal.last.get(clip, {}), segments[clip]
-        start, end = event.get("start"), event.get("end")
-        if event.get("class") != "done" or not isinstance(start, (int, float)) or not isinstance(end, (int, float)):
-            continue  # not made by this script: there is nothing to compare with
-        if max(abs(start - listed.start), abs(end - listed.end)) > TIME_TOLERANCE:
-            raise UserError(
-                f"clip {clip} in {args.out} is of {start:g} to {end:g} s, and {args.csv} asks for "
-                f"{listed.start:g} to {listed.end:g} s: choose another --out, or remove the clip's mp4 and wav"
-            )
 
 
 def is_wanted(kind: str, retry: list[str]) -> bool:
@@ -271,18 +175,26 @@ def run_workers(workers: Workers, total: int, counts: Counter[str], save: Callab
                 next_save = time.monotonic() + (time.monotonic() - started) * (1 / MAX_SAVING - 1)
 
 
-def report(out: Path, segments: dict[str, Segment], journal: Journal, taken: int) -> None:
-    """Print how many clips exist now, what failed, why, and what to do about it.
+def report(out: Path, plan: DownloadPlan, journal: Journal, taken: int) -> None:
+    """Print how much exists now, what failed, why, and what to do about it.
 
     Args:
         out: folder of the split.
-        segments: {clip: its segment} of the list.
+        plan: of the list.
         journal: of the folder.
-        taken: number of clips that another process works on.
+        taken: number of segments that another process works on.
     """
-    complete = list_clips(out).complete
-    print(f"{len(complete & set(segments))} of {count_text(len(segments), 'clip')} exist in {out}")
-    events = [event for clip, event in journal.last.items() if clip in segments and clip not in complete]
+    on_disk = list_clips(out).complete
+    complete = plan.complete(journal.last, on_disk)
+    print(f"{len(complete)} of {count_text(len(plan.segments), plan.noun)} exist in {out}")
+    if plan.length:
+        clips = {clip for name in complete for clip in journal.last[name]["clips"]}
+        rest = sum(journal.last[name].get("rest", 0.0) for name in complete)
+        print(
+            f"they are {count_text(len(clips), 'clip')} of {plan.length.seconds:g} s; {rest:,.0f} s at the ends of "
+            "segments are in none"
+        )
+    events = [event for name, event in journal.last.items() if name in plan.segments and name not in complete]
     failed = Counter(event["class"] for event in events if event["class"] != "done")
     if taken:
         print(f"{taken} left to another process that works on this folder")

@@ -26,7 +26,9 @@ FAILURE_KINDS = {
     "region": FailureKind(False, "not available in this country: pass a --proxy in another one, then --retry region"),
     "no audio": FailureKind(False, "the video has no sound"),
     "no picture": FailureKind(False, "the file has no video stream"),
-    "short": FailureKind(False, "less than a second of frames and sound between start and end"),
+    "short": FailureKind(
+        False, "less than a second of frames and sound between start and end, or shorter than --seconds"
+    ),
     "too large": FailureKind(False, "larger than this script downloads: pass --mode section --retry 'too large'"),
     "throttled": FailureKind(
         True, "the site wants fewer requests: wait an hour, then pass a longer --sleep or fewer --workers"

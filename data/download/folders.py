@@ -1,8 +1,8 @@
 """The folder of a download on disk: its clips, locks among processes, and what dead processes left.
 
     OUT/video/ID.mp4, OUT/audio/ID.wav
-    OUT/.download/locks/ID          a clip that a process works on
-    OUT/.download/work/PROCESS/ID/  incomplete files; `alive` in PROCESS is locked while its process lives
+    OUT/.download/locks/ID          a clip, or a segment to cut into clips, that a process works on
+    OUT/.download/work/PROCESS/     incomplete files; `alive` in PROCESS is locked while its process lives
     OUT/.download/journal.jsonl     see `data.download.journal`
 
 The locks are those of `utils.locks`, which the kernel releases however a process ends.
@@ -12,8 +12,8 @@ import fcntl
 import os
 import shutil
 import tempfile
-from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import NamedTuple
 
@@ -74,10 +74,7 @@ def work_folder(out: Path) -> Iterator[Path]:
             if not _is_alive(stale / "alive"):
                 shutil.rmtree(stale, ignore_errors=True)
         complete = list_clips(out).complete  # only these: a clip that is still missing must not look locked by us
-        for stale in (state / "locks").iterdir():
-            if stale.name in complete:
-                with try_clip_lock(out, stale.name):
-                    pass  # on leaving, the name is removed, unless another process holds the lock
+        remove_locks(out, complete)
         own = Path(tempfile.mkdtemp(prefix=f"{os.getpid()}-", dir=state / "work"))
         alive = os.open(own / "alive", os.O_CREAT | os.O_RDWR)
         fcntl.flock(alive, fcntl.LOCK_EX)
@@ -99,15 +96,24 @@ def _is_alive(path: Path) -> bool:
     return False
 
 
-def remove_lone_wavs(out: Path, clips: Iterable[str]) -> None:
+def remove_lone_wavs(out: Path, locks_of: Callable[[str], Iterable[str]]) -> None:
     """Remove wavs without an mp4, which a kill between two renames left, unless a process works on the clip.
 
     Args:
         out: folder of the split.
-        clips: ids of clips that may be changed.
+        locks_of: names what a process locks that works on a clip; nothing if the clip may not be changed.
     """
-    for clip in sorted(list_clips(out).wav_only & set(clips)):
-        with try_clip_lock(out, clip) as is_locked:
+    for clip in sorted(list_clips(out).wav_only):
+        with ExitStack() as stack:
+            are_locked = [stack.enter_context(try_clip_lock(out, name)) for name in locks_of(clip)]
             mp4, wav = clip_files(out, clip)
-            if is_locked and not mp4.exists():
+            if are_locked and all(are_locked) and not mp4.exists():
                 wav.unlink(missing_ok=True)
+
+
+def remove_locks(out: Path, names: Iterable[str]) -> None:
+    """Remove locks that a kill left, of `names` in the folder `out` that nobody will lock again."""
+    left = {path.name for path in (state_folder(out) / "locks").iterdir()}
+    for name in left & set(names):
+        with try_clip_lock(out, name):
+            pass  # on leaving, the name is removed, unless another process holds the lock

@@ -26,24 +26,27 @@ class Cut(NamedTuple):
     end: float
 
 
-def plan_cuts(recording: str, seconds: float, length: float, every: float) -> tuple[list[Cut], float]:
-    """Plan the clips of a recording: one at 0, `every`, 2 * `every`, ... that lie within it.
+def plan_cuts(
+    recording: str, seconds: float, length: float, every: float, begin: float = 0.0
+) -> tuple[list[Cut], float]:
+    """Plan the clips of a recording: one at `begin`, `begin` + `every`, ... that lie within it.
 
     Args:
         recording: its id; a clip is called RECORDING_START_END, as in `dataset.making.segments.clip_ids`.
-        seconds: how long it lasts.
+        seconds: when it ends.
         length: of a clip, seconds.
         every: from the start of a clip to that of the next, seconds.
+        begin: start of the first clip, seconds.
 
     Returns:
         (clips, seconds at the end of the recording that are in none of them).
     """
-    count = max(floor((seconds + MAX_SHORTAGE - length) / every) + 1, 0)
+    count = max(floor((seconds - begin + MAX_SHORTAGE - length) / every) + 1, 0)
     cuts = []
     for k in range(count):
-        start, end = round(k * every, 3), round(k * every + length, 3)
+        start, end = round(begin + k * every, 3), round(begin + k * every + length, 3)
         cuts.append(Cut(f"{recording}_{start:.3f}_{end:.3f}", start, end))
-    return cuts, max(seconds - (cuts[-1].end if cuts else 0.0), 0.0)
+    return cuts, max(seconds - (cuts[-1].end if cuts else begin), 0.0)
 
 
 def recording_of_cut(clip: str) -> str:

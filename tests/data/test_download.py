@@ -12,9 +12,11 @@ from downloads import MID, REPOSITORY, check_whole, classes, labels, names, segm
 from helpers import click, numbered, read_number, write_video
 
 import data.download_video_audio as script
-from data.download import fetch, folders, journal
+from data.download import fetch, folders, journal, tables
 from data.download.failures import Failure
-from dataset.making.segments import read_segments
+from data.download.lists import in_shard
+from data.download.plan import DownloadPlan
+from dataset.making.video_lists import read_list
 from utils.errors import UserError
 
 # ---------------------------------------------------------------------------------------------------- formats
@@ -180,9 +182,9 @@ def test_the_real_list_is_planned_in_seconds(out, tmp_path):
     """Every row of AudioSet's eval list has a name and a share, and a start on a list of that size is quick."""
     with lists_of_audioset("eval_segments.csv") as path:
         begun = time.monotonic()
-        segments = read_segments(path)
-        rows = dict(zip(script.clip_ids(segments), segments, strict=True))
-        assert len(rows) == 20371 and sum(len(script.in_shard(rows, (i, 3))) for i in (1, 2, 3)) == 20371
+        listed = read_list(path)
+        rows = dict(zip(listed.clip_ids(), listed.segments, strict=True))
+        assert len(rows) == 20371 and sum(len(in_shard(rows, (i, 3))) for i in (1, 2, 3)) == 20371
         with folders.work_folder(out):
-            journal.update_tables(out, rows, journal.Journal(out))
+            tables.update_tables(out, DownloadPlan(rows), journal.Journal(out))
         assert time.monotonic() - begun < 10

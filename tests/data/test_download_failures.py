@@ -8,7 +8,7 @@ from downloads import check_whole, classes, journal_lines, segment_file, words
 from yt_dlp.utils import DownloadError, GeoRestrictedError
 
 import data.download_video_audio as script
-from data.download import journal
+from data.download import tables
 from data.download.failures import FAILURE_KINDS, Failure, failure_of
 
 FAULTS = {  # id: fault of the server, film, type, class or None
@@ -122,8 +122,8 @@ def test_the_table_of_failures_is_safe_to_open():
         {"id": "-abcdefghij", "class": "other", "message": nasty, "tries": 1, "video": "-abcdefghij", "when": "@x"},
         {"id": "there_alrea", "class": "other"}, {"id": "done_done_d", "class": "done"},
     ]  # fmt: skip
-    rows = list(csv.reader(journal.failures_table(events, {"there_alrea"}).splitlines()))
-    assert rows[0] == list(journal.COLUMNS) and len(rows) == 2
+    rows = list(csv.reader(tables.failures_table(events, {"there_alrea"}).splitlines()))
+    assert rows[0] == list(tables.COLUMNS) and len(rows) == 2
     row = dict(zip(*rows, strict=True))
     assert row["id"] == row["video"] == "-abcdefghij" and row["worth_retrying"] == "yes" and row["when"] == "'@x"
     assert row["message"] == '\'=HYPERLINK("http://x") <b>second</b>'

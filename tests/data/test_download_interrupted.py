@@ -13,6 +13,7 @@ from downloads import MID, check_whole, classes, clips_on_disk, labels, names, s
 
 import data.download_video_audio as script
 from data.download import folders, journal, workers
+from data.download.lists import in_shard
 from dataset.making.segments import Segment
 from dataset.reading.clips import clip_files
 
@@ -189,11 +190,11 @@ def test_a_claim_is_of_one_holder_and_leaves_no_file(out):
 
 def test_shards_are_disjoint_complete_and_stay_as_the_list_grows():
     rows = {name: Segment(name, 0, 10, (MID,)) for name in names(500)}
-    shards = [set(script.in_shard(rows, (i, 4))) for i in (1, 2, 3, 4)]
+    shards = [set(in_shard(rows, (i, 4))) for i in (1, 2, 3, 4)]
     assert set.union(*shards) == set(rows) and sum(map(len, shards)) == 500 and min(map(len, shards)) > 90
     few = {name: rows[name] for name in names(100)}
-    assert [set(script.in_shard(few, (i, 4))) for i in (1, 2, 3, 4)] == [shard & set(few) for shard in shards]
-    here = [k for k, name in enumerate(names(8)) if name in script.in_shard(rows, (1, 2))]
+    assert [set(in_shard(few, (i, 4))) for i in (1, 2, 3, 4)] == [shard & set(few) for shard in shards]
+    here = [k for k, name in enumerate(names(8)) if name in in_shard(rows, (1, 2))]
     assert here == [0, 1, 2, 3]  # on every machine
 
 
