@@ -287,7 +287,8 @@ class Mix:
     repeats: int = setting(1, "passes over the training clips in an epoch (SoP: 100)", PIXELPLAYER)
     pairs: str = setting(
         "",
-        "JSON file with the clips of each validation or test mixture, [[id, id], ...]; empty: chosen by a fixed rule",
+        "file with the clips of each validation or test mixture: JSON, [[id, id], ...], or a csv as iQuery's and "
+        "DAVIS's, /flute/ID.wav, /cello/ID.wav; empty: chosen by a fixed rule",
         PIXELPLAYER,
     )
 

@@ -11,10 +11,9 @@ from typing import Any
 import numpy as np
 
 from dataset.loading.cache import CachedClip
+from dataset.mixture_lists import read_mixtures
 from dataset.pairs import FrameAndSound, PairDataset, SampleDraw
-from dataset.reading.annotations import load_json
 from dataset.reading.errors import ClipError
-from dataset.reading.names import normalize_name
 from dataset.reading.reader import ClipDataset, OpenClip
 from dataset.reading.settings import DataSettings
 from utils.errors import UserError
@@ -150,10 +149,11 @@ def fixed_mixtures(clips: ClipDataset, mix: Any) -> list[list[int]]:
         the indices of the N clips of each mixture.
 
     Raises:
-        UserError: the file has an invalid format or lists a clip that the split doesn't have; or no clips of different
-            classes exist.
+        UserError: see `dataset.mixture_lists.read_mixtures`; or no clips of different classes exist.
     """
-    mixtures = _read_mixtures(mix.pairs, clips, mix.sources) if mix.pairs else _draw_mixtures(clips.labels, mix.sources)
+    mixtures = (
+        read_mixtures(Path(mix.pairs), clips, mix.sources) if mix.pairs else _draw_mixtures(clips.labels, mix.sources)
+    )
     if not mixtures:
         raise UserError(
             f"{clips.folder} has no {mix.sources} clips of different classes, so separation can't be evaluated: check "
@@ -188,19 +188,3 @@ def _have_distinct_classes(labels: list[list[str]], mixture: list[int]) -> bool:
     classes = [label for index in mixture for label in set(labels[index])]
     all_labeled = all(labels[index] for index in mixture)
     return all_labeled and len(set(mixture)) == len(mixture) and len(set(classes)) == len(classes)
-
-
-def _read_mixtures(path: str, clips: ClipDataset, sources: int) -> list[list[int]]:
-    """Read the mixtures of a user's file, without those that contain skipped clips."""
-    form = f"[[id, id], ...], lists of {sources} different clips"
-    content, indices = load_json(Path(path), form), {clip: k for k, clip in enumerate(clips.ids)}
-    for entry in content if isinstance(content, list) else [content]:
-        ids = entry if isinstance(entry, list) and all(isinstance(clip, str) for clip in entry) else []
-        ids = [normalize_name(clip) for clip in ids]
-        if len(set(ids)) != sources or len(ids) != sources:
-            raise UserError(f"{path} has an invalid format at {str(entry)[:80]!r}: it must hold {form} (mix.sources)")
-        for clip in ids:
-            if clip not in indices and clip not in clips.skipped:
-                raise UserError(f"{path} lists clip {clip}, which {clips.folder} doesn't have: fix --mix.pairs")
-    mixtures = [[normalize_name(clip) for clip in entry] for entry in content]
-    return [[indices[clip] for clip in mixture] for mixture in mixtures if all(clip in indices for clip in mixture)]

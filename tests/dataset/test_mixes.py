@@ -232,6 +232,32 @@ def test_a_users_list_that_is_wrong_is_refused_in_one_sentence(tmp_path, content
     assert str(file) in str(error.value) and "\n" not in str(error.value)
 
 
+PAIRS = "/flute/clip3.wav, /cello/clip0.wav\n/a/clip1.mp4,/b/clip2.mp3\n/flute/clip3.wav, /cello/clip0.wav\n"
+
+
+@pytest.mark.parametrize("head", ["", "audio1, audio2\n", "\ufeff# of a paper\n", "\n1,2\n"])
+def test_a_papers_csv_of_mixtures_is_taken_line_by_line(tmp_path, head, capsys):
+    (tmp_path / "pairs.csv").write_text(head + PAIRS, encoding="utf-8")
+    found = fixed_mixtures(Split([["a"]] * 4), Mix(pairs=str(tmp_path / "pairs.csv")))
+    assert found == [[3, 0], [1, 2], [3, 0]] and capsys.readouterr().err == ""
+
+
+def test_lines_of_clips_that_are_gone_are_counted_and_none_left_is_refused(tmp_path, capsys):
+    file = tmp_path / "pairs.csv"
+    file.write_text(PAIRS + "x/clip1.wav,x/lost.wav\n")
+    assert len(fixed_mixtures(Split([["a"]] * 4), Mix(pairs=str(file)))) == 3
+    assert f"1 of 4 mixtures of {file} (25%) are left out: FOLDER lacks 1 clip, such as lost" in capsys.readouterr().err
+    with pytest.raises(UserError, match="no mixture of clips of FOLDER, which lacks 4 clips of 4 lines, such as clip1"):
+        fixed_mixtures(Split([["a"]]), Mix(pairs=str(file)))
+
+
+@pytest.mark.parametrize("line", ["a/clip0.wav", "clip0,clip0", "a/clip0.wav,a/clip1.wav,a/clip2.wav", "clip0,a/.."])
+def test_a_line_that_is_no_mixture_is_named(tmp_path, line):
+    (tmp_path / "pairs.csv").write_text(PAIRS + line)
+    with pytest.raises(UserError, match=r"pairs.csv, line 4 is '.*', but must name 2 different clips"):
+        fixed_mixtures(Split([["a"]] * 4), Mix(pairs=str(tmp_path / "pairs.csv")))
+
+
 # ----------------------------------------------------------------------------------------------------- spectrograms
 
 
