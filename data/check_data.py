@@ -35,7 +35,6 @@ from dataset.making.repair_folder import (
 )
 from dataset.making.split_folders import SplitFolder, find_splits
 from dataset.making.text import count_text, printable
-from dataset.reading.clips import clip_files
 from dataset.reading.limits import TIME_LIMIT, TIME_LIMIT_HELP, reading_limit
 from dataset.small_splits import warn_of_small_splits
 from utils.arguments import at_least, worker_count
@@ -53,6 +52,10 @@ def main(argv: list[str] | None = None) -> None:
     """Parse the command line, check all clips; alone in the folders that --move_bad and --repair change."""
     args = parse_arguments(argv)
     splits = find_splits(args.root)
+    if args.repair and (pictures := [split.folder for split in splits if split.pictures is not None]):
+        raise UserError(
+            f"{pictures[0]} holds frames and sounds without videos, and --repair is for videos: leave it out"
+        )
     with ExitStack() as locks:
         if args.repair:
             refuse_target_in_source(args.root, splits, args.repair, "--repair")
@@ -198,7 +201,7 @@ def check_clips(splits: list[SplitFolder], workers: int, time_limit: float) -> R
         workers: number of processes.
         time_limit: the option, see `reading_limit`.
     """
-    jobs = {(clip, *clip_files(split.folder, clip)): split for split in splits for clip in split.ids}
+    jobs = {(clip, *split.files(clip)): split for split in splits for clip in split.ids}
     results: Results = {}
     counts: Counter[str] = Counter()
     with progress_bar(len(jobs)) as bar:

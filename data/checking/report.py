@@ -13,7 +13,6 @@ from dataset.making.checks import CHECK_KINDS, CheckResult
 from dataset.making.left_out import LeftOut
 from dataset.making.split_folders import SplitFolder
 from dataset.making.text import count_text, escape_surrogates
-from dataset.reading.clips import MEDIA_FOLDERS, clip_files
 from evaluation.measures import ontology
 from utils.errors import UserError
 from utils.files import write_text
@@ -62,12 +61,9 @@ def left_out(splits: Sequence[SplitFolder], results: Results) -> list[LeftOut]:
         for clip in split.ids:
             result = results[split.name, clip]
             if result.kind != "ok":
-                file = next((path for path in clip_files(split.folder, clip) if path.exists()), split.folder)
+                file = next((path for path in split.files(clip) if path.exists()), split.folder)
                 rows.append(LeftOut(clip, str(file), result.kind, result.message))
-        for folder, suffix in MEDIA_FOLDERS:
-            for path in sorted((split.folder / folder).glob("*")):
-                if not path.name.endswith((suffix, ".tmp")) and not path.name.startswith("."):
-                    rows.append(LeftOut("", str(path), "not a clip", f"files of {folder}/ are ID{suffix}"))
+        rows += [LeftOut("", str(path), "not a clip", form) for path, form in split.unused()]
     return rows
 
 

@@ -1,8 +1,8 @@
 """Check whether a clip is fit for training: open and read all of it, as training, shards and embeddings read it.
 
-There is no rule here about what can be read: those are `ClipReader`'s, so that what a reader would refuse is refused
+There is no rule here about what can be read: those are the readers', so that what a reader would refuse is refused
 here, for the same reason, and nothing else. Beyond that a clip must not be black, and its wav must be in sync with the
-sound track of its own mp4, which shares the clock of the frames.
+sound track of its own mp4, which shares the clock of the frames. Frames without a video have no such track.
 """
 
 import io
@@ -17,15 +17,19 @@ from dataset.making.sync import SYNC_TOLERANCE, Sync, measure_sync
 from dataset.reading.audio import INT16_SCALE
 from dataset.reading.clip_reader import ClipReader
 from dataset.reading.errors import ClipError, error_reason
+from dataset.reading.frame_reader import FrameReader
+from dataset.reading.picture_clips import PictureReader
+from dataset.reading.picture_files import is_of_pictures
 from dataset.reading.upright import to_upright_rgb, upright_size
 
 CHECK_KINDS = (
     "ok", "missing", "damaged", "no picture", "short", "silent", "too large", "time limit", "black", "out of step",
 )  # fmt: skip
-MP4, WAV = "the mp4", "the wav"  # in messages
+MP4, WAV, PICTURES = "the mp4", "the wav", "the picture"  # in messages
 BRIGHTNESS_INTERVAL = 0.2  # from one frame whose brightness is measured to the next, seconds
 BLACK_LEVEL = 0.1  # a frame is black if 98% of its pixels are darker than this, 0..1
 THUMBNAIL_WIDTH = 240  # pixels
+LONGEST_DIFFERENCE = 1.0  # between the ends of frames and of their sound that is not worth a note, seconds
 DEFAULT_FRAME, LONGEST_FRAME = 0.04, 0.2  # what counts as one frame's duration, if unknown, and at most, seconds
 
 # What would cure a clip, see `dataset.making.repair`. "rate": state another sample rate; "sync": shift the wav, or
@@ -70,18 +74,19 @@ def check_clip(clip: str, mp4: Path, wav: Path) -> CheckResult:
 
     Args:
         clip: its id.
-        mp4: its video; read from end to end, and parts of its own sound track.
+        mp4: its video; read from end to end, and parts of its own sound track. Or its picture or folder of frames.
         wav: its sound; read from end to end.
     """
-    reader = _CheckingReader(clip, mp4, wav)
+    reader: _CheckingReader = (_CheckingPictures if is_of_pictures(mp4) else _CheckingVideo)(clip, mp4, wav)
     cures: tuple[Cure, ...] = ()
     try:
         with reader:
             kind, message, cures = reader.check()
     except ClipError as error:
-        kind, message = error.kind, f"{MP4 if error.path == mp4 else WAV} {error.reason}"
+        names = {mp4: reader.picture_name, wav: WAV}
+        kind, message = error.kind, f"{names.get(Path(error.path), Path(error.path).name)} {error.reason}"
     except (av.FFmpegError, OSError, ValueError) as error:
-        kind, message = "damaged", f"{MP4} can't be read ({error_reason(error)})"
+        kind, message = "damaged", f"{reader.picture_name} can't be read ({error_reason(error)})"
     thumbnail = None if kind == "ok" or reader.middle_frame is None else _encode_thumbnail(reader.middle_frame)
     return CheckResult(
         clip, kind, message, max(min(reader.sound_seconds, reader.video_end), 0.0),
@@ -90,14 +95,16 @@ def check_clip(clip: str, mp4: Path, wav: Path) -> CheckResult:
     )  # fmt: skip
 
 
-class _CheckingReader(ClipReader):
+class _CheckingReader(FrameReader):
     """A clip opened as training opens it, and read as a whole. What was measured before an error remains.
 
     Attributes:
+        picture_name: what the frames are read from, in messages.
         loudness, brightness, sync, first_time: as of `CheckResult`.
         middle_frame: a frame from about the middle.
     """
 
+    picture_name: str
     sound_seconds = video_end = first_time = 0.0
     loudness: float | None = None
     brightness: float | None = None
@@ -114,22 +121,12 @@ class _CheckingReader(ClipReader):
         is_black = self._read_frames(times)
         self._read_sound()
         if is_black:
-            return "black", f"{MP4} shows nothing but black", ()
-        intervals = np.diff(times)
-        frame = min(float(np.median(intervals)) if len(intervals) else DEFAULT_FRAME, LONGEST_FRAME)
-        self.sync = measure_sync(self, self.video_file)
-        refused, notes = self._judge_sync(frame)
-        # Training reads no frame before `first`: up to there a late start does no harm.
-        if self.first_time > self.first + frame + SYNC_TOLERANCE:
-            refused["start"] = f"{MP4} shows its first frame at {self.first_time:.2f} s, the sound begins at 0"
-        elif self.first_time > frame + SYNC_TOLERANCE:
-            notes["start"] = f"the first frame comes at {self.first_time:.2f} s"
-        if self._container is not None and "mp4" not in self._container.format.name.split(","):
-            notes["container"] = f"{MP4} is of another format by its content: {self._container.format.long_name}"
-        if self.sound_seconds > self.video_end + LONGEST_FRAME:
-            notes["end"] = ""  # every reader leaves the rest of the wav unused
-        cures = tuple(cure for cure in CURES if cure in refused | notes)
-        return ("out of step" if refused else "ok"), "; ".join(filter(None, (refused or notes).values())), cures
+            return "black", f"{self.picture_name} shows nothing but black", ()
+        return self._judge(times)
+
+    def _judge(self, times: list[float]) -> tuple[str, str, tuple[Cure, ...]]:
+        """Judge how frames, shown at `times`, and sound fit together: (kind, message, cures)."""
+        raise NotImplementedError
 
     def _read_frames(self, times: list[float]) -> bool:
         """Decode every frame and measure the brightness; return whether all are black."""
@@ -158,6 +155,29 @@ class _CheckingReader(ClipReader):
             energy += float(np.sum(np.square(block / INT16_SCALE)))
         self.loudness = float(10 * np.log10(max(energy / self.native_samples, 1e-10)))
 
+
+class _CheckingVideo(_CheckingReader, ClipReader):
+    """A video and its wav."""
+
+    picture_name = MP4
+
+    def _judge(self, times: list[float]) -> tuple[str, str, tuple[Cure, ...]]:
+        intervals = np.diff(times)
+        frame = min(float(np.median(intervals)) if len(intervals) else DEFAULT_FRAME, LONGEST_FRAME)
+        self.sync = measure_sync(self, self.video_file)
+        refused, notes = self._judge_sync(frame)
+        # Training reads no frame before `first`: up to there a late start does no harm.
+        if self.first_time > self.first + frame + SYNC_TOLERANCE:
+            refused["start"] = f"{MP4} shows its first frame at {self.first_time:.2f} s, the sound begins at 0"
+        elif self.first_time > frame + SYNC_TOLERANCE:
+            notes["start"] = f"the first frame comes at {self.first_time:.2f} s"
+        if self._container is not None and "mp4" not in self._container.format.name.split(","):
+            notes["container"] = f"{MP4} is of another format by its content: {self._container.format.long_name}"
+        if self.sound_seconds > self.video_end + LONGEST_FRAME:
+            notes["end"] = ""  # every reader leaves the rest of the wav unused
+        cures = tuple(cure for cure in CURES if cure in refused | notes)
+        return ("out of step" if refused else "ok"), "; ".join(filter(None, (refused or notes).values())), cures
+
     def _judge_sync(self, frame: float) -> tuple[dict[Cure, str], dict[Cure, str]]:
         """Say how the wav is out of step: (refused, notes), of which one holds a message.
 
@@ -177,6 +197,18 @@ class _CheckingReader(ClipReader):
         if self.sync.drift:
             message += f" at its start and {_in_ms(end)} at its end"
         return ({"sync": message}, {}) if abs(worst) > frame else ({}, {"sync": f"{message}, less than a frame"})
+
+
+class _CheckingPictures(_CheckingReader, PictureReader):
+    """A picture, or frames at a rate, and their sound."""
+
+    picture_name = PICTURES
+
+    def _judge(self, times: list[float]) -> tuple[str, str, tuple[Cure, ...]]:
+        if abs(self.video_end - self.sound_seconds) <= LONGEST_DIFFERENCE:
+            return "ok", "", ()
+        ends = f"the frames end at {self.video_end:.2f} s, the sound at {self.sound_seconds:.2f} s"
+        return "ok", f"{ends}: is the rate in frames.json right?", ()
 
 
 def _in_ms(offset: float) -> str:

@@ -10,7 +10,6 @@ from dataset.making.recordings import group_by_name
 from dataset.making.shard_writer import file_sha256
 from dataset.making.split_folders import SplitFolder
 from dataset.making.text import count_text, printable
-from dataset.reading.clips import clip_files
 
 
 def find_leaks(splits: Sequence[SplitFolder]) -> list[str]:
@@ -33,7 +32,7 @@ def _same_files(splits: Sequence[SplitFolder]) -> Iterator[str]:
     split_of: dict[Path, SplitFolder] = {}
     by_size: dict[int, list[Path]] = defaultdict(list)
     for split in _distinct(splits):
-        for path in (path for clip in split.ids for path in clip_files(split.folder, clip)):
+        for path in (path for clip in split.ids for path in split.files(clip)):
             if path.is_file():
                 split_of[path] = split
                 by_size[path.stat().st_size].append(path)

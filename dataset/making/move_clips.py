@@ -1,4 +1,4 @@
-"""Move refused clips out of a dataset: DIR/SPLIT/{video,audio}/..., with their labels and boxes, and DIR/moved.csv.
+"""Move refused clips out of a dataset: DIR/SPLIT/..., with their labels and boxes, and DIR/moved.csv.
 
 Nothing is replaced, and nothing is lost: every file is at its old path, at its new one, or, for a moment, at both.
 """
@@ -15,8 +15,8 @@ from dataset.making.move_files import is_moved_already, move_file
 from dataset.making.split_folders import TABLES, SplitFolder
 from dataset.making.text import escape_surrogates, printable
 from dataset.reading.annotations import load_json
-from dataset.reading.clips import clip_files
 from dataset.reading.errors import error_reason
+from dataset.reading.picture_files import is_of_pictures
 from utils.errors import UserError
 from utils.files import write_json, write_text
 
@@ -95,7 +95,7 @@ def plan_moves(splits: Sequence[SplitFolder], refused: Reasons, target: Path, op
         for split in splits
         for clip in split.ids
         if (split.name, clip) not in refused
-        for path in clip_files(split.folder, clip)
+        for path in _paths(split, clip)
     }
     files: list[FileMove] = []
     shared: list[Path] = []
@@ -140,6 +140,9 @@ def move_clips(plan: MovePlan) -> None:
                 move.source.unlink()
             else:
                 move_file(move.source, move.target)
+            if is_of_pictures(move.source.parent):
+                with contextlib.suppress(OSError):  # it still holds frames
+                    move.source.parent.rmdir()
             done += 1
         for table in plan.tables:
             write_json(table.source, table.source_content)
@@ -156,10 +159,19 @@ def move_clips(plan: MovePlan) -> None:
 def _list_files(split: SplitFolder, clips: Sequence[str], refused: Reasons, target: Path) -> Iterator[FileMove]:
     """The files of some clips of a split that exist, or are links, and where they move."""
     for clip in clips:
-        for path in clip_files(split.folder, clip):
+        for path in _paths(split, clip):
             if os.path.lexists(path):
-                to = target / split.name / path.parent.name / path.name
+                to = target / split.name / path.relative_to(split.folder)
                 yield FileMove(split.name, clip, _absolute(path), _absolute(to), refused[split.name, clip])
+
+
+def _paths(split: SplitFolder, clip: str) -> Iterator[Path]:
+    """The files of a clip, those in a folder of frames each by itself."""
+    for path in split.files(clip):
+        if split.pictures is not None and path.is_dir() and not path.is_symlink():
+            yield from sorted(inner for inner in path.rglob("*") if inner.is_symlink() or not inner.is_dir())
+        else:
+            yield path
 
 
 def _absolute(path: Path) -> Path:

@@ -1,12 +1,15 @@
 """The folders of a dataset on disk: find its splits, list all their clips."""
 
 import os
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 from dataset.reading.annotations import read_genres
-from dataset.reading.clips import MEDIA_FOLDERS
+from dataset.reading.clips import MEDIA_FOLDERS, clip_files
 from dataset.reading.names import normalize_name
+from dataset.reading.picture_clips import read_picture_labels
+from dataset.reading.picture_files import PICTURES, SOUNDS, PictureFiles, find_pictures, holds_pictures, read_frame_rate
 from dataset.reading.shard_format import is_shards
 from utils.errors import UserError
 
@@ -23,12 +26,36 @@ class SplitFolder:
         name: "train", "val", "test" or any other: its name in the dataset, also where it is a link to another folder.
         labels: {id: [mid, ...]}, the content of its vid2genre.json.
         ids: sorted ids of all clips that are listed there or have a file.
+        pictures: the files of a split of frames and sounds; None of one of videos.
     """
 
     folder: Path
     name: str
     labels: dict[str, list[str]]
     ids: list[str]
+    pictures: PictureFiles | None = None
+
+    def files(self, clip: str) -> tuple[Path, Path]:
+        """Return the paths of a clip's video, picture or folder of frames, and of its sound, whether they exist or not.
+
+        Args:
+            clip: its id.
+        """
+        if self.pictures is None:
+            return clip_files(self.folder, clip)
+        picture = self.pictures.pictures.get(clip, self.folder / PICTURES / f"{clip}.jpg")
+        return picture, self.pictures.sounds.get(clip, self.folder / SOUNDS / f"{clip}.wav")
+
+    def unused(self) -> Iterator[tuple[Path, str]]:
+        """Yield each file beside the clips', and what files there have to be."""
+        if self.pictures is not None:
+            form = f"files are {PICTURES}/ID.jpg, {PICTURES}/ID/000001.jpg and {SOUNDS}/ID.wav"
+            yield from ((path, form) for path in self.pictures.unused)
+            return
+        for folder, suffix in MEDIA_FOLDERS:
+            for path in sorted((self.folder / folder).glob("*")):
+                if not path.name.endswith((suffix, ".tmp")) and not path.name.startswith("."):
+                    yield path, f"files of {folder}/ are ID{suffix}"
 
 
 def find_splits(root: Path | str) -> list[SplitFolder]:
@@ -56,10 +83,18 @@ def find_splits(root: Path | str) -> list[SplitFolder]:
 
 
 def _is_split(folder: Path) -> bool:
-    return (folder / "vid2genre.json").is_file() or (folder / "video").is_dir()
+    return (folder / "vid2genre.json").is_file() or (folder / "video").is_dir() or holds_pictures(folder)
 
 
 def _read_split(folder: Path) -> SplitFolder:
+    # The name in the dataset, not of the folder that a link leads to: two links may lead to folders of one name.
+    name = folder.name if folder.name not in ("", "..") else folder.resolve().name
+    if holds_pictures(folder):
+        files = find_pictures(folder)
+        if any(path.is_dir() for path in files.pictures.values()):
+            read_frame_rate(folder)
+        labels = read_picture_labels(folder, files)
+        return SplitFolder(folder, name, labels, sorted({*labels, *files.pictures, *files.sounds}), files)
     labels = read_genres(folder / "vid2genre.json")
     ids = set(labels)
     for kind, suffix in MEDIA_FOLDERS:
@@ -67,6 +102,4 @@ def _read_split(folder: Path) -> SplitFolder:
         # A name that begins with a dot is a file that is still being written.
         names = [name for name in names if name.endswith(suffix) and not name.startswith(".")]
         ids |= {normalize_name(name.removesuffix(suffix)) for name in names}
-    # The name in the dataset, not of the folder that a link leads to: two links may lead to folders of one name.
-    name = folder.name if folder.name not in ("", "..") else folder.resolve().name
     return SplitFolder(folder, name, labels, sorted(ids))
