@@ -13,6 +13,9 @@ from dataset.making.shard_writer import ShardClip, ShardJob, ShardSettings
 from dataset.making.tar_folder import TarClips, clip_rows, find_tars, open_tars
 from dataset.reading.clips import Clips, SplitClips, clip_files
 from dataset.reading.errors import OnError
+from dataset.reading.limits import size_of
+from dataset.reading.picture_clips import PictureClips
+from dataset.reading.picture_files import picture_splits
 from dataset.reading.shard_format import (
     MANIFEST,
     UNFINISHED_MANIFEST,
@@ -63,21 +66,22 @@ def open_source(
     """
     if is_shards(source):
         raise UserError(f"{source} holds shards already: give the folder that they were built from")
-    names = [path.parent.name for path in sorted(source.glob("*/vid2genre.json"))]
+    names = sorted({*(path.parent.name for path in source.glob("*/vid2genre.json")), *picture_splits(source)})
     tars = {} if names else find_tars(source, split)
     if tars:
         return open_tars(tars, source, video_list)
     if not names:
         raise UserError(
-            f"{source} holds no split: a dataset is SRC/SPLIT/{{vid2genre.json,video/ID.mp4,audio/ID.wav}}, or "
-            "SRC/SPLIT/*.tar of WebDataset"
+            f"{source} holds no split: a dataset is SRC/SPLIT/{{vid2genre.json,video/ID.mp4,audio/ID.wav}}, "
+            "SRC/SPLIT/{frames/ID.jpg,audio/ID.wav}, or SRC/SPLIT/*.tar of WebDataset"
         )
     if split is not None or video_list is not None:
         option = "--split" if split is not None else "--csv"
         raise UserError(
             f"{source} is a dataset, which has its splits and labels: leave out {option}, which is for tars"
         )
-    return {name: Clips(source, name, on_error or "stop") for name in names}
+    reader = PictureClips if PictureClips.recognizes(source) else Clips
+    return {name: reader(source, name, on_error or "stop") for name in names}
 
 
 def read_earlier_shards(target: Path) -> EarlierShards:
@@ -124,9 +128,12 @@ def plan_shards(clips: SplitClips, settings: ShardSettings) -> list[ShardJob]:
             times = sorted({box["time"] for box in clips.boxes.get(clip, ())})
             rows.append(ShardClip(clip, clips.labels[index], times, *_sizes(clips, clip)))
         samples = {row.id: clips.samples[row.id] for row in rows} if isinstance(clips, TarClips) else {}
+        pictures = _pictures(clips, [row.id for row in rows])
         content = [first, rows, settings, *(sample.source() for sample in samples.values())]
+        if isinstance(clips, PictureClips):
+            content += [pictures, clips.frame_rate]
         source = hashlib.sha256(json.dumps(content).encode()).hexdigest()
-        jobs.append(ShardJob(f"{number:05d}", first, rows, source, {}, samples))
+        jobs.append(ShardJob(f"{number:05d}", first, rows, source, {}, samples, pictures))
     return jobs
 
 
@@ -135,7 +142,22 @@ def _sizes(clips: SplitClips, clip: str) -> list[int]:
     if isinstance(clips, TarClips):
         sample = clips.samples[clip]
         return [sample.picture.size, sample.sound.size if sample.sound is not None else 0]
+    if isinstance(clips, PictureClips):
+        return [size_of(path) for path in (clips.files.pictures[clip], clips.files.sounds[clip])]
     return [path.stat().st_size for path in clip_files(clips.folder, clip)]
+
+
+def _pictures(clips: SplitClips, ids: list[str]) -> dict[str, tuple[str, str]]:
+    """The `ShardJob.pictures` of these clips."""
+    if isinstance(clips, TarClips):
+        return {
+            clip: (f"frames/{clip}.jpg", f"audio/{clip}.wav") for clip in ids if clips.samples[clip].kind != "video"
+        }
+    if not isinstance(clips, PictureClips):
+        return {}
+    files, folder = clips.files, clips.folder
+    paths = {clip: (files.pictures[clip], files.sounds[clip]) for clip in ids}
+    return {clip: (str(one.relative_to(folder)), str(two.relative_to(folder))) for clip, (one, two) in paths.items()}
 
 
 def kept_entries(
@@ -216,6 +238,8 @@ def finish_folder(target: Path, manifest: Manifest, clips_of: Mapping[str, Split
         for split, clips in clips_of.items():
             if isinstance(clips, TarClips):
                 rows += _finish_tars(target / split, manifest["splits"][split], clips)
+            elif not (target / split / "vid2genre.json").exists():  # frames and sounds need none
+                write_json(target / split / "vid2genre.json", dict(zip(clips.ids, clips.labels, strict=True)))
         write_left_out(target / FILE_NAME, rows)
         for split, entries in manifest["splits"].items():
             if isinstance(clips_of[split], TarClips) and not any(entry["ids"] for entry in entries):

@@ -19,7 +19,10 @@ from dataset.making.worker_process import begin_part
 from dataset.reading.clip_reader import ClipReader
 from dataset.reading.clips import clip_files
 from dataset.reading.errors import ClipError, MediaError, OnError, error_reason
+from dataset.reading.frame_reader import FrameReader
 from dataset.reading.limits import TIME_LIMIT, reading_limit
+from dataset.reading.picture_clips import PictureReader
+from dataset.reading.picture_files import is_of_pictures
 from dataset.reading.shard_format import ShardEntry, pack_index
 from dataset.reading.upright import to_upright_rgb, upright_size
 from dataset.reading.wav import MAX_WAV_SAMPLES, WAV_HEADER, wav_header
@@ -68,6 +71,8 @@ class ShardJob(NamedTuple):
         source: checksum of everything that the shard depends on.
         lost: {clip: reason} of those at which an earlier try hung or crashed: they are not read.
         samples: {clip: where it lies} of clips in tars; empty for those of a folder.
+        pictures: {clip: paths of its picture or folder of frames and of its sound, in the folder of the split}; empty
+            for videos.
     """
 
     name: str
@@ -76,6 +81,19 @@ class ShardJob(NamedTuple):
     source: str
     lost: dict[str, str]
     samples: dict[str, TarSample] = {}  # noqa: RUF012
+    pictures: dict[str, tuple[str, str]] = {}  # noqa: RUF012
+
+    def files(self, folder: Path, clip: str) -> tuple[Path, Path]:
+        """Return the paths of a clip's video or pictures, and of its sound.
+
+        Args:
+            folder: in which they lie.
+            clip: its id.
+        """
+        if clip not in self.pictures:
+            return clip_files(folder, clip)
+        picture, sound = self.pictures[clip]
+        return folder / picture, folder / sound
 
 
 class StoredClip(NamedTuple):
@@ -130,10 +148,11 @@ def build_shard(
                 try:
                     refuse_lost(source, clip.id, job)
                     with clip_folder(source, target, clip.id, job) as folder:
-                        begin_part(clip.id, reading_limit(time_limit, *clip_files(folder, clip.id)))
+                        files = job.files(folder, clip.id)
+                        begin_part(clip.id, reading_limit(time_limit, *files))
                         if folder != source:
                             write_sound(folder, clip.id)
-                        stored = store_clip(tar, f"{index:07d}", folder, clip, settings)
+                        stored = store_clip(tar, f"{index:07d}", folder, clip, settings, files)
                 except MediaError as error:
                     if on_error == "stop":
                         hint = f"fix or remove clip {clip.id}, or pass --on_error skip"
@@ -189,10 +208,17 @@ def refuse_lost(source: Path, clip: str, job: ShardJob) -> None:
         ClipError: it is one of those.
     """
     if clip in job.lost:
-        raise ClipError(clip, "time limit", clip_files(source, clip)[0], job.lost[clip])
+        raise ClipError(clip, "time limit", job.files(source, clip)[0], job.lost[clip])
 
 
-def store_clip(tar: BinaryIO, key: str, source: Path, clip: ShardClip, settings: ShardSettings) -> StoredClip:
+def store_clip(
+    tar: BinaryIO,
+    key: str,
+    source: Path,
+    clip: ShardClip,
+    settings: ShardSettings,
+    files: tuple[Path, Path] | None = None,
+) -> StoredClip:
     """Append a clip to a tar: its sound, its frames, and its description, one after the other as they are read.
 
     Args:
@@ -201,14 +227,16 @@ def store_clip(tar: BinaryIO, key: str, source: Path, clip: ShardClip, settings:
         source: folder of its split.
         clip: which one.
         settings: how to encode it.
+        files: its video or pictures, and its sound; None: those of a video in `source`.
 
     Raises:
         ClipError: it can't be read; a part of it may have been written.
         OSError: the tar can't be written.
     """
-    mp4, wav = clip_files(source, clip.id)
+    picture, wav = files or clip_files(source, clip.id)
+    reader_of = PictureReader if is_of_pictures(picture) else ClipReader
     try:
-        with ClipReader(clip.id, mp4, wav) as reader:
+        with reader_of(clip.id, picture, wav) as reader:
             count = reader.num_samples(settings["rate"])
             if count < settings["rate"]:
                 raise ClipError(clip.id, "short", wav, "is shorter than one second")
@@ -223,7 +251,7 @@ def store_clip(tar: BinaryIO, key: str, source: Path, clip: ShardClip, settings:
     except ClipError:
         raise
     except (av.FFmpegError, ValueError) as error:
-        raise ClipError(clip.id, "damaged", mp4, f"can't be read ({error_reason(error)})") from error
+        raise ClipError(clip.id, "damaged", picture, f"can't be read ({error_reason(error)})") from error
     description = {"id": clip.id, "labels": clip.labels, "times": [time for time, *_ in frames]}
     encoded = json.dumps(description | {"shown_until": video_end}).encode()
     write_member(tar, f"{key}.json", len(encoded), [encoded])
@@ -231,7 +259,7 @@ def store_clip(tar: BinaryIO, key: str, source: Path, clip: ShardClip, settings:
 
 
 def write_frames(
-    tar: BinaryIO, key: str, reader: ClipReader, times: list[float], settings: ShardSettings
+    tar: BinaryIO, key: str, reader: FrameReader, times: list[float], settings: ShardSettings
 ) -> list[tuple[float, int, int]]:
     """Append the frames to a tar that are shown at each multiple of 1 / fps and at each of `times`.
 

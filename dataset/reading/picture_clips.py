@@ -109,6 +109,7 @@ class PictureClips(SplitClips):
 
     Attributes:
         files: the split's files.
+        frame_rate: of its folders of frames; None if there is none.
 
     Raises:
         UserError: no such folder, an empty split, an invalid table, or folders of frames without frames.json.
@@ -131,8 +132,8 @@ class PictureClips(SplitClips):
                 skipped[clip] = error.problem
         super().__init__(folder, {c: mids for c, mids in labels.items() if c not in skipped}, boxes, skipped)
         self._pictures = [clip for clip in self.ids if not self.files.pictures[clip].is_dir()]  # shown without end
-        if len(self._pictures) < len(self.ids):
-            read_frame_rate(folder)
+        has_frames = len(self._pictures) < len(self.ids)
+        self.frame_rate = read_frame_rate(folder) if has_frames else None
 
     @classmethod
     def recognizes(cls, root: Path | str) -> bool:
@@ -158,7 +159,7 @@ class PictureClips(SplitClips):
         pictures, sound = self.files.pictures[clip], self.files.sounds[clip]
         if not pictures.is_dir():
             return files_version(pictures, sound)
-        content = f"{read_frame_rate(self.folder)}; {files_version(*sorted(pictures.iterdir()), sound)}"
+        content = f"{self.frame_rate}; {files_version(*sorted(pictures.iterdir()), sound)}"
         return hashlib.sha256(content.encode()).hexdigest()
 
 

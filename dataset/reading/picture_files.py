@@ -73,8 +73,9 @@ def picture_splits(root: Path) -> list[str]:
 
 
 def is_of_pictures(path: Path) -> bool:
-    """Check by the name of a clip's `path`, whether it exists or not, that it is a picture or a folder of frames."""
-    return PICTURES in (path.parent.name, path.parent.parent.name)
+    """Check that a clip's `path`, whether it exists or not, is a picture or a folder of frames in frames/."""
+    is_in_frames = PICTURES in (path.parent.name, path.parent.parent.name)
+    return is_in_frames and (media_kind(path) == "image" or path.is_dir())
 
 
 def find_pictures(folder: Path) -> PictureFiles:
