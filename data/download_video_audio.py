@@ -188,12 +188,9 @@ def report(out: Path, plan: DownloadPlan, journal: Journal, taken: int) -> None:
     complete = plan.complete(journal.last, on_disk)
     print(f"{len(complete)} of {count_text(len(plan.segments), plan.noun)} exist in {out}")
     if plan.length:
-        clips = {clip for name in complete for clip in journal.last[name]["clips"]}
+        clips = count_text(sum(bool(plan.sources_of(clip)) for clip in on_disk), "clip")
         rest = sum(journal.last[name].get("rest", 0.0) for name in complete)
-        print(
-            f"they are {count_text(len(clips), 'clip')} of {plan.length.seconds:g} s; {rest:,.0f} s at the ends of "
-            "segments are in none"
-        )
+        print(f"{clips} of {plan.length.seconds:g} s exist; {rest:,.0f} s at the ends of segments are in none")
     events = [event for name, event in journal.last.items() if name in plan.segments and name not in complete]
     failed = Counter(event["class"] for event in events if event["class"] != "done")
     if taken:

@@ -49,8 +49,9 @@ OPTIONS = {
     "data/make_demo_data": (("train", "val", "test", "seed", "sample_rate", "workers"), ("sheet",), ()),
     "data/select_data_by_genre": (("per_class", "seed"), ("infos", "genres", "clips"), ("match", "by")),
     "data/download_video_audio": (
-        ("height", "fps", "workers", "sleep", "rate", "retries", "backoff", "timeout", "shard", "min_free"),
-        ("csv", "cookies"), ("mode", "retry"),
+        ("height", "fps", "workers", "sleep", "rate", "retries", "backoff", "timeout", "shard", "min_free", "seconds",
+         "every"),
+        ("csv", "cookies", "times", "label_map"), ("mode", "retry", "format", "part"),
     ),
     "search": (("port", "largest"), ("collection",), ()),
     "benchmark": ((), (), ("only",)),
