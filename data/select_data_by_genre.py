@@ -28,6 +28,7 @@ from dataset.making.text import count_text, printable
 from dataset.reading.annotations import load_json
 from dataset.reading.clips import MEDIA_FOLDERS, Clips, clip_files
 from dataset.reading.names import normalize_name
+from dataset.reading.picture_files import holds_pictures
 from evaluation.measures import ontology
 from utils.arguments import at_least
 from utils.errors import UserError, exit_on_user_error
@@ -182,6 +183,11 @@ def select_clips(args: argparse.Namespace, chosen: set[str], names: dict[str, st
         raise UserError(f"--out {args.out} is --clips {args.clips} or inside it: choose a folder outside")
     if not source.is_dir():
         raise UserError(f"--clips {args.clips} is not a folder: give a split such as ROOT/train")
+    if holds_pictures(source):
+        raise UserError(
+            f"--clips {args.clips} holds frames and sounds, and only videos can be selected: give their ids in "
+            "vid2genre.json instead, which then lists the clips that are used"
+        )
     clips = Clips(source.parent, source.name, on_error="skip")
     if clips.skipped:
         first = printable(next(iter(clips.skipped.values())))

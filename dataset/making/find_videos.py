@@ -1,7 +1,7 @@
 """Find the videos of a folder that become clips, each with its sound, and name all that is left out."""
 
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import NamedTuple
 
@@ -10,6 +10,7 @@ from dataset.making.text import escape_surrogates, printable
 from dataset.reading.annotations import is_valid_id
 from dataset.reading.file_tree import list_files, match_sounds
 from dataset.reading.names import normalize_name, same_names
+from dataset.reading.picture_files import PICTURES, SOUNDS, holds_pictures, picture_splits
 from dataset.reading.suffixes import media_kind
 from utils.errors import UserError
 
@@ -35,7 +36,11 @@ class SourceVideo(NamedTuple):
 
 
 def find_videos(
-    folder: Path, exclude: Iterable[Path], tables: Iterable[Path], prefix: bool
+    folder: Path,
+    exclude: Iterable[Path],
+    tables: Iterable[Path],
+    prefix: bool,
+    other_sounds: Mapping[str, Path] | None = None,
 ) -> tuple[dict[str, SourceVideo], list[LeftOut]]:
     """Find the videos of a folder and those below it.
 
@@ -44,6 +49,7 @@ def find_videos(
         exclude: folders that aren't searched, such as the output.
         tables: paths of files that are read for other purposes: they aren't left out.
         prefix: put the folders' names before those that occur in several folders.
+        other_sounds: of `read_sound_folder`; these sounds go before those beside the videos.
 
     Returns:
         {id: video}, sorted; and the files that become no clip.
@@ -58,6 +64,8 @@ def find_videos(
     except OSError as error:
         raise UserError(f"{folder} can't be listed ({error.strerror}): give another folder") from None
     sounds, unused = match_sounds(tree.files)
+    if other_sounds:
+        _replace_sounds(tree.files, other_sounds, sounds, unused)
     used = {path.resolve() for path in tables} | {path.resolve() for path in sounds.values()}
     kinds = {"is hidden": "hidden"}
     left_out = [LeftOut("", str(path), kinds.get(why, "not a file"), why) for path, why in tree.skipped.items()]
@@ -84,12 +92,74 @@ def find_videos(
     return {video.id: video for video in sorted(videos)}, left_out
 
 
+def read_sound_folder(folder: Path) -> dict[str, Path]:
+    """Find the sounds of a `folder` and those below it, for videos of the same names that lie elsewhere.
+
+    Returns:
+        {normalized name without suffix: path}.
+
+    Raises:
+        UserError: there is no such folder, it holds no sound, or two sounds have the same name.
+    """
+    try:
+        paths = [path for path in list_files(folder).files if media_kind(path) == "sound"]
+    except OSError as error:
+        raise UserError(f"--audio {folder} can't be listed ({error.strerror}): give a folder of sounds") from None
+    if not paths:
+        raise UserError(f"--audio {folder} holds no sound: give a folder with NAME.wav, NAME.flac, ...")
+    sounds: dict[str, Path] = {}
+    for path in paths:
+        name = normalize_name(escape_surrogates(path.stem))
+        first = sounds.setdefault(name, path)
+        if first is not path:
+            both = " and ".join(printable(one.relative_to(folder).as_posix()) for one in (first, path))
+            raise UserError(f"--audio {folder} holds two sounds of one name, {both}: remove or rename one of them")
+    return sounds
+
+
+def describe_sound_folder(folder: Path, sounds: Mapping[str, Path], videos: Iterable[SourceVideo]) -> str:
+    """Count the videos whose sound is in a folder, and those that use their own.
+
+    Args:
+        folder: of --audio.
+        sounds: of `read_sound_folder`.
+        videos: all videos.
+    """
+    paths, videos = set(sounds.values()), list(videos)
+    count = sum(video.sound in paths for video in videos)
+    unused = len(paths) - count
+    return (
+        f"{folder}: videos with a sound there: {count}; with their own: {len(videos) - count}; other sounds: {unused}"
+    )
+
+
 def describe_no_video(folder: Path, left_out: Iterable[LeftOut]) -> str:
     """Say that a `folder` holds no video, and what it holds, by `left_out`."""
+    if holds_pictures(folder) or picture_splits(folder):
+        return (
+            f"{folder} holds frames and sounds, and only videos can be split here: move the files of {PICTURES}/ and "
+            f"{SOUNDS}/ to train/, val/ and test/ yourself, all clips of a recording to one of them"
+        )
     suffixes = Counter(Path(row.file).suffix or Path(row.file).name for row in left_out if row.kind != "hidden")
     named = ", ".join(f"{count} {suffix}" for suffix, count in suffixes.most_common(SHOWN))
     found = f" (but {printable(named)})" if named else ""
     return f"{folder} holds no video{found}: give a folder with NAME.mp4, NAME.mkv, NAME.webm, ..."
+
+
+def _replace_sounds(
+    files: Iterable[Path], others: Mapping[str, Path], sounds: dict[Path, Path], unused: dict[Path, Path]
+) -> None:
+    """Give videos the sounds of another folder; `sounds` and `unused` are as of `match_sounds`, and are changed."""
+    without_case = {name.casefold(): path for name, path in others.items()}
+    for video in (path for path in files if media_kind(path) == "video"):
+        name = normalize_name(escape_surrogates(video.stem))
+        other = others.get(name) or without_case.get(name.casefold())
+        if other is None:
+            continue
+        beside = sounds.get(video)
+        if beside is not None and beside.resolve() != other.resolve():
+            unused[beside] = video
+        sounds[video] = other
 
 
 def _refuse(path: Path, unused: dict[Path, Path]) -> tuple[str, str]:

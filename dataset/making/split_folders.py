@@ -77,7 +77,10 @@ def find_splits(root: Path | str) -> list[SplitFolder]:
         )
     folders = [root] if _is_split(root) else [path for path in root.iterdir() if _is_split(path)]
     if not folders:
-        raise UserError(f"{root} holds no split: a dataset is SPLIT/{{vid2genre.json,video/ID.mp4,audio/ID.wav}}")
+        raise UserError(
+            f"{root} holds no split: a dataset is SPLIT/{{vid2genre.json,video/ID.mp4,audio/ID.wav}}, or has frames/ "
+            "in place of video/"
+        )
     rank = {name: k for k, name in enumerate(SPLIT_ORDER)}
     return [_read_split(path) for path in sorted(folders, key=lambda path: (rank.get(path.name, 3), path.name))]
 

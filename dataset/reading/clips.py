@@ -183,7 +183,9 @@ def _incomplete_clips(folder: Path, labels: dict[str, list[str]]) -> dict[str, s
 def _stems(folder: Path, suffix: str) -> set[str]:
     """Normalized names of the files of one kind, without their suffix."""
     if not folder.is_dir():
-        raise UserError(f"dataset folder {folder} is missing: clips are video/ID.mp4 and audio/ID.wav")
+        raise UserError(
+            f"dataset folder {folder} is missing: clips are video/ID.mp4, or frames/ID.jpg, and audio/ID.wav"
+        )
     names = [path.name.removesuffix(suffix) for path in folder.iterdir() if path.name.endswith(suffix)]
     twice = same_names(names)
     if twice:
