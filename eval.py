@@ -5,6 +5,7 @@
     python eval.py --checkpoint runs/demo_VOLNet/best.pt --benchmark vggss --data.root FOLDER
     python eval.py --checkpoint runs/demo_PixelPlayer/best.pt
     python eval.py --checkpoint runs/demo_AVENet/best.pt --tasks probe      # a linear classifier on its features
+    python eval.py --checkpoint runs/demo_AVENet/best.pt --ids FILE         # on the clips of this list alone
     python eval.py --compare runs/demo_AVENet runs/demo_VOLNet          # evaluated runs side by side
 
 The net and its settings come from the checkpoint; any setting can be overridden (`--data.root DIR`).
@@ -18,6 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from dataset.reading.public_benchmarks import BENCHMARKS
+from dataset.reading.reader import open_split
 from evaluation.measures.ontology import load_ontology
 from evaluation.report.compare import write_comparison
 from evaluation.report.html_report import write_report
@@ -26,7 +28,8 @@ from evaluation.report.page_content import PageContent, RunInfo
 from evaluation.report.text_table import metrics_table
 from evaluation.tasks.all_tasks import DEFAULT_TASKS, TASKS, choose_tasks
 from evaluation.tasks.baselines import BASELINES
-from evaluation.tasks.embeddings import open_benchmark, open_eval_split
+from evaluation.tasks.clip_list import choose_clips, list_note, read_clip_list
+from evaluation.tasks.embeddings import as_eval_split, open_benchmark, open_eval_split
 from evaluation.tasks.probe_folder import probe_folder
 from evaluation.tasks.task import EvalContext, EvalOptions, TaskResult
 from evaluation.trained_net import TrainedNet, load_trained_net
@@ -45,6 +48,9 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--checkpoint", metavar="FILE", help="best.pt or last.pt of a run")
     parser.add_argument("--compare", nargs="+", metavar="RUN", help="evaluated runs: a table and compare.html")
     parser.add_argument("--split", default="test", help="which split to measure [test]")
+    parser.add_argument(
+        "--ids", metavar="FILE", help="measure on the clips of this list alone, in its order; any format of lists"
+    )
     parser.add_argument("--out", metavar="DIR", help="folder of the results [eval_SPLIT next to the checkpoint]")
     parser.add_argument(
         "--tasks", nargs="+", choices=TASKS, default=DEFAULT_TASKS, help="what to measure [all but probe]"
@@ -68,13 +74,18 @@ def main(argv: list[str] | None = None) -> dict[str, Any] | Path:
     """Evaluate a checkpoint, or compare runs: returns the content of metrics.json, or the path of compare.html."""
     args, changes = parse_command_line(argv, __doc__, add_options)
     if args.compare:
-        if args.checkpoint or changes:
+        if args.checkpoint or args.ids or changes:
             raise UserError(
-                "--compare reads runs that are already evaluated: it takes neither --checkpoint nor settings"
+                "--compare reads runs that are already evaluated: it takes neither --checkpoint, --ids nor settings"
             )
         return write_comparison(args.compare, args.out)
     if not args.checkpoint:
         raise UserError("--checkpoint FILE is missing; training writes best.pt into its run directory")
+    if args.ids and (args.benchmark or args.probe_folder):
+        other = f"--benchmark {args.benchmark}" if args.benchmark else "--probe_folder"
+        raise UserError(
+            f"--ids chooses clips of a split, and {other} measures something else: leave out one of the two"
+        )
     net, run_dir = load_trained_net(args.checkpoint, changes), Path(args.checkpoint).parent
     disable_malloc_trim()
     reserve_blas_buffers()
@@ -98,13 +109,21 @@ def evaluate(args: argparse.Namespace, net: TrainedNet, out: Path) -> dict[str, 
         return write_results(out, net, args.probe_folder, [probe_folder(net, Path(args.probe_folder), args.untrained)])
     split, tasks = args.benchmark or args.split, choose_tasks(net, args.tasks, args.benchmark)
     ontology = load_ontology(net.config.eval.ontology)
-    data = open_benchmark(net.config, split) if args.benchmark else open_eval_split(net.config, split)
+    about = None
+    if args.ids:
+        wanted = read_clip_list(Path(args.ids), split)
+        clips, about = choose_clips(open_split(net.config.data, split), wanted)
+        data = as_eval_split(net.config, clips)
+    else:
+        data = open_benchmark(net.config, split) if args.benchmark else open_eval_split(net.config, split)
     options = EvalOptions(args.baselines, args.vgg16, args.pictures, args.video, args.untrained)
     context = EvalContext(net, split, data, ontology, out, options)
-    return write_results(out, net, split, [task.run(context) for task in tasks])
+    return write_results(out, net, split, [task.run(context) for task in tasks], about)
 
 
-def write_results(out: Path, net: TrainedNet, split: str, results: list[TaskResult]) -> dict[str, Any]:
+def write_results(
+    out: Path, net: TrainedNet, split: str, results: list[TaskResult], ids: dict[str, str | int] | None = None
+) -> dict[str, Any]:
     """Write metrics.json and report.html, and print the table of measures.
 
     Args:
@@ -112,6 +131,7 @@ def write_results(out: Path, net: TrainedNet, split: str, results: list[TaskResu
         net: the net.
         split: what was measured: name of a split or benchmark, or a folder.
         results: of the tasks, of the same clips.
+        ids: what metrics.json says of the list of --ids, or None.
 
     Returns:
         The measures of metrics.json.
@@ -120,10 +140,12 @@ def write_results(out: Path, net: TrainedNet, split: str, results: list[TaskResu
     skipped, page = results[0].skipped, PageContent()
     metrics |= {"skipped": len(skipped), "checkpoint": net.path, "step": net.content["step"]}
     metrics["data"] = str(net.config.data.root)
+    metrics |= {"ids": ids} if ids else {}
     for result in results:
         metrics |= result.metrics
         page |= result.page
     notes = list(dict.fromkeys(note for result in results for note in result.notes))
+    notes += [list_note(ids)] if ids else []
     if small := small_split_note(metrics):
         notes.append(small)
     metrics |= {"notes": notes} if notes else {}

@@ -44,12 +44,14 @@ class VideoList(NamedTuple):
         segments: its rows, in their order; the same seconds of a video are one, with the labels of all its rows.
             Those of a whole video go from 0 to infinity.
         left_out: {why a row is no segment: number of rows}.
+        repeated: videos of the rows that say nothing which a row before didn't.
     """
 
     path: Path
     format: str
     segments: list[Segment]
     left_out: dict[str, int]
+    repeated: tuple[str, ...] = ()
 
     def clip_ids(self) -> list[str]:
         """Name the clip of each segment: as VGGSound does if the list is VGGSound's, else see `segments.clip_ids`."""
@@ -83,6 +85,7 @@ def read_list(path: Path | str, format: str | None = None, part: str | None = No
     name, rows = _open_rows(path, format)
     of_clip: dict[tuple[str, float, float], Segment] = {}
     left_out: Counter[str] = Counter()
+    repeated: list[str] = []
     has_parts = False
     for where, row in rows:
         if isinstance(row, str):
@@ -96,14 +99,15 @@ def read_list(path: Path | str, format: str | None = None, part: str | None = No
                     f"{path}, {where}: a clip of {row.video} is in {before.part or 'no part'} and in "
                     f"{row.part or 'no part'}: remove one of the two"
                 )
-            of_clip[row[:3]] = before._replace(labels=tuple(dict.fromkeys(before.labels + row.labels)))
+            of_clip[row[:3]] = joined = before._replace(labels=tuple(dict.fromkeys(before.labels + row.labels)))
+            repeated += [row.video] if joined == before else []
     if part is not None and not has_parts:
         raise UserError(f"{path} has no parts, as it is taken for {format_title(name)}: leave out --part {part}")
     segments = [segment for segment in of_clip.values() if part in (None, segment.part)]
     if not segments:
         what = f"no clip of part {part}" if part else "no clip"
         raise UserError(f"{path} lists {what}, as it is taken for {format_title(name)}: give another list")
-    return VideoList(path, name, segments, dict(left_out))
+    return VideoList(path, name, segments, dict(left_out), tuple(repeated))
 
 
 def format_title(name: str) -> str:

@@ -159,6 +159,7 @@ def differences(runs: Sequence[EvaluatedRun]) -> str | None:
         one sentence, or None.
     """
     conditions = {name: [run.metrics.get(name) for run in runs] for name in MUST_MATCH}
+    conditions["--ids"] = [look_up(run.metrics, ("ids", "sha256")) for run in runs]
     retrievals = [run.metrics["retrieval"] for run in runs if "retrieval" in run.metrics]
     conditions |= {f"retrieval's {name}": [one.get(name) for one in retrievals] for name in RETRIEVAL_MUST_MATCH}
     clips = [look_up(run.metrics, (section, "clip", "moments")) for run in runs for section in ("avc", "retrieval")]

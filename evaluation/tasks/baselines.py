@@ -6,8 +6,9 @@ from typing import Any
 
 import numpy as np
 
+from dataset.reading.reader import ClipDataset
 from evaluation.measures.cca import fit_cca, project_cca
-from evaluation.tasks.embeddings import embed_split, open_eval_split, retrieval_vectors
+from evaluation.tasks.embeddings import as_eval_split, embed_split, open_eval_split, retrieval_vectors
 from evaluation.trained_net import TrainedNet
 from models.interfaces import FrameSoundEncoder
 from utils.config import Config
@@ -19,7 +20,7 @@ Measure = Callable[[np.ndarray, np.ndarray], dict[str, Any]]
 def baseline_retrieval(
     names: Iterable[str],
     net: TrainedNet,
-    split: str,
+    clips: ClipDataset,
     v: np.ndarray,
     a: np.ndarray,
     measure: Measure,
@@ -30,7 +31,7 @@ def baseline_retrieval(
     Args:
         names: of BASELINES.
         net: the trained net, whose sounds and settings the baselines share.
-        split: name of the measured split.
+        clips: the measured ones.
         v: (N, D) float32, the net's vectors of the split's frames.
         a: (N, D) float32, those of its sounds.
         measure: maps vectors of N frames and N sounds to the measures of the four directions.
@@ -48,7 +49,7 @@ def baseline_retrieval(
         encoder = ReplacedFrames(vgg16_features(vgg16), net.encoder).to(net.device)
         data = dataclasses.replace(net.config.data, frame_size=224, resize_size=256, frames=1, flow="none")
         config = dataclasses.replace(net.config, data=data)
-        v, a = retrieval_vectors(encoder, embed_split(encoder, config, open_eval_split(config, split)))
+        v, a = retrieval_vectors(encoder, embed_split(encoder, config, as_eval_split(config, clips)))
         if "vgg16" in names:
             rows["vgg16"] = {key: values for key, values in measure(v, v).items() if key == "im-im"}
         if "vgg16+cca" in names:

@@ -112,8 +112,21 @@ def open_eval_split(config: Config, split: str) -> EvalSplit:
         config: of the net.
         split: "train", "val" or "test".
     """
+    return as_eval_split(config, open_split(config.data, split))
+
+
+def as_eval_split(config: Config, clips: ClipDataset) -> EvalSplit:
+    """Prepare the clips of a split for an evaluation, see `open_eval_split`.
+
+    Args:
+        config: of the net.
+        clips: of the split.
+
+    Raises:
+        UserError: they don't hold what the settings ask for.
+    """
     data = config.data
-    clips = open_split(data, split)
+    clips.check_settings(data)
     dataset = PairDataset(
         clips, data.resize_size, data.sample_rate, data.frame_step, annotated=True, frames=data.frames,
         flow=open_flow_cache(data, clips),

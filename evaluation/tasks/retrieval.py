@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 from torch import nn
 
+from dataset.reading.public_benchmarks import Benchmark
 from evaluation.measures.ontology import Ontology, clip_relevance
 from evaluation.measures.retrieval import DIRECTIONS, CrossScores, four_directions
 from evaluation.pair_scores import PairScores
@@ -44,7 +45,9 @@ class RetrievalTask:
 
         measures = measure(v, a, scores)
         if options.baselines:
-            rows = baseline_retrieval(options.baselines, context.net, context.split, v, a, measure, options.vgg16)
+            clips = embeddings.clips
+            assert not isinstance(clips, Benchmark)  # `choose_tasks` runs localization alone on benchmarks
+            rows = baseline_retrieval(options.baselines, context.net, clips, v, a, measure, options.vgg16)
             measures["baselines"] = rows
         if context.config.data.moments > 1:
             measures["clip"] = clip_retrieval(context)
