@@ -3,6 +3,8 @@
     python data/check_data.py data/demo                          # a table, data/demo/check.csv and check.html
     python data/check_data.py data/mine --move_bad data/refused  # and move the refused clips there
     python data/check_data.py data/mine --repair data/repaired   # and write corrected copies of what can be cured there
+    python data/check_data.py data/vgg --list vggsound.csv --part test     # and which clips of a list are missing
+    python data/check_data.py data/vgg --refuse still constant duplicate   # and refuse these too, else they are told
 
 ROOT is a dataset, ROOT/{train,val,test}/..., or one split. Nothing is ever deleted or replaced: DIR/moved.csv says what
 moved where, DIR/repaired.csv what was done to each clip. An interrupted check moves nothing.
@@ -19,8 +21,20 @@ from pathlib import Path
 
 import _path  # noqa: F401
 
-from data.checking.report import ALL_KINDS, left_out, render_page, results_table, summary, write_report
+from data.checking.listed import FILE_NAME as MISSING
+from data.checking.listed import report_list
+from data.checking.report import (
+    ALL_KINDS,
+    describe_findings,
+    left_out,
+    render_page,
+    results_table,
+    summary,
+    write_report,
+)
+from dataset.making.benchmark_leaks import find_benchmark_leaks, find_benchmark_lists
 from dataset.making.checks import CheckResult, check_clip
+from dataset.making.duplicates import add_duplicates, describe_leaking, find_duplicates, refuse_findings
 from dataset.making.leaks import find_leaks
 from dataset.making.left_out import FILE_NAME, describe_left_out, write_left_out
 from dataset.making.move_clips import move_clips, plan_moves
@@ -33,8 +47,9 @@ from dataset.making.repair_folder import (
     record_repair,
     refuse_target_in_source,
 )
-from dataset.making.split_folders import SplitFolder, find_splits
+from dataset.making.split_folders import SPLIT_ORDER, SplitFolder, find_splits
 from dataset.making.text import count_text, printable
+from dataset.making.video_lists import FORMAT_HELP, FORMAT_NAMES, PART_HELP, VideoList, read_list
 from dataset.reading.limits import TIME_LIMIT, TIME_LIMIT_HELP, reading_limit
 from dataset.small_splits import warn_of_small_splits
 from utils.arguments import at_least, worker_count
@@ -43,6 +58,8 @@ from utils.locks import lock_folder
 from utils.progress_bar import progress_bar
 
 KEPT_KINDS = ("ok", "unlisted")  # kinds of clips that --move_bad doesn't move
+NO_TRAINING = ("val", "test")  # splits that a benchmark may have clips in
+REFUSABLE = {"still": "still", "constant": "constant sound", "duplicate": "duplicate"}  # kinds by the words of --refuse
 REPAIR_TIMES = 4  # how often a clip is read while it is repaired, about: its time limit is so many times as long
 
 Results = dict[tuple[str, str], CheckResult]  # by split and clip
@@ -67,13 +84,34 @@ def main(argv: list[str] | None = None) -> None:
         check(args, splits)
 
 
+def find_leaks_of_benchmarks(args: argparse.Namespace, splits: list[SplitFolder]) -> list[str]:
+    """Describe the training clips of `splits` whose videos are in a benchmark: of --exclude in `args`, or of ROOT."""
+    lists = [*find_benchmark_lists(args.root), *args.exclude]
+    return [
+        sentence
+        for split in splits
+        if split.name not in NO_TRAINING
+        for sentence in find_benchmark_leaks(split.ids, lists, split.name)
+    ]
+
+
 def check(args: argparse.Namespace, splits: list[SplitFolder]) -> None:
     """Check all clips of `splits`, write the reports, repair and move clips if `args`, the command line, asks to."""
+    listed: VideoList | None = None
+    if args.list:
+        listed = read_list(args.list, args.format, args.part)
+        print(listed.describe())
+    benchmarks = find_leaks_of_benchmarks(args, splits)  # before the clips are read: a list may be wrong
     begin = time.monotonic()
     results = check_clips(splits, args.workers, args.time_limit)
-    leaks = find_leaks(splits)
+    twins = find_duplicates(splits, results)
+    add_duplicates(results, twins)
+    refuse_findings(results, [REFUSABLE[word] for word in args.refuse])
+    leaks = [*find_leaks(splits), *describe_leaking(splits, twins), *benchmarks]
     seconds = time.monotonic() - begin
     write_reports(args, splits, results, leaks, seconds)
+    if listed is not None:
+        report_list(listed, splits, results, (args.csv or args.root / "check.csv").with_name(MISSING))
     if args.repair:
         repair(args, splits, results)
     refused = {key: result.message for key, result in results.items() if result.kind not in KEPT_KINDS}
@@ -115,6 +153,8 @@ def write_reports(
     notes = [result for result in results.values() if result.kind == "ok" and result.message]
     if notes:
         print(f"{count_text(len(notes), 'clip')} with a note in {csv}, such as: {notes[0].clip}: {notes[0].message}")
+    if found := describe_findings(results):
+        print(f"{found}: see the column found of {csv}, and --refuse")
     small = warn_of_small_splits({split.name: len(split.ids) for split in splits})
     for warning in [*leaks, *([small] if small else [])]:
         print(f"warning: {warning}", file=sys.stderr)
@@ -189,8 +229,23 @@ def parse_arguments(argv: list[str] | None) -> argparse.Namespace:
         metavar="DIR",
         help="write corrected copies of clips that can be cured to DIR/SPLIT/ [none]",
     )
+    refuse = "what else is refused: still (pictures that never change), constant (sounds that never change),\n"
+    refuse += "duplicate (the same picture and sound as another clip) [none: they are told]"
+    add("--refuse", nargs="+", choices=[*REFUSABLE], default=[], metavar="KIND", help=refuse)
+    exclude = "lists of benchmarks, whose videos should not be in train; those in ROOT/benchmarks/ and\n"
+    exclude += "ROOT/vggss.json are compared anyway"
+    add("--exclude", nargs="+", type=Path, default=[], metavar="FILE", help=exclude)
+    add(
+        "--list", type=Path, metavar="FILE", help=f"say which clips of this list are missing, in {MISSING} beside --csv"
+    )
+    add("--format", choices=FORMAT_NAMES, metavar="NAME", help=FORMAT_HELP)
+    add("--part", choices=SPLIT_ORDER, metavar="PART", help=PART_HELP)
     add("--dry_run", action="store_true", help="list what --move_bad and --repair would do, and do nothing")
-    return parser.parse_args(argv)
+    args = parser.parse_args(argv)
+    for option in ("format", "part"):
+        if getattr(args, option) is not None and args.list is None:
+            raise UserError(f"--{option} is of a list: give it with --list FILE")
+    return args
 
 
 def check_clips(splits: list[SplitFolder], workers: int, time_limit: float) -> Results:

@@ -11,6 +11,7 @@ from dataset.features.mixes import MixtureFeatureDataset
 from dataset.features.pairs import FeatureDataset
 from dataset.loading.loader import Batch, SampleDataset, SkipHandler, drop_unreadable, make_loader
 from dataset.loading.order import EpochBatchSampler, sequential_batches
+from dataset.making.benchmark_leaks import find_benchmark_leaks, find_benchmark_lists
 from dataset.making.text import count_text
 from dataset.mixes import MixtureDataset
 from dataset.pairs import PairDataset
@@ -33,11 +34,11 @@ class AVCDataModule:
     Attributes:
         splits: {"train": clips, "val": clips}.
         steps_per_epoch: updates in an epoch.
-        warning: that a split is too small to measure on, "" if none is.
+        warnings: that a split is too small to measure on, and that training clips are of a benchmark's videos.
 
     Raises:
-        UserError: a split can't be opened, there are fewer training clips than an update needs, or a batch can't be
-            divided evenly among the processes.
+        UserError: a split, or a list of a benchmark, can't be read, there are fewer training clips than an update
+            needs, or a batch can't be divided evenly among the processes.
     """
 
     needs = "a negative pair needs"  # what decides how many clips a batch has at least
@@ -58,7 +59,9 @@ class AVCDataModule:
             )
         self.seed, self.workers, self.device = train.seed, train.workers, device
         self.splits: dict[str, ClipDataset] = {split: open_split(data, split) for split in ("train", "val")}
-        self.warning = warn_of_small_splits({"val": len(self.splits["val"])})
+        small = warn_of_small_splits({"val": len(self.splits["val"])})
+        leaks = find_benchmark_leaks(self.splits["train"].ids, find_benchmark_lists(data.root))
+        self.warnings = [*([small] if small else []), *(f"warning: {leak}" for leak in leaks)]
         self._train_dataset: SampleDataset = self.build_dataset(config, "train", data.cache_gb, training=True)
         self._train_order = EpochBatchSampler(
             len(self._train_dataset),

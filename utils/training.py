@@ -25,8 +25,8 @@ class DataModule(Protocol):
         ...
 
     @property
-    def warning(self) -> str:
-        """What to know about the data before training, "" if nothing."""
+    def warnings(self) -> list[str]:
+        """What to know about the data before training."""
         ...
 
 
@@ -72,6 +72,7 @@ def setup_training(
     device = pick_device()
     data = data_module(config, device, distributed.rank(), distributed.world_size())
     run = Run(config, args.resume)
-    if data.warning and distributed.rank() == 0:
-        print(data.warning)
+    if distributed.rank() == 0:
+        for warning in data.warnings:
+            print(warning)
     return TrainingSetup(config, device, data, run, run.skip_handler(config.data.on_error, data.splits))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -10,6 +11,7 @@ from typing import TYPE_CHECKING
 import jinja2
 
 from dataset.making.checks import CHECK_KINDS, CheckResult
+from dataset.making.findings import FINDING_KINDS
 from dataset.making.left_out import LeftOut
 from dataset.making.split_folders import SplitFolder
 from dataset.making.text import count_text, escape_surrogates
@@ -32,11 +34,22 @@ def results_table(results: Results) -> pd.DataFrame:
 
     rows = [
         (*map(escape_surrogates, (split, clip, r.kind)), r.seconds, r.offset_ms, r.loudness, r.brightness,
-         escape_surrogates(r.message))
+         "; ".join(finding.kind for finding in r.findings), escape_surrogates(full_message(r)))
         for (split, clip), r in results.items()
     ]  # fmt: skip
-    columns = ["split", "clip", "kind", "seconds", "offset_ms", "loudness_db", "brightness", "message"]
+    columns = ["split", "clip", "kind", "seconds", "offset_ms", "loudness_db", "brightness", "found", "message"]
     return pd.DataFrame(rows, columns=columns)
+
+
+def full_message(result: CheckResult) -> str:
+    """Join the message of a `result` with those of what was found in the clip."""
+    return "; ".join(dict.fromkeys(filter(None, (result.message, *(finding.message for finding in result.findings)))))
+
+
+def describe_findings(results: Results) -> str:
+    """Count what was found in clips that are ok, by `results`: "2 still, 1 duplicate"; "" if nothing was."""
+    counts = Counter(finding.kind for result in results.values() if result.kind == "ok" for finding in result.findings)
+    return ", ".join(f"{counts[kind]:,} {kind}" for kind in FINDING_KINDS if counts[kind])
 
 
 def summary(table: pd.DataFrame, seconds: float) -> str:
@@ -81,12 +94,16 @@ def render_page(
         most: refused clips of each kind that are shown.
     """
     refused: dict[str, list[dict]] = {kind: [] for kind in ALL_KINDS}
+    noted: dict[str, list[dict]] = {f"ok, but {kind}": [] for kind in FINDING_KINDS}
     for (split, clip), result in results.items():
+        image = base64.b64encode(result.thumbnail).decode() if result.thumbnail else None
+        shown = {"split": split, "id": clip, "message": full_message(result)}
+        shown = {name: escape_surrogates(text) for name, text in shown.items()}
         if result.kind != "ok":
-            image = base64.b64encode(result.thumbnail).decode() if result.thumbnail else None
-            shown = {"split": split, "id": clip, "message": result.message}
-            shown = {name: escape_surrogates(text) for name, text in shown.items()}
             refused[result.kind].append({**shown, "result": result, "image": image})
+        else:
+            for finding in result.findings:
+                noted[f"ok, but {finding.kind}"].append({**shown, "result": result, "image": image})
     classes = count_classes(splits, results)
     pages = jinja2.Environment(
         loader=jinja2.FileSystemLoader(TEMPLATES),
@@ -101,7 +118,8 @@ def render_page(
         splits=[(escape_surrogates(split.name), len(split.ids)) for split in splits],
         total=len(results),
         ok=sum(result.kind == "ok" for result in results.values()),
-        refused={kind: clips for kind, clips in refused.items() if clips},
+        refused=any(refused.values()),
+        sections={title: clips for title, clips in (refused | noted).items() if clips},
         leaks=[escape_surrogates(leak) for leak in leaks],
         most=most,
         classes=classes,

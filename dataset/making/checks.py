@@ -13,7 +13,9 @@ import av
 import numpy as np
 from PIL import Image
 
+from dataset.making.findings import FINDING_KINDS, MESSAGES, Finding
 from dataset.making.sync import SYNC_TOLERANCE, Sync, measure_sync
+from dataset.making.unchanging import GRID, ContentDigest, PictureChange, SoundChange
 from dataset.reading.audio import INT16_SCALE
 from dataset.reading.clip_reader import ClipReader
 from dataset.reading.errors import ClipError, error_reason
@@ -24,6 +26,7 @@ from dataset.reading.upright import to_upright_rgb, upright_size
 
 CHECK_KINDS = (
     "ok", "missing", "damaged", "no picture", "short", "silent", "too large", "time limit", "black", "out of step",
+    *FINDING_KINDS,
 )  # fmt: skip
 MP4, WAV, PICTURES = "the mp4", "the wav", "the picture"  # in messages
 BRIGHTNESS_INTERVAL = 0.2  # from one frame whose brightness is measured to the next, seconds
@@ -54,6 +57,8 @@ class CheckResult(NamedTuple):
         cures: what may cure it, in this order; also of a clip that is ok but could be better.
         sync: how the wav lies to the mp4's own sound, or None.
         first_time: when the first frame is shown, seconds.
+        findings: what else was found in a clip that is ok.
+        digest: of what an ok clip shows and sounds like; equal clips have equal ones.
     """
 
     clip: str
@@ -67,6 +72,8 @@ class CheckResult(NamedTuple):
     cures: tuple[Cure, ...] = ()
     sync: Sync | None = None
     first_time: float = 0.0
+    findings: tuple[Finding, ...] = ()
+    digest: str = ""
 
 
 def check_clip(clip: str, mp4: Path, wav: Path) -> CheckResult:
@@ -87,11 +94,14 @@ def check_clip(clip: str, mp4: Path, wav: Path) -> CheckResult:
         kind, message = error.kind, f"{names.get(Path(error.path), Path(error.path).name)} {error.reason}"
     except (av.FFmpegError, OSError, ValueError) as error:
         kind, message = "damaged", f"{reader.picture_name} can't be read ({error_reason(error)})"
-    thumbnail = None if kind == "ok" or reader.middle_frame is None else _encode_thumbnail(reader.middle_frame)
+    findings = reader.findings() if kind == "ok" else ()
+    shown = reader.middle_frame if kind != "ok" or findings else None
+    thumbnail = None if shown is None else _encode_thumbnail(shown)
     return CheckResult(
         clip, kind, message, max(min(reader.sound_seconds, reader.video_end), 0.0),
         None if reader.sync is None else 1000 * reader.sync.at(reader.sound_seconds / 2),
-        reader.loudness, reader.brightness, thumbnail, cures, reader.sync, reader.first_time,
+        reader.loudness, reader.brightness, thumbnail, cures, reader.sync, reader.first_time, findings,
+        reader.digest.text() if kind == "ok" else "",
     )  # fmt: skip
 
 
@@ -102,14 +112,24 @@ class _CheckingReader(FrameReader):
         picture_name: what the frames are read from, in messages.
         loudness, brightness, sync, first_time: as of `CheckResult`.
         middle_frame: a frame from about the middle.
+        digest: as of `CheckResult`.
+        fewest_pictures: with which a clip can be a still picture.
     """
 
     picture_name: str
+    fewest_pictures = 1
     sound_seconds = video_end = first_time = 0.0
     loudness: float | None = None
     brightness: float | None = None
     sync: Sync | None = None
     middle_frame: av.VideoFrame | None = None
+    digest: ContentDigest
+    _is_still = _is_constant = False
+
+    def findings(self) -> tuple[Finding, ...]:
+        """List what was found, once all is read."""
+        found = [("still", self._is_still), ("constant sound", self._is_constant)]
+        return tuple(Finding(kind, MESSAGES[kind]) for kind, is_found in found if is_found)
 
     def check(self) -> tuple[str, str, tuple[Cure, ...]]:
         """Read all and return (kind, message, cures).
@@ -117,6 +137,7 @@ class _CheckingReader(FrameReader):
         Raises:
             ClipError: training would raise it too.
         """
+        self.digest = ContentDigest()
         times = self.frame_times()
         is_black = self._read_frames(times)
         self._read_sound()
@@ -132,6 +153,7 @@ class _CheckingReader(FrameReader):
         """Decode every frame and measure the brightness; return whether all are black."""
         is_black = True
         brightness: list[float] = []
+        change = PictureChange()
         try:
             for k, frame in enumerate(self.decode_frames(times)):
                 time = frame.time or 0.0
@@ -139,20 +161,29 @@ class _CheckingReader(FrameReader):
                     self.first_time = time
                 if time < len(brightness) * BRIGHTNESS_INTERVAL:
                     continue
-                gray = frame.reformat(64, 64, "gray", interpolation="AREA", threads=1).to_ndarray() / 255
+                pixels = frame.reformat(GRID, GRID, "gray", interpolation="AREA", threads=1).to_ndarray()
+                change.add(pixels)
+                self.digest.add(pixels)
+                gray = pixels / 255
                 brightness.append(gray.mean())
                 is_black &= bool(np.quantile(gray, 0.98) < BLACK_LEVEL)
                 if self.middle_frame is None or time < self.video_end / 2:
                     self.middle_frame = frame
         finally:
             self.brightness = float(np.mean(brightness)) if brightness else None
+        self._is_still = not change.has_changed and len(brightness) >= self.fewest_pictures
         return is_black
 
     def _read_sound(self) -> None:
         """Read the whole wav as training does, and measure its loudness."""
         energy = 0.0
+        change = SoundChange(self.native_rate)
         for block in self.stream_waveform(self.native_rate):
-            energy += float(np.sum(np.square(block / INT16_SCALE)))
+            samples = block / INT16_SCALE
+            change.add(samples)
+            self.digest.add(block)
+            energy += float(np.sum(np.square(samples)))
+        self._is_constant = change.is_constant()
         self.loudness = float(10 * np.log10(max(energy / self.native_samples, 1e-10)))
 
 
@@ -203,6 +234,7 @@ class _CheckingPictures(_CheckingReader, PictureReader):
     """A picture, or frames at a rate, and their sound."""
 
     picture_name = PICTURES
+    fewest_pictures = 2  # a clip of one picture is meant to be one
 
     def _judge(self, times: list[float]) -> tuple[str, str, tuple[Cure, ...]]:
         if abs(self.video_end - self.sound_seconds) <= LONGEST_DIFFERENCE:
