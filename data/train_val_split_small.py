@@ -5,9 +5,12 @@
     python data/train_val_split_small.py my_films data/mine --cut 10              # cut films into clips of 10 s
     python data/train_val_split_small.py my_videos data/mine --dry_run            # say what would be done
 
+    python data/train_val_split_small.py vggsound data/vgg --by_list vggsound.csv --exclude vggss.json
+    python data/train_val_split_small.py AVE data/ave --by_list train=trainSet.txt val=valSet.txt test=testSet.txt
+
 SRC may also be a download's folder, SRC/{video,audio}; folders below it, and linked ones, are searched too. Labels come
-from SRC/vid2genre.json, {NAME: [mid, ...]}, by YouTube id from --csv, or from folders' names (--labels folders); other
-clips have none. Boxes come from SRC/boxes.json.
+from SRC/vid2genre.json, {NAME: [mid, ...]}, from the lists of --by_list or --csv, or from folders' names (--labels
+folders); other clips have none. Boxes come from SRC/boxes.json.
 
 Clips are checked as by check_data.py first, and those that pass are split. All clips of a recording are in the same
 split, see --group. The same command resumes an interrupted run, and later adds what is new in SRC; a clip that has a
@@ -29,21 +32,21 @@ from typing import Any
 import _path  # noqa: F401
 
 from dataset.making import left_out as left_out_list
-from dataset.making.assign_splits import assign_splits
-from dataset.making.clip_labels import ClipLabels, index_classes, read_labels
-from dataset.making.cut_plan import recording_of_cut
-from dataset.making.find_videos import SourceVideo, describe_no_video, find_videos
+from dataset.making.by_list import PARTS
+from dataset.making.clip_labels import ClipLabels, read_labels
+from dataset.making.divide import split_fractions
+from dataset.making.find_videos import SourceVideo, describe_no_video, describe_sound_folder, find_videos
 from dataset.making.import_clip import ClipSource, place_clip, try_links, write_error
 from dataset.making.import_steps import boxes_of, list_sounds_left_out, plan_clips, prepare_clips, update_table
 from dataset.making.left_out import LeftOut, describe_left_out, write_left_out
 from dataset.making.prepared_clips import PreparedClips
-from dataset.making.recordings import Recordings, group_by_name, group_by_option
+from dataset.making.split_inputs import divide, note_settings, read_inputs, source_tables
 from dataset.making.split_note import SplitNote, read_note, write_note
 from dataset.making.text import count_text, escape_surrogates, printable
+from dataset.making.video_lists import FORMAT_HELP, FORMAT_NAMES
 from dataset.reading.annotations import Box, read_boxes
 from dataset.reading.limits import TIME_LIMIT, TIME_LIMIT_HELP
 from dataset.small_splits import warn_of_small_splits
-from evaluation.measures import ontology
 from utils.arguments import at_least, worker_count
 from utils.errors import UserError, exit_on_user_error
 from utils.files import write_json
@@ -84,7 +87,20 @@ def parse_arguments(argv: list[str] | None) -> argparse.Namespace:
     add("--every", type=at_least(0.1, float), metavar="S", help="seconds from one cut to the next [the same as --cut]")
     by = "how mp4 and wav files get to OUT; other formats and cuts are\nencoded again and stay in SRC [link]"
     add("--by", choices=("link", "copy", "move"), default="link", help=by)
-    add("--csv", type=Path, metavar="FILE", help="segment file with labels by YouTube id [SRC/vid2genre.json]")
+    add("--csv", type=Path, metavar="FILE", help="list with labels, of any format [SRC/vid2genre.json]")
+    by_list = (
+        "divide as a list with parts says, such as VGGSound's, or\nseveral PART=FILE (train, val, test), and take the "
+        "labels from\nthere; other clips are left out. Without a val or test part,\nit is drawn from train by video"
+    )
+    add("--by_list", nargs="+", metavar="LIST", help=by_list)
+    exclude = (
+        "lists of a benchmark: leave their clips, and all others of the\nsame videos, out; --by_list's test part keeps "
+        "them"
+    )
+    add("--exclude", nargs="+", type=Path, default=[], metavar="FILE", help=exclude)
+    add("--format", choices=FORMAT_NAMES, metavar="NAME", help=f"of --by_list, or else of --csv: {FORMAT_HELP}")
+    add("--label_map", type=Path, metavar="FILE", help="csv: label, mid; such as data/label_maps/vggsound.csv")
+    add("--audio", type=Path, metavar="DIR", help="folder with the videos' sounds, DIR/NAME.wav [beside the videos]")
     labels = "the first folder below SRC names the class of its videos, by\nAudioSet's name or any other"
     add("--labels", choices=("folders",), help=labels)
     add("--dry_run", action="store_true", help="say what would be done, check and write nothing")
@@ -95,15 +111,9 @@ def parse_arguments(argv: list[str] | None) -> argparse.Namespace:
         raise UserError("--every is the time between cuts: give --cut too")
     if args.cut and args.by == "move":
         raise UserError("--cut leaves the videos in SRC, so that --by move has nothing to move: leave it out")
+    if args.format and not (args.by_list or args.csv):
+        raise UserError("--format is the format of the list of --by_list or --csv: give one of these, or leave it out")
     return args
-
-
-def split_fractions(val: float, test: float) -> dict[str, float]:
-    """Compute the fraction of clips of each split that gets any, for fractions `val` and `test`."""
-    fractions = {"train": 1 - val - test, "val": val, "test": test}
-    if not all(0 <= fraction <= 1 for fraction in fractions.values()) or not fractions["train"]:
-        raise UserError(f"--val {val} and --test {test} must be fractions, 0..1, that leave some clips for training")
-    return {split: fraction for split, fraction in fractions.items() if fraction}
 
 
 def make_dataset(args: argparse.Namespace) -> None:
@@ -112,93 +122,42 @@ def make_dataset(args: argparse.Namespace) -> None:
     Raises:
         UserError: a mistake of the user, or OUT can't be written.
     """
-    fractions = split_fractions(args.val, args.test)
-    tables = [args.src / "vid2genre.json", args.src / "boxes.json", args.csv, args.group and Path(args.group)]
-    found, left_out = find_videos(args.src, [args.out], filter(None, tables), args.labels == "folders")
-    classes = index_classes(ontology.load_ontology().names) if args.labels else None
-    labels, boxes = read_labels(args.src, args.csv, classes), read_boxes(args.src / "boxes.json")
-    settings = {"src": str(args.src.resolve()), "csv": args.csv and str(args.csv.resolve())}
-    settings |= {key: getattr(args, key) for key in ("val", "test", "seed", "by", "group", "labels", "cut", "every")}
-    note = read_note(args.out, settings, fractions)
+    inputs = read_inputs(args)
+    fractions = inputs.lists.fractions(args.val, args.test) if inputs.lists else split_fractions(args.val, args.test)
+    found, left_out = find_videos(
+        args.src, [args.out], source_tables(args), args.labels == "folders", inputs.sounds or None
+    )
+    labels = read_labels(args.src, inputs.labels, inputs.classes, inputs.label_map)
+    boxes = read_boxes(args.src / "boxes.json")
+    settings = note_settings(args)
+    note = read_note(args.out, settings, PARTS)
     if not found and not note.clips:
         raise UserError(describe_no_video(args.src, left_out))
-    sources, refused = plan_clips(found, args.cut, args.every, args.workers, args.time_limit)
+    if args.audio:
+        print(describe_sound_folder(args.audio, inputs.sounds, found.values()))
+    cut, refused = plan_clips(found, args.cut, args.every, args.workers, args.time_limit)
     left_out += refused
-    recordings = group_clips(args, found, sources, note, len(fractions))
-    print(recordings.describe())
-    planned = draw_splits(recordings, fractions, args.seed, note.clips)
+    division, sources, set_aside, listed = divide(args, inputs, fractions, found, cut, note)
+    labels.listed = {} if args.csv else listed
+    left_out += set_aside
+    print(division.recordings.describe())
+    planned = division.draw(division.recordings.of, note.clips)
     if args.dry_run:
-        describe_plan(args, planned, left_out, len(recordings.of.keys() - note.clips.keys()))
+        describe_plan(args, planned, left_out, len(division.recordings.of.keys() - note.clips.keys()))
         return
     prepared = start_output(args, settings, note)
     with progress_bar(len(sources.keys() | note.clips.keys())) as bar:
         passed, refused = prepare_clips(
             sources, prepared, args.out, note.clips, args.workers, args.time_limit, bar.update
         )
-    left_out += [*refused, *list_sounds_left_out(found, sources, passed)]
+    left_out += [*refused, *list_sounds_left_out(found, cut, passed | {row.id for row in set_aside})]
     list_left_out(left_out, args)
-    split_of = draw_splits(recordings.only(passed), fractions, args.seed, note.clips, "that passed the check ")
-    write_note(args.out, settings, SplitNote(split_of, recordings.rule))
+    split_of = division.draw(passed, note.clips, "that passed the check ")
+    write_note(args.out, settings, SplitNote(split_of, division.recordings.rule))
     place_clips(args, split_of, sources, prepared)
-    write_tables(args.out, fractions, split_of, sources, found, labels, boxes)
+    write_tables(args.out, split_of, sources, found, labels, boxes)
     prepared.remove()
-    report(args, fractions, split_of, labels.unused(found.values(), sources))
-
-
-def group_clips(
-    args: argparse.Namespace,
-    found: Mapping[str, SourceVideo],
-    sources: Mapping[str, ClipSource],
-    note: SplitNote,
-    parts: int,
-) -> Recordings:
-    """Group the clips, also those of earlier runs, by recording.
-
-    Args:
-        args: the command line.
-        found: the videos by id.
-        sources: {clip: what it is made of}.
-        note: of an earlier run.
-        parts: number of splits.
-    """
-    origins = {clip: recording_of_cut(clip) if args.cut else clip for clip in note.clips}
-    origins |= {clip: source.origin for clip, source in sources.items()}
-    videos = sorted(set(origins.values()))
-    if args.group:
-        grouped = group_by_option(videos, args.group)
-    else:
-        names = {video: found[video].name if video in found else video for video in videos}
-        grouped = group_by_name(names, parts, note.rule)
-    return Recordings({clip: grouped.of[origin] for clip, origin in origins.items()}, grouped.rule, grouped.by)
-
-
-def draw_splits(
-    recordings: Recordings, fractions: Mapping[str, float], seed: int, known: Mapping[str, str], which: str = ""
-) -> dict[str, str]:
-    """Assign clips to splits, see `assign_splits`, and refuse a split that would be empty.
-
-    Args:
-        recordings: of the clips.
-        fractions: {split: fraction of the clips}.
-        seed: of the order of the recordings.
-        known: {clip: split} of earlier runs.
-        which: the clips, for the message: "that passed the check ", or "".
-
-    Raises:
-        UserError: there are fewer recordings than splits.
-    """
-    split_of = assign_splits(recordings.of, fractions, seed, known)
-    empty = [split for split in fractions if split not in split_of.values()]
-    if empty:
-        splits = ", ".join(fractions)
-        cures = "add videos" if len(fractions) == 1 else "add videos, or do without a split (--val 0, --test 0)"
-        if recordings.count < len(recordings.of):
-            cures = f"{cures}, or tell recordings apart by --group"
-        raise UserError(
-            f"{recordings.describe()}: the recordings {which}are too few for {splits}, and {' and '.join(empty)} would "
-            f"be empty; {cures}"
-        )
-    return split_of
+    report(args, split_of, labels.unused(found.values(), sources))
 
 
 def describe_plan(
@@ -283,7 +242,6 @@ def print_left_out(left_out: list[LeftOut], folder: Path) -> None:
 
 def write_tables(
     out: Path,
-    fractions: Mapping[str, float],
     split_of: Mapping[str, str],
     sources: Mapping[str, ClipSource],
     found: Mapping[str, SourceVideo],
@@ -294,7 +252,6 @@ def write_tables(
 
     Args:
         out: the output folder.
-        fractions: of the splits.
         split_of: {clip: split}.
         sources: {clip: what it is made of}; clips that aren't there keep their entries.
         found: the videos by id.
@@ -308,7 +265,7 @@ def write_tables(
     def annotated(clip: str) -> list[Box] | None:
         return boxes_of(sources[clip], boxes) or None if clip in sources else None
 
-    for split in fractions:
+    for split in set(split_of.values()):
         clips = sorted(clip for clip, name in split_of.items() if name == split)
         path = out / split / "vid2genre.json"
         write_json(path, {clip: [] for clip in clips} | update_table(path, clips, labels_of))
@@ -317,14 +274,11 @@ def write_tables(
             write_json(path, update_table(path, clips, annotated))
 
 
-def report(
-    args: argparse.Namespace, fractions: Mapping[str, float], split_of: Mapping[str, str], unused: list[str]
-) -> None:
+def report(args: argparse.Namespace, split_of: Mapping[str, str], unused: list[str]) -> None:
     """Print what was made, and what is worth knowing.
 
     Args:
         args: the command line.
-        fractions: of the splits.
         split_of: {clip: split}.
         unused: names that have labels and are no video's.
     """
@@ -334,8 +288,9 @@ def report(
         clips = "1 clip that is no video" if len(unused) == 1 else f"{len(unused)} clips that are no videos"
         print(f"{args.src / 'vid2genre.json'} names {clips} of {args.src}: {names}{more}")
     counts = Counter(split_of.values())
-    print(f"{args.out}: {', '.join(f'{split} {counts[split]}' for split in fractions)} clips")
-    warning = warn_of_small_splits({split: counts[split] for split in fractions})
+    splits = [split for split in PARTS if counts[split]]
+    print(f"{args.out}: {', '.join(f'{split} {counts[split]}' for split in splits)} clips")
+    warning = warn_of_small_splits({split: counts[split] for split in splits})
     if warning:
         print(warning)
 

@@ -1,4 +1,4 @@
-"""Labels of clips: from a vid2genre.json, a segment file, or the names of class folders."""
+"""Labels of clips: from a vid2genre.json, a list of any format, or the names of class folders."""
 
 import re
 from collections import Counter
@@ -6,7 +6,9 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 from dataset.making.find_videos import SourceVideo
-from dataset.making.segments import Segment, clip_ids, read_segments, youtube_id
+from dataset.making.label_maps import map_labels
+from dataset.making.list_index import ListIndex
+from dataset.making.segments import Segment, youtube_id
 from dataset.reading.annotations import read_genres
 
 
@@ -15,19 +17,24 @@ class ClipLabels:
 
     Args:
         table: {clip or recording: [mid, ...]}, the content of a vid2genre.json.
-        segments: of a segment file.
+        segments: of a list.
         classes: of `index_classes`, to give classes by the names of folders; None: folders aren't classes.
+        label_map: of `read_label_map`; None: labels stay as they are.
+
+    Attributes:
+        listed: {clip: its labels} of clips that another list names; these go first.
     """
 
     def __init__(
-        self, table: Mapping[str, list[str]], segments: Iterable[Segment] = (), classes: Mapping[str, str] | None = None
+        self,
+        table: Mapping[str, list[str]],
+        segments: Iterable[Segment] = (),
+        classes: Mapping[str, str] | None = None,
+        label_map: Mapping[str, tuple[str, ...]] | None = None,
     ) -> None:
-        segments = list(segments)
-        self._table, self._classes = table, classes
-        self._of_segment = dict(zip(clip_ids(segments), segments, strict=True))
-        self._of_video: dict[str, dict[str, None]] = {}
-        for segment in segments:
-            self._of_video.setdefault(segment.video, {}).update(dict.fromkeys(segment.labels))
+        self.listed: Mapping[str, tuple[str, ...]] = {}
+        self._table, self._classes, self._label_map = table, classes, label_map
+        self._index = ListIndex(segments)
 
     def of(self, clip: str, source: SourceVideo | None) -> list[str]:
         """List a clip's labels.
@@ -37,14 +44,22 @@ class ClipLabels:
             source: the video that it is made of, or None if that is gone.
         """
         names = [clip] if source is None else [clip, source.id, source.name]
-        labels = next((self._table[name] for name in names if name in self._table), [])
-        if not labels and clip in self._of_segment:
-            labels = list(self._of_segment[clip].labels)
-        elif not labels:
-            labels = list(self._of_video.get(youtube_id(clip), ()))
+        labels = list(self.listed.get(clip, ()))
+        if not labels:
+            labels = next((self._table[name] for name in names if name in self._table), [])
+        if not labels:
+            labels = self._find(names)
         if self._classes is not None and source is not None and source.folders:
             labels = [*labels, class_of_folder(source.folders[0], self._classes)]
-        return list(dict.fromkeys(labels))
+        return list(dict.fromkeys(labels) if self._label_map is None else map_labels(labels, self._label_map))
+
+    def _find(self, names: Iterable[str]) -> list[str]:
+        """The labels in the list: of the clip, or else of all clips of its video."""
+        for name in names:
+            if match := self._index.find(name):
+                return list(match.labels)
+        of_video = (row for name in names for row in self._index.of_video(youtube_id(name)))
+        return list(dict.fromkeys(label for row in of_video for label in row.labels))
 
     def unused(self, sources: Iterable[SourceVideo], clips: Iterable[str]) -> list[str]:
         """List the names of the table that no clip has.
@@ -57,21 +72,27 @@ class ClipLabels:
         return sorted(self._table.keys() - names)
 
 
-def read_labels(folder: Path, csv: Path | None, classes: Mapping[str, str] | None = None) -> ClipLabels:
-    """Read labels from a segment file, or from folder/vid2genre.json where there is one.
+def read_labels(
+    folder: Path,
+    segments: Iterable[Segment] | None,
+    classes: Mapping[str, str] | None = None,
+    label_map: Mapping[str, tuple[str, ...]] | None = None,
+) -> ClipLabels:
+    """Take labels from a list, or from folder/vid2genre.json where there is one.
 
     Args:
         folder: the user's.
-        csv: path of a segment file, or None.
+        segments: of the list of --csv; None: there is none.
         classes: as of `ClipLabels`.
+        label_map: as of `ClipLabels`.
 
     Raises:
-        UserError: a file is invalid.
+        UserError: vid2genre.json is invalid.
     """
-    if csv is not None:
-        return ClipLabels({}, read_segments(csv), classes)
+    if segments is not None:
+        return ClipLabels({}, segments, classes, label_map)
     path = folder / "vid2genre.json"
-    return ClipLabels(read_genres(path) if path.exists() else {}, classes=classes)
+    return ClipLabels(read_genres(path) if path.exists() else {}, (), classes, label_map)
 
 
 def index_classes(names: Mapping[str, str]) -> dict[str, str]:

@@ -128,7 +128,7 @@ def list_sounds_left_out(
     Args:
         found: the user's videos by id.
         sources: {clip: what it is made of}.
-        passed: the clips that passed the check.
+        passed: the clips that passed the check, or were set aside before it.
     """
     used = {source.origin for clip, source in sources.items() if clip in passed}
     reason = "its video became no clip"

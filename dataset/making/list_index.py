@@ -83,9 +83,8 @@ class ListIndex:
                 return Match(video, exact, "clip")
             if near is not None:
                 continue
-            inside = tuple(
-                row for row in rows if _holds(row, first, first + VGGSOUND_SECONDS if last is None else last)
-            )
+            until = first + VGGSOUND_SECONDS if last is None else last
+            inside = tuple(row for row in rows if _holds(row, first, until))
             if inside:
                 near = Match(video, inside, "inside")
             elif last == inf:

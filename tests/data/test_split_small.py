@@ -22,6 +22,7 @@ from dataset.making.import_clip import ClipSource, place_clip, prepare_clip, tar
 from dataset.making.prepared_clips import PreparedClips
 from dataset.making.recordings import group_by_name
 from dataset.making.segments import youtube_id
+from dataset.making.video_lists import read_list
 from dataset.reading.clips import Clips
 from utils.errors import UserError
 
@@ -219,7 +220,7 @@ def test_labels_come_from_a_segment_file_by_cut_or_by_video(tmp_path):
     (tmp_path / "a.csv").write_text(
         'abcdefghijk, 1.000, 2.000, "/m/aa"\nabcdefghijk, 5.000, 6.000, "/m/bb"\n-bcdefghijk, 0, 10, "/m/cc,/m/dd"\n'
     )
-    labels = read_labels(tmp_path, tmp_path / "a.csv")
+    labels = read_labels(tmp_path, read_list(tmp_path / "a.csv").segments)
     assert labels.of("abcdefghijk_5.000_6.000", None) == ["/m/bb"]
     assert labels.of("abcdefghijk-x", None) == ["/m/aa", "/m/bb"]
     assert labels.of("-bcdefghijk", None) == ["/m/cc", "/m/dd"] and labels.of("other", None) == []
