@@ -11,6 +11,7 @@ GRID = 64  # side of the small gray pictures that are compared, pixels
 # Levels, 0..255, by which a part of a picture changes. Encoding a still again and again changes its parts at key frames
 # by up to MOST_NOISE, and leaves them alone in between; what moves changes in each picture.
 NOISE, MOST_NOISE = 3, 16
+SETTLING = 5  # pictures, a second, in which an encoder of a set bit rate works a still out
 MOST_RUN = 2  # pictures one after another that change by more than NOISE in a still: a key frame, and its correction
 
 WINDOW = 0.5  # of a sound whose spectrum is compared, seconds
@@ -36,7 +37,7 @@ class PictureChange:
     def __init__(self) -> None:
         self.has_changed = False
         self._low = self._high = self._last = np.zeros(0, np.int16)
-        self._run = 0
+        self._run = self._count = 0
 
     def add(self, picture: np.ndarray) -> None:
         """Compare a picture with those before it.
@@ -51,7 +52,9 @@ class PictureChange:
             self._low = self._high = self._last = picture
             return
         self._low, self._high = np.minimum(self._low, picture), np.maximum(self._high, picture)
-        self._run = self._run + 1 if np.abs(picture - self._last).max() > NOISE else 0
+        self._count += 1
+        differs = self._count > SETTLING and np.abs(picture - self._last).max() > NOISE
+        self._run = self._run + 1 if differs else 0
         self._last = picture
         self.has_changed = self._run > MOST_RUN or (self._high - self._low).max() > MOST_NOISE
 
