@@ -3,7 +3,7 @@
 import hashlib
 import json
 from collections.abc import Iterable
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import nullcontext
 from itertools import chain
 from pathlib import Path
 from tarfile import USTAR_FORMAT, TarInfo
@@ -146,18 +146,10 @@ def build_shard(
             for index, clip in enumerate(job.clips, job.first):
                 begin = tar.tell()
                 try:
-                    refuse_lost(source, clip.id, job)
-                    with clip_folder(source, target, clip.id, job) as folder:
-                        files = job.files(folder, clip.id)
-                        begin_part(clip.id, reading_limit(time_limit, *files))
-                        if folder != source:
-                            write_sound(folder, clip.id)
-                        stored = store_clip(tar, f"{index:07d}", folder, clip, settings, files)
+                    stored = copy_clip(tar, f"{index:07d}", source, clip, job, settings, target, time_limit)
                 except MediaError as error:
                     if on_error == "stop":
-                        hint = f"fix or remove clip {clip.id}, or pass --on_error skip"
-                        where = f"{job.samples[clip.id].where()} {error.reason}" if job.samples else error.problem
-                        raise UserError(f"{where}: {hint}") from None
+                        raise stopping_error(error, clip.id, job) from None
                     if job.samples:
                         left_out[clip.id] = error.kind, error.reason
                     else:
@@ -184,16 +176,48 @@ def build_shard(
     return entry
 
 
-def clip_folder(source: Path, target: Path, clip: str, job: ShardJob) -> AbstractContextManager[Path]:
-    """Give the folder in which a clip's files lie: that of the split, or a temporary one for a clip in a tar.
+def copy_clip(
+    tar: BinaryIO,
+    key: str,
+    source: Path,
+    clip: ShardClip,
+    job: ShardJob,
+    settings: ShardSettings,
+    target: Path,
+    time_limit: float,
+) -> StoredClip:
+    """Append a clip to a tar, wherever its files lie.
 
     Args:
-        source: folder of the split in SRC.
-        target: folder of the split in DST, in which the temporary one is made.
+        tar, key, source, clip, settings: as of `store_clip`.
+        job: what the shard is built from.
+        target: folder of the split in DST, in which the files of a clip in a tar are copied for a while.
+        time_limit: for reading the clip, see `reading_limit`.
+
+    Raises:
+        MediaError: it can't be read; a part of it may have been written.
+        OSError: the tar can't be written.
+    """
+    refuse_lost(source, clip.id, job)
+    with copied_sample(job.samples[clip.id], clip.id, target) if job.samples else nullcontext(source) as folder:
+        files = job.files(folder, clip.id)
+        begin_part(clip.id, reading_limit(time_limit, *files))
+        if job.samples:
+            write_sound(folder, clip.id)
+        return store_clip(tar, key, folder, clip, settings, files)
+
+
+def stopping_error(error: MediaError, clip: str, job: ShardJob) -> UserError:
+    """Say which clip stops the command, and what to do.
+
+    Args:
+        error: why it can't be read.
         clip: its id.
         job: what the shard is built from.
     """
-    return copied_sample(job.samples[clip], clip, target) if job.samples else nullcontext(source)
+    if job.samples:
+        return UserError(f"{job.samples[clip].where()} {error.reason}: leave out --on_error stop")
+    return UserError(f"{error.problem}: fix or remove clip {clip}, or pass --on_error skip")
 
 
 def refuse_lost(source: Path, clip: str, job: ShardJob) -> None:

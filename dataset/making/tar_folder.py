@@ -3,16 +3,17 @@
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
-from math import inf
 from pathlib import Path
 
+from dataset.making.import_clip import WAV_SUFFIXES
 from dataset.making.left_out import LeftOut
-from dataset.making.span_index import SpanIndex, span_of
+from dataset.making.list_index import ListIndex, clips_on_disk
 from dataset.making.tar_samples import SOUND_ALONE, TarContent, TarSample, read_tars
 from dataset.making.text import count_text
 from dataset.making.video_lists import VideoList, read_list
 from dataset.reading.clips import SplitClips
 from dataset.reading.media import stream_audio
+from dataset.reading.picture_files import READ_SOUNDS
 from dataset.reading.tar_members import TarMember, copy_member
 from dataset.reading.wav import write_wav
 from utils.errors import UserError
@@ -47,14 +48,11 @@ class TarClips(SplitClips):
 
 def _listed_labels(content: TarContent, listed: VideoList) -> dict[str, list[str]]:
     """{id: labels} of the clips that a list has, by one of their names."""
-    segments, found = SpanIndex(segment[:3] for segment in listed.segments), {}
+    index, found = ListIndex(clips_on_disk(listed)), {}
     for clip, names in content.names.items():
-        for span in map(span_of, names):
-            number = segments.find(span)
-            rows = [number] if number is not None else segments.of_video(span[0]) if span[2] == inf else []
-            if rows:
-                found[clip] = list(dict.fromkeys(label for row in rows for label in listed.segments[row].labels))
-                break
+        match = next((match for name in names if (match := index.find(name)) is not None), None)
+        if match is not None:
+            found[clip] = list(match.labels)
     return found
 
 
@@ -159,8 +157,10 @@ def copied_sample(sample: TarSample, clip: str, folder: Path) -> Iterator[Path]:
             (copy / part).mkdir()
         _copy(sample, sample.picture, copy / picture[0] / f"{clip}{picture[1]}")
         if sample.sound is not None:
-            is_wav = sample.sound.name.lower().endswith((".wav", ".wave"))
-            _copy(sample, sample.sound, copy / "audio" / f"{clip}.wav" if is_wav else copy / "sound")
+            # As of a folder: pictures are read with sounds of several formats, videos with wavs.
+            as_is = WAV_SUFFIXES if sample.kind == "video" else tuple(f".{suffix}" for suffix in READ_SOUNDS)
+            is_read = sample.sound.name.lower().endswith(as_is)
+            _copy(sample, sample.sound, copy / "audio" / f"{clip}.wav" if is_read else copy / "sound")
         yield copy
 
 
