@@ -28,7 +28,7 @@ CHECK_KINDS = (
     "ok", "missing", "damaged", "no picture", "short", "silent", "too large", "time limit", "black", "out of step",
     *FINDING_KINDS,
 )  # fmt: skip
-MP4, WAV, PICTURES = "the mp4", "the wav", "the picture"  # in messages
+MP4, WAV, PICTURE, FRAMES = "the mp4", "the wav", "the picture", "the folder of frames"  # in messages
 BRIGHTNESS_INTERVAL = 0.2  # from one frame whose brightness is measured to the next, seconds
 BLACK_LEVEL = 0.1  # a frame is black if 98% of its pixels are darker than this, 0..1
 THUMBNAIL_WIDTH = 240  # pixels
@@ -233,8 +233,11 @@ class _CheckingVideo(_CheckingReader, ClipReader):
 class _CheckingPictures(_CheckingReader, PictureReader):
     """A picture, or frames at a rate, and their sound."""
 
-    picture_name = PICTURES
     fewest_pictures = 2  # a clip of one picture is meant to be one
+
+    def __init__(self, clip: str, mp4: Path, wav: Path) -> None:
+        super().__init__(clip, mp4, wav)
+        self.picture_name = FRAMES if mp4.is_dir() else PICTURE
 
     def _judge(self, times: list[float]) -> tuple[str, str, tuple[Cure, ...]]:
         if abs(self.video_end - self.sound_seconds) <= LONGEST_DIFFERENCE:
