@@ -168,7 +168,9 @@ def run_workers(workers: Workers, total: int, counts: Counter[str], save: Callab
                 bar.update()
             failed = sum(counts[kind] for kind in FAILURE_KINDS)
             speed = 3600 * counts["done"] / (time.monotonic() - begin)
-            bar.set_postfix_str(f"done {counts['done']}, failed {failed}, {speed:.0f} clips/h", refresh=False)
+            bar.set_postfix_str(
+                f"done {counts['done']}, failed {failed}, {speed:.0f} {workers.plan.noun}s/h", refresh=False
+            )
             if time.monotonic() >= next_save:
                 started = time.monotonic()
                 save()

@@ -8,6 +8,8 @@ import sys
 import time
 from pathlib import Path
 
+from kill_and_resume import one_thread
+
 from dataset.reading.clips import Clips
 
 REPOSITORY = Path(__file__).parents[2]
@@ -77,3 +79,11 @@ def wait_for(condition, seconds=30):
     while not condition():
         assert time.monotonic() < until, "nothing happened"
         time.sleep(0.02)
+
+
+def run(*words):
+    """Run a script as a user does; what it printed."""
+    command = [sys.executable, *map(str, words)]
+    done = subprocess.run(command, cwd=REPOSITORY, env=one_thread(), text=True, capture_output=True, check=False)
+    assert done.returncode == 0, done.stderr
+    return done.stdout

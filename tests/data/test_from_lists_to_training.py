@@ -1,13 +1,11 @@
 """The commands of the README, one after the other: lists, selection, download, check, split, training."""
 
 import json
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
+from downloads import run
 from helpers import numbered, tone, write_json, write_video
-from kill_and_resume import REPOSITORY, one_thread
 from media_server import MediaServer
 
 from dataset.reading.clips import Clips
@@ -19,14 +17,6 @@ TREE = [
     {"id": "/m/026t6", "name": "Drum", "child_ids": []},
     {"id": "/m/09x0r", "name": "Speech", "child_ids": []},
 ]
-
-
-def run(*words):
-    """Run a script as a user does; what it printed."""
-    command = [sys.executable, *map(str, words)]
-    done = subprocess.run(command, cwd=REPOSITORY, env=one_thread(), text=True, capture_output=True, check=False)
-    assert done.returncode == 0, done.stderr
-    return done.stdout
 
 
 @pytest.fixture
