@@ -33,7 +33,7 @@ import _path  # noqa: F401
 
 from dataset.making import left_out as left_out_list
 from dataset.making.by_list import PARTS
-from dataset.making.clip_labels import ClipLabels, read_labels
+from dataset.making.clip_labels import ClipLabels, index_classes, read_labels
 from dataset.making.divide import split_fractions
 from dataset.making.find_videos import SourceVideo, describe_no_video, describe_sound_folder, find_videos
 from dataset.making.import_clip import ClipSource, place_clip, try_links, write_error
@@ -47,6 +47,7 @@ from dataset.making.video_lists import FORMAT_HELP, FORMAT_NAMES
 from dataset.reading.annotations import Box, read_boxes
 from dataset.reading.limits import TIME_LIMIT, TIME_LIMIT_HELP
 from dataset.small_splits import warn_of_small_splits
+from evaluation.measures import ontology
 from utils.arguments import at_least, worker_count
 from utils.errors import UserError, exit_on_user_error
 from utils.files import write_json
@@ -122,7 +123,7 @@ def make_dataset(args: argparse.Namespace) -> None:
     Raises:
         UserError: a mistake of the user, or OUT can't be written.
     """
-    inputs = read_inputs(args)
+    inputs = read_inputs(args, index_classes(ontology.load_ontology().names) if args.labels else None)
     fractions = inputs.lists.fractions(args.val, args.test) if inputs.lists else split_fractions(args.val, args.test)
     found, left_out = find_videos(
         args.src, [args.out], source_tables(args), args.labels == "folders", inputs.sounds or None

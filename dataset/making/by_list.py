@@ -180,23 +180,23 @@ def choose_listed(
     """
     index = ListIndex(lists.segments)
     result = ListedClips({}, {}, {}, [], [])
-    taken: dict[Segment, str] = {}  # the clip that a row has
-    seen: set[Segment] = set()
-    clips = sorted(sources.keys() | known.keys(), key=lambda clip: (clip not in known, clip))
+    taken: dict[int, str] = {}  # {id of a row: the clip that has it}
+    seen: set[int] = set()
+    clips = [*sorted(known), *sorted(sources.keys() - known.keys())]
     for clip in clips:
         source = sources.get(clip)
         match = index.find(clip) if source is None else index.find(found[source.origin].name, source.start, source.end)
         kind, reason = ("not listed", f"{lists.title} does not name it") if match is None else _refuse(match)
         is_file = source is None or source.end == inf
         if match is not None and not kind and is_file and _is_one_row(match):
-            first = taken.setdefault(match.segments[0], clip)
+            first = taken.setdefault(id(match.segments[0]), clip)
             if first != clip:
                 kind, reason = "same clip", f"is the same clip of {lists.title} as {first}"
         if match is None or kind:
             if source is not None:
                 result.left_out.append(LeftOut(clip, str(source.video), kind, reason))
             continue
-        seen.update(match.segments)
+        seen.update(map(id, match.segments))
         result.parts[clip], result.labels[clip] = match.segments[0].part, match.labels
         result.videos[clip] = match.video
     if clips and not result.parts:
@@ -212,6 +212,8 @@ def _is_one_row(match: Match) -> bool:
 
 def _refuse(match: Match) -> tuple[str, str]:
     """Why a clip has no place by its `match`, as (kind, reason); ("", "") if it has one."""
+    if len(match.segments) == 1 and match.segments[0].part:
+        return "", ""
     parts = {segment.part for segment in match.segments}
     count = count_text(len(match.segments), "clip")
     if len(parts) > 1:
@@ -235,17 +237,16 @@ def _describe_none(lists: PartLists, clip: str, left_out: list[LeftOut]) -> str:
     )
 
 
-def _describe_odd(lists: PartLists, listed: ListedClips, seen: set[Segment]) -> list[str]:
+def _describe_odd(lists: PartLists, listed: ListedClips, seen: set[int]) -> list[str]:
     """Count the listed clips that aren't on disk, and the videos that the lists put into two parts."""
     lines = []
-    missing = Counter(segment.part for segment in lists.segments if segment not in seen)
+    missing = Counter([segment.part for segment in lists.segments if id(segment) not in seen])
     if missing:
         counted = ", ".join(f"{part or 'no part'} {missing[part]:,}" for part in (*PARTS, "") if missing[part])
         lines.append(f"not on disk: {missing.total():,} of {len(lists.segments):,} of {lists.title} ({counted})")
-    parts_of: dict[str, set[str]] = {}
-    for clip, video in listed.videos.items():
-        parts_of.setdefault(video, set()).add(listed.parts[clip])
-    torn = sorted(video for video, parts in parts_of.items() if len(parts) > 1)
+    part_of: dict[str, str] = {}
+    pairs = zip(listed.videos.values(), listed.parts.values(), strict=True)
+    torn = sorted({video for video, part in pairs if part_of.setdefault(video, part) != part})
     if torn:
         has = "video has" if len(torn) == 1 else "videos have"
         lines.append(

@@ -4,8 +4,7 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 from dataset.making.left_out import LeftOut
-from dataset.making.list_index import read_name
-from dataset.making.segments import youtube_id
+from dataset.making.list_index import videos_of
 from dataset.making.video_lists import read_list
 
 
@@ -44,10 +43,11 @@ def find_excluded(
         return []
     list_of: dict[str, str] = {}  # of a recording
     for clip, (name, _) in files.items():
-        videos = [*(video for video, _, _ in read_name(name)), youtube_id(name), youtube_id(clip), recording_of[clip]]
-        found = next((video for video in videos if video in excluded), None)
-        if found is not None:
-            list_of[recording_of[clip]] = excluded[found]
+        recording = recording_of[clip]
+        videos = [recording, *videos_of(name), *(videos_of(clip) if clip != name else ())]
+        video = next(filter(excluded.__contains__, videos), None)
+        if video is not None:
+            list_of[recording] = excluded[video]
     return [
         LeftOut(clip, str(path), "excluded", f"{list_of[recording_of[clip]]} has this clip, or another of its video")
         for clip, (_, path) in files.items()

@@ -78,13 +78,13 @@ class ListIndex:
                 continue
             if last == inf:  # the file is all of the video, so their clocks are the same
                 first, last = start, end
-            exact = tuple(row for row in rows if row.start == first and last in (None, row.end))
+            exact = tuple([row for row in rows if row.start == first and (last is None or last == row.end)])
             if exact:
                 return Match(video, exact, "clip")
             if near is not None:
                 continue
             until = first + VGGSOUND_SECONDS if last is None else last
-            inside = tuple(row for row in rows if _holds(row, first, until))
+            inside = tuple([row for row in rows if _holds(row, first, until)])
             if inside:
                 near = Match(video, inside, "inside")
             elif last == inf:
@@ -103,7 +103,7 @@ def read_name(name: str) -> Iterator[tuple[str, float, float | None]]:
     if match := FROM_TO.fullmatch(name):
         start, end = float(match[2]), float(match[3])
         if start < end:
-            yield match[1], round(start, 3), round(end, 3)
+            yield match[1], start, end
             if start.is_integer() and end.is_integer():
                 yield match[1], round(start / 1000, 3), round(end / 1000, 3)
     elif match := FROM.fullmatch(name):
@@ -112,6 +112,14 @@ def read_name(name: str) -> Iterator[tuple[str, float, float | None]]:
         yield match[1], float(match[2]), float(match[3])
     for match in ID_IN_BRACKETS.finditer(name):
         yield match[1], 0.0, inf
+
+
+def videos_of(name: str) -> list[str]:
+    """List the ids of videos that a file of this `name`, without its suffix, can be a clip of, however it is cut."""
+    head = name[:11] if name[11:12] in ("", "_", "-", ".") else name  # whatever follows a YouTube id
+    if "[" in name or "." in name:
+        return [head, *(video for video, _, _ in read_name(name))]
+    return [head, normalize_name(name)]
 
 
 def clips_on_disk(video_list: VideoList) -> list[Segment]:

@@ -6,7 +6,6 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from dataset.making.by_list import ListedClips, PartLists, choose_listed, list_checksums, list_paths, read_parts
-from dataset.making.clip_labels import index_classes
 from dataset.making.cut_plan import recording_of_cut
 from dataset.making.divide import Division, group_clips
 from dataset.making.exclude import find_excluded, read_excluded
@@ -18,7 +17,6 @@ from dataset.making.list_index import clips_on_disk
 from dataset.making.segments import Segment
 from dataset.making.split_note import SplitNote
 from dataset.making.video_lists import read_list
-from evaluation.measures import ontology
 from utils.errors import UserError
 
 SETTINGS = ("val", "test", "seed", "by", "group", "labels", "cut", "every", "format")
@@ -44,8 +42,12 @@ class SplitInputs(NamedTuple):
     sounds: dict[str, Path]
 
 
-def read_inputs(args: argparse.Namespace) -> SplitInputs:
-    """Read all that the command line, `args`, names, and print what each list was taken for.
+def read_inputs(args: argparse.Namespace, classes: dict[str, str] | None) -> SplitInputs:
+    """Read all that the command line names, and print what each list was taken for.
+
+    Args:
+        args: the command line.
+        classes: of `SplitInputs`.
 
     Raises:
         UserError: a file is invalid.
@@ -59,7 +61,7 @@ def read_inputs(args: argparse.Namespace) -> SplitInputs:
         lists,
         excluded,
         clips_on_disk(labels) if labels else None,
-        index_classes(ontology.load_ontology().names) if args.labels else None,
+        classes,
         read_label_map(args.label_map) if args.label_map else None,
         read_sound_folder(args.audio) if args.audio else {},
     )
