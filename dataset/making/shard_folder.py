@@ -26,6 +26,7 @@ from dataset.reading.shard_format import (
     read_manifest,
     shard_files,
 )
+from dataset.reading.sounds_alone import refuse_sounds_alone
 from utils.errors import UserError
 from utils.files import is_empty_folder, read_text, write_json, write_text
 
@@ -71,6 +72,7 @@ def open_source(
     if tars:
         return open_tars(tars, source, video_list)
     if not names:
+        refuse_sounds_alone(source)
         raise UserError(
             f"{source} holds no split: a dataset is SRC/SPLIT/{{vid2genre.json,video/ID.mp4,audio/ID.wav}}, "
             "SRC/SPLIT/{frames/ID.jpg,audio/ID.wav}, or SRC/SPLIT/*.tar of WebDataset"

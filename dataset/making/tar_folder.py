@@ -14,12 +14,12 @@ from dataset.making.video_lists import VideoList, read_list
 from dataset.reading.clips import SplitClips
 from dataset.reading.media import stream_audio
 from dataset.reading.picture_files import READ_SOUNDS
+from dataset.reading.sounds_alone import SOUNDS_HINT
 from dataset.reading.tar_members import TarMember, copy_member
 from dataset.reading.wav import write_wav
 from utils.errors import UserError
 
 SPLITS = ("train", "val", "test")
-SOUNDS_HINT = "embed.py and eval.py --probe_folder take sounds alone, unpacked to a folder"
 
 
 class TarClips(SplitClips):
@@ -61,7 +61,7 @@ def _no_clip(folder: Path, content: TarContent) -> UserError:
         return UserError(f"{content.damaged[0]}, and the tars of {folder} hold no clip besides")
     kinds = {row.kind for row in content.left_out}
     if SOUND_ALONE in kinds:
-        return UserError(f"the tars of {folder} hold sounds alone, and a clip needs frames: {SOUNDS_HINT}")
+        return UserError(f"the tars of {folder} hold sounds alone, and a clip needs frames: {SOUNDS_HINT}, unpacked")
     first = f", such as {content.left_out[0].file}, which {content.left_out[0].reason}" if content.left_out else ""
     left_out = f" ({len(content.left_out)} left out{first})"
     return UserError(f"the tars of {folder} hold no clip{left_out}: they must hold KEY.mp4, or KEY.jpg and KEY.wav")

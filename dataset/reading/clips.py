@@ -19,6 +19,7 @@ from dataset.reading.errors import ClipError, OnError
 from dataset.reading.names import find_file, normalize_name, same_names
 from dataset.reading.remote import as_path, is_url
 from dataset.reading.settings import DataSettings
+from dataset.reading.sounds_alone import refuse_sounds_alone, refuse_tars
 from utils.errors import UserError
 
 MEDIA_FOLDERS = (("video", ".mp4"), ("audio", ".wav"))  # of a split, and the suffix of their files
@@ -97,6 +98,7 @@ class Clips(SplitClips):
     """
 
     def __init__(self, root: Path | str, split: str, on_error: OnError = "stop") -> None:
+        _refuse_other_data(Path(root), split)
         folder = split_folder(root, split)
         boxes, labels = read_boxes(folder / "boxes.json"), read_genres(folder / "vid2genre.json")
         skipped = {}
@@ -121,6 +123,14 @@ class Clips(SplitClips):
     def version(self, index: int) -> str:
         """Identify the content of the clip at `index`, without opening it."""
         return files_version(*clip_files(self.folder, self.ids[index]))
+
+
+def _refuse_other_data(root: Path, split: str) -> None:
+    """Say of a folder without videos what it is instead, and what takes it."""
+    folder = root / split if (root / split).is_dir() else root
+    if folder.is_dir() and not ((folder / "video").is_dir() and any((folder / "video").iterdir())):
+        refuse_tars(root)
+        refuse_sounds_alone(folder)
 
 
 def files_version(*paths: Path) -> str:

@@ -85,9 +85,13 @@ def find_media(source: Path) -> tuple[list[MediaItem], dict[str, str]]:
         else:
             items.append(MediaItem(name, kind, sounds.get(path, path).relative_to(root).as_posix(), root))
     if not items:
+        hint = (
+            "unpack its tars first"
+            if any(path.suffix == ".tar" for path in skipped)
+            else "set --input to another folder"
+        )
         raise UserError(
-            f"{source} holds no video, image or sound with a known suffix ({' '.join(KIND_OF_SUFFIX)}): set --input to "
-            "another folder"
+            f"{source} holds no video, image or sound with a known suffix ({' '.join(KIND_OF_SUFFIX)}): {hint}"
         )
     names = {path: path.relative_to(root).as_posix().encode("utf-8", "backslashreplace").decode() for path in skipped}
     return sorted(items), {names[path]: reason for path, reason in skipped.items()}
