@@ -5,11 +5,13 @@ import json
 import shutil
 
 import av
+import numpy as np
 import pytest
 import timm
 import torch
 from helpers import make_dataset, write_json
 from kill_and_resume import SMALL, command, train_command
+from PIL import Image
 from training import one_sentence, run
 
 from utils.run import read_log
@@ -52,8 +54,13 @@ def videos(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def pictures(videos, tmp_path_factory):
-    """The layout of EZ-VSL."""
-    return to_frames(videos, tmp_path_factory.mktemp("pictures") / "set")
+    """The layout of EZ-VSL; grey blocks, from which JPEG takes nothing, so that shards hold the very same frames."""
+    root = to_frames(videos, tmp_path_factory.mktemp("pictures") / "set")
+    rng = np.random.default_rng(0)
+    for path in sorted(root.glob("*/frames/*.jpg")):
+        blocks = rng.integers(20, 236, (3, 3), np.uint8).repeat(16, 0).repeat(16, 1)
+        Image.fromarray(blocks[:, :, None].repeat(3, 2)).save(path, quality=100)
+    return root
 
 
 def done(script, words):
@@ -85,11 +92,10 @@ def test_check_train_evaluate_and_train_from_shards(pictures, tmp_path, script):
     assert run(command("data/build_shards.py", words, pictures, shards)).returncode == 0
     done(script, train_command(shards, tmp_path / "sharded", SETTINGS))
     one, other = numbers(tmp_path / "folder"), numbers(tmp_path / "sharded")
-    assert one["loss"] == pytest.approx(other["loss"], rel=0.01)
-    assert one["accuracy"] == pytest.approx(other["accuracy"], abs=0.02)
+    assert {key: one[key] for key in ("loss", "accuracy")} == {key: other[key] for key in ("loss", "accuracy")}
     done(script, command("eval.py", {"checkpoint": tmp_path / "sharded" / "best.pt"}))
     sharded = json.loads((tmp_path / "sharded" / "eval_test" / "metrics.json").read_text())
-    assert sharded["avc"]["loss"] == pytest.approx(metrics["avc"]["loss"], rel=0.01)
+    assert sharded["avc"] == metrics["avc"] and sharded["retrieval"] == metrics["retrieval"]
 
 
 PIXELS = {
@@ -100,7 +106,7 @@ PIXELS = {
 NETS = {
     "VOLNet": (SETTINGS, "localization"),
     "PixelPlayer": (PIXELS, "separation"),
-    "AVENet_MF": (SETTINGS | {"data.frames": 4}, "retrieval"),
+    "AVENet_MF": (SETTINGS | {"data.frames": 8}, "retrieval"),
 }
 
 
