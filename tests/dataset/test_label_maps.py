@@ -104,3 +104,10 @@ def test_a_wrong_map_is_one_sentence_that_names_the_line(tmp_path, text, said):
     with pytest.raises(UserError) as error:
         read_label_map(path)
     assert str(error.value).startswith(str(path)) and said in str(error.value) and "\n" not in str(error.value)
+
+
+def test_the_table_of_the_docs_counts_the_rows():
+    page = (MAPS.parents[1] / "docs" / "data.md").read_text(encoding="utf-8")
+    for how in ("equal", "synonym", "hand", "above", "none"):
+        counts = [sum(row["how"] == how for row in rows_of(name)) for name in ("vggsound", "music", "solos", "ave")]
+        assert f"\n| {how} | {' | '.join(map(str, counts))} | " in page
