@@ -28,6 +28,7 @@ EVALUATION = (  # values of metrics.json outside of the sections
     Detail("checkpoint", "file of the net's weights"),
     Detail("step", "training step at which they were saved"),
     Detail("data", "folder of the dataset"),
+    Detail("ids", "the list of --ids: its file, its clips, how many of them the split lacks, SHA-256 of their names"),
     Detail("notes", "sentences: what could not be measured and why, whether the split is too small, the best setting"),
     Detail(
         "by_class", "fraction of the pairs of a frame and a sound that are called a match, for each pair of classes"
