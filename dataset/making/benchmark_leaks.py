@@ -45,10 +45,12 @@ def find_benchmark_leaks(clips: Sequence[str], lists: Iterable[Path], split: str
     Raises:
         UserError: a list can't be read.
     """
+    measured_by = {path: _measured_videos(path) for path in lists}
+    if not measured_by:  # names of millions of clips take a while
+        return []
     videos_of = {clip: {clip, youtube_id(clip), *(video for video, _, _ in read_name(clip))} for clip in clips}
     sentences = []
-    for path in lists:
-        measured = {segment.video for segment in read_list(path).segments if segment.part != "train"}
+    for path, measured in measured_by.items():
         leaking = sorted(clip for clip, videos in videos_of.items() if not measured.isdisjoint(videos))
         if leaking:
             are = "is of a video" if len(leaking) == 1 else "are of videos"
@@ -56,3 +58,7 @@ def find_benchmark_leaks(clips: Sequence[str], lists: Iterable[Path], split: str
             clips_of = f"{count_text(len(leaking), 'clip')} of {split} {are} in {name}"
             sentences.append(f"{clips_of}, such as {printable(leaking[0])}: {ADVICE}")
     return sentences
+
+
+def _measured_videos(path: Path) -> set[str]:
+    return {segment.video for segment in read_list(path).segments if segment.part != "train"}

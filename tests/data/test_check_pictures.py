@@ -129,3 +129,10 @@ def test_equal_pictures_and_sounds_in_two_splits_are_named(root, capsys):
         write_sound(root / split / "audio" / "same.wav", tone(2, RATE, 777), RATE)
     check(root)
     assert "of train and of val have files of the same content" in capsys.readouterr().err
+
+
+def test_a_clip_of_one_picture_is_meant_to_be_still_and_one_of_equal_frames_is_told_of(root):
+    clip(root / "train", "equal", numbered(3), frames=16)
+    rows = check(root)
+    found = {name: rows[name]["found"] for name in ("good", "film", "equal")}
+    assert found == {"good": "constant sound", "film": "constant sound", "equal": "still; constant sound"}

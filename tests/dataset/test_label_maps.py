@@ -2,6 +2,7 @@
 
 import csv
 import json
+import random
 import re
 from collections import Counter
 from pathlib import Path
@@ -111,3 +112,20 @@ def test_the_table_of_the_docs_counts_the_rows():
     for how in ("equal", "synonym", "hand", "above", "none"):
         counts = [sum(row["how"] == how for row in rows_of(name)) for name in ("vggsound", "music", "solos", "ave")]
         assert f"\n| {how} | {' | '.join(map(str, counts))} | " in page
+
+
+def test_a_damaged_map_is_a_table_or_one_sentence(tmp_path):
+    rng, good, path = random.Random(0), (MAPS / "solos.csv").read_bytes(), tmp_path / "map.csv"
+    messages = []
+    for _ in range(300):
+        content = bytearray(good)
+        for _ in range(rng.randint(1, 3)):
+            place = rng.randrange(len(content))
+            content[place : place + rng.randint(0, 8)] = rng.choice([b"", b"\x00", b'"', b",", b"\n", b"\xff", b"/m/"])
+        path.write_bytes(content)
+        try:
+            read_label_map(path)
+        except UserError as error:
+            messages.append(str(error))
+    assert 50 < len(messages) < 300
+    assert all(str(path) in message and message.isprintable() for message in messages)
