@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from dataset.reading.clips import MEDIA_FOLDERS, clip_files
+from dataset.reading.names import normalize_name
 from utils.locks import hold_lock, try_lock, unlock
 
 
@@ -41,7 +42,7 @@ def has_clip(out: Path, clip: str) -> bool:
 def list_clips(out: Path) -> ClipsOnDisk:
     """List the clips in `out`: two directory listings, whatever the number of clips."""
     video, audio = (
-        {name.removesuffix(suffix) for name in os.listdir(out / kind) if name.endswith(suffix)}
+        {normalize_name(name.removesuffix(suffix)) for name in os.listdir(out / kind) if name.endswith(suffix)}
         for kind, suffix in MEDIA_FOLDERS
     )
     return ClipsOnDisk(video & audio, audio - video)

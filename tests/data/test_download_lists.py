@@ -1,6 +1,7 @@
 """Downloads of every list: whole videos and long parts cut into clips, ids of other sites, AVE's own times, labels."""
 
 import json
+import signal
 import time
 from collections import Counter
 
@@ -154,6 +155,17 @@ def test_a_killed_run_leaves_complete_clips_and_goes_on(site, out, tmp_path):
     assert all((out / "video" / f"{clip}.mp4").stat().st_mtime_ns == then for clip, then in before.items())
 
 
+def test_an_interrupted_run_stops_within_a_video(site, out, tmp_path):
+    more = ["--seconds", 1, "--every", 0.1, "--workers", 1]
+    process = started(music(tmp_path, {"flute": [A]}), out, site.url, *more)
+    wait_for(lambda: (out / "video").is_dir() and clips_on_disk(out)[0])
+    process.send_signal(signal.SIGTERM)
+    _, said = process.communicate(timeout=30)
+    assert process.returncode == 130 and "the same command resumes" in said and "Traceback" not in said
+    assert 0 < len(clips_on_disk(out)[0]) < 61 and not journal_lines(out) and classes(out) == {}
+    check_whole(out, clips_on_disk(out)[0], tmp_path)
+
+
 def test_what_a_kill_between_two_renames_leaves_of_a_video_that_is_gone_is_removed(site, out, tmp_path):
     site.faults = {A: 404}
     (out / "audio").mkdir(parents=True)
@@ -218,6 +230,8 @@ def test_ids_of_other_sites_are_encoded_into_the_address(site, out, tmp_path):
 
 def test_aves_times_are_within_audiosets_segments(site, out, tmp_path, capsys):
     (tmp_path / "audioset.csv").write_text(f'{A}, 3.000, 7.000, "/m/04rlf"\n{C}, 0.000, 7.000, "/m/04rlf"\n')
+    with open(tmp_path / "audioset.csv", "a") as file:  # it says twice where B begins
+        file.write(f'{B}, 0.000, 4.000, "/m/04rlf"\n{B}, 3.000, 7.000, "/m/04rlf"\n')
     listed = write(tmp_path, AVE)
     script.main(words(listed, out, site.url, "--times", tmp_path / "audioset.csv"))
     check_whole(out, [A], tmp_path)
