@@ -12,9 +12,9 @@ import torch
 
 from dataset.data_module import AVCDataModule
 from dataset.transforms.frames import PairTransform
+from evaluation.measures.localization import peak_fraction
 from evaluation.tasks.correspondence import validate_avc
 from evaluation.tasks.embeddings import embed_batches
-from evaluation.tasks.localization import evaluate_boxes
 from models import build_net
 from models.avolnet import AVOLNet
 from models.losses import make_avc_step
@@ -60,9 +60,9 @@ def main(argv: list[str] | None = None) -> None:
         embeddings = embed_batches(model, batches, val_transform, train.precision, config.eval.flip_tta, weight > 0)
         metrics = validate_avc(model, embeddings, config.eval.group, device, data.splits["val"].folder)
         maps = location_maps(model, embeddings.v, embeddings.a, embeddings.objects, weight).numpy()
-        boxes = evaluate_boxes(maps, data.val_boxes(embeddings.indices, embeddings.times), config.data.frame_size)
+        peaks = peak_fraction(maps, data.val_boxes(embeddings.indices, embeddings.times))
         # For the log only: boxes choose nothing.
-        return metrics | ({"peak_accuracy": boxes["peak_accuracy"]} if boxes else {})
+        return metrics | ({} if peaks is None else {"peak_accuracy": peaks})
 
     best = fit(
         model,

@@ -7,6 +7,7 @@ import numpy as np
 from PIL import Image
 
 from evaluation.measures import correspondence, localization
+from evaluation.measures import negative_sounds as negatives
 from evaluation.measures.ontology import Ontology, clip_relevance
 from evaluation.measures.retrieval import four_directions
 from evaluation.report import html_report
@@ -64,6 +65,15 @@ def log():
     return train + val
 
 
+def negative_sounds():
+    """That section of a metrics.json, of made up confidences."""
+    rng = np.random.default_rng(1)
+    drawn = [rng.random(CLIPS) for _ in range(5)]
+    pairs = negatives.NegativePairs(drawn[0], drawn[1] > 0.5, drawn[2] / 2, drawn[1], drawn[3], drawn[4] / 4, np.arange(CLIPS))
+    groups = dict.fromkeys(negatives.NEGATIVE_SOUNDS.groups, negatives.negative_measures(pairs))
+    return {"threshold": 0.25, "frames": CLIPS, **groups}
+
+
 def metrics():
     """Content of a metrics.json, measured on these clips."""
     v, a = embeddings()
@@ -76,7 +86,8 @@ def metrics():
         "by_class": {"classes": classes, "called_a_match": [[0.25, None, 0.5, 0.75]] * 4},
         "retrieval": four_directions(v, a, LABELS, CLASSES),
         "separation": {"sdr": 5.25, "sdr_mixture": 0.5, "nsdr": 4.75, "swap_consistency": 0.975, "pairs": 3},
-        "localization": localization.box_measures(found.logits, found.boxes, SIZE),
+        "localization": localization.box_measures(found.logits, found.boxes, SIZE)[0],
+        "negative_sounds": negative_sounds(),
     }  # fmt: skip
 
 

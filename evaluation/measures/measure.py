@@ -32,6 +32,21 @@ class Headline:
 
 
 @dataclass(frozen=True)
+class Reference(Generic[Data]):
+    """Another value to hold a measure against, beside its baseline: of another trivial rule, or a ceiling.
+
+    Attributes:
+        key: stored as MEASURE_KEY.
+        name: for people, such as "whole frame".
+        compute: as of `Measure`.
+    """
+
+    key: str
+    name: str
+    compute: Callable[[Data], float | None]
+
+
+@dataclass(frozen=True)
 class Measure(Generic[Data]):
     """A number that says how good a net is, with its baseline.
 
@@ -43,10 +58,12 @@ class Measure(Generic[Data]):
         baseline: a constant, or a function of the section's data, or None.
         baseline_name: what the baseline is, such as "chance".
         baseline_path: where a computed baseline is stored in the same group; by default `random_KEY`.
+        references: more values to hold it against, in columns of their own.
         error: a function that returns the standard error, or None where there is none; stored as `KEY_error`.
         lower_is_better: the direction.
         unit: sets how many decimals are shown, and whether the value has a scale of 0 to 1.
         reference: a ceiling, not a result of the net itself.
+        is_detail: too much for the tables of the variants, and no reason to call a split small.
         count_key: key of the number of items that it is a mean over; with 0 items it is not shown.
         headlines: where report.html shows it large.
     """
@@ -58,10 +75,12 @@ class Measure(Generic[Data]):
     baseline: Callable[[Data], float | None] | float | None = None
     baseline_name: str = ""
     baseline_path: KeyPath = ()
+    references: tuple[Reference[Data], ...] = ()
     error: Callable[[Data], float | None] | None = None
     lower_is_better: bool = False
     unit: Unit = "fraction"
     reference: bool = False
+    is_detail: bool = False
     count_key: str = ""
     headlines: tuple[Headline, ...] = ()
 
@@ -72,7 +91,7 @@ class Measure(Generic[Data]):
             out[self._baseline_path()] = self.baseline
         if self.error:
             out[self._error_path()] = self.error
-        return out
+        return out | {self._reference_path(one.key): one.compute for one in self.references}
 
     def value_in(self, values: Values) -> float | None:
         """Read the value from a group of metrics.json (`values`): None if it is missing, or a mean over no items."""
@@ -86,6 +105,14 @@ class Measure(Generic[Data]):
     def error_in(self, values: Values) -> float | None:
         """Read the standard error from a group of metrics.json (`values`): None if there is none."""
         return look_up(values, self._error_path())
+
+    def references_in(self, values: Values) -> dict[str, float]:
+        """Read the references from a group of metrics.json (`values`): {name: value} of those that are there."""
+        found = {one.name: look_up(values, self._reference_path(one.key)) for one in self.references}
+        return {name: value for name, value in found.items() if value is not None}
+
+    def _reference_path(self, key: str) -> KeyPath:
+        return (f"{self.key}_{key}",)
 
     def _baseline_path(self) -> KeyPath:
         return self.baseline_path or (f"random_{self.key}",)

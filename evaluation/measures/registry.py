@@ -12,12 +12,13 @@ from typing import Any
 from evaluation.measures.correspondence import CORRESPONDENCE
 from evaluation.measures.localization import LOCALIZATION
 from evaluation.measures.measure import Detail, KeyPath, Measure, Section, Values
+from evaluation.measures.negative_sounds import NEGATIVE_SOUNDS
 from evaluation.measures.probe import PROBE
 from evaluation.measures.retrieval import RETRIEVAL
 from evaluation.measures.separation import SEPARATION
 
 SECTIONS: dict[str, Section] = {
-    section.key: section for section in (CORRESPONDENCE, RETRIEVAL, LOCALIZATION, SEPARATION, PROBE)
+    section.key: section for section in (CORRESPONDENCE, RETRIEVAL, LOCALIZATION, NEGATIVE_SOUNDS, SEPARATION, PROBE)
 }
 EVALUATION = (  # values of metrics.json outside of the sections
     Detail("model", "name of the net"),
@@ -136,6 +137,8 @@ def _markdown_row(measure: Measure[Any]) -> tuple[str, ...]:
     companions = [".".join(path) for path in measure.companions()]
     if isinstance(measure.baseline, float):
         baseline += f", {measure.baseline:.3g}"
+    if measure.references:
+        baseline += f"; also {', '.join(one.name for one in measure.references)}"
     keys = "<br>".join(f"`{key}`" for key in (measure.key, *companions))
     name = measure.name.format_map(_Blank()) + {"dB": ", dB", "nats": ", nats"}.get(measure.unit, "")
     better = "a ceiling" if measure.reference else "lower" if measure.lower_is_better else "higher"

@@ -1,6 +1,6 @@
 """Standard errors of measures: how much a figure would vary over other test clips of the same kind."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import numpy as np
 from scipy.sparse import csr_array
@@ -24,6 +24,24 @@ def median_error(values: np.ndarray) -> float | None:
     weights = np.diff(betainc((count + 1) / 2, (count + 1) / 2, np.arange(count + 1) / count))
     ordered = np.sort(np.asarray(values, np.float64))
     return float(np.sqrt(max(weights @ ordered**2 - (weights @ ordered) ** 2, 0.0)))
+
+
+def bootstrap_error(statistic: Callable[[np.ndarray], float], count: int, rounds: int = 100) -> float | None:
+    """Compute the standard error of any statistic of independent clips by the bootstrap (Efron, 1979).
+
+    Args:
+        statistic: maps (count,) int, how often each clip is in a resample, to its value.
+        count: number of clips.
+        rounds: number of resamples, the same ones every time.
+
+    Returns:
+        The standard deviation over the resamples; None for fewer than two clips.
+    """
+    if count < 2:
+        return None
+    rng = np.random.default_rng(0)
+    resamples = rng.multinomial(count, np.full(count, 1 / count), size=rounds)
+    return float(np.std([statistic(weights) for weights in resamples], ddof=1))
 
 
 def shared_clip_error(values: np.ndarray, clips: Sequence[Sequence[int]]) -> float | None:

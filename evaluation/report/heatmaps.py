@@ -13,7 +13,8 @@ import numpy as np
 from PIL import Image, ImageDraw
 
 from dataset.reading.annotations import Box
-from evaluation.measures.localization import is_in_box, map_peaks, upsample
+from evaluation.measures.boxes import is_in_box, map_peaks
+from evaluation.measures.map_overlap import upsample
 from evaluation.report.plotting import load_matplotlib
 from utils.files import atomic_path, save_image
 

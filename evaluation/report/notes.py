@@ -18,7 +18,7 @@ def small_split_note(metrics: Values) -> str | None:
         One sentence, or None.
     """
     rows = [row for row in metric_rows(metrics) if row.error is not None and row.unit in MAX_ERRORS]
-    rows = [row for row in rows if not row.reference]
+    rows = [row for row in rows if not row.reference and not row.is_detail]
     worst = max(rows, key=lambda row: (row.error or 0) / MAX_ERRORS[row.unit], default=None)
     error = worst.error if worst and worst.error else 0.0
     if metrics["clips"] >= MIN_CLIPS and (worst is None or error <= MAX_ERRORS[worst.unit]):

@@ -5,7 +5,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from dataset.reading.annotations import Box
-from evaluation.measures.localization import box_mask, is_in_box, map_peaks, upsample
+from evaluation.measures.boxes import box_mask, is_in_box, map_peaks
+from evaluation.measures.map_overlap import upsample
 from evaluation.report.selection import evenly_spaced
 
 CLIPS_PER_PART = 8

@@ -1,8 +1,8 @@
 """metrics.json as rows, one for each measure with its baseline: what tables, pages and comparisons show."""
 
 import math
-from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
 from typing import Any
 
 from evaluation.measures.measure import DECIMALS, KeyPath, Measure, Section, Unit, Values, look_up
@@ -27,6 +27,8 @@ class MetricRow:
         lower_is_better: the direction.
         unit: "fraction" (0..1), "dB", "nats" or "rank".
         reference: not the net's own result: a ceiling, or another model's.
+        others: {name: value} of the references of the measure.
+        is_detail: as of `Measure`.
     """
 
     section: str
@@ -40,6 +42,8 @@ class MetricRow:
     lower_is_better: bool = False
     unit: Unit = "fraction"
     reference: bool = False
+    others: Mapping[str, float] = field(default_factory=dict)
+    is_detail: bool = False
 
     def format(self, value: float | None) -> str:
         """Format a `value` of this measure, or its baseline: three decimals, decibels two, ranks one."""
@@ -79,7 +83,7 @@ def _own_rows(section: Section, values: Values, variant: str = "") -> Iterator[M
     prefix, names = ((variant,), [section.variants[variant]]) if variant else ((), [])
     for group, group_values in section.values_by_group(look_up(values, prefix) or {}).items():
         for measure in section.measures:
-            if measure.value_in(group_values) is not None:
+            if measure.value_in(group_values) is not None and not (variant and measure.is_detail):
                 name = measure.name.format_map(values)
                 group_name = ", ".join(filter(None, [section.groups.get(group, ""), *names]))
                 yield _row(section, measure, group_values, (*prefix, group), group_name, name, measure.reference)
@@ -118,6 +122,8 @@ def _row(
         lower_is_better=measure.lower_is_better,
         unit=measure.unit,
         reference=reference,
+        others=measure.references_in(values),
+        is_detail=measure.is_detail,
     )
 
 

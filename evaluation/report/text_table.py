@@ -1,6 +1,7 @@
 """The measures of an evaluation as text, each with its standard error and its baseline."""
 
 from collections.abc import Iterable, Sequence
+from dataclasses import replace
 
 from dataset.making.text import count_text
 from evaluation.measures.measure import DECIMALS, Detail, Measure, Section, Values, look_up
@@ -45,7 +46,8 @@ def section_lines(section: Section, values: Values, model: str = "ours") -> list
     for key, name in section.variants.items():
         if key in values:
             heading = ", ".join((section.title, name, *_details(section.details, values[key])))
-            lines += ["", heading, *_aligned(rows_of(section, values | values[key]))]
+            main = replace(section, measures=tuple(one for one in section.measures if not one.is_detail))
+            lines += ["", heading, *_aligned(rows_of(main, values | values[key]))]
     return lines
 
 
@@ -56,13 +58,16 @@ def _list_rows(section: Section, values: Values) -> list[Row]:
         return []
     baseline, width = _baseline_name(shown), max(len(measure.baseline_name) for measure in shown)
     has_errors = any(measure.error_in(values) is not None for measure in shown)
-    rows = [["", "ours", *([ERROR] if has_errors else []), baseline]]
+    others = list(dict.fromkeys(name for measure in shown for name in measure.references_in(values)))
+    rows = [["", "ours", *([ERROR] if has_errors else []), baseline, *others]]
     for measure in shown:
         unit = f", {measure.unit}" if measure.unit in ("dB", "nats") else ""
         direction = " (lower is better)" * measure.lower_is_better
         name = f"{measure.name.format_map(values)}{unit}{direction}"
         numbers = [measure.value_in(values), measure.error_in(values), measure.baseline_in(values)]
-        cells = [_format(measure, number) for number in (numbers if has_errors else numbers[::2])]
+        numbers = numbers if has_errors else numbers[::2]
+        found = measure.references_in(values)
+        cells = [_format(measure, number) for number in (*numbers, *(found.get(other) for other in others))]
         rows.append([name, *cells, *([measure.baseline_name.ljust(width)] if baseline == VARIOUS else [])])
     return rows
 

@@ -1,11 +1,12 @@
 """Task "localization": where in the frame a sound comes from, compared with boxes; images and videos (OtS sec. 5)."""
 
 from collections.abc import Callable
-from functools import partial
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import torch
 from torch import nn
 
@@ -15,15 +16,26 @@ from dataset.reading.annotations import Box
 from dataset.reading.public_benchmarks import Benchmark
 from dataset.reading.reader import ClipDataset
 from dataset.transforms.frames import PairTransform
-from evaluation.measures.localization import box_measures, ciou_measures, upsample
+from evaluation.measures.boxes import box_mask
+from evaluation.measures.localization import (
+    BENCHMARK_SIZE,
+    LocalizedFrames,
+    box_measures,
+    frame_table,
+    peak_fraction,
+    region_measures,
+)
+from evaluation.measures.map_overlap import Truths
 from evaluation.report.heatmaps import write_heatmap_video, write_localization_images
 from evaluation.report.page_content import PageMaps
 from evaluation.report.selection import evenly_spaced
 from evaluation.tasks.embeddings import SplitEmbeddings, embed_batches
+from evaluation.tasks.negative_sounds import measure_negative_sounds
 from evaluation.tasks.task import EvalContext, TaskResult
 from evaluation.trained_net import TrainedNet
 from models.interfaces import LocalizingNet
 from models.object_maps import location_maps
+from utils.files import write_text
 
 VIDEO_FPS, VIDEO_RATE = 25, 48000  # frames per second; Hz
 WEIGHTS = tuple(k / 10 for k in range(11))  # of the object map, tried on val
@@ -39,27 +51,17 @@ class LocalizationTask:
         return isinstance(model, LocalizingNet)
 
     def run(self, context: EvalContext) -> TaskResult:
-        """Measure the maps of the split or benchmark of `context`, and draw them: the section "localization"."""
+        """Measure the maps of the split or benchmark of `context`, and draw them: "localization", "negative_sounds"."""
         net, embeddings, clips, out = context.net, context.embeddings, context.data.clips, context.out
         maps = net.location_maps(embeddings.v, embeddings.a, embeddings.objects).numpy()
-        notes: tuple[str, ...] = ()
-        measure: Callable[[np.ndarray], dict[str, Any]]
-        if isinstance(clips, Benchmark):
-            boxes = [_benchmark_boxes(clips, index) for index in embeddings.indices]
-            measure = partial(evaluate_benchmark, benchmark=clips, indices=embeddings.indices)
-        else:
-            boxes = [
-                clips.boxes_at(index, time) for index, time in zip(embeddings.indices, embeddings.times, strict=True)
-            ]
-            measure, notes = partial(evaluate_boxes, boxes=boxes), annotation_notes(clips, boxes)
+        boxes, annotated, notes = _annotations(context)
+        if not isinstance(clips, Benchmark):
             for k in evenly_spaced(len(maps), context.options.video):
                 write_clip_video(out / "video" / f"{embeddings.ids[k]}.mp4", net, clips, embeddings.indices[k])
-
-        measure = partial(measure, size=context.config.data.frame_size)
-        measures = measure(maps)
-        if measures and embeddings.objects is not None:
-            measures |= object_map_measures(context, measure)
-            notes += best_weight_notes(context, measure)
+        metrics: dict[str, Any] = {}
+        if annotated.frames:
+            metrics, found = measure_all(context, annotated, maps)
+            notes += (*best_weight_notes(context, annotated), *found)
         drawn, mixed = slice(context.options.pictures), embeddings.objects is not None
         ids = embeddings.ids[drawn]
         names = [
@@ -70,7 +72,84 @@ class LocalizationTask:
             out / "localization", maps[drawn], boxes[drawn], ids, names, lambda k: embeddings.sample(k)[0], mixed
         )
         page = PageMaps(maps, boxes, make_cross_maps(net, embeddings), mixed)
-        return context.embedding_result({"localization": measures} if measures else {}, maps=page, notes=notes)
+        return context.embedding_result(metrics, maps=page, notes=notes)
+
+
+@dataclass(frozen=True)
+class AnnotatedFrames:
+    """The frames of an evaluation in which a sounding object is annotated.
+
+    Attributes:
+        frames: their positions in the embeddings.
+        size: side to which maps are interpolated, pixels.
+        boxes: the objects of each, of a split; None of a benchmark, which has no silent objects.
+        truths: draws the region of the k-th of them.
+        pictures: (N,) int, the same for those that are one picture.
+        details: more values of the section.
+    """
+
+    frames: list[int]
+    size: int
+    truths: Truths
+    boxes: list[list[Box]] | None
+    pictures: np.ndarray | None
+    details: dict[str, Any]
+
+    def measure(self, maps: np.ndarray) -> tuple[dict[str, Any], LocalizedFrames]:
+        """Measure the `maps` (M, h, w) of all frames: the section, and what it was computed from."""
+        own = maps[self.frames]
+        if self.boxes is not None:
+            values, data = box_measures(own, self.boxes, self.size)
+        else:
+            values, data = region_measures(own, self.truths, self.size, self.pictures)
+        return values | self.details, data
+
+
+def _annotations(context: EvalContext) -> tuple[list[list[Box]], AnnotatedFrames, tuple[str, ...]]:
+    """The annotated objects of each embedded frame, those that can be measured, and notes."""
+    embeddings, clips, size = context.embeddings, context.data.clips, context.config.data.frame_size
+    if isinstance(clips, Benchmark):
+        boxes = [_benchmark_boxes(clips, index) for index in embeddings.indices]
+        indices = embeddings.indices
+        annotated = AnnotatedFrames(
+            list(range(len(indices))), BENCHMARK_SIZE, lambda k: clips.truth(indices[k], BENCHMARK_SIZE), None, None,
+            {"dropped_boxes": clips.dropped},
+        )  # fmt: skip
+        return boxes, annotated, ()
+    boxes = [clips.boxes_at(index, time) for index, time in zip(embeddings.indices, embeddings.times, strict=True)]
+    frames = [k for k, objects in enumerate(boxes) if any(box["sounding"] for box in objects)]
+    own = [boxes[k] for k in frames]
+    sounding = [[box["box"] for box in objects if box["sounding"]] for objects in own]
+    annotated = AnnotatedFrames(frames, size, lambda k: box_mask(sounding[k], size), own, None, {})
+    return boxes, annotated, annotation_notes(clips, boxes)
+
+
+def measure_all(
+    context: EvalContext, annotated: AnnotatedFrames, maps: np.ndarray
+) -> tuple[dict[str, Any], tuple[str, ...]]:
+    """Measure maps, what they are mixed of, and those for sounds that aren't in the frame; write localization.csv.
+
+    Args:
+        context: of the evaluation.
+        annotated: the frames to measure, at least one.
+        maps: (N, h, w) of all embedded frames.
+
+    Returns:
+        Sections of metrics.json, and notes.
+    """
+    net, embeddings = context.net, context.embeddings
+    values, data = annotated.measure(maps)
+    table, plain = frame_table(data), data
+    if embeddings.objects is not None:
+        values["plain"], plain = annotated.measure(net.location_maps(embeddings.v, embeddings.a).numpy())
+        values["object"], _ = annotated.measure(embeddings.objects.numpy())
+        values["object_weight"] = context.config.eval.object_weight
+    ids = [embeddings.ids[k] for k in annotated.frames]
+    write_text(context.out / "localization.csv", pd.DataFrame({"id": ids, **table}).to_csv(index=False))
+    negatives, notes = measure_negative_sounds(
+        context, annotated.frames, annotated.truths, annotated.size, plain.overlaps["map"].ciou
+    )
+    return {"localization": values} | negatives, notes
 
 
 def annotation_notes(clips: ClipDataset, boxes: list[list[Box]]) -> tuple[str, ...]:
@@ -101,35 +180,19 @@ def _benchmark_boxes(benchmark: Benchmark, index: int) -> list[Box]:
     return [Box(time=0.0, box=box, label="", sounding=True) for box in benchmark.boxes[index].tolist()]
 
 
-def object_map_measures(context: EvalContext, measure: Callable[[np.ndarray], dict[str, Any]]) -> dict[str, Any]:
-    """Measure what mixed maps are made of, each alone.
-
-    Args:
-        context: of the evaluation, with eval.object_weight above 0.
-        measure: computes the measures of (N, h, w) maps.
-
-    Returns:
-        "plain" and "object", the measures of the maps without object maps and of the object maps; "object_weight".
-    """
-    net, embeddings = context.net, context.embeddings
-    assert embeddings.objects is not None
-    plain = net.location_maps(embeddings.v, embeddings.a).numpy()
-    found = {"plain": measure(plain), "object": measure(embeddings.objects.numpy())}
-    return found | {"object_weight": context.config.eval.object_weight}
-
-
-def best_weight_notes(context: EvalContext, measure: Callable[[np.ndarray], dict[str, Any]]) -> tuple[str, ...]:
+def best_weight_notes(context: EvalContext, annotated: AnnotatedFrames) -> tuple[str, ...]:
     """Say which eval.object_weight is best, on val only: a weight that is chosen on test says nothing.
 
     Args:
-        context: of the evaluation, with eval.object_weight above 0.
-        measure: computes the measures of (N, h, w) maps.
+        context: of the evaluation.
+        annotated: the frames to measure.
     """
-    if context.split != "val":
-        return ()
     embeddings = context.embeddings
+    if context.split != "val" or embeddings.objects is None or annotated.boxes is None:
+        return ()
     inputs = context.net.localizing_net, embeddings.v, embeddings.a, embeddings.objects
-    peaks = [measure(location_maps(*inputs, weight).numpy())["peak_accuracy"] for weight in WEIGHTS]
+    own = [location_maps(*inputs, weight).numpy()[annotated.frames] for weight in WEIGHTS]
+    peaks = [peak_fraction(maps, annotated.boxes) or 0.0 for maps in own]
     values = ", ".join(f"{weight:g}: {peak:.3f}" for weight, peak in zip(WEIGHTS, peaks, strict=True))
     best = WEIGHTS[int(np.argmax(peaks))]
     return (f"val is best with eval.object_weight {best:g}, by its peak on a sounding object ({values})",)
@@ -150,35 +213,6 @@ def make_cross_maps(net: TrainedNet, embeddings: SplitEmbeddings) -> Callable[[l
         return torch.stack(rows).numpy()
 
     return cross_maps
-
-
-def evaluate_boxes(maps: np.ndarray, boxes: list[list[Box]], size: int) -> dict[str, Any]:
-    """Measure the maps of the frames in which a sounding object is annotated.
-
-    Args:
-        maps: (N, h, w) logits.
-        boxes: the annotated objects of each frame.
-        size: side of the frames, pixels.
-
-    Returns:
-        The measures of `box_measures`; empty if no sounding object is annotated.
-    """
-    annotated = [k for k, objects in enumerate(boxes) if any(box["sounding"] for box in objects)]
-    return box_measures(maps[annotated], [boxes[k] for k in annotated], size) if annotated else {}
-
-
-def evaluate_benchmark(maps: np.ndarray, benchmark: Benchmark, indices: list[int], size: int) -> dict[str, Any]:
-    """Measure cIoU on a public benchmark, whose annotators may disagree.
-
-    Args:
-        maps: (N, h, w) logits.
-        benchmark: the clips with their boxes.
-        indices: of the N clips in it.
-        size: side of the frames, pixels.
-    """
-    truths = np.stack([benchmark.truth(index, size) for index in indices])
-    measures = ciou_measures(upsample(maps, size), truths)
-    return measures | {"frames": len(maps), "dropped_boxes": benchmark.dropped}
 
 
 def write_clip_video(path: Path, net: TrainedNet, clips: ClipDataset, index: int) -> None:

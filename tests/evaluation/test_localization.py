@@ -5,7 +5,9 @@ import pytest
 from PIL import Image
 from sklearn.metrics import auc as area
 
-from evaluation.measures.localization import box_mask, box_measures, ciou, ciou_measures, is_in_box, map_peaks, upsample
+from evaluation.measures.boxes import box_mask, is_in_box, map_peaks
+from evaluation.measures.localization import box_measures, peak_fraction, region_measures
+from evaluation.measures.map_overlap import ciou, upsample
 from evaluation.report import heatmaps
 from evaluation.report.ranked_maps import rank_heatmaps
 
@@ -53,7 +55,7 @@ def test_the_peak_of_every_cell_is_its_centre_in_measures_pictures_and_page(side
         cells[0, row, column] = 5
         x, y = (column + 0.5) / side, (row + 0.5) / side
         around = entry(x - half, y - half, x + half, y + half)
-        found = box_measures(cells, [[around]], size)
+        found, _ = box_measures(cells, [[around]], size)
         assert found["peak_accuracy"] == 1 and found["random_accuracy"] == pytest.approx(side**-2)
         (best, *_) = rank_heatmaps(cells, [[around]]).parts["Best"]
         assert best.peak == pytest.approx((x, y)) and best.hit
@@ -92,7 +94,7 @@ def test_peaks_centres_and_distractors_by_hand():
         [entry(0.1, 0.1, 0.3, 0.3), entry(0.6, 0.6, 0.9, 0.9, sounding=False)],  # peak on neither
     ]  # fmt: skip
     places = [(0.8, 0.8), (0.1, 0.9), (0.7, 0.7), (0.2, 0.2), (0.2, 0.2), (0.9, 0.1)]
-    found = box_measures(np.stack([bump(x, y) for x, y in places]), frames)
+    found, _ = box_measures(np.stack([bump(x, y) for x, y in places]), frames)
     assert found["peak_accuracy"] == pytest.approx(3 / 6) and found["centre_accuracy"] == pytest.approx(2 / 6)
     assert found["two_object_accuracy"] == pytest.approx(2 / 4) and found["two_object_centre"] == pytest.approx(1 / 4)
     assert found["distractor_accuracy"] == pytest.approx(1 / 4) and found["distractor_centre"] == pytest.approx(1 / 4)
@@ -100,8 +102,15 @@ def test_peaks_centres_and_distractors_by_hand():
     assert found["random_accuracy"] == pytest.approx((0.04 * 5 + 0.25) / 6, abs=0.01)
 
 
+def test_the_fraction_of_peaks_alone_is_the_same_and_passes_over_frames_without_a_sounding_object():
+    frames = [[entry(0.7, 0.7, 0.9, 0.9)], [entry(0.1, 0.1, 0.3, 0.3)], [entry(0.1, 0.1, 0.9, 0.9, sounding=False)], []]
+    maps = np.stack([bump(0.8, 0.8)] * 4)
+    assert peak_fraction(maps, frames) == box_measures(maps[:2], frames[:2])[0]["peak_accuracy"] == 0.5
+    assert peak_fraction(maps[2:], frames[2:]) is None
+
+
 def test_without_a_second_object_its_measures_are_zero_and_counted_so():
-    found = box_measures(bump(0.5, 0.5)[None], [[entry(0.4, 0.4, 0.6, 0.6)]])
+    found, _ = box_measures(bump(0.5, 0.5)[None], [[entry(0.4, 0.4, 0.6, 0.6)]])
     assert found["two_object_frames"] == 0 and found["two_object_accuracy"] == found["distractor_accuracy"] == 0
     assert found["peak_accuracy"] == found["centre_accuracy"] == 1
 
@@ -138,7 +147,7 @@ def test_area_is_that_of_the_shares_over_21_thresholds():
     maps, truths = rng.normal(size=(30, 8, 8)), (rng.random((30, 8, 8)) < 0.5).astype(float)
     maps += 2 * truths * rng.random((30, 1, 1))
     values, steps = ciou(maps, truths), [k / 20 for k in range(21)]
-    found = ciou_measures(maps, truths)
+    found, _ = region_measures(maps, lambda k: truths[k], 8)
     assert found["ciou@0.5"] == pytest.approx((values >= 0.5).mean())
     assert found["auc"] == pytest.approx(area(steps, [(values >= t).mean() for t in steps]))
     assert 0 < found["ciou@0.5"] < 1
@@ -146,7 +155,8 @@ def test_area_is_that_of_the_shares_over_21_thresholds():
 
 def test_the_centres_row_is_the_half_of_the_picture_around_the_centre():
     truth = box_mask([(0.35, 0.35, 0.65, 0.65)], 64)[None]
-    found = ciou_measures(bump(0.05, 0.05)[None], truth)
+    found, _ = region_measures(bump(0.05, 0.05)[None], lambda k: truth[k], 64)
     assert found["ciou@0.5"] == 0 and found["ciou@0.5_centre"] == 0  # 9% of the picture against half of it
     truth = box_mask([(0.15, 0.15, 0.85, 0.85)], 64)[None]
-    assert ciou_measures(bump(0.05, 0.05)[None], truth)["ciou@0.5_centre"] == 1
+    found, _ = region_measures(bump(0.05, 0.05)[None], lambda k: truth[k], 64)
+    assert found["ciou@0.5_centre"] == 1

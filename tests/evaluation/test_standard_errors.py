@@ -5,6 +5,7 @@ import pytest
 from sklearn.metrics import average_precision_score
 
 from evaluation.measures import correspondence, localization, probe, separation
+from evaluation.measures import negative_sounds as negatives
 from evaluation.measures.registry import SECTIONS
 from evaluation.measures.separation import MeanRatios, MixtureScore
 from evaluation.measures.standard_errors import mean_error, median_error, pair_mean_error, shared_clip_error
@@ -92,8 +93,23 @@ def test_of_localization():
             [{"box": box, "sounding": True}, *([{"box": other, "sounding": False}] if rng.random() < 0.5 else [])]
             for _ in range(60)
         ]
-        found.append(localization.box_measures(rng.normal(size=(60, 5, 5)), frames, 20))
-    for key in ("peak_accuracy", "two_object_accuracy", "distractor_accuracy", "auc", "ciou@0.5"):
+        found.append(localization.box_measures(rng.normal(size=(60, 5, 5)), frames, 20)[0])
+    for key in ("peak_accuracy", "two_object_accuracy", "distractor_accuracy", "auc", "ciou", "adaptive_auc"):
+        check([one[key] for one in found], [one[f"{key}_error"] for one in found], 0.35)
+
+
+def test_of_negative_sounds():
+    rng = np.random.default_rng(6)
+    found = []
+    for _ in range(ROUNDS // 3):
+        ease, ciou = rng.normal(size=80), rng.random(80)  # a frame's maps are alike, whatever the sound
+        other = np.tile(ease, 3) + rng.normal(size=240)
+        area = 1 / (1 + np.exp(-other))
+        pairs = negatives.NegativePairs(
+            ease + rng.normal(1, 1, 80), ciou > 0.4, rng.random(80), ciou, other, area, np.tile(np.arange(80), 3)
+        )
+        found.append(negatives.negative_measures(pairs))
+    for key in ("pia", "auc_n", "f", "ap", "max_f1"):
         check([one[key] for one in found], [one[f"{key}_error"] for one in found], 0.35)
 
 

@@ -59,7 +59,11 @@ def test_the_tasks_share_one_embedding_of_the_split(tmp_path, monkeypatch):
     assert not calls  # nothing is embedded before a task needs it
     results = [TASKS[name].run(context) for name in ("avc", "retrieval", "localization")]
     assert len(calls) == 1 and {result.clips for result in results} == {6}
-    assert [sorted(result.metrics) for result in results] == [["avc", "by_class"], ["retrieval"], ["localization"]]
+    assert [sorted(result.metrics) for result in results] == [
+        ["avc", "by_class"],
+        ["retrieval"],
+        ["localization", "negative_sounds"],
+    ]
     page = results[0].page | results[1].page | results[2].page
     assert page.clips and page.retrieval and page.maps
     media = page.clips.load_media(0)
