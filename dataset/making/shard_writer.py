@@ -50,7 +50,7 @@ class ShardClip(NamedTuple):
         id: its id.
         labels: mids.
         times: at which it is annotated, seconds: the frames of these times are kept too.
-        mp4_bytes: size of its mp4.
+        mp4_bytes: size of its mp4, or of its picture or frames.
         wav_bytes: size of its wav.
     """
 

@@ -94,7 +94,7 @@ def _read_split(folder: Path) -> SplitFolder:
     name = folder.name if folder.name not in ("", "..") else folder.resolve().name
     if holds_pictures(folder):
         files = find_pictures(folder)
-        if any(path.is_dir() for path in files.pictures.values()):
+        if files.folders:
             read_frame_rate(folder)
         labels = read_picture_labels(folder, files)
         return SplitFolder(folder, name, labels, sorted({*labels, *files.pictures, *files.sounds}), files)

@@ -131,7 +131,7 @@ class PictureClips(SplitClips):
                     raise error
                 skipped[clip] = error.problem
         super().__init__(folder, {c: mids for c, mids in labels.items() if c not in skipped}, boxes, skipped)
-        self._pictures = [clip for clip in self.ids if not self.files.pictures[clip].is_dir()]  # shown without end
+        self._pictures = [clip for clip in self.ids if clip not in self.files.folders]  # each shown over its sound
         has_frames = len(self._pictures) < len(self.ids)
         self.frame_rate = read_frame_rate(folder) if has_frames else None
 

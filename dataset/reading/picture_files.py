@@ -23,6 +23,7 @@ from utils.errors import UserError
 PICTURES, SOUNDS, RATE_FILE = "frames", "audio", "frames.json"
 # libsndfile cuts these at any sample, exactly; others are off by some samples after a seek.
 READ_SOUNDS = ("wav", "wave", "flac", "aif", "aiff", "aifc", "w64", "caf")
+RANK_OF_SOUND = {suffix: rank for rank, suffix in enumerate(SUFFIXES["sound"].split())}
 MAX_FRAME_RATE = 1000  # frames per second
 RATE_FORM = '{"rate": frames per second}, such as {"rate": 8}; with "gaps": true, numbers may be left out'
 LAST_NUMBER = re.compile(r"(\d+)\D*$")
@@ -46,12 +47,14 @@ class PictureFiles(NamedTuple):
     Attributes:
         pictures: {id: picture, or folder of frames}.
         sounds: {id: sound file}.
+        folders: ids of the clips whose pictures are a folder of frames.
         classes: {id: name of its class folder}; clips outside of class folders are absent.
         unused: files that belong to no clip.
     """
 
     pictures: dict[str, Path]
     sounds: dict[str, Path]
+    folders: set[str]
     classes: dict[str, str]
     unused: list[Path]
 
@@ -91,61 +94,72 @@ def find_pictures(folder: Path) -> PictureFiles:
     if not (folder / SOUNDS).is_dir():
         raise UserError(f"{folder / SOUNDS} is missing: clips are {PICTURES}/ID.jpg and {SOUNDS}/ID.wav")
     try:
-        classes = {entry.name for entry in _entries(folder / SOUNDS) if entry.is_dir()}
+        classes = {os.path.basename(entry.path) for entry in _entries(folder / SOUNDS) if entry.is_folder}
         heard = _entries_by_class(folder / SOUNDS, classes)
         seen = _entries_by_class(folder / PICTURES, classes)
     except OSError as error:
         raise UserError(f"{error.filename} can't be listed ({error.strerror}): fix this first") from None
+    unused: list[str] = []
     sounds: dict[str, Path] = {}
-    for entry, _ in sorted(heard, key=lambda item: _preference(item[0])):
-        if media_kind(Path(entry.name)) == "sound":
-            sounds.setdefault(_id_of(entry), Path(entry.path))
+    for entry in sorted(heard, key=_preference):
+        if entry.kind == "sound" and entry.clip not in sounds:
+            sounds[entry.clip] = Path(entry.path)
+        elif not entry.is_folder:
+            unused.append(entry.path)
     pictures: dict[str, Path] = {}
-    class_of: dict[str, str] = {}
-    for entry, name in seen:
-        if not entry.is_dir() and media_kind(Path(entry.name)) != "image":
+    for entry in seen:
+        if not entry.is_folder and entry.kind != "image":
+            unused.append(entry.path)
             continue
-        clip, path = _id_of(entry), Path(entry.path)
-        if not is_valid_id(clip):
-            raise UserError(f"{str(path)!r} has a name that can't be an id: rename it")
-        if clip in pictures:
-            raise UserError(f"{pictures[clip]} and {path} are both of clip {clip}: rename or remove one of them")
-        pictures[clip] = path
-        if name:
-            class_of[clip] = name
-    used = {*pictures.values(), *sounds.values()}
-    unused = {Path(entry.path) for entry, _ in (*seen, *heard) if not entry.is_dir()} - used
-    return PictureFiles(pictures, sounds, class_of, sorted(unused))
+        if not is_valid_id(entry.clip):
+            raise UserError(f"{entry.path!r} has a name that can't be an id: rename it")
+        if entry.clip in pictures:
+            raise UserError(
+                f"{pictures[entry.clip]} and {entry.path} are both of clip {entry.clip}: rename or remove one of them"
+            )
+        pictures[entry.clip] = Path(entry.path)
+    folders = {entry.clip for entry in seen if entry.is_folder}
+    class_of = {entry.clip: entry.label for entry in seen if entry.label and entry.clip in pictures}
+    return PictureFiles(pictures, sounds, folders, class_of, sorted(map(Path, unused)))
 
 
-def _entries(folder: Path) -> list[os.DirEntry[str]]:
-    """What a folder holds, sorted by name, without what is hidden."""
-    with os.scandir(folder) as entries:
-        return sorted((entry for entry in entries if not entry.name.startswith(".")), key=lambda entry: entry.name)
+class _Entry(NamedTuple):
+    """A file or folder: its path, the clip that it names, by its suffix what it is, and its class, or ""."""
+
+    path: str
+    clip: str
+    suffix: str
+    kind: str | None
+    is_folder: bool
+    label: str
 
 
-def _entries_by_class(folder: Path, classes: set[str]) -> list[tuple[os.DirEntry[str], str]]:
-    """What a folder and its class folders hold, each with the name of its class; "" outside of class folders."""
+def _entries(folder: Path, label: str = "") -> list[_Entry]:
+    """What a folder holds, sorted by path, without what is hidden."""
     found = []
+    with os.scandir(folder) as entries:
+        for entry in entries:
+            stem, dot, suffix = entry.name.rpartition(".")
+            suffix = suffix.lower() if dot else ""
+            kind = KIND_OF_SUFFIX.get(f".{suffix}")
+            if not entry.name.startswith("."):
+                clip = normalize_name(stem if kind else entry.name)
+                found.append(_Entry(entry.path, clip, suffix, kind, entry.is_dir(), label))
+    return sorted(found, key=lambda entry: entry.path)
+
+
+def _entries_by_class(folder: Path, classes: set[str]) -> list[_Entry]:
+    """What a folder and its class folders hold."""
+    found: list[_Entry] = []
     for entry in _entries(folder):
-        if entry.name in classes and entry.is_dir():
-            found += [(inner, normalize_name(entry.name)) for inner in _entries(folder / entry.name)]
-        else:
-            found.append((entry, ""))
+        name = os.path.basename(entry.path)
+        found += _entries(folder / name, normalize_name(name)) if entry.is_folder and name in classes else [entry]
     return found
 
 
-def _preference(entry: os.DirEntry[str]) -> tuple[int, str]:
+def _preference(entry: _Entry) -> tuple[int, str]:
     """Order of the sounds of one clip: the table's."""
-    suffixes = SUFFIXES["sound"].split()
-    suffix = Path(entry.name).suffix.lower().removeprefix(".")
-    return (suffixes.index(suffix) if suffix in suffixes else len(suffixes), entry.path)
-
-
-def _id_of(entry: os.DirEntry[str]) -> str:
-    """The id that a file or a folder of frames names: its name without the suffix of a medium."""
-    path = Path(entry.name)
-    return normalize_name(path.stem if path.suffix.lower() in KIND_OF_SUFFIX else path.name)
+    return (RANK_OF_SOUND.get(entry.suffix, len(RANK_OF_SOUND)), entry.path)
 
 
 def read_frame_rate(folder: Path) -> FrameRate:
