@@ -1,11 +1,14 @@
-"""Select by class: rows of a segment file, or clips on disk.
+"""Select by class: rows of a list of videos, or clips on disk.
 
     python data/select_data_by_genre.py --csv data/data_infos/eval_segments.csv --out data/data_infos/test.csv
     python data/select_data_by_genre.py --csv IN.csv --out OUT.csv --per_class 50 --balanced
+    python data/select_data_by_genre.py --csv vggsound.csv --label_map data/label_maps/vggsound.csv --out OUT.csv
     python data/select_data_by_genre.py --clips ROOT/train --out NEW/train --by link
 
-The classes are listed in data/data_infos/genre_select.txt; those below them in AudioSet's ontology count too. Nothing
-that exists is overwritten, and the source is not changed.
+The classes are listed in data/data_infos/genre_select.txt; those below them in AudioSet's ontology count too. For a
+list with labels of its own, they may be these, by their names; or --label_map says which classes the labels are. Rows
+are written in the format of AudioSet or VGGSound if the list has it, else as csv with a header. Nothing that exists is
+overwritten, and the source is not changed.
 """
 
 import argparse
@@ -20,11 +23,22 @@ from pathlib import Path
 import _path  # noqa: F401
 from tqdm import tqdm
 
+from dataset.making.label_maps import read_label_map
 from dataset.making.left_out import FILE_NAME, LeftOut, write_left_out
 from dataset.making.link_files import Method, link_or_copy
-from dataset.making.segments import read_class_labels, read_segments, write_segments
-from dataset.making.select_by_class import ClassNames, find_matches, limit_per_class, read_class_list
+from dataset.making.segments import read_class_labels
+from dataset.making.select_by_class import (
+    ClassNames,
+    find_matches,
+    limit_per_class,
+    map_to_classes,
+    own_labels,
+    read_class_lines,
+    read_class_list,
+)
 from dataset.making.text import count_text, printable
+from dataset.making.video_lists import FORMAT_HELP, FORMAT_NAMES, PART_HELP, read_list
+from dataset.making.write_list import write_list
 from dataset.reading.annotations import load_json
 from dataset.reading.clips import MEDIA_FOLDERS, Clips, clip_files
 from dataset.reading.names import normalize_name
@@ -36,16 +50,15 @@ from utils.files import write_json, write_text
 from utils.locks import lock_folder, lock_output
 
 INFOS = Path("data/data_infos")
+CLASS_FILES = ("class_labels_indices.csv", "ontology.json")
+PARTS = ("train", "val", "test")
 
 
 def main(argv: list[str] | None = None) -> None:
     """Parse the command line, choose the classes, select what has them."""
     args = parse_arguments(argv)
-    tree, classes = read_classes(args.infos)
-    listed = read_class_list(args.genres, classes)
-    chosen = listed if args.no_descendants else tree.descendants(listed)
     with lock_folder(args.out, "--out") if args.clips else lock_output(args.out, "--out"):
-        (select_rows if args.csv else select_clips)(args, chosen, classes.names)
+        (select_rows if args.csv else select_clips)(args)
 
 
 def parse_arguments(argv: list[str] | None) -> argparse.Namespace:
@@ -56,10 +69,16 @@ def parse_arguments(argv: list[str] | None) -> argparse.Namespace:
     """
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
     source = parser.add_mutually_exclusive_group(required=True)
-    source.add_argument("--csv", type=Path, metavar="FILE", help="segment file to select rows from")
+    source.add_argument("--csv", type=Path, metavar="FILE", help="list of videos to select rows from")
     source.add_argument("--clips", type=Path, metavar="SPLIT", help="split to select clips from, such as ROOT/train")
     add = parser.add_argument
-    add("--out", type=Path, required=True, help="segment file, or folder of a split, to make")
+    add("--out", type=Path, required=True, help="list, or folder of a split, to make")
+    add("--format", choices=FORMAT_NAMES, metavar="NAME", help=FORMAT_HELP)
+    add("--part", choices=PARTS, help=PART_HELP)
+    label_map = (
+        "with --csv: the classes that the list's labels are, csv:\nlabel, mid; such as data/label_maps/vggsound.csv"
+    )
+    add("--label_map", type=Path, metavar="FILE", help=label_map)
     add("--infos", type=Path, default=INFOS, metavar="DIR", help=f"folder with AudioSet's lists of classes [{INFOS}]")
     genres = INFOS / "genre_select.txt"
     add("--genres", type=Path, default=genres, metavar="FILE", help=f"classes: names or mids, one per line\n[{genres}]")
@@ -77,7 +96,9 @@ def parse_arguments(argv: list[str] | None) -> argparse.Namespace:
     if args.balanced and not args.per_class:
         raise UserError("--balanced needs --per_class N: without a limit there is nothing to balance")
     if args.by and not args.clips:
-        raise UserError("--by goes with --clips: rows of a segment file are neither linked nor copied")
+        raise UserError("--by goes with --clips: rows of a list are neither linked nor copied")
+    if args.clips and (args.format or args.part or args.label_map):
+        raise UserError("--format, --part and --label_map are about a list: give --csv, or leave them out")
     args.by = args.by or "link"
     return args
 
@@ -88,13 +109,37 @@ def read_classes(infos: Path) -> tuple[ontology.Ontology, ClassNames]:
     Raises:
         UserError: one of the files is missing or invalid.
     """
-    labels, tree = infos / "class_labels_indices.csv", infos / "ontology.json"
+    labels, tree = (infos / name for name in CLASS_FILES)
     for path in (labels, tree):
         if not path.is_file():
             get = "python data/download_metadata.py --files labels ontology"
             raise UserError(f"{path} is missing: get it with `{get}`, or give the folder that has it with --infos")
     read = ontology.load_ontology(tree)
     return read, ClassNames(read.names, read_class_labels(labels))
+
+
+def choose_classes(args: argparse.Namespace, own: set[str]) -> tuple[set[str], dict[str, str]]:
+    """Choose the classes that --genres lists, with those below them.
+
+    Args:
+        args: the command line.
+        own: labels of the source that are no mids; their names are classes too.
+
+    Returns:
+        (mids and labels that are chosen, {mid or label: name} of all).
+
+    Raises:
+        UserError: a line of --genres is no class, or AudioSet's classes are needed and missing.
+    """
+    labels = {label: label for label in sorted(own)}
+    if not all((args.infos / name).is_file() for name in CLASS_FILES):
+        classes = ClassNames(labels)
+        if all(classes.find(text) for _, text in read_class_lines(args.genres)):  # AudioSet's aren't needed
+            return read_class_list(args.genres, classes), labels
+    tree, classes = read_classes(args.infos)
+    classes.add(labels)
+    listed = read_class_list(args.genres, classes, str(args.csv or args.clips) if own else "")
+    return listed if args.no_descendants else tree.descendants(listed), classes.names
 
 
 def choose_entries(args: argparse.Namespace, labels: Sequence[Sequence[str]], chosen: set[str]) -> list[int]:
@@ -142,21 +187,27 @@ def summary(labels: Sequence[Sequence[str]], kept: list[int], chosen: set[str], 
 # -------------------------------------------------------------------------------------------------- rows of a list
 
 
-def select_rows(args: argparse.Namespace, chosen: set[str], names: dict[str, str]) -> None:
-    """Write the rows of --csv that are kept to --out, in their order, with all their labels.
+def select_rows(args: argparse.Namespace) -> None:
+    """Write the rows of --csv that are kept to --out, in their order, with all their labels; `args`: the command line.
 
-    Args:
-        args: the command line.
-        chosen: mids.
-        names: {mid: display name}.
+    Raises:
+        UserError: a file is invalid, --out is there already, or nothing is kept.
     """
     if os.path.lexists(args.out):
         raise UserError(f"{args.out} already exists and is not overwritten: move it away or choose another --out")
-    segments = read_segments(args.csv)
-    labels = [segment.labels for segment in segments]
+    whole = read_list(args.csv, args.format)
+    listed = whole.only(args.part)
+    print(listed.describe(), file=sys.stderr)
+    table = read_label_map(args.label_map) if args.label_map else None
+    labels = [segment.labels for segment in listed.segments]
+    own = set() if listed.format == "audioset" else own_labels([segment.labels for segment in whole.segments])
+    chosen, names = choose_classes(args, own)
+    if table is not None:
+        labels = map_to_classes(labels, chosen, table)
     kept = choose_entries(args, labels, chosen)
     text = io.StringIO()
-    write_segments(text, [segments[i] for i in kept], f"from {args.csv.name} by select_data_by_genre.py")
+    note = f"from {args.csv.name} by select_data_by_genre.py"
+    write_list(text, [listed.segments[i] for i in kept], listed.format, note)
     try:
         args.out.parent.mkdir(parents=True, exist_ok=True)
         write_text(args.out, text.getvalue())
@@ -168,15 +219,16 @@ def select_rows(args: argparse.Namespace, chosen: set[str], names: dict[str, str
 # --------------------------------------------------------------------------------------------------- clips on disk
 
 
-def select_clips(args: argparse.Namespace, chosen: set[str], names: dict[str, str]) -> None:
+def select_clips(args: argparse.Namespace) -> None:
     """Link or copy the clips of --clips that are kept to --out, with their labels and boxes.
 
     vid2genre.json is written last: a folder that has it is complete, one that lacks it is completed by a rerun.
 
     Args:
         args: the command line.
-        chosen: mids.
-        names: {mid: display name}.
+
+    Raises:
+        UserError: a mistake of the user, or --out can't be filled.
     """
     source, out = args.clips.resolve(), args.out.resolve()
     if out.is_relative_to(source):
@@ -193,6 +245,7 @@ def select_clips(args: argparse.Namespace, chosen: set[str], names: dict[str, st
         first = printable(next(iter(clips.skipped.values())))
         count = count_text(len(clips.skipped), "clip")
         print(f"left out, as a file is missing: {count}; the first: {first}", file=sys.stderr)
+    chosen, names = choose_classes(args, own_labels(clips.labels))
     kept = choose_entries(args, clips.labels, chosen)
     genres = {clips.ids[i]: clips.labels[i] for i in kept}
     boxes = {clip: clips.boxes[clip] for clip in genres if clip in clips.boxes}

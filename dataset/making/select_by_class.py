@@ -3,10 +3,13 @@
 import difflib
 import random
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from functools import cache
 from pathlib import Path
 from typing import Literal
 
+from dataset.making.label_maps import map_labels
+from dataset.making.segments import MID
 from dataset.making.text import printable
 from utils.errors import UserError
 from utils.files import read_text
@@ -26,10 +29,14 @@ class ClassNames:
         self.names: dict[str, str] = {}
         self._mids: dict[str, set[str]] = {}  # of each normalized name or mid
         for table in tables:
-            self.names |= table
-            for mid, name in table.items():
-                self._mids.setdefault(_normalize(mid), set()).add(mid)
-                self._mids.setdefault(_normalize(name), set()).add(mid)
+            self.add(table)
+
+    def add(self, table: dict[str, str]) -> None:
+        """Add the classes of a `table`, {mid: display name}, or {label: itself} for labels that are no mids."""
+        self.names |= table
+        for mid, name in table.items():
+            self._mids.setdefault(_normalize(mid), set()).add(mid)
+            self._mids.setdefault(_normalize(name), set()).add(mid)
 
     def find(self, text: str) -> set[str]:
         """Find the mids of the classes with this name or mid, `text`; none if there is no such class."""
@@ -47,34 +54,71 @@ def _normalize(text: str) -> str:
     return " ".join(text.casefold().split())
 
 
-def read_class_list(path: Path, classes: ClassNames) -> set[str]:
-    """Read the mids of the classes that a text file lists, one name or mid per line; # begins a comment.
+def read_class_lines(path: Path) -> list[tuple[int, str]]:
+    """Read the lines of a list of classes, (line number, text); # begins a comment.
 
     Args:
         path: of the file.
-        classes: all classes of AudioSet.
 
     Raises:
-        UserError: the file can't be read, lists nothing, or a line is not a class: the nearest one is named.
+        UserError: it can't be read.
     """
     try:
         lines = read_text(path).splitlines()
     except (OSError, UnicodeDecodeError) as error:
         reason = getattr(error, "strerror", None) or "it is not text in UTF-8"
         raise UserError(f"the list of classes {path} can't be read ({reason}): choose another with --genres") from None
+    texts = ((number, line.partition("#")[0].strip()) for number, line in enumerate(lines, 1))
+    return [(number, text) for number, text in texts if text]
+
+
+def read_class_list(path: Path, classes: ClassNames, source: str = "") -> set[str]:
+    """Read the mids of the classes that a text file lists, one name or mid per line; # begins a comment.
+
+    Args:
+        path: of the file.
+        classes: all classes.
+        source: name of the list whose labels are classes too; "": all are AudioSet's.
+
+    Raises:
+        UserError: the file can't be read, lists nothing, or a line is not a class: the nearest one is named.
+    """
     mids: set[str] = set()
-    for number, line in enumerate(lines, 1):
-        text = line.partition("#")[0].strip()
-        if text and not classes.find(text):
+    for number, text in read_class_lines(path):
+        if not classes.find(text):
             nearest = classes.nearest(text)
-            raise UserError(
-                f"{path}, line {number}: {text[:60]!r} is not a class of AudioSet: the nearest is "
-                f"{printable(classes.names[nearest])!r}, {printable(nearest)}"
-            )
-        mids |= classes.find(text) if text else set()
+            what = f"a class of AudioSet, nor a label of {source}" if source else "a class of AudioSet"
+            name = repr(printable(classes.names[nearest]))
+            shown = name if classes.names[nearest] == nearest else f"{name}, {printable(nearest)}"
+            raise UserError(f"{path}, line {number}: {text[:60]!r} is not {what}: the nearest is {shown}")
+        mids |= classes.find(text)
     if not mids:
         raise UserError(f"{path} lists no class: write a name such as Musical instrument into it, one per line")
     return mids
+
+
+def own_labels(labels: Iterable[Iterable[str]]) -> set[str]:
+    """Collect the labels that are no mids of AudioSet, of the `labels` of each entry."""
+    return {label for label in set().union(*labels) if not MID.fullmatch(label)}
+
+
+def map_to_classes(
+    labels: Iterable[tuple[str, ...]], chosen: Collection[str], table: Mapping[str, tuple[str, ...]]
+) -> list[tuple[str, ...]]:
+    """Replace labels by the classes that they are, unless the label itself is chosen.
+
+    Args:
+        labels: of each entry.
+        chosen: mids and labels.
+        table: of `read_label_map`.
+    """
+
+    @cache
+    def classes_of(entry: tuple[str, ...]) -> tuple[str, ...]:
+        mapped = (part for label in entry for part in ((label,) if label in chosen else map_labels([label], table)))
+        return tuple(dict.fromkeys(mapped))
+
+    return [classes_of(entry) for entry in labels]
 
 
 def find_matches(labels: Sequence[Iterable[str]], chosen: set[str], match: Literal["any", "all"] = "any") -> list[int]:

@@ -32,7 +32,7 @@ from utils.files import MAX_FILE, regular_size
 ROWS_TRIED = 50  # to recognize a format
 FORMAT_HELP = f"format of the list: {', '.join(FORMAT_NAMES)}\n[recognized by its content]"
 PART_HELP = "train, val or test: take this part of a list that has parts [all]"
-Rows = Iterator[tuple[str, Segment | str]]  # where in the file, and the segment, or why it is none
+Rows = Iterator[tuple[int | str, Segment | str]]  # line or place in the file, and the segment, or why it is none
 
 
 class VideoList(NamedTuple):
@@ -58,6 +58,22 @@ class VideoList(NamedTuple):
         if self.format not in ("vggsound", "vggss"):
             return clip_ids(self.segments)
         return [vggsound_name(segment) for segment in self.segments]
+
+    def only(self, part: str | None) -> "VideoList":
+        """Take one part, "train", "val" or "test"; None: all.
+
+        Raises:
+            UserError: the list has no parts, or no clip of this one.
+        """
+        if part is None:
+            return self
+        segments = [segment for segment in self.segments if segment.part == part]
+        taken = f"as it is taken for {format_title(self.format)}"
+        if not any(segment.part for segment in self.segments):
+            raise UserError(f"{self.path} has no parts, {taken}: leave out --part {part}")
+        if not segments:
+            raise UserError(f"{self.path} lists no clip of part {part}, {taken}: give another list")
+        return self._replace(segments=segments)
 
     def describe(self) -> str:
         """Describe what the file was taken for and what it holds, in one line."""
@@ -86,28 +102,23 @@ def read_list(path: Path | str, format: str | None = None, part: str | None = No
     of_clip: dict[tuple[str, float, float], Segment] = {}
     left_out: Counter[str] = Counter()
     repeated: list[str] = []
-    has_parts = False
     for where, row in rows:
         if isinstance(row, str):
             left_out[row] += 1
             continue
-        has_parts |= bool(row.part)
         before = of_clip.setdefault(row[:3], row)
         if before is not row:
             if before.part != row.part:
+                place = f"line {where}" if isinstance(where, int) else where
                 raise UserError(
-                    f"{path}, {where}: a clip of {row.video} is in {before.part or 'no part'} and in "
+                    f"{path}, {place}: a clip of {row.video} is in {before.part or 'no part'} and in "
                     f"{row.part or 'no part'}: remove one of the two"
                 )
             of_clip[row[:3]] = joined = before._replace(labels=tuple(dict.fromkeys(before.labels + row.labels)))
             repeated += [row.video] if joined == before else []
-    if part is not None and not has_parts:
-        raise UserError(f"{path} has no parts, as it is taken for {format_title(name)}: leave out --part {part}")
-    segments = [segment for segment in of_clip.values() if part in (None, segment.part)]
-    if not segments:
-        what = f"no clip of part {part}" if part else "no clip"
-        raise UserError(f"{path} lists {what}, as it is taken for {format_title(name)}: give another list")
-    return VideoList(path, name, segments, dict(left_out), tuple(repeated))
+    if not of_clip:
+        raise UserError(f"{path} lists no clip, as it is taken for {format_title(name)}: give another list")
+    return VideoList(path, name, list(of_clip.values()), dict(left_out), tuple(repeated)).only(part)
 
 
 def format_title(name: str) -> str:
@@ -200,7 +211,7 @@ def _csv_rows(path: Path, name: str) -> Rows:
         _, form, parse, _ = ROW_FORMATS[name]
     for k, (number, cells) in enumerate(rows):
         try:
-            yield f"line {number}", parse(cells)
+            yield number, parse(cells)
         except ValueError as error:
             if k == 0 and name != PLAIN and is_header(cells):
                 continue
