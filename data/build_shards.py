@@ -31,6 +31,7 @@ from dataset.making.shard_folder import (
     prepare_folder,
     read_earlier_shards,
     shard_size,
+    unread_clips,
 )
 from dataset.making.shard_writer import ShardJob, ShardSettings, build_shard, file_sha256
 from dataset.making.tar_folder import SPLITS, TarClips
@@ -195,7 +196,7 @@ def refuse_other_clips(
     entries = earlier.entries.values()
     if sorted(entry.get("source", "") for entry in entries) != sorted(job.source for job in jobs.values()):
         raise UserError(f"{target} was built from other clips than are in {source}: choose another DST, or remove it")
-    skipped = {clip: reason for entry in entries for clip, reason in entry["skipped"].items()}
+    skipped = {clip: reason for entry in entries for clip, reason in unread_clips(entry).items()}
     if skipped and on_error == "stop":
         clip, reason = next(iter(skipped.items()))
         raise UserError(f"{target} was built without clip {clip} ({reason}): repeat with --on_error skip")

@@ -175,11 +175,16 @@ def kept_entries(
     """
 
     def is_kept(key: ShardKey, entry: ShardEntry) -> bool:
-        if key not in jobs or entry.get("source") != jobs[key].source or (on_error == "stop" and entry["skipped"]):
+        if key not in jobs or entry.get("source") != jobs[key].source or (on_error == "stop" and unread_clips(entry)):
             return False
         return all(path.is_file() and path.stat().st_size == size for path, size in shard_files(target / key[0], entry))
 
     return {key: entry for key, entry in entries.items() if is_kept(key, entry)}
+
+
+def unread_clips(entry: ShardEntry) -> dict[str, str]:
+    """List the clips of the shard of an `entry` that could not be read, {id: reason}."""
+    return entry["skipped"] | {clip: reason for clip, (_, reason) in entry.get("left_out", {}).items()}
 
 
 def prepare_folder(source: Path, target: Path, splits: list[str], manifest: Manifest) -> None:

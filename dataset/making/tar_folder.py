@@ -1,5 +1,7 @@
 """A folder of WebDataset's tars as input of data/build_shards.py: its splits, and the files of one clip of a tar."""
 
+import itertools
+import sys
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -88,6 +90,11 @@ def find_tars(source: Path, split: str | None) -> dict[str, list[Path]]:
     if here and below:
         name = next(iter(below))
         raise UserError(f"tars lie in {source} and in {source / name}: move them all to train/, val/ and test/ in it")
+    packed = next(
+        (path for pattern in ("*.tar.*", "*.tgz", "*/*.tar.*", "*/*.tgz") for path in source.glob(pattern)), None
+    )
+    if packed is not None and not here and not below:
+        raise UserError(f"{packed} is compressed: unpack the tars of {source} to .tar first, with gunzip or the like")
     others = [name for name in below if name not in SPLITS]
     if others:
         raise UserError(
@@ -118,7 +125,11 @@ def open_tars(tars: dict[str, list[Path]], source: Path, video_list: Path | None
         clips = splits[split] = TarClips(paths[0].parent, content, listed)
         print(f"{split}: {count_text(len(clips), 'clip')} in {count_text(len(paths), 'tar')} of {clips.folder}")
         for error in content.damaged:
-            print(f"warning: {error.problem}: its complete clips before that are kept")
+            print(f"warning: {error.problem}: its complete clips before that are kept", file=sys.stderr)
+    for (one, first), (two, second) in itertools.combinations(splits.items(), 2):
+        if both := first.samples.keys() & second.samples.keys():
+            clips_text = count_text(len(both), "clip")
+            print(f"warning: {one} and {two} share {clips_text}, such as {min(both)}", file=sys.stderr)
     if listed is not None and not any(mids for clips in splits.values() for mids in clips.labels):
         raise UserError(f"{video_list} has no label for a clip of {source}: give the list of these clips")
     return splits

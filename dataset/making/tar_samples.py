@@ -148,6 +148,11 @@ def _add_sample(content: TarContent, tar: Path, key: str, files: Files) -> None:
         return leave_out("", "unsafe name", f"its name can't be an id: it has more than {MAX_ID_BYTES} bytes")
     if clip in content.samples:
         return leave_out(clip, "duplicate", f"has the id of {content.samples[clip].where()}, which is taken")
+    for member in files.values():
+        is_like = media_kind(PurePosixPath(member.name)) in ("video" if sample.kind == "video" else "image", "sound")
+        if is_like and member not in (sample.picture, sample.sound):
+            reason = "is not used: another file of this name is the clip's"
+            content.left_out.append(LeftOut("", f"{tar}: {printable(member.name)}", "unused", reason))
     content.samples[clip] = sample
     content.labels[clip] = _find_labels(about)
     url = URL_ID.search(str(about.get("url", ""))[:2000])

@@ -124,6 +124,8 @@ def test_what_can_not_become_a_clip_is_listed_with_its_reason(clips, tmp_path, f
     with tarfile.open(path, "w") as tar:
         add(tar, "sub/good.mp4", mp4)
         add(tar, "good2.mp4", mp4)
+        add(tar, "good2.mkv", mp4)
+        add(tar, "good2.txt", b"a caption")
         add(tar, "good2.json", b'{"labels": "/m/04rlf"}')
         add(tar, "mute.mp4", films["silent"])
         add(tar, "damaged.mp4", mp4[: len(mp4) // 2])
@@ -148,14 +150,17 @@ def test_what_can_not_become_a_clip_is_listed_with_its_reason(clips, tmp_path, f
         "00.tar: mute.mp4": "no sound", "00.tar: damaged.mp4": "damaged", "00.tar: alone": "no picture",
         "00.tar: picture": "no sound", "00.tar: only": "missing", "00.tar: table": "damaged",
         "00.tar: ../../outside.mp4": "unsafe name", "00.tar: /etc/passwd.mp4": "unsafe name",
-        "00.tar: good2.mp4": "duplicate", "00.tar: empty": "damaged", "00.tar: ._good.mp4": "hidden",
+        "00.tar: good2.mp4": "duplicate", "00.tar: good2.mkv": "unused",
+        "00.tar: empty": "damaged", "00.tar: ._good.mp4": "hidden",
         "00.tar: link.mp4": "no file", "00.tar: device.mp4": "no file", "01.tar: x": "duplicate",
     }  # fmt: skip
-    assert "14 left out" in capsys.readouterr().out
+    assert "15 left out" in capsys.readouterr().out
     assert sorted(path.name for path in tmp_path.iterdir()) == ["shards", "tars"]
     assert not list((tmp_path / "shards").rglob("*.tmp"))
     with pytest.raises(UserError, match=r"00.tar: damaged.mp4 .*: leave out --on_error stop"):
         build(tmp_path / "tars", tmp_path / "strict", "--on_error", "stop")
+    with pytest.raises(UserError, match=r"built without clip (damaged|mute)"):
+        build(tmp_path / "tars", tmp_path / "shards", "--on_error", "stop")
 
 
 def kinds(shards):
@@ -179,7 +184,7 @@ def test_the_whole_clips_of_a_damaged_tar_are_kept_and_it_is_named(clips, tmp_pa
     build(tmp_path / "tars", tmp_path / "shards")
     kept = {"cut": "ab", "header": "a", "end": "a", "second": "abc"}  # the last one before the damage may lack files
     assert open_clips(tmp_path / "shards", "train").ids == list(kept[damage])
-    assert f"warning: {path} is damaged or truncated at byte" in capsys.readouterr().out
+    assert f"warning: {path} is damaged or truncated at byte" in capsys.readouterr().err
     assert kinds(tmp_path / "shards")[str(path)] == "damaged"
 
 
@@ -205,7 +210,7 @@ def test_sounds_alone_are_sent_to_what_takes_them(tmp_path, films):
         build(tmp_path, tmp_path / "shards")
 
 
-def test_splits_are_folders_or_named(clips, tmp_path):
+def test_splits_are_folders_or_named(clips, tmp_path, capsys):
     files = video2dataset(clips)
     write_tar(tmp_path / "flat/0.tar", files)
     build(tmp_path / "flat", tmp_path / "shards", "--split", "val")
@@ -216,6 +221,9 @@ def test_splits_are_folders_or_named(clips, tmp_path):
     write_tar(tmp_path / "split/train/0.tar", files)
     with pytest.raises(UserError, match=r"splits as folders \(train\): leave out --split val"):
         build(tmp_path / "split", tmp_path / "other", "--split", "val")
+    write_tar(tmp_path / "split/test/0.tar", {"a.mp4": files["000000000.mp4"]})
+    build(tmp_path / "split", tmp_path / "two")
+    assert "warning: test and train share 1 clip, such as a" in capsys.readouterr().err
     write_tar(tmp_path / "split/mine/0.tar", files)
     with pytest.raises(UserError, match=r"split/mine holds tars, but is no split"):
         build(tmp_path / "split", tmp_path / "other")
