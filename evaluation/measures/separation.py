@@ -16,6 +16,7 @@ from evaluation.measures.measure import Detail, Headline, Measure, Section, Valu
 from evaluation.measures.standard_errors import mean_error, median_error, shared_clip_error
 
 SILENCE_SUM = 1e-5  # a signal whose magnitudes sum up to no more is silent: less than one step of 16 bits
+MIN_SHARE = 1e-12  # of an estimate's energy: SI-SDR calls less of it nothing, so that it stays finite
 ESTIMATE_KINDS = ("estimates", "mixture", "swapped", "ideal_binary", "ideal_ratio")  # what is measured of a mixture
 
 Item = TypeVar("Item")
@@ -43,12 +44,33 @@ def snr_improvement(truths: Tensor, estimates: Tensor) -> Tensor:
     return (10 * torch.log10(mixture_error / error.clamp(min=1e-12)) + nan_if_silent).mean(1)
 
 
+def si_sdr(truths: np.ndarray, estimates: np.ndarray) -> np.ndarray:
+    """Compute the scale-invariant SDR: the source at its best scale against everything else in the estimate.
+
+    With t = <e, s> / <s, s> s it is 10 log10(|t|^2 / |e - t|^2) (Le Roux et al., arXiv 1811.02508); no filter is
+    allowed, and means are not removed.
+
+    Args:
+        truths: (..., T) float, sources that aren't silent.
+        estimates: (..., T) float, of the same shape.
+
+    Returns:
+        (...) float64, dB in -120..120: 120 for a scaled source, -120 for an estimate without any of it.
+    """
+    truths, estimates = np.asarray(truths, np.float64), np.asarray(estimates, np.float64)
+    scale = (estimates * truths).sum(-1, keepdims=True) / np.square(truths).sum(-1, keepdims=True)
+    energies = np.square(scale * truths).sum(-1), np.square(estimates - scale * truths).sum(-1)
+    least = MIN_SHARE * np.square(estimates).sum(-1)
+    return np.asarray(10 * np.log10(np.maximum(energies[0], least) / np.maximum(energies[1], least)))
+
+
 class MeanRatios(NamedTuple):
-    """SDR, SIR and SAR of a mixture, dB, means over its sources."""
+    """SDR, SIR, SAR and SI-SDR of a mixture, dB, means over its sources."""
 
     sdr: float
     sir: float
     sar: float
+    si_sdr: float = np.nan
 
 
 @dataclass(frozen=True)
@@ -65,13 +87,14 @@ class MixtureScore:
 
 
 def score_pair(pair: Mapping[str, np.ndarray]) -> MixtureScore:
-    """Compute SDR, SIR and SAR of everything that is known of one mixture (`pair`, see `score_pairs`)."""
+    """Compute all ratios of everything that is known of one mixture (`pair`, see `score_pairs`)."""
     truths = np.asarray(pair["truths"])
     kinds = [kind for kind in ESTIMATE_KINDS if kind in pair]
     for kind in ("truths", *kinds):
         if is_silent(pair[kind]).any():
             return MixtureScore({}, kind)
-    ratios = bss_eval(truths, np.stack([np.broadcast_to(pair[kind], truths.shape) for kind in kinds]))
+    estimates = np.stack([np.broadcast_to(pair[kind], truths.shape) for kind in kinds])
+    ratios = (*bss_eval(truths, estimates), si_sdr(np.broadcast_to(truths, estimates.shape), estimates))
     means = np.stack(ratios, -1).mean(1).tolist()
     return MixtureScore({kind: MeanRatios(*values) for kind, values in zip(kinds, means, strict=True)})
 
@@ -114,14 +137,16 @@ class SeparatedMixtures:
         clips: the clips of each mixture, ints, for the standard errors; None if no mixtures share a clip.
 
     Attributes:
-        sdr, sir, sar: {one of ESTIMATE_KINDS: (P,) dB}, nan where a mixture lacks it.
+        sdr, sir, sar, si_sdr: {one of ESTIMATE_KINDS: (P,) dB}, nan where a mixture lacks it.
     """
 
     def __init__(self, scores: Sequence[MixtureScore], clips: Sequence[Sequence[int]] | None = None) -> None:
         self.clips = clips
         unknown = MeanRatios(np.nan, np.nan, np.nan)
-        table = np.array([[one.ratios.get(kind, unknown) for kind in ESTIMATE_KINDS] for one in scores])  # (P, 5, 3)
-        self.sdr, self.sir, self.sar = (dict(zip(ESTIMATE_KINDS, one, strict=True)) for one in table.transpose(2, 1, 0))
+        table = np.array([[one.ratios.get(kind, unknown) for kind in ESTIMATE_KINDS] for one in scores])  # (P, 5, 4)
+        self.sdr, self.sir, self.sar, self.si_sdr = (
+            dict(zip(ESTIMATE_KINDS, one, strict=True)) for one in table.transpose(2, 1, 0)
+        )
 
     def nsdr(self, kind: str = "estimates") -> np.ndarray:
         """Compute the SDR of one `kind` above the mixture's: (P,) dB."""
@@ -178,7 +203,8 @@ SEPARATION = Section[SeparatedMixtures](
     key="separation",
     title="Separation",
     about="Fixed mixtures of a split's clips, separated by the frames of their sources (SoP sec. 4.3). Means over the "
-    "mixtures of means over their sources; ratios as in Vincent et al. (2006), which allow a filter of 512 taps.",
+    "mixtures of means over their sources; SDR, SIR and SAR as in Vincent et al. (2006), which allow a filter of 512 "
+    "taps.",
     measures=(
         Measure(
             "sdr", "SDR", "how much stronger the true source is than everything else in the estimate",
@@ -197,6 +223,14 @@ SEPARATION = Section[SeparatedMixtures](
             "sar", "SAR", "how much stronger the sources are than what belongs to no source",
             lambda mixtures: mean_if_known(mixtures.sar["estimates"]), unit="dB",
             error=lambda mixtures: mixtures.error(mixtures.sar["estimates"]),
+        ),
+        Measure(
+            "si_sdr", "SI-SDR",
+            "how much stronger the true source is, at its best scale and without a filter, than everything else in the "
+            "estimate",
+            lambda mixtures: mean_if_known(mixtures.si_sdr["estimates"]),
+            lambda mixtures: mean_if_known(mixtures.si_sdr["mixture"]), MIXTURE, ("si_sdr_mixture",), unit="dB",
+            error=lambda mixtures: mixtures.error(mixtures.si_sdr["estimates"]),
         ),
         Measure(
             "nsdr", "NSDR, the gain over the mixture", "SDR of the estimate minus SDR of the mixture itself",

@@ -130,7 +130,7 @@ def _figures(score: MixtureScore) -> dict[str, Any]:
         return {"silent": score.silent}
     estimates, mixture, ideal = (score.ratios[kind] for kind in ("estimates", "mixture", "ideal_binary"))
     figures = {"nsdr": estimates.sdr - mixture.sdr, "nsdr_ideal_binary": ideal.sdr - mixture.sdr}
-    figures |= {"sdr": estimates.sdr, "sir": estimates.sir, "sar": estimates.sar}
+    figures |= {"sdr": estimates.sdr, "sir": estimates.sir, "sar": estimates.sar, "si_sdr": estimates.si_sdr}
     figures |= {"sdr_mixture": mixture.sdr, "sir_mixture": mixture.sir}
     return {name: round(value, 3) for name, value in figures.items()}
 

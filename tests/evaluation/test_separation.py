@@ -11,7 +11,7 @@ from threadpoolctl import threadpool_limits
 from evaluation.measures import bss_eval as bss
 from evaluation.measures import separation
 from evaluation.measures.bss_eval import bss_eval
-from evaluation.measures.separation import is_silent, score_pairs, separation_summary
+from evaluation.measures.separation import is_silent, score_pairs, separation_summary, si_sdr
 
 RATE = 11025
 SAME = 1e-6  # dB
@@ -178,3 +178,23 @@ def test_pairs_are_asked_for_as_the_measuring_goes_on():
     for k in separation._in_threads(lambda k: k, one_by_one(), 2):
         ahead.append(len(asked) - k)
     assert max(ahead) <= 6 and len(ahead) == 12
+
+
+def test_si_sdr_is_the_residual_of_a_least_squares_fit_of_one_factor():
+    truths, estimates = noise(3, 4000), noise(3, 4000)
+    estimates += np.array([[0.2], [1.0], [-5.0]]) * truths
+    for truth, estimate, value in zip(truths, estimates, si_sdr(truths, estimates), strict=True):
+        (factor,), (left,), *_ = np.linalg.lstsq(truth[:, None], estimate, rcond=None)
+        assert value == pytest.approx(10 * np.log10(np.sum((factor * truth) ** 2) / left), abs=1e-9)
+    np.testing.assert_allclose(si_sdr(truths, 0.01 * estimates), si_sdr(truths, estimates), atol=1e-9)
+    assert si_sdr(truths, -3 * truths) == pytest.approx(120)
+    orthogonal = np.array([[1.0, 1.0, 0.0], [1.0, -1.0, 0.0]])
+    assert si_sdr(*orthogonal) == pytest.approx(-120)
+
+
+def test_si_sdr_of_a_mixture_stands_beside_the_mixture_s():
+    truths = noise(2, 4000)
+    pair = {"truths": truths, "mixture": truths.sum(0), "estimates": leaky(truths)}
+    found = separation_summary(score_pairs([pair] * 2))
+    assert found["si_sdr"] == pytest.approx(si_sdr(truths, leaky(truths)).mean())
+    assert found["si_sdr_mixture"] == pytest.approx(si_sdr(truths, np.stack([truths.sum(0)] * 2)).mean())

@@ -81,7 +81,7 @@ def mixture_score(nsdr, rng):
     """A mixture whose estimates gain `nsdr` dB."""
     sdr = {"estimates": nsdr, "mixture": 0.0, "swapped": rng.normal(3, 2), "ideal_binary": 9 + 0.5 * nsdr}
     sir = {kind: 4.0 if kind == "mixture" else value for kind, value in sdr.items()}
-    return MixtureScore({kind: MeanRatios(sdr[kind], sir[kind], 5.0) for kind in sdr})
+    return MixtureScore({kind: MeanRatios(sdr[kind], sir[kind], 5.0, sdr[kind] - 1) for kind in sdr})
 
 
 def test_of_localization():
