@@ -172,7 +172,8 @@ def split_folder(root: Path | str, split: str) -> Path:
             "--data.root at a folder with train/, val/ and test/ (docs/data.md)"
         )
     if not is_url(root) and not folder.is_dir():
-        raise UserError(f"dataset {root} has no split {split!r}: {folder} is missing")
+        hint = f"; move frames/ and audio/ of its clips to {folder}" if (Path(root) / "frames").is_dir() else ""
+        raise UserError(f"dataset {root} has no split {split!r}: {folder} is missing{hint}")
     return folder
 
 

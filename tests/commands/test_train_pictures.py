@@ -107,6 +107,7 @@ NETS = {
     "VOLNet": (SETTINGS, "localization"),
     "PixelPlayer": (PIXELS, "separation"),
     "AVENet_MF": (SETTINGS | {"data.frames": 8}, "retrieval"),
+    "AVENet_OF": (SETTINGS | {"data.flow": "dis", "data.flow_fields": 3}, "retrieval"),
 }
 
 
@@ -115,7 +116,7 @@ NETS = {
 def test_each_net_trains_on_frames_at_a_rate_and_is_evaluated(net, videos, tmp_path, script):
     settings, part = NETS[net]
     root = to_frames(videos, tmp_path / "set", every=10)
-    name = "train_AVENet.py" if net == "AVENet_MF" else f"train_{net}.py"
+    name = f"train_{net.removesuffix('_MF').removesuffix('_OF')}.py"
     done(script, train_command(root, tmp_path / "run", settings, script=name, config=f"configs/demo_{net}.py"))
     done(script, command("eval.py", {"checkpoint": tmp_path / "run" / "best.pt"}))
     assert part in json.loads((tmp_path / "run" / "eval_test" / "metrics.json").read_text())

@@ -296,6 +296,8 @@ def test_splits_and_folders_that_are_missing(folder):
     single(folder)
     with pytest.raises(UserError, match="has no split 'val'"):
         open_clips(folder.parent, "val")
+    with pytest.raises(UserError, match=r"val is missing; move frames/ and audio/ of its clips to .*train/val"):
+        open_clips(folder, "val")  # all in one folder, as EZ-VSL's test sets are
     (folder.parent / "val" / "audio").mkdir(parents=True)
     with pytest.raises(UserError, match="val/frames is missing"):
         open_clips(folder.parent, "val")
