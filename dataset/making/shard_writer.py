@@ -20,7 +20,7 @@ from dataset.reading.clip_reader import ClipReader
 from dataset.reading.clips import clip_files
 from dataset.reading.errors import ClipError, MediaError, OnError, error_reason
 from dataset.reading.frame_reader import FrameReader
-from dataset.reading.limits import TIME_LIMIT, reading_limit
+from dataset.reading.limits import SECONDS_PER_MEGABYTE, TIME_LIMIT
 from dataset.reading.picture_clips import PictureReader
 from dataset.reading.picture_files import is_of_pictures
 from dataset.reading.shard_format import ShardEntry, pack_index
@@ -199,12 +199,11 @@ def copy_clip(
         OSError: the tar can't be written.
     """
     refuse_lost(source, clip.id, job)
+    begin_part(clip.id, time_limit + SECONDS_PER_MEGABYTE * (clip.mp4_bytes + clip.wav_bytes) / 1e6)
     with copied_sample(job.samples[clip.id], clip.id, target) if job.samples else nullcontext(source) as folder:
-        files = job.files(folder, clip.id)
-        begin_part(clip.id, reading_limit(time_limit, *files))
         if job.samples:
             write_sound(folder, clip.id)
-        return store_clip(tar, key, folder, clip, settings, files)
+        return store_clip(tar, key, folder, clip, settings, job.files(folder, clip.id))
 
 
 def stopping_error(error: MediaError, clip: str, job: ShardJob) -> UserError:

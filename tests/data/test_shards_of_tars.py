@@ -6,6 +6,7 @@ import io
 import json
 import tarfile
 
+import hanging
 import numpy as np
 import pytest
 import soundfile
@@ -249,3 +250,14 @@ def test_ids_are_of_the_video_and_labels_of_the_list(clips, tmp_path, capsys):
         "3": ["a label, with a comma"],
     }  # fmt: skip
     assert "VGGSound" in capsys.readouterr().out
+
+
+def test_a_clip_that_hangs_is_left_out_and_the_others_are_stored(clips, tmp_path, monkeypatch):
+    monkeypatch.setattr(build_shards, "build_shard", hanging.build)
+    mp4 = videos(clips)["a"]
+    write_tar(tmp_path / "tars/0.tar", {f"{name}.mp4": mp4 for name in ("a", hanging.NAME, "z")})
+    build(tmp_path / "tars", tmp_path / "shards", "--time_limit", "2")
+    assert open_clips(tmp_path / "shards", "train").ids == sorted(("a", "z"))
+    (row,) = kinds(tmp_path / "shards").items()
+    assert row == (f"{tmp_path}/tars/0.tar: {hanging.NAME}.mp4", "time limit")
+    assert not list((tmp_path / "shards").rglob("*.tmp"))
