@@ -7,6 +7,8 @@ import pytest
 from helpers import make_dataset, small_checkpoint, write_json
 
 import eval as script
+from configs.schema import Mix
+from dataset.mixes import fixed_mixtures
 from dataset.reading.reader import open_clips
 from evaluation.tasks.clip_list import choose_clips, read_clip_list
 from utils.errors import UserError
@@ -130,3 +132,16 @@ def test_a_list_goes_with_a_split_alone(evaluation, tmp_path):
     for other in (["--benchmark", "vggss"], ["--probe_folder", str(tmp_path)]):
         with pytest.raises(UserError, match=f"--ids chooses clips of a split, and {' '.join(other[:1])}"):
             script.main([*evaluation[1], "--ids", "list.txt", *other])
+
+
+def test_mixtures_are_of_the_lists_clips_alone(evaluation, tmp_path, capsys):
+    root, _ = evaluation
+    split = open_clips(root / "data", "test")
+    chosen, _ = choose(tmp_path, split, "\n".join(split.ids[k] for k in (5, 1, 3)))
+    for mixture in fixed_mixtures(chosen, Mix()):
+        assert len(set(mixture)) == 2 and set(mixture) <= {0, 1, 2}
+    (tmp_path / "pairs.csv").write_text(f"/a/{split.ids[3]}.wav,/b/{split.ids[5]}.wav\n{split.ids[3]},{split.ids[0]}\n")
+    assert fixed_mixtures(chosen, Mix(pairs=str(tmp_path / "pairs.csv"))) == [[2, 0]]
+    assert "1 of 2 mixtures" in capsys.readouterr().err
+    with chosen.open(0) as clip, split.open(5) as same:
+        assert clip.clip == same.clip == chosen.ids[0] and chosen.version(0) == split.version(5)
