@@ -51,7 +51,7 @@ def test_an_encoded_still_is_a_still_picture(tmp_path, x264):
 
 
 @pytest.mark.parametrize("x264", ["crf=18", "crf=33:keyint=25"])
-@pytest.mark.parametrize(("side", "contrast", "paused"), [(4, 40, 0), (8, 20, 0), (8, 60, 0), (8, 60, 50)])
+@pytest.mark.parametrize(("side", "contrast", "paused"), [(4, 40, 0), (8, 20, 0), (8, 60, 0), (8, 60, 50), (4, 14, 0)])
 def test_a_small_thing_that_moves_before_a_fixed_camera_is_none(tmp_path, side, contrast, paused, x264):
     assert found(tmp_path, moving(side, contrast, paused=paused), x264=x264) == []
 
@@ -95,11 +95,12 @@ def test_a_steady_sound_is_constant_until_something_happens(kind, rate):
     assert is_constant(wave, rate)
     assert is_constant(wave, rate, part=10 * len(wave))
     assert not is_constant(wave[: 3 * rate // 2], rate)  # too short to tell
+    wave = wave[: round(4.8 * rate)]  # its last window isn't whole
     t = np.arange(len(wave)) / rate
     changed = {
         "fade": wave * np.linspace(1, 0.4, len(wave)),
         "pause": wave * ((t < 3) | (t > 3.2)),
-        "click at the end": wave + 10 * np.abs(wave).max() * (t > 4.99),
+        "click at the end": wave + 10 * np.abs(wave).max() * (t > 4.79),
         "another tone at times": wave + 0.5 * np.abs(wave).max() * np.sin(2 * np.pi * 3000 * t) * (t % 2 < 0.3),
         "beeps": wave * (t * 4 % 1 < 0.5),
     }
