@@ -157,7 +157,7 @@ def iter_rows(path: Path | str, delimiter: str = ",") -> Iterator[tuple[int, lis
         with open(path, encoding="utf-8-sig", newline="") as file:
             # A quote in a comment opens no cell, so comments are removed before csv parses the lines.
             reader = csv.reader(
-                ("\n" if line.lstrip().startswith("#") else line for line in file),
+                ("\n" if "#" in line and line.lstrip().startswith("#") else line for line in file),
                 skipinitialspace=True,
                 delimiter=delimiter,
             )
