@@ -11,7 +11,7 @@ reads and checks a list in 0.6 to 0.8 of the time, but needs memory for all of i
 import csv
 import re
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from functools import lru_cache
 from math import inf
 from pathlib import Path
@@ -102,12 +102,16 @@ def write_segments(file: TextIO, segments: Sequence[Segment], note: str) -> None
         file.write(f'{segment.video}, {segment.start:.3f}, {segment.end:.3f}, "{",".join(segment.labels)}"\n')
 
 
-def clip_ids(segments: Sequence[Segment]) -> list[str]:
-    """Name the clip of each of `segments`: by its video's id, or ID_START_END where a video has several segments.
+def clip_ids(segments: Sequence[Segment], cut_videos: Collection[str] = ()) -> list[str]:
+    """Name the clips of segments: by its video's id, or ID_START_END where a video has several segments.
 
     The names differ if the segments do, as those of `read_segments`.
+
+    Args:
+        segments: of the clips.
+        cut_videos: videos that have several segments, also where `segments` has only one of them.
     """
-    cuts = Counter(segment.video for segment in segments)
+    cuts = Counter(segment.video for segment in segments) + Counter(dict.fromkeys(cut_videos, 1))
     return [s.video if cuts[s.video] == 1 or s.end == inf else f"{s.video}_{s.start:.3f}_{s.end:.3f}" for s in segments]
 
 

@@ -45,6 +45,7 @@ class VideoList(NamedTuple):
             Those of a whole video go from 0 to infinity.
         left_out: {why a row is no segment: number of rows}.
         repeated: videos of the rows that say nothing which a row before didn't.
+        cut_videos: videos with several clips in the list, other parts included.
     """
 
     path: Path
@@ -52,11 +53,15 @@ class VideoList(NamedTuple):
     segments: list[Segment]
     left_out: dict[str, int]
     repeated: tuple[str, ...] = ()
+    cut_videos: frozenset[str] = frozenset()
 
     def clip_ids(self) -> list[str]:
-        """Name the clip of each segment: as VGGSound does if the list is VGGSound's, else see `segments.clip_ids`."""
+        """Name the clip of each segment: as VGGSound does if the list is VGGSound's, else see `segments.clip_ids`.
+
+        A clip has the same name whether the list is taken whole or by part.
+        """
         if self.format not in ("vggsound", "vggss"):
-            return clip_ids(self.segments)
+            return clip_ids(self.segments, self.cut_videos)
         return [vggsound_name(segment) for segment in self.segments]
 
     def only(self, part: str | None) -> "VideoList":
@@ -73,7 +78,9 @@ class VideoList(NamedTuple):
             raise UserError(f"{self.path} has no parts, {taken}: leave out --part {part}")
         if not segments:
             raise UserError(f"{self.path} lists no clip of part {part}, {taken}: give another list")
-        return self._replace(segments=segments)
+        counts = Counter(segment.video for segment in self.segments)
+        cut_videos = frozenset(video for video, count in counts.items() if count > 1)
+        return self._replace(segments=segments, cut_videos=cut_videos)
 
     def describe(self) -> str:
         """Describe what the file was taken for and what it holds, in one line."""

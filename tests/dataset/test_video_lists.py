@@ -152,6 +152,15 @@ def test_one_part_of_a_list(listed):
     assert "has no parts" in refused(listed(LISTS["audioset"][0]), None, "train")
 
 
+def test_a_clip_has_the_same_name_in_its_part_as_in_the_whole_list(listed):
+    path = listed(f"id,start,end,label,split\n{ONE},0,2,cat,train\n{ONE},2,4,cat,test\n{TWO},0,2,cat,test\n")
+    whole = dict(zip(read_list(path).segments, read_list(path).clip_ids(), strict=True))
+    for part in ("train", "test"):
+        taken = read_list(path, part=part)
+        assert taken.clip_ids() == [whole[segment] for segment in taken.segments]
+    assert whole[Segment(ONE, 0, 2, ("cat",), "train")] == f"{ONE}_0.000_2.000"
+
+
 def test_a_clip_in_two_parts_is_refused(listed):
     said = refused(listed(f"{ONE},1,dog,train\n{TWO},1,dog,test\n{ONE},1,cat,test\n"))
     assert "line 3" in said and ONE in said and "train" in said and "test" in said
