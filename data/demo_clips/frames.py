@@ -12,14 +12,23 @@ MARGIN = 12  # pixels of background beyond the frame, for the camera to drift in
 SPRITE_SCALE = 1.5  # pixels of a sprite for each pixel of the frame
 
 
-def render_frames(scene: Scene, rng: np.random.Generator) -> Iterator[Image.Image]:
-    """Yield the frames of a scene at `FRAME_TIMES`, RGB images of its size; `rng` draws background, light, shadows."""
+def render_frames(scene: Scene, rng: np.random.Generator, times: np.ndarray = FRAME_TIMES) -> Iterator[Image.Image]:
+    """Render frames of a scene.
+
+    Args:
+        scene: what they show.
+        rng: draws background, light and shadows.
+        times: (n,), of the frames, seconds.
+
+    Yields:
+        RGB images of the scene's size.
+    """
     width, height = map(int, scene.size)
     background = draw_background(rng, width + 2 * MARGIN, height + 2 * MARGIN)
     light = draw_light(rng, width, height)
     sprites = [_draw_sprite(thing, rng) for thing in scene.objects]
-    poses = [thing.pose(FRAME_TIMES, scene.camera) for thing in scene.objects]
-    for k, (x, y) in enumerate(MARGIN - scene.camera.at(FRAME_TIMES)):
+    poses = [thing.pose(times, scene.camera) for thing in scene.objects]
+    for k, (x, y) in enumerate(MARGIN - scene.camera.at(times)):
         # Resizing a box with fractional corners shifts the image smoothly, at half the cost of a transform.
         frame = background.resize((width, height), Image.Resampling.BILINEAR, (x, y, x + width, y + height))
         for sprite, (centers, angles) in zip(sprites, poses, strict=True):
@@ -27,8 +36,42 @@ def render_frames(scene: Scene, rng: np.random.Generator) -> Iterator[Image.Imag
         yield ImageChops.multiply(frame, light)
 
 
+def render_masks(scene: Scene, times: np.ndarray) -> Iterator[list[Image.Image]]:
+    """Render the pixels that are drawn of each instrument: without its shadow, and whatever covers it.
+
+    Args:
+        scene: what is shown.
+        times: (n,), of the frames, seconds.
+
+    Yields:
+        For each frame an image of its size and mode "L" for each instrument: 255 where it covers half of a pixel or
+        more, else 0.
+    """
+    sprites = []
+    for thing in scene.objects:
+        drawn = _draw_shapes(thing).getchannel("A")
+        sprites.append(Image.merge("LA", (drawn.point(lambda _: 255), drawn)))
+    poses = [thing.pose(times, scene.camera) for thing in scene.objects]
+    for k in range(len(times)):
+        masks = []
+        for sprite, (centers, angles) in zip(sprites, poses, strict=True):
+            mask = Image.new("L", tuple(map(int, scene.size)))
+            _paste_rotated(mask, sprite, centers[k], angles[k])
+            masks.append(mask.point(lambda covered: 255 if covered >= 128 else 0))
+        yield masks
+
+
 def _draw_sprite(thing: SceneObject, rng: np.random.Generator) -> Image.Image:
     """Draw an instrument upright, with a soft shadow, as an RGBA image enlarged by `SPRITE_SCALE`."""
+    image = _draw_shapes(thing)
+    depth = ImageChops.offset(image.getchannel("A").point(lambda a: a * 0.4), int(rng.integers(-3, 4)), 3)
+    shadow = Image.new("RGBA", image.size)
+    shadow.putalpha(depth.filter(ImageFilter.GaussianBlur(2.5)))
+    return Image.alpha_composite(shadow, image)
+
+
+def _draw_shapes(thing: SceneObject) -> Image.Image:
+    """Draw an instrument upright, without a shadow, as an RGBA image enlarged by `SPRITE_SCALE`."""
     oversampling, scale = 2, SPRITE_SCALE * thing.scale
     half = np.abs(thing.hull).max(0) * scale + 8
     w, h = (2 * np.ceil(half)).astype(int)
@@ -40,11 +83,7 @@ def _draw_sprite(thing: SceneObject, rng: np.random.Generator) -> Image.Image:
             pen.line(xy, fill=color, width=max(round(width * scale * oversampling), 2), joint="curve")
         else:
             pen.polygon(xy, fill=color)
-    image = image.reduce(oversampling)
-    depth = ImageChops.offset(image.getchannel("A").point(lambda a: a * 0.4), int(rng.integers(-3, 4)), 3)
-    shadow = Image.new("RGBA", image.size)
-    shadow.putalpha(depth.filter(ImageFilter.GaussianBlur(2.5)))
-    return Image.alpha_composite(shadow, image)
+    return image.reduce(oversampling)
 
 
 def _paste_rotated(frame: Image.Image, sprite: Image.Image, center: np.ndarray, angle: float) -> None:

@@ -84,7 +84,7 @@ class Scene(NamedTuple):
         id: the clip's id.
         size: (2,), width and height of the frames, pixels.
         camera: motion of the camera, pixels.
-        objects: its instruments; the first one sounds.
+        objects: its instruments; of a clip, the first one sounds; of a picture of the test sets, each.
     """
 
     id: str
@@ -96,20 +96,42 @@ class Scene(NamedTuple):
 def draw_scene(rng: np.random.Generator, label: int) -> Scene:
     """Draw by `rng` a scene in which the class with index `label` sounds; a quarter also show a silent instrument."""
     clip = "".join(ID_LETTERS[k] for k in rng.integers(len(ID_LETTERS), size=11))
+    size, camera = _draw_camera(rng)
+    labels = [label]
+    if rng.random() < 0.25:
+        labels.append((label + int(rng.integers(1, len(CLASSES)))) % len(CLASSES))
+    return Scene(clip, size, camera, _place_objects(rng, labels, size, camera))
+
+
+def draw_sounding_scene(rng: np.random.Generator, labels: list[int], name: str) -> Scene:
+    """Draw a scene in which each instrument sounds.
+
+    Args:
+        rng: random generator.
+        labels: one or two indices of classes.
+        name: the scene's id.
+    """
+    size, camera = _draw_camera(rng)
+    return Scene(name, size, camera, _place_objects(rng, labels, size, camera))
+
+
+def _draw_camera(rng: np.random.Generator) -> tuple[np.ndarray, Wave]:
+    """Draw the frames' width and height, pixels, and the motion of the camera."""
     long = pick(rng, (176, 192, 208, 224))
     size = np.array([long, pick(rng, [n for n in (160, 176, 192) if n <= long])])
     if rng.random() < 0.12:
         size = size[::-1]
-    camera = _draw_wave(rng, rng.uniform(-0.03, 0.03, 2) * size, 0.1, 0.4)
-    labels = [label]
-    if rng.random() < 0.25:
-        labels.append((label + int(rng.integers(1, len(CLASSES)))) % len(CLASSES))
+    return size, _draw_wave(rng, rng.uniform(-0.03, 0.03, 2) * size, 0.1, 0.4)
+
+
+def _place_objects(rng: np.random.Generator, labels: list[int], size: np.ndarray, camera: Wave) -> list[SceneObject]:
+    """Draw one or two instruments that stay inside the frame, apart from each other; half of the first off-center."""
     low, high = (0.36, 0.56) if len(labels) == 1 else (0.32, 0.46)
     off_center = rng.random() < 0.5
     objects = [_draw_object(rng, k, size, rng.uniform(low, high)) for k in labels]
     while not _fits([thing.boxes(BOX_TIMES, camera, size) for thing in objects], off_center):
         objects = [_rescale(thing, rng, size, rng.uniform(low, high)) for thing in objects]
-    return Scene(clip, size, camera, objects)
+    return objects
 
 
 def box_list(scene: Scene) -> list[dict]:
