@@ -4,30 +4,21 @@ Standardized features, logistic regression; its regularization is chosen on clip
 authors do so on ESC-50, with a linear support vector machine instead of the regression (arXiv 1705.08168).
 """
 
-import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property, partial
 
 import numpy as np
-from scipy.special import logsumexp
-from sklearn.exceptions import ConvergenceWarning
-from sklearn.linear_model import LogisticRegression
 from sklearn.model_selection import StratifiedKFold
-from sklearn.preprocessing import StandardScaler
 
+from evaluation.measures.linear_classifier import Labels, fit_probe, indicators
 from evaluation.measures.measure import Detail, Measure, Section, Values, compute_measures
 from evaluation.measures.ranking import rank
 from evaluation.measures.ranking_scores import average_precision
 from evaluation.measures.standard_errors import mean_error
 from utils.errors import UserError
 
-STRENGTHS = (1e-5, 1e-4, 1e-3, 1e-2, 1e-1)  # C of scikit-learn: the smaller, the stronger the regularization
-HELD_OUT = 5  # one in this many training clips is held out to choose it
-MAX_ITERATIONS = 300
 RESAMPLES = 100  # of the bootstrap of mAP's standard error
-
-Labels = Sequence[Sequence[str]]  # class names of each clip
 
 
 @dataclass(frozen=True)
@@ -205,25 +196,35 @@ def fit_and_predict(
     Args:
         train, train_labels, test, test_labels, chooser: as for `linear_probe`.
     """
+    names = check_classes(train_labels, test_labels)
     (train, train_labels), (test, test_labels) = _labelled(train, train_labels), _labelled(test, test_labels)
+    train_truth = indicators(train_labels, names)
+    chooser = _labelled(*chooser) if chooser else None
+    chosen = (chooser[0], indicators(chooser[1], names)) if chooser and chooser[1] else None
+    probe = fit_probe(train, train_truth, chosen)
+    return predictions_of(probe.log_odds(test), test_labels, names, train_truth), probe.strength
+
+
+def predictions_of(scores: np.ndarray, labels: Labels, names: Sequence[str], train_truth: np.ndarray) -> Predictions:
+    """Put together what the measures need of M test clips.
+
+    Args:
+        scores: (M, C) float log-odds of each class.
+        labels: of the M clips, each with some.
+        names: of the C classes.
+        train_truth: (N, C) bool, which training clip has which class.
+    """
+    truth = indicators(labels, names)
+    single = np.array([len(set(own)) == 1 for own in labels]) & truth.any(1)
+    return Predictions(scores, truth, single, int(train_truth.sum(0).argmax()))
+
+
+def check_classes(train_labels: Labels, test_labels: Labels) -> list[str]:
+    """List the `shared_classes` of `train_labels` and `test_labels`; raise a UserError if there are fewer than two."""
     names = shared_classes(train_labels, test_labels)
     if len(names) < 2:
         raise UserError(f"a linear probe needs at least 2 classes in both sets of clips; there are {len(names)}")
-    train_truth, truth = _indicators(train_labels, names), _indicators(test_labels, names)
-    scaler = StandardScaler().fit(train)
-    train, test = scaler.transform(train), scaler.transform(test)
-    chooser = _labelled(*chooser) if chooser else None
-    if chooser is None or not chooser[1]:
-        held_out = np.random.default_rng(0).permutation(len(train)) % HELD_OUT == 0
-        fit, fit_truth = train[~held_out], train_truth[~held_out]
-        choose, choose_truth = train[held_out], train_truth[held_out]
-    else:
-        fit, fit_truth = train, train_truth
-        choose, choose_truth = scaler.transform(chooser[0]), _indicators(chooser[1], names)
-    strength = min(STRENGTHS, key=lambda c: _cross_entropy(_fitted_scores(fit, fit_truth, choose, c), choose_truth))
-    scores = _fitted_scores(train, train_truth, test, strength)
-    single = np.array([len(set(labels)) == 1 for labels in test_labels]) & truth.any(1)
-    return Predictions(scores, truth, single, int(train_truth.sum(0).argmax())), strength
+    return names
 
 
 def shared_classes(train_labels: Labels, test_labels: Labels) -> list[str]:
@@ -235,39 +236,6 @@ def _labelled(features: np.ndarray, labels: Labels) -> tuple[np.ndarray, Labels]
     """The features (N, D) and labels of the clips that have any: of the others no class is known to be absent."""
     kept = [k for k, own in enumerate(labels) if own]
     return features[kept], [labels[k] for k in kept]
-
-
-def _indicators(labels: Labels, names: Sequence[str]) -> np.ndarray:
-    """(N, C) bool: which clip has which class."""
-    return np.array([[name in own for name in names] for own in map(set, labels)], bool)
-
-
-def _fitted_scores(train: np.ndarray, truth: np.ndarray, test: np.ndarray, strength: float) -> np.ndarray:
-    """(M, C) log-odds of each class: one regression for all where each clip has one class, else one for each class."""
-
-    def fit(target: np.ndarray) -> LogisticRegression:
-        with warnings.catch_warnings():  # a fit that has not quite converged ranks as well
-            warnings.simplefilter("ignore", ConvergenceWarning)
-            return LogisticRegression(C=strength, max_iter=MAX_ITERATIONS).fit(train, target)
-
-    out = np.full((len(test), truth.shape[1]), -np.inf)
-    counts = truth.sum(0)
-    if (truth.sum(1) == 1).all() and (counts > 0).sum() > 2:
-        model = fit(truth.argmax(1))
-        logits = model.decision_function(test)
-        # Log-odds of one class against all others, as the regressions below have them.
-        others = [logsumexp(np.delete(logits, k, 1), 1) for k in range(logits.shape[1])]
-        out[:, model.classes_] = logits - np.stack(others, 1)
-        return out
-    for k in np.flatnonzero((counts > 0) & (counts < len(truth))):
-        out[:, k] = fit(truth[:, k]).decision_function(test)
-    return out
-
-
-def _cross_entropy(scores: np.ndarray, truth: np.ndarray) -> float:
-    """Cross-entropy of log-odds. It chooses the regularization: rankings are soon perfect and choose nothing."""
-    fitted = np.isfinite(scores).all(0)
-    return np.logaddexp(0, np.where(truth, -scores, scores)[:, fitted]).mean()
 
 
 def cross_validate(features: np.ndarray, labels: Sequence[str], folds: np.ndarray) -> Values:
@@ -286,8 +254,12 @@ def cross_validate(features: np.ndarray, labels: Sequence[str], folds: np.ndarra
         train, test = np.flatnonzero(folds != fold), np.flatnonzero(folds == fold)
         train_labels, test_labels = ([[labels[int(k)]] for k in rows] for rows in (train, test))
         results.append(fit_and_predict(features[train], train_labels, features[test], test_labels)[0])
-    spread = {f"{key}_spread": float(np.std([score(one) for one in results], ddof=1)) for key, score in SCORES.items()}
-    return compute_measures(PROBE, results) | spread | {"classes": len(set(labels)), "dims": features.shape[1]}
+    return compute_measures(PROBE, results) | spread(results) | {"classes": len(set(labels)), "dims": features.shape[1]}
+
+
+def spread(folds: Folds) -> Values:
+    """Compute the standard deviation of each measure over `folds`: map_spread and top1_spread."""
+    return {f"{key}_spread": float(np.std([score(one) for one in folds], ddof=1)) for key, score in SCORES.items()}
 
 
 def assign_folds(labels: Sequence[str], folds: int = 5) -> np.ndarray:
