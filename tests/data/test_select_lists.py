@@ -94,6 +94,7 @@ TEXT = st.text(st.characters(codec="utf-8", exclude_categories=("C", "Z")) | st.
 MIDS = st.lists(st.from_regex(r"/m/[a-z0-9_]{2,6}", fullmatch=True), min_size=1, max_size=3, unique=True).map(tuple)
 YOUTUBE = st.from_regex(r"[A-Za-z0-9_-]{11}", fullmatch=True)
 FREE = TEXT.map(str.strip).filter(bool).map(normalize_name)
+ODD = ("#1 song", "song.mp4.mp4", f"{A}_30_40.wav.mp4", f"{A}_000030.webm.webm", "id", "a,b")
 MILLISECONDS = st.integers(0, 900_000_000)
 
 
@@ -101,7 +102,7 @@ MILLISECONDS = st.integers(0, 900_000_000)
 def plain_segments(draw):
     found = {}
     for _ in range(draw(st.integers(1, 6))):
-        name = draw(YOUTUBE | TEXT)
+        name = draw(YOUTUBE | TEXT | st.sampled_from(ODD))
         try:
             video = parse_name(name)[0]
         except ValueError:
