@@ -11,6 +11,8 @@ resumed by the same command.
     OUT/SPLIT/boxes.json        {ID: [{"time": s, "box": [x0, y0, x1, y1], "label": mid, "sounding": bool}]}
     OUT/SPLIT/video/ID.mp4      H.264 at 25 frames per second, AAC
     OUT/SPLIT/audio/ID.wav      mono, 16 bit; sample 0 is at time 0 of the video
+    OUT/duets/                  pictures of two sounding instruments, for eval.py --benchmark is3
+    OUT/masks/                  frames with masks of what sounds, for eval.py --benchmark s4 and ms3
 """
 
 import argparse
@@ -26,6 +28,7 @@ import numpy as np
 from data.demo_clips.classes import CLASSES
 from data.demo_clips.clip import SPLITS, DemoClip, make_clip
 from data.demo_clips.contact_sheet import write_contact_sheet
+from data.demo_clips.test_sets import are_test_sets_complete, describe_test_sets, make_test_sets
 from dataset.making.processes import Lost, map_in_processes
 from dataset.reading.annotations import load_json
 from utils.arguments import at_least, worker_count
@@ -45,11 +48,15 @@ def main(argv: list[str] | None = None) -> None:
     try:
         with lock_folder(args.out, "--out"):
             open_folder(args.out, settings)
-            if is_complete(args.out, settings):
+            clips, test_sets = is_complete(args.out, settings), are_test_sets_complete(args.out, settings)
+            if clips and test_sets:
                 print(f"{args.out} is complete: nothing to do")
-            else:
+            remove_unfinished(args.out)
+            if not clips:
                 make_clips(args.out, settings, args.workers)
-        report(args.out)
+            if not test_sets:
+                make_test_sets(args.out, settings, args.workers)
+        report(args.out, settings)
         if args.sheet:
             write_contact_sheet(args.out, args.sheet)
             print(f"contact sheet: {args.sheet}")
@@ -112,10 +119,14 @@ def is_complete(root: Path, settings: dict[str, Any]) -> bool:
     return True
 
 
-def make_clips(root: Path, settings: dict[str, Any], workers: int) -> None:
-    """Make the clips that are missing in `root`, with these settings, on `workers` processes; then write the tables."""
+def remove_unfinished(root: Path) -> None:
+    """Remove the files in `root` that an interrupted run left half-written."""
     for stale in root.glob("**/.*.tmp"):
         stale.unlink()
+
+
+def make_clips(root: Path, settings: dict[str, Any], workers: int) -> None:
+    """Make the clips that are missing in `root`, with these settings, on `workers` processes; then write the tables."""
     jobs = []
     for number, split in enumerate(SPLITS):
         labels = np.arange(settings[split]) % len(CLASSES)
@@ -136,8 +147,8 @@ def make_clips(root: Path, settings: dict[str, Any], workers: int) -> None:
         write_table(root / split / "vid2genre.json", {clip.id: [clip.mid] for clip in of_split})
 
 
-def report(root: Path) -> None:
-    """Print the size of the set in `root`, and two fractions that matter to scores of localization."""
+def report(root: Path, settings: dict[str, Any]) -> None:
+    """Print the size of the set of these settings in `root`, and two fractions that matter to localization."""
     counts, inside, silent = [], [], []
     for split in SPLITS:
         boxes = load_json(root / split / "boxes.json", "id: [box, ...]")
@@ -150,6 +161,7 @@ def report(root: Path) -> None:
     print(f"{root}: {', '.join(counts)} clips, {size:.1f} MB")
     print(f"the center of the frame is inside the sounding box in {np.mean(inside):.1%} of the labeled frames")
     print(f"a silent instrument is visible in {np.mean(silent):.1%} of the clips")
+    print(describe_test_sets(settings))
 
 
 def write_table(path: Path, value: Any) -> None:

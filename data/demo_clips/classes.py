@@ -63,3 +63,5 @@ CLASSES = [
     Instrument("Bell", "/m/0395lw", draw_bell, voice_bell, (280, 1200), (0.25, 0.7), (0, 22)),
     Instrument("Marimba, xylophone", "/m/0dwsp", draw_marimba, voice_marimba, (140, 1100), (0.1, 0.25), (0, 14)),
 ]
+
+WORDS = [instrument.name.split(",")[0].split()[-1].lower() for instrument in CLASSES]  # names in one word

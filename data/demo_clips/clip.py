@@ -43,14 +43,25 @@ def make_clip(split: str, index: int, label: int, root: Path, seed: int, rate: i
     wav, mp4 = root / split / "audio" / f"{scene.id}.wav", root / split / "video" / f"{scene.id}.mp4"
     if not (wav.exists() and mp4.exists()):
         samples = add_room(sound_rng, play_melody(sound_rng, CLASSES[label], rate), rate)
-        with atomic_write(wav) as file:
-            content = io.BytesIO()  # libsndfile hides the system's error
-            soundfile.write(content, samples, rate, format="WAV", subtype="PCM_16")
-            file.write(content.getvalue())
+        write_wav(wav, samples, rate)
         width, height = map(int, scene.size)
         with atomic_path(mp4) as temporary:
             write_mp4(str(temporary), render_frames(scene, frame_rng), (width, height), samples, rate)
     return DemoClip(scene.id, CLASSES[label].mid, box_list(scene))
+
+
+def write_wav(path: Path, samples: np.ndarray, rate: int) -> None:
+    """Write a wav file of 16 bit, atomically.
+
+    Args:
+        path: file to write.
+        samples: (samples,) int16, the sound.
+        rate: of the samples, Hz.
+    """
+    content = io.BytesIO()  # libsndfile hides the system's error
+    soundfile.write(content, samples, rate, format="WAV", subtype="PCM_16")
+    with atomic_write(path) as file:
+        file.write(content.getvalue())
 
 
 def write_mp4(path: str, frames: Iterable[Image.Image], size: tuple[int, int], samples: np.ndarray, rate: int) -> None:

@@ -51,11 +51,12 @@ def render_masks(scene: Scene, times: np.ndarray) -> Iterator[list[Image.Image]]
     for thing in scene.objects:
         drawn = _draw_shapes(thing).getchannel("A")
         sprites.append(Image.merge("LA", (drawn.point(lambda _: 255), drawn)))
+    width, height = map(int, scene.size)
     poses = [thing.pose(times, scene.camera) for thing in scene.objects]
     for k in range(len(times)):
         masks = []
         for sprite, (centers, angles) in zip(sprites, poses, strict=True):
-            mask = Image.new("L", tuple(map(int, scene.size)))
+            mask = Image.new("L", (width, height))
             _paste_rotated(mask, sprite, centers[k], angles[k])
             masks.append(mask.point(lambda covered: 255 if covered >= 128 else 0))
         yield masks

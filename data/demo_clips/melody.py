@@ -10,13 +10,14 @@ from data.demo_clips.scene import SECONDS
 SCALES = ([0, 2, 4, 5, 7, 9, 11], [0, 2, 3, 5, 7, 8, 10], [0, 2, 4, 7, 9], [0, 3, 5, 7, 10])  # semitones
 
 
-def play_melody(rng: np.random.Generator, instrument: Instrument, rate: int) -> np.ndarray:
-    """Synthesize `SECONDS` of a random melody without rests.
+def play_melody(rng: np.random.Generator, instrument: Instrument, rate: int, seconds: int = SECONDS) -> np.ndarray:
+    """Synthesize a random melody without rests.
 
     Args:
         rng: draws the melody and the individual instrument.
         instrument: what plays it.
         rate: of the samples, Hz.
+        seconds: length.
 
     Returns:
         (samples,) float, of any level.
@@ -29,8 +30,8 @@ def play_melody(rng: np.random.Generator, instrument: Instrument, rate: int) -> 
     short, long = instrument.beat
     beat = np.exp(rng.uniform(np.log(short), np.log(long)))
     step, time = int(rng.integers(len(pitches))), -rng.uniform(0, beat)  # the clip may begin within a note
-    out = np.zeros(SECONDS * rate)
-    while time < SECONDS:
+    out = np.zeros(seconds * rate)
+    while time < seconds:
         length = float(np.clip(beat * pick(rng, (0.5, 1, 1, 2)), short, long))
         step = int(np.clip(step + rng.integers(-3, 4), 0, len(pitches) - 1))
         force = rng.uniform(0.3, 1)
