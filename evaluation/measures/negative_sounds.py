@@ -180,7 +180,7 @@ def _f_error(pairs: NegativePairs) -> float | None:
     return bootstrap_error(resampled, len(pairs.ciou))
 
 
-OWN, CONSTANT = "their own sounds", "a constant confidence"
+OWN, CONSTANT = "own sounds", "constant"
 NEGATIVE_SOUNDS = Section[NegativePairs](
     key="negative_sounds",
     title="Sounds that aren't in the frame",

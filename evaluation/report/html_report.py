@@ -21,7 +21,7 @@ from evaluation.report.heatmaps import enlarge_maps
 from evaluation.report.media_files import clear_media_folder, write_clip, write_map
 from evaluation.report.page_content import PageClips, PageContent, PageMaps, RunInfo
 from evaluation.report.ranked_maps import RankedMaps, rank_heatmaps
-from evaluation.report.rows import headlines, metric_rows, section_meanings, section_titles
+from evaluation.report.rows import headlines, metric_rows, reference_names, section_meanings, section_titles
 from evaluation.report.selection import first_of_each_class
 from evaluation.report.separation_examples import separation_examples
 from utils.errors import UserError
@@ -89,7 +89,8 @@ def _render(out: Path, metrics: dict[str, Any], run: RunInfo, content: PageConte
     return template_environment().get_template("report.html").render(
         metrics=metrics, run=run, duration=run_duration(run.log), charts=run_charts(run.log),
         pretrained=any(setting.name == "model.init_from" for setting in run.changed),
-        rows=rows, sections=section_titles(), meanings=section_meanings(), headlines=headlines(rows),
+        rows=rows, references=reference_names, sections=section_titles(), meanings=section_meanings(),
+        headlines=headlines(rows),
         names=RETRIEVAL.groups, directions=DIRECTIONS, views=views, marks=MARKS, galleries=galleries,
         maps=maps, ranked=ranked, matrix=matrix, atlas=embedding_map,
         classes=class_tables(metrics, clips) if clips else None,

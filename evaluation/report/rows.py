@@ -163,6 +163,11 @@ def headlines(rows: Iterable[MetricRow]) -> list[tuple[str, MetricRow]]:
     return [(text, row) for _, text, row in sorted(candidates, key=lambda one: one[0])[:MAX_HEADLINES]]
 
 
+def reference_names(rows: Iterable[MetricRow]) -> list[str]:
+    """List the names of the references that any of `rows` has, in their order."""
+    return list(dict.fromkeys(name for row in rows for name in row.others))
+
+
 def section_titles() -> dict[str, str]:
     """Get the title of each section of metrics.json: {key: title}."""
     return {section.key: section.title for section in SECTIONS.values()}
