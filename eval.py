@@ -5,6 +5,7 @@
     python eval.py --checkpoint runs/demo_VOLNet/best.pt --benchmark vggss --data.root FOLDER
     python eval.py --checkpoint runs/demo_PixelPlayer/best.pt
     python eval.py --checkpoint runs/demo_AVENet/best.pt --tasks probe      # a linear classifier on its features
+    python eval.py --checkpoint runs/demo_AVENet/best.pt --tasks finetune   # its encoders trained on with labels
     python eval.py --checkpoint runs/demo_AVENet/best.pt --ids FILE         # on the clips of this list alone
     python eval.py --compare runs/demo_AVENet runs/demo_VOLNet          # evaluated runs side by side
 
@@ -18,7 +19,7 @@ import json
 from pathlib import Path
 from typing import Any
 
-from dataset.reading.public_benchmarks import BENCHMARKS
+from dataset.reading.benchmarks.all_benchmarks import BENCHMARKS
 from dataset.reading.reader import open_split
 from evaluation.measures.ontology import load_ontology
 from evaluation.report.compare import write_comparison
@@ -26,7 +27,7 @@ from evaluation.report.html_report import write_report
 from evaluation.report.notes import small_split_note
 from evaluation.report.page_content import PageContent, RunInfo
 from evaluation.report.text_table import metrics_table
-from evaluation.tasks.all_tasks import DEFAULT_TASKS, TASKS, choose_tasks
+from evaluation.tasks.all_tasks import DEFAULT_TASKS, PROBE_TASKS, TASKS, choose_tasks
 from evaluation.tasks.baselines import BASELINES
 from evaluation.tasks.clip_list import choose_clips, list_note, read_clip_list
 from evaluation.tasks.embeddings import as_eval_split, open_benchmark, open_eval_split
@@ -53,7 +54,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--out", metavar="DIR", help="folder of the results [eval_SPLIT next to the checkpoint]")
     parser.add_argument(
-        "--tasks", nargs="+", choices=TASKS, default=DEFAULT_TASKS, help="what to measure [all but probe]"
+        "--tasks", nargs="+", choices=TASKS, default=DEFAULT_TASKS, help="what to measure [all but probe, finetune]"
     )
     parser.add_argument(
         "--baselines", nargs="+", choices=BASELINES, default=(), help="baselines of retrieval:\n"
@@ -62,8 +63,12 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     )  # fmt: skip
     parser.add_argument("--vgg16", metavar="FILE", default="imagenet", help="VGG16's weights [downloaded, 528 MB]")
     parser.add_argument("--benchmark", choices=BENCHMARKS, help="data.root is this benchmark: localization only")
-    parser.add_argument("--probe_folder", metavar="DIR", help="probe this folder of classes in folds, and nothing else")
-    parser.add_argument("--untrained", action="store_true", help="also probe a net with fresh weights")
+    parser.add_argument(
+        "--probe_folder",
+        metavar="DIR",
+        help="probe this folder of classes in folds, and nothing else; --tasks finetune: fine-tune on it",
+    )
+    parser.add_argument("--untrained", action="store_true", help="also probe, or fine-tune, a net with fresh weights")
     parser.add_argument(
         "--pictures", type=at_least(0), default=200, metavar="N", help="clips whose maps are drawn [200]"
     )
@@ -106,7 +111,9 @@ def evaluate(args: argparse.Namespace, net: TrainedNet, out: Path) -> dict[str, 
         the content of metrics.json.
     """
     if args.probe_folder:
-        return write_results(out, net, args.probe_folder, [probe_folder(net, Path(args.probe_folder), args.untrained)])
+        probes = [task for task in args.tasks if task in PROBE_TASKS] or ["probe"]
+        folder = Path(args.probe_folder)
+        return write_results(out, net, args.probe_folder, [probe_folder(net, folder, out, args.untrained, probes)])
     split, tasks = args.benchmark or args.split, choose_tasks(net, args.tasks, args.benchmark)
     ontology = load_ontology(net.config.eval.ontology)
     about = None

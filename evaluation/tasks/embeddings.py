@@ -13,8 +13,9 @@ from dataset.loading.loader import Batch, SampleDataset, drop_unreadable, make_l
 from dataset.loading.order import sequential_batches
 from dataset.making.text import count_text
 from dataset.pairs import PairDataset
+from dataset.reading.benchmarks.all_benchmarks import BENCHMARKS
+from dataset.reading.benchmarks.benchmark import Benchmark, BenchmarkDataset, Choose
 from dataset.reading.flow import open_flow_cache
-from dataset.reading.public_benchmarks import BENCHMARKS, Benchmark, BenchmarkDataset
 from dataset.reading.reader import ClipDataset, open_split
 from dataset.transforms.frames import PairTransform
 from evaluation.measures.ontology import Ontology
@@ -148,15 +149,16 @@ def open_eval_moments(config: Config, clips: ClipDataset) -> EvalSplit:
     return EvalSplit(clips, dataset)
 
 
-def open_benchmark(config: Config, name: str) -> EvalSplit:
+def open_benchmark(config: Config, name: str, choose: Choose | None = None) -> EvalSplit:
     """Open a public benchmark of sound localization.
 
     Args:
         config: its data.root is the benchmark's folder.
         name: a key of `BENCHMARKS`.
+        choose: the clips to measure on; None: all.
     """
     data = config.data
-    benchmark = BENCHMARKS[name](data.root, data.on_error)
+    benchmark = BENCHMARKS[name](data.root, data.on_error, choose)
     return EvalSplit(benchmark, BenchmarkDataset(benchmark, data.resize_size, data.sample_rate, data.seconds))
 
 

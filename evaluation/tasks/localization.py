@@ -13,7 +13,7 @@ from torch import nn
 from dataset.loading.loader import collate, make_sample
 from dataset.making.text import count_text
 from dataset.reading.annotations import Box
-from dataset.reading.public_benchmarks import Benchmark
+from dataset.reading.benchmarks.benchmark import Benchmark
 from dataset.reading.reader import ClipDataset
 from dataset.transforms.frames import PairTransform
 from evaluation.measures.boxes import box_mask

@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 from torch import nn
 
-from dataset.reading.public_benchmarks import Benchmark
+from dataset.reading.benchmarks.benchmark import Benchmark
 from evaluation.measures.ontology import Ontology, clip_relevance
 from evaluation.measures.retrieval import DIRECTIONS, CrossScores, four_directions
 from evaluation.pair_scores import PairScores

@@ -12,7 +12,7 @@ from dataset.loading.loader import Batch, drop_unreadable, make_loader, make_ski
 from dataset.loading.order import sequential_batches
 from dataset.mixes import MixtureDataset, fixed_mixtures
 from dataset.reading.audio import to_int16
-from dataset.reading.public_benchmarks import Benchmark
+from dataset.reading.benchmarks.benchmark import Benchmark
 from dataset.reading.wav import write_wav
 from dataset.transforms.frames import prepare_frames
 from evaluation.measures.separation import (

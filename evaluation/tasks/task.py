@@ -9,7 +9,7 @@ import torch
 from torch import nn
 
 from dataset.making.text import count_text
-from dataset.reading.public_benchmarks import Benchmark
+from dataset.reading.benchmarks.benchmark import Benchmark
 from dataset.transforms.sounds import prepare_sounds
 from evaluation.measures.ontology import Ontology
 from evaluation.report.page_content import ClipMedia, PageClips, PageContent, PageMaps, PageRetrieval
@@ -27,7 +27,7 @@ class EvalOptions:
         vgg16: retrieval: file of VGG16's weights, or "imagenet" to download them.
         pictures: localization: number of clips whose maps are drawn.
         video: localization: number of clips whose maps become a video.
-        untrained: probe: also probe a net with fresh weights.
+        untrained: probe, finetune: also measure a net with fresh weights.
     """
 
     baselines: tuple[str, ...] = ()

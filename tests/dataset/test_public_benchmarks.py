@@ -8,8 +8,10 @@ import pytest
 from helpers import click, tone, write_json, write_sound
 from PIL import Image
 
+from dataset.reading.benchmarks.boxes import clean_boxes
+from dataset.reading.benchmarks.flickr import FlickrSoundNet
+from dataset.reading.benchmarks.vggss import VGGSS
 from dataset.reading.errors import ClipError
-from dataset.reading.public_benchmarks import VGGSS, FlickrSoundNet, clean_boxes
 from utils.errors import UserError
 
 ABSURD = -(2**63) / 320  # what a side that was no number became on its way: -2.88e16
@@ -108,17 +110,17 @@ def test_what_is_no_box_is_dropped_and_what_reaches_out_is_clipped(box, left):
     assert clean_boxes([]).shape == (0, 4)
 
 
-def test_dropped_boxes_are_counted_and_a_clip_without_any_is_skipped_whatever_on_error_says(tmp_path):
+def test_dropped_boxes_are_counted_and_a_clip_without_any_fails_whatever_on_error_says(tmp_path):
     absurd = [ABSURD] * 4
     root = vggss(tmp_path / "v", a=[absurd, [0, 0, 1, 0.5]], b=[absurd, [0.2, 1, 0.7, 1]], c=[])
     for on_error in ("stop", "skip"):
         data = VGGSS(root, on_error)
-        assert data.ids == ["a"] and len(data) == 1 and data.dropped == 3
-        assert list(data.skipped) == ["b", "c"] and "clip b has no box" in data.skipped["b"]
-        assert data.truth(0, 2).tolist() == [[1, 1], [0, 0]]
+        assert data.ids == ["a", "b", "c"] and len(data) == 3 and data.dropped == 3
+        assert data.failures == ["b", "c"] and data.skipped == {} and data.has_region == [True] * 3
+        assert data.truth(0, 2).tolist() == [[1, 1], [0, 0]] and not data.truth(1, 2).any() | data.truth(2, 2).any()
     data = FlickrSoundNet(flickr(tmp_path / "f", a=[(0, 0, 256, 128), (9, 9, 9, 30)], b=[(5, 5, 2, 2)], c=[]))
-    assert data.ids == ["a"] and data.dropped == 2 and list(data.skipped) == ["b", "c"]
-    assert data.truth(0, 2).tolist() == [[0.5, 0.5], [0, 0]]
+    assert data.ids == ["a", "b", "c"] and data.dropped == 2 and data.failures == ["b", "c"]
+    assert data.truth(0, 2).tolist() == [[0.5, 0.5], [0, 0]] and not data.truth(1, 2).any()
 
 
 # ------------------------------------------------------------------------------------------------ frames and sounds

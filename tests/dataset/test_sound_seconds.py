@@ -13,10 +13,11 @@ from PIL import Image
 from configs.schema import Config, Data, Spectrogram
 from dataset.loading.loader import drop_unreadable, make_loader, make_skip_handler
 from dataset.pairs import PairDataset, sample_times
+from dataset.reading.benchmarks.benchmark import BenchmarkDataset
+from dataset.reading.benchmarks.flickr import FlickrSoundNet
 from dataset.reading.errors import MediaError
 from dataset.reading.media_folder import MediaItem, sound_around
 from dataset.reading.moments import iter_moments
-from dataset.reading.public_benchmarks import BenchmarkDataset, FlickrSoundNet
 from dataset.reading.reader import open_split
 from dataset.transforms.sounds import prepare_sounds
 from models.size import input_shapes
