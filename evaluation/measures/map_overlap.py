@@ -13,7 +13,7 @@ import torch.nn.functional as F
 from scipy.ndimage import distance_transform_edt
 
 CIOU_THRESHOLDS = np.linspace(0, 1, 21)
-CHUNK_PIXELS = 2**24  # of the maps that are interpolated at a time
+CHUNK_PIXELS = 2**20  # of the maps that are interpolated at a time: more is slower, and needs the memory
 TIE = 1e-3  # by how much the value of the best map falls with the distance from the region: no two are equal
 Truths = Callable[[int], np.ndarray]  # index of a frame -> (S, S) float in 0..1
 # Which maps are judged: the net's, three trivial ones, and the region itself drawn at the size of the maps.

@@ -7,11 +7,14 @@ import torch
 from torch import Tensor
 
 from dataset.reading.audio import sound_samples
+from dataset.reading.benchmarks.benchmark import Benchmark
 from evaluation.measures.map_overlap import Truths
 from evaluation.measures.negative_sounds import LOCALIZED, LitMaps, NegativePairs, light_maps, negative_measures
 from evaluation.tasks.task import EvalContext
+from evaluation.trained_net import TrainedNet
 
 OFFSCREEN_DRAWS = 10  # sounds of other clips for each frame
+CHUNK = 256  # maps that are computed at a time
 NOISES = 16  # different noises, taken in turn
 NOISE_LEVEL = 0.1  # standard deviation of the noise, of full scale
 
@@ -28,29 +31,46 @@ def measure_negative_sounds(
         size: side to which maps are interpolated, pixels.
         ciou: (N,) of the plain maps for their own sounds.
     """
-    embeddings, threshold = context.embeddings, float(context.net.content["metrics"].get("threshold", 0.0))
+    embeddings, threshold = context.embeddings, validation_threshold(context.net)
     v, a = embeddings.v[frames], embeddings.a[frames]
-    own = light_maps(context.net.location_maps(v, a).numpy(), size, threshold, truths)
-    rows, sounds, notes = offscreen_sounds(embeddings.labels, frames)
-    negatives = {kind: _maps_of(context, v, _repeat(made, len(v))) for kind, made in _made_sounds(context).items()}
+    every = np.arange(len(frames))
+    own = light_maps(_maps_of(context, every, v, every, a), size, threshold, truths)
+    rows, sounds, notes = offscreen_sounds(*_in_the_pictures(context), frames)
     values: dict[str, Any] = {"threshold": threshold, "frames": len(frames)}
-    for kind, maps in negatives.items():
-        values[kind] = _group(own, ciou, light_maps(maps, size, threshold), np.arange(len(v)))
+    for kind, made in _made_sounds(context).items():
+        maps = _maps_of(context, every, v, every % len(made), made)
+        values[kind] = _group(own, ciou, light_maps(maps, size, threshold), every)
     if len(rows):
-        lit = [
-            light_maps(_maps_of(context, v[part], embeddings.a[sound]), size, threshold)
-            for part, sound in zip(np.split(rows, OFFSCREEN_DRAWS), np.split(sounds, OFFSCREEN_DRAWS), strict=True)
-        ]
-        others = LitMaps(*(np.concatenate(part) for part in zip(*lit, strict=True)))
-        values["offscreen"] = _group(own, ciou, others, rows)
+        maps = _maps_of(context, rows, v, sounds, embeddings.a)
+        values["offscreen"] = _group(own, ciou, light_maps(maps, size, threshold), rows)
     return {"negative_sounds": values}, notes
 
 
-def offscreen_sounds(labels: list[list[str]], frames: list[int]) -> tuple[np.ndarray, np.ndarray, tuple[str, ...]]:
+def validation_threshold(net: TrainedNet) -> float:
+    """Read the logit from which on a pair matches, as the validation of the training of `net` found it; 0 if unknown."""
+    return float(net.content["metrics"].get("threshold", 0.0))
+
+
+def _in_the_pictures(context: EvalContext) -> tuple[list[list[str]], np.ndarray]:
+    """The labels of all that sounds in each embedded frame, and which of them are of one picture or video: (N,) int."""
+    embeddings, clips = context.embeddings, context.data.clips
+    if not isinstance(clips, Benchmark):
+        return embeddings.labels, np.arange(len(embeddings))
+    rows = [clips.rows[index] for index in embeddings.indices]
+    names: dict[str, list[str]] = {}
+    for row in clips.rows:
+        names.setdefault(row.picture, []).extend(row.classes)
+    return [names[row.picture] for row in rows], np.unique([row.picture for row in rows], return_inverse=True)[1]
+
+
+def offscreen_sounds(
+    labels: list[list[str]], pictures: np.ndarray, frames: list[int]
+) -> tuple[np.ndarray, np.ndarray, tuple[str, ...]]:
     """Draw other clips' sounds for frames, of clips that have no label of the frame's; the same ones every time.
 
     Args:
         labels: of all clips; without any label any other clip is drawn.
+        pictures: (N,) int, the same for clips of one picture or video: none of them is drawn.
         frames: the clips whose frames get a sound.
 
     Returns:
@@ -65,8 +85,7 @@ def offscreen_sounds(labels: list[list[str]], frames: list[int]) -> tuple[np.nda
     rows, sounds = [], []
     lonely = 0
     for position, clip in enumerate(frames):
-        others = ~(has & has[clip]).any(1)
-        others[clip] = False
+        others = ~has[:, has[clip]].any(1) & (pictures != pictures[clip])
         candidates = np.flatnonzero(others)
         if not len(candidates):
             lonely += 1
@@ -91,12 +110,13 @@ def _made_sounds(context: EvalContext) -> dict[str, Tensor]:
     return {kind: context.net.embed_sounds(waves) for kind, waves in sounds.items()}
 
 
-def _repeat(a: Tensor, count: int) -> Tensor:
-    return a[torch.arange(count) % len(a)]
-
-
-def _maps_of(context: EvalContext, v: Tensor, a: Tensor) -> np.ndarray:
-    return context.net.location_maps(v, a).numpy()
+def _maps_of(context: EvalContext, frames: np.ndarray, v: Tensor, sounds: np.ndarray, a: Tensor) -> np.ndarray:
+    """Maps of frames for sounds, some at a time: embedded frames are large, and each is needed often."""
+    parts = [
+        context.net.location_maps(v[frames[k : k + CHUNK]], a[sounds[k : k + CHUNK]])
+        for k in range(0, len(frames), CHUNK)
+    ]
+    return torch.cat(parts).numpy()
 
 
 def _group(own: LitMaps, ciou: np.ndarray, others: LitMaps, owner: np.ndarray) -> dict[str, Any]:
