@@ -29,7 +29,8 @@ from evaluation.report.page_content import PageContent, RunInfo
 from evaluation.report.text_table import metrics_table
 from evaluation.tasks.all_tasks import DEFAULT_TASKS, PROBE_TASKS, TASKS, choose_tasks
 from evaluation.tasks.baselines import BASELINES
-from evaluation.tasks.clip_list import choose_clips, list_note, read_clip_list
+from evaluation.tasks.benchmark_choice import BenchmarkChoice
+from evaluation.tasks.clip_list import Choice, choose_clips, list_note, read_clip_list
 from evaluation.tasks.embeddings import as_eval_split, open_benchmark, open_eval_split
 from evaluation.tasks.probe_folder import probe_folder
 from evaluation.tasks.task import EvalContext, EvalOptions, TaskResult
@@ -68,6 +69,11 @@ def add_options(parser: argparse.ArgumentParser) -> None:
         metavar="DIR",
         help="probe this folder of classes in folds, and nothing else; --tasks finetune: fine-tune on it",
     )
+    parser.add_argument(
+        "--audible_and_visible",
+        action="store_true",
+        help="of VGG-SS, the clips whose class can be heard and seen; needs the package vggsounder",
+    )
     parser.add_argument("--untrained", action="store_true", help="also probe, or fine-tune, a net with fresh weights")
     parser.add_argument(
         "--pictures", type=at_least(0), default=200, metavar="N", help="clips whose maps are drawn [200]"
@@ -86,11 +92,10 @@ def main(argv: list[str] | None = None) -> dict[str, Any] | Path:
         return write_comparison(args.compare, args.out)
     if not args.checkpoint:
         raise UserError("--checkpoint FILE is missing; training writes best.pt into its run directory")
-    if args.ids and (args.benchmark or args.probe_folder):
-        other = f"--benchmark {args.benchmark}" if args.benchmark else "--probe_folder"
-        raise UserError(
-            f"--ids chooses clips of a split, and {other} measures something else: leave out one of the two"
-        )
+    if args.ids and args.probe_folder:
+        raise UserError("--ids chooses clips, and --probe_folder probes a whole folder: leave out one of the two")
+    if args.audible_and_visible and not args.benchmark:
+        raise UserError("--audible_and_visible chooses clips of VGG-SS: add --benchmark vggss, or leave it out")
     net, run_dir = load_trained_net(args.checkpoint, changes), Path(args.checkpoint).parent
     disable_malloc_trim()
     reserve_blas_buffers()
@@ -116,20 +121,23 @@ def evaluate(args: argparse.Namespace, net: TrainedNet, out: Path) -> dict[str, 
         return write_results(out, net, args.probe_folder, [probe_folder(net, folder, out, args.untrained, probes)])
     split, tasks = args.benchmark or args.split, choose_tasks(net, args.tasks, args.benchmark)
     ontology = load_ontology(net.config.eval.ontology)
-    about = None
-    if args.ids:
+    told = Choice({}, [])
+    if args.benchmark:
+        choice = BenchmarkChoice(split, net.config.data.root, args.ids, args.audible_and_visible)
+        data, told = open_benchmark(net.config, split, choice.choose), choice.told
+    elif args.ids:
         wanted = read_clip_list(Path(args.ids), split)
         clips, about = choose_clips(open_split(net.config.data, split), wanted)
-        data = as_eval_split(net.config, clips)
+        data, told = as_eval_split(net.config, clips), Choice({"ids": about}, [list_note(about)])
     else:
-        data = open_benchmark(net.config, split) if args.benchmark else open_eval_split(net.config, split)
+        data = open_eval_split(net.config, split)
     options = EvalOptions(args.baselines, args.vgg16, args.pictures, args.video, args.untrained)
     context = EvalContext(net, split, data, ontology, out, options)
-    return write_results(out, net, split, [task.run(context) for task in tasks], about)
+    return write_results(out, net, split, [task.run(context) for task in tasks], told)
 
 
 def write_results(
-    out: Path, net: TrainedNet, split: str, results: list[TaskResult], ids: dict[str, str | int] | None = None
+    out: Path, net: TrainedNet, split: str, results: list[TaskResult], told: Choice | None = None
 ) -> dict[str, Any]:
     """Write metrics.json and report.html, and print the table of measures.
 
@@ -138,7 +146,7 @@ def write_results(
         net: the net.
         split: what was measured: name of a split or benchmark, or a folder.
         results: of the tasks, of the same clips.
-        ids: what metrics.json says of the list of --ids, or None.
+        told: which clips were chosen, or None.
 
     Returns:
         The measures of metrics.json.
@@ -147,12 +155,12 @@ def write_results(
     skipped, page = results[0].skipped, PageContent()
     metrics |= {"skipped": len(skipped), "checkpoint": net.path, "step": net.content["step"]}
     metrics["data"] = str(net.config.data.root)
-    metrics |= {"ids": ids} if ids else {}
+    metrics |= told.values if told else {}
     for result in results:
         metrics |= result.metrics
         page |= result.page
     notes = list(dict.fromkeys(note for result in results for note in result.notes))
-    notes += [list_note(ids)] if ids else []
+    notes += told.notes if told else []
     if small := small_split_note(metrics):
         notes.append(small)
     metrics |= {"notes": notes} if notes else {}

@@ -40,16 +40,13 @@ def set_up_encoders(model: AVCNet | PixelPlayer, config: Any, taken: Collection[
     Raises:
         UserError: weights can't be loaded, or are another net's.
     """
-    fixed = []
     for part, name, weights, rate in pretrained_parts(config):
         encoder: Any = model.get_submodule(part)
         if not resumed and not {f"{part}.{weight}" for weight in encoder.state_dict()} <= {*taken}:
             load_encoder_weights(encoder, name, weights, f"model.{'sound' if part == 'audio' else 'vision'}_weights")
         if rate == 0:
             encoder.requires_grad_(False)
-        if rate == 0 or config.train.freeze_norm:
-            fixed.append(part)
-    model.fixed_statistics = tuple(fixed)
+    model.fixed_statistics = fixed_statistics(config)
     model.train()  # at once: the last layers may be initialized from data before the first step
 
 
@@ -68,6 +65,18 @@ def pretrained_parts(config: Any) -> list[tuple[str, str, str, float]]:
     if model.sound_weights != "none":
         parts.append(("audio", model.sound, model.sound_weights, train.lr_sound))
     return parts
+
+
+def fixed_statistics(config: Any) -> tuple[str, ...]:
+    """List the encoders that keep their batch norm statistics: those from given weights, see train.freeze_norm.
+
+    Args:
+        config: a `configs.schema.Config`.
+
+    Returns:
+        names of submodules.
+    """
+    return tuple(part for part, _, _, rate in pretrained_parts(config) if rate == 0 or config.train.freeze_norm)
 
 
 def learning_rates(config: Any) -> dict[str, float]:

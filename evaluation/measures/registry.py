@@ -10,7 +10,9 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 from evaluation.measures.correspondence import CORRESPONDENCE
+from evaluation.measures.finetune import FINETUNE
 from evaluation.measures.localization import LOCALIZATION
+from evaluation.measures.masks import MASKS
 from evaluation.measures.measure import Detail, KeyPath, Measure, Section, Values
 from evaluation.measures.negative_sounds import NEGATIVE_SOUNDS
 from evaluation.measures.probe import PROBE
@@ -18,7 +20,8 @@ from evaluation.measures.retrieval import RETRIEVAL
 from evaluation.measures.separation import SEPARATION
 
 SECTIONS: dict[str, Section] = {
-    section.key: section for section in (CORRESPONDENCE, RETRIEVAL, LOCALIZATION, NEGATIVE_SOUNDS, SEPARATION, PROBE)
+    section.key: section
+    for section in (CORRESPONDENCE, RETRIEVAL, LOCALIZATION, MASKS, NEGATIVE_SOUNDS, SEPARATION, PROBE, FINETUNE)
 }
 EVALUATION = (  # values of metrics.json outside of the sections
     Detail("model", "name of the net"),
@@ -30,6 +33,10 @@ EVALUATION = (  # values of metrics.json outside of the sections
     Detail("step", "training step at which they were saved"),
     Detail("data", "folder of the dataset"),
     Detail("ids", "the list of --ids: its file, its clips, how many of them the split lacks, SHA-256 of their names"),
+    Detail(
+        "audible_and_visible",
+        "VGG-SS: clips before this choice, those in vggsounder's table, and those whose class is audible and visible",
+    ),
     Detail("notes", "sentences: what could not be measured and why, whether the split is too small, the best setting"),
     Detail(
         "by_class", "fraction of the pairs of a frame and a sound that are called a match, for each pair of classes"

@@ -73,7 +73,7 @@ def _list_rows(section: Section, values: Values) -> list[Row]:
 
 
 def _matrix_rows(section: Section, values: Values) -> list[Row]:
-    """A measure in each column; in each row a group, and its standard error and baseline in the next."""
+    """A measure in each column; in each row a group, and its standard error, baseline and references in the next."""
     groups = section.values_by_group(values)
     shown = [one for one in section.measures if any(one.value_in(group) is not None for group in groups.values())]
     rows = [["", *(measure.name.format_map(values) for measure in shown)]]
@@ -83,6 +83,10 @@ def _matrix_rows(section: Section, values: Values) -> list[Row]:
         if any(measure.error_in(group) is not None for measure in shown):
             rows.append([f"  {ERROR}", *(_format(measure, measure.error_in(group)) for measure in shown)])
         rows.append([f"  {_baseline_name(shown)}", *(_format(one, one.baseline_in(group)) for one in shown)])
+        references = [measure.references_in(group) for measure in shown]
+        for other in dict.fromkeys(other for found in references for other in found):
+            cells = (_format(one, found.get(other)) for one, found in zip(shown, references, strict=True))
+            rows.append([f"  {other}", *cells])
     return rows
 
 

@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 
 from evaluation.tasks.correspondence import CorrespondenceTask
+from evaluation.tasks.finetune import FineTuneTask
 from evaluation.tasks.localization import LocalizationTask
 from evaluation.tasks.probe import ProbeTask
 from evaluation.tasks.retrieval import RetrievalTask
@@ -17,8 +18,10 @@ TASKS: dict[str, Task] = {
     "localization": LocalizationTask(),
     "separation": SeparationTask(),
     "probe": ProbeTask(),
+    "finetune": FineTuneTask(),
 }
-DEFAULT_TASKS = ("avc", "retrieval", "localization", "separation")  # the probe needs the train split too
+DEFAULT_TASKS = ("avc", "retrieval", "localization", "separation")  # probe and finetune need the train split too
+PROBE_TASKS = ("probe", "finetune")  # of a folder of classes
 BENCHMARK_TASKS = ("localization",)  # public benchmarks have boxes only
 
 

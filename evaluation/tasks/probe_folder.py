@@ -1,21 +1,24 @@
-"""The linear probe of a net on any folder of classes, in folds: `eval.py --probe_folder`."""
+"""The linear probe, or fine-tuning, of a net on any folder of classes, in folds: `eval.py --probe_folder`."""
 
 import csv
 import io
 import os
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from dataset.reading.media_folder import MediaItem, find_media
 from evaluation.file_embedding import Collection, EmbedOptions, embed_files, join_collections, refuse_multiframe
 from evaluation.measures.probe import assign_folds, cross_validate
-from evaluation.tasks.probe import probed_models
+from evaluation.tasks.finetune import kept_statistics
+from evaluation.tasks.finetune_folder import FileMoments, fine_tune_files
+from evaluation.tasks.probe import PooledFeatures, probed_models
 from evaluation.tasks.task import TaskResult
 from evaluation.trained_net import TrainedNet
+from utils.config import Config
 from utils.errors import UserError
 from utils.files import read_text
 from utils.progress_bar import progress_bar
@@ -23,18 +26,23 @@ from utils.progress_bar import progress_bar
 ESC_LIST, ESC_COLUMNS = "meta/esc50.csv", {"filename", "fold", "category"}  # of ESC-50
 
 
-def probe_folder(net: TrainedNet, folder: Path, untrained: bool = False) -> TaskResult:
+def probe_folder(
+    net: TrainedNet, folder: Path, out: Path, untrained: bool = False, tasks: Sequence[str] = ("probe",)
+) -> TaskResult:
     """Probe a net on a folder of classes by cross-validation. A file's features are the mean over its seconds.
 
     Args:
         net: the trained net.
         folder: of ESC-50's layout (audio/*.wav and meta/esc50.csv), or with a subfolder of videos, images or sounds
             for each class.
+        out: folder of the results.
         untrained: also probe a net with fresh weights.
+        tasks: "probe", "finetune" or both.
 
     Returns:
-        The section "probe": {"files": readable files, "folds", "audio" and "vision" (measures of `cross_validate`)
-        where files have sound or frames, "untrained": the same of the fresh net}.
+        The section of each task, such as "probe": {"files": readable files, "folds", "audio" and "vision" (measures of
+        `cross_validate`, or of `fine_tune_files`) where files have sound or frames, "untrained": the same of the fresh
+        net}.
 
     Raises:
         UserError: the folder has no classes, or a class has too few files.
@@ -47,7 +55,7 @@ def probe_folder(net: TrainedNet, folder: Path, untrained: bool = False) -> Task
     items = [item for item in items if item.name in classes]
     if not items:
         raise UserError(f"{folder} holds no classes: make a subfolder for each class, or {ESC_LIST} as ESC-50 has it")
-    measures: dict[str, Any] = {"files": len(items)}
+    sections: dict[str, dict[str, Any]] = {task: {} for task in tasks}
     for name, model in probed_models(net, untrained).items():
         with progress_bar(len(items), "file", log_interval=1) as bar:
             parts = []
@@ -55,18 +63,37 @@ def probe_folder(net: TrainedNet, folder: Path, untrained: bool = False) -> Task
                 parts.append(part)
                 bar.update(len(part.about["files"]))
         features = join_collections(parts, {})
-        rows = _probe_files(features, items, classes, folds)
-        measures |= {name: rows} if name else rows
+        sides = list(_labelled_files(features, items, classes, folds))
+        for task, measures in sections.items():
+            rows: dict[str, Any] = {"files": len(items) - len(features.about["skipped"])}
+            for files in sides:
+                if task == "probe":
+                    found = cross_validate(files.features, files.labels, files.folds)
+                else:
+                    found = _fine_tune_side(
+                        net.config, model, files, files.side in kept_statistics(net.config, name), out
+                    )
+                rows[files.side] = found | {"files": len(files.items)}
+                rows["folds"] = len(np.unique(files.folds))
+            measures |= {name: rows} if name else rows
         skipped |= features.about["skipped"]
-        measures["files"] = len(items) - len(features.about["skipped"])
-    return TaskResult({"probe": measures}, measures["files"], skipped)
+    return TaskResult(sections, len(items) - len(features.about["skipped"]), skipped)
 
 
-def _probe_files(
+class _LabelledFiles(NamedTuple):
+    """The files that have frames ("vision"), or sounds ("audio")."""
+
+    side: str
+    items: list[MediaItem]
+    features: np.ndarray  # (N, D) float64, means over the moments of a file
+    labels: list[str]
+    folds: np.ndarray  # (N,) int
+
+
+def _labelled_files(
     features: Collection, items: Sequence[MediaItem], classes: dict[str, str], folds: dict[str, int] | None
-) -> dict[str, Any]:
-    """Cross-validate the features of the frames and of the sounds of files, where there are any."""
-    rows: dict[str, Any] = {}
+) -> Iterator[_LabelledFiles]:
+    """Yield the files that have frames, and those that have sounds, where there are any."""
     sides = {
         "vision": (features.frames, features.has_frame),
         "audio": (features.sounds, features.has_sound),
@@ -74,12 +101,18 @@ def _probe_files(
     for side, (vectors, present) in sides.items():
         files, means = _mean_by_file(vectors[present], features.files[present])
         if len(files):
-            names = [items[file].name for file in files]
-            labels = [classes[name] for name in names]
-            own_folds = np.array([folds[name] for name in names]) if folds else assign_folds(labels)
-            rows[side] = cross_validate(means, labels, own_folds) | {"files": len(names)}
-            rows["folds"] = len(np.unique(own_folds))
-    return rows
+            own = [items[file] for file in files]
+            labels = [classes[item.name] for item in own]
+            own_folds = np.array([folds[item.name] for item in own]) if folds else assign_folds(labels)
+            yield _LabelledFiles(side, own, means, labels, own_folds)
+
+
+def _fine_tune_side(
+    config: Config, model: PooledFeatures, files: _LabelledFiles, keep_statistics: bool, out: Path
+) -> dict[str, Any]:
+    """Fine-tune the encoder of the frames or of the sounds on all folds but one, for each fold."""
+    moments, encoder = FileMoments(files.items, files.side, config, out), getattr(model.net, files.side)
+    return fine_tune_files(encoder, moments, files.features, files.labels, files.folds, config, keep_statistics)
 
 
 def _mean_by_file(vectors: np.ndarray, file_of_row: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

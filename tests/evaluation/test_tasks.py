@@ -23,10 +23,10 @@ def fresh_net(name):
 @pytest.mark.parametrize(
     ("name", "expected"),
     [
-        ("AVENet", ["avc", "retrieval", "probe"]),
-        ("AVENet_MF", ["avc", "retrieval", "probe"]),
-        ("L3Net", ["avc", "retrieval", "probe"]),
-        ("VOLNet", ["avc", "retrieval", "localization", "probe"]),
+        ("AVENet", ["avc", "retrieval", "probe", "finetune"]),
+        ("AVENet_MF", ["avc", "retrieval", "probe", "finetune"]),
+        ("L3Net", ["avc", "retrieval", "probe", "finetune"]),
+        ("VOLNet", ["avc", "retrieval", "localization", "probe", "finetune"]),
         ("PixelPlayer", ["separation"]),
     ],
 )
@@ -34,7 +34,7 @@ def test_a_task_applies_to_the_nets_that_have_its_methods(name, expected):
     net = fresh_net(name)
     assert [name for name, task in TASKS.items() if task.applies_to(net.model)] == expected
     assert [task.name for task in choose_tasks(net, list(TASKS))] == expected
-    assert [task.name for task in choose_tasks(net, DEFAULT_TASKS)] == [name for name in expected if name != "probe"]
+    assert [task.name for task in choose_tasks(net, DEFAULT_TASKS)] == [name for name in expected if name != "probe", "finetune"]
 
 
 def test_tasks_are_listed_by_their_names():
@@ -43,7 +43,7 @@ def test_tasks_are_listed_by_their_names():
 
 def test_a_task_that_does_not_apply_is_named_with_those_that_do():
     with pytest.raises(UserError, match=r"--tasks avc probe does not apply to PixelPlayer: .* --tasks separation$"):
-        choose_tasks(fresh_net("PixelPlayer"), ["avc", "probe"])
+        choose_tasks(fresh_net("PixelPlayer"), ["avc", "probe", "finetune"])
     with pytest.raises(UserError, match="--benchmark vggss does not apply to AVENet: it has no localization maps"):
         choose_tasks(fresh_net("AVENet"), DEFAULT_TASKS, "vggss")
     assert [task.name for task in choose_tasks(fresh_net("VOLNet"), DEFAULT_TASKS, "vggss")] == ["localization"]
