@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
-from dataset.making.list_index import read_name
+from dataset.making.list_index import listed_videos, read_name
 from dataset.making.segments import youtube_id
 from dataset.making.text import count_text, printable
 from dataset.making.video_lists import read_list
@@ -61,4 +61,4 @@ def find_benchmark_leaks(clips: Sequence[str], lists: Iterable[Path], split: str
 
 
 def _measured_videos(path: Path) -> set[str]:
-    return {segment.video for segment in read_list(path).segments if segment.part != "train"}
+    return listed_videos(segment for segment in read_list(path).segments if segment.part != "train")

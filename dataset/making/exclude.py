@@ -4,7 +4,7 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 from dataset.making.left_out import LeftOut
-from dataset.making.list_index import videos_of
+from dataset.making.list_index import listed_videos, videos_of
 from dataset.making.video_lists import read_list
 
 
@@ -21,7 +21,7 @@ def read_excluded(paths: Iterable[Path]) -> tuple[dict[str, str], list[str]]:
         UserError: a list can't be read.
     """
     lists = [read_list(path) for path in paths]
-    videos = {segment.video: listed.path.name for listed in lists for segment in listed.segments}
+    videos = {video: listed.path.name for listed in lists for video in listed_videos(listed.segments)}
     return videos, [f"left out of training: {listed.describe()}" for listed in lists]
 
 

@@ -229,7 +229,10 @@ def parse_vggss(content: Any) -> Iterator[JsonRow]:
         where = f"entry {k + 1}"
         if not isinstance(entry, dict) or not isinstance(entry.get("file"), str):
             raise ValueError(f"{where} has no file")
-        yield where, Segment(*parse_name(entry["file"]), _labels(str(entry.get("class", ""))), "test")
+        label = entry.get("class", "")
+        if not isinstance(label, str):
+            raise ValueError(f"{where} has a class that is no text")
+        yield where, Segment(*parse_name(entry["file"]), _labels(label), "test")
 
 
 def _is_solos(content: Any) -> bool:
@@ -237,6 +240,7 @@ def _is_solos(content: Any) -> bool:
         isinstance(content, dict)
         and bool(content)
         and not {"videos", "data"} & content.keys()
+        and not all(key.lower() in PARTS for key in content)  # ids by their part, which are no instruments
         and all(isinstance(videos, (list, dict)) for videos in content.values())
     )
 
@@ -295,9 +299,10 @@ def _seconds(text: str) -> float:
 
 
 def _times(start: float, end: float) -> tuple[float, float]:
+    start, end = round(start, 3), round(end, 3)  # before they are compared: no clip may have no length
     if not start < end:
-        raise ValueError("the start must lie before the end")
-    return round(start, 3), round(end, 3)
+        raise ValueError("the start must lie before the end, by a millisecond at least")
+    return start, end
 
 
 def _label(text: str) -> tuple[str, ...]:

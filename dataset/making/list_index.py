@@ -122,6 +122,11 @@ def videos_of(name: str) -> list[str]:
     return [head, normalize_name(name)]
 
 
+def listed_videos(segments: Iterable[Segment]) -> set[str]:
+    """List the videos of which `segments` of a list may be clips: rows such as YTID_30 name their video too."""
+    return {video for name in {segment.video for segment in segments} for video, _, _ in read_name(name)}
+
+
 def clips_on_disk(video_list: VideoList) -> list[Segment]:
     """List the clips of a `video_list` as files hold them: AVE's times are of events within its clips.
 

@@ -186,7 +186,9 @@ def _recognize(path: Path) -> str:
     except ValueError as error:
         wrong = f": as {PLAIN_TITLE}, {error}" if is_header(header) else ""
     else:
-        fitting[PLAIN] = sum(_fits(parse, cells) for cells in rows) + 2  # its header fits no other format so well
+        # A first row of another format can be labelled "video" or "name"; one id alone can be the name of a column.
+        if not any(_fits(one.parse, header) for name, one in ROW_FORMATS.items() if name != "ids"):
+            fitting[PLAIN] = sum(_fits(parse, cells) for cells in rows) + 2  # its header fits no other format so well
     best = max(fitting, key=lambda name: fitting[name])
     if not fitting[best]:
         number, cells = by_comma[0]

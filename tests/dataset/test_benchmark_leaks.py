@@ -24,6 +24,13 @@ def test_any_cut_of_a_benchmarks_video_leaks(tmp_path, clip):
     ]
 
 
+@pytest.mark.parametrize("row", [f"{VIDEO}_30", f"{VIDEO}_90_100", f"{VIDEO}_000030.mp4", f"{VIDEO}_1.000_2.000"])
+def test_a_row_in_any_spelling_names_its_video(tmp_path, row):
+    (tmp_path / "ids.txt").write_text(f"{row}\nmy_film_1.000_2.000\n")
+    (told,) = find_benchmark_leaks([f"{VIDEO}_000010", "my_film", OTHER], [tmp_path / "ids.txt"])
+    assert told.startswith("2 clips of train are of videos in")
+
+
 def test_names_that_only_look_alike_are_no_leak(tmp_path):
     (tmp_path / "list.csv").write_text(f"{VIDEO}\nmy_film\n")
     clips = [f"{VIDEO}x", f"x{VIDEO}", VIDEO.lower(), "my_film 2", "my"]

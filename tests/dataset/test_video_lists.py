@@ -256,3 +256,27 @@ def test_ten_thousand_damaged_lists(tmp_path_factory, name):
             assert found is None or is_sound(found) is None
 
     check()
+
+
+@pytest.mark.parametrize("label", ["video", "name", "file", "class"])
+@pytest.mark.parametrize("row", [f"{ONE}_000001.mp4,{{}}\n", f"{ONE},1,{{}},test\n"])
+def test_a_first_row_whose_label_is_also_a_name_of_a_column_is_a_row(listed, row, label):
+    found = read_list(listed(row.format(label) + row.format("dog").replace(ONE, TWO)))
+    assert found.format == "vggsound" and [segment.labels for segment in found.segments] == [(label,), ("dog",)]
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        f"{ONE}_30.0001_30.0002\n", f"id,start,end\n{ONE},1.0001,1.0002\n", f'{{"Flute": {{"{ONE}": [[0, 0.001]]}}}}',
+        f"Flute&{ONE}&good&0.0001&0.0002\n",
+    ],
+)  # fmt: skip
+def test_no_clip_lasts_less_than_a_millisecond(listed, text):
+    assert any(words in refused(listed(text)) for words in ("before the end", "lists no clip", "fits no known list"))
+
+
+def test_json_that_says_something_else_is_not_misread(listed):
+    assert "fits no known list" in refused(listed(json.dumps({"train": [ONE], "test": [TWO]})))  # no instruments
+    for label in (None, ["dog", "cat"], 3):
+        assert "entry 1 has a class" in refused(listed(json.dumps([{"file": f"{ONE}_000030", "class": label}])))
