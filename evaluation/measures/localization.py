@@ -141,10 +141,11 @@ def _of_size(name: str) -> Callable[[LocalizedFrames, str], np.ndarray]:
 
 
 def size_classes(areas: np.ndarray) -> np.ndarray:
-    """Name the size of each annotated region, a key of SIZES: `areas` (N,), parts of the frame -> (N,) str."""
+    """Name the size of each annotated region, a key of SIZES; "" without one: `areas` (N,), parts of the frame."""
     sides = np.sqrt(areas) * BENCHMARK_SIZE
     names = np.array(list(SIZES))
-    return names[np.searchsorted([side + 1e-9 for side in SIZES.values()][:-1], sides)]
+    named = names[np.searchsorted([side + 1e-9 for side in SIZES.values()][:-1], sides)]
+    return np.where(areas > 0, named, "")
 
 
 def _reached(values: np.ndarray) -> np.ndarray:
@@ -238,6 +239,7 @@ LOCALIZATION = Section[LocalizedFrames](
         Detail("size", "side to which maps are interpolated, pixels"),
         Detail("random_accuracy", "peak_accuracy of a location that is drawn at random"),
         Detail("dropped_boxes", "invalid boxes of a public benchmark"),
+        Detail("failures", "clips of a public benchmark without a valid box: the cIoU of every map is 0"),
         Detail("object_weight", "eval.object_weight, if maps are mixed with object maps", "object weight {}"),
     ),
     variants={"plain": "plain map", "object": "object map alone"},

@@ -5,7 +5,7 @@ import sys
 from collections.abc import Iterable
 from math import inf
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from dataset.making.list_index import ListIndex, clips_on_disk
 from dataset.making.segments import Segment
@@ -14,6 +14,18 @@ from dataset.making.video_lists import read_list
 from dataset.reading.chosen_clips import ChosenClips
 from dataset.reading.reader import ClipDataset
 from utils.errors import UserError
+
+
+class Choice(NamedTuple):
+    """What is told of the choice of some clips of a dataset.
+
+    Attributes:
+        values: for metrics.json.
+        notes: sentences.
+    """
+
+    values: dict[str, Any]
+    notes: list[str]
 
 
 class ClipList(NamedTuple):
@@ -68,25 +80,44 @@ def choose_clips(clips: ClipDataset, wanted: ClipList) -> tuple[ChosenClips, dic
     Raises:
         UserError: the split has none of the clips, or several that fit one row of the list equally well.
     """
+    chosen, unreadable, about = match_list(clips.ids, clips.skipped, clips.folder, wanted)
+    numbers = {clip: k for k, clip in enumerate(clips.ids)}
+    skipped = {clip: clips.skipped[clip] for clip in unreadable}
+    return ChosenClips(clips, [numbers[clip] for clip in chosen], skipped), about
+
+
+def match_list(
+    ids: Iterable[str], skipped: Iterable[str], folder: Path | str, wanted: ClipList
+) -> tuple[list[str], list[str], dict[str, str | int]]:
+    """Find the clips of a list among those of a dataset; a warning counts those that are missing.
+
+    Args:
+        ids: of its clips.
+        skipped: ids of its clips that can't be read.
+        folder: where it lies, for messages.
+        wanted: the list.
+
+    Returns:
+        The ids of the list in its order; those that can't be read; what metrics.json says of the list.
+
+    Raises:
+        UserError: as `choose_clips`.
+    """
     index = ListIndex(wanted.segments)
-    found, unreadable = _match(clips.ids, index, wanted.path), _match(clips.skipped, index, wanted.path)
+    found, unreadable = _match(ids, index, wanted.path), _match(skipped, index, wanted.path)
     chosen = [found[row] for segment in wanted.segments if (row := segment[:3]) in found]
     absent = [segment for segment in wanted.segments if segment[:3] not in found and segment[:3] not in unreadable]
     such_as = f", such as {absent[0].video}" if absent else ""
     if not chosen:
-        raise UserError(
-            f"{clips.folder} has none of the clips of {wanted.path}{such_as}: give the list of this dataset"
-        )
+        raise UserError(f"{folder} has none of the clips of {wanted.path}{such_as}: give the list of this dataset")
     if absent:
         print(
-            f"warning: {clips.folder} lacks {len(absent)} of the {count_text(len(wanted.segments), 'clip')} of "
+            f"warning: {folder} lacks {len(absent)} of the {count_text(len(wanted.segments), 'clip')} of "
             f"{wanted.path}{such_as}: the others are measured",
             file=sys.stderr,
         )
-    numbers = {clip: k for k, clip in enumerate(clips.ids)}
-    skipped = {clip: clips.skipped[clip] for clip in unreadable.values()}
     about: dict[str, str | int] = {"file": wanted.path.name, "clips": len(wanted.segments), "missing": len(absent)}
-    return ChosenClips(clips, [numbers[clip] for clip in chosen], skipped), about | {"sha256": wanted.sha256}
+    return chosen, list(unreadable.values()), about | {"sha256": wanted.sha256}
 
 
 def _match(ids: Iterable[str], index: ListIndex, path: Path) -> dict[tuple[str, float, float], str]:

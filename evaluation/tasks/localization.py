@@ -26,11 +26,12 @@ from evaluation.measures.localization import (
     region_measures,
 )
 from evaluation.measures.map_overlap import Truths
+from evaluation.measures.masks import mask_measures
 from evaluation.report.heatmaps import write_heatmap_video, write_localization_images
 from evaluation.report.page_content import PageMaps
 from evaluation.report.selection import evenly_spaced
 from evaluation.tasks.embeddings import SplitEmbeddings, embed_batches
-from evaluation.tasks.negative_sounds import measure_negative_sounds
+from evaluation.tasks.negative_sounds import measure_negative_sounds, validation_threshold
 from evaluation.tasks.task import EvalContext, TaskResult
 from evaluation.trained_net import TrainedNet
 from models.interfaces import LocalizingNet
@@ -62,6 +63,8 @@ class LocalizationTask:
         if annotated.frames:
             metrics, found = measure_all(context, annotated, maps)
             notes += (*best_weight_notes(context, annotated), *found)
+        if isinstance(clips, Benchmark) and clips.has_masks:
+            metrics |= measure_masks(context, clips)
         drawn, mixed = slice(context.options.pictures), embeddings.objects is not None
         ids = embeddings.ids[drawn]
         names = [
@@ -109,19 +112,62 @@ def _annotations(context: EvalContext) -> tuple[list[list[Box]], AnnotatedFrames
     """The annotated objects of each embedded frame, those that can be measured, and notes."""
     embeddings, clips, size = context.embeddings, context.data.clips, context.config.data.frame_size
     if isinstance(clips, Benchmark):
-        boxes = [_benchmark_boxes(clips, index) for index in embeddings.indices]
-        indices = embeddings.indices
-        annotated = AnnotatedFrames(
-            list(range(len(indices))), BENCHMARK_SIZE, lambda k: clips.truth(indices[k], BENCHMARK_SIZE), None, None,
-            {"dropped_boxes": clips.dropped},
-        )  # fmt: skip
-        return boxes, annotated, ()
+        return _benchmark_annotations(clips, embeddings.indices)
     boxes = [clips.boxes_at(index, time) for index, time in zip(embeddings.indices, embeddings.times, strict=True)]
     frames = [k for k, objects in enumerate(boxes) if any(box["sounding"] for box in objects)]
     own = [boxes[k] for k in frames]
     sounding = [[box["box"] for box in objects if box["sounding"]] for objects in own]
     annotated = AnnotatedFrames(frames, size, lambda k: box_mask(sounding[k], size), own, None, {})
     return boxes, annotated, annotation_notes(clips, boxes)
+
+
+def _benchmark_annotations(
+    clips: Benchmark, indices: list[int]
+) -> tuple[list[list[Box]], AnnotatedFrames, tuple[str, ...]]:
+    """The same of a benchmark, whose rows `indices` are embedded."""
+    boxes = [
+        [Box(time=0.0, box=box, label="", sounding=True) for box in clips.boxes[index].tolist()] for index in indices
+    ]
+    frames = [k for k, index in enumerate(indices) if clips.has_region[index]]
+    rows = [indices[k] for k in frames]
+    names = [clips.rows[row].picture for row in rows]
+    pictures = np.unique(names, return_inverse=True)[1] if clips.several_sounds else None
+    failed = [clips.ids[row] for row in rows if clips.ids[row] in set(clips.failures)]
+    notes = []
+    if failed:
+        shown = ", ".join(failed[:3]) + (", ..." if len(failed) > 3 else "")
+        notes.append(
+            f"{len(failed)} of {count_text(len(rows), 'clip')} ({shown}) "
+            "have no box that lies in the frame: they count as failures, with a cIoU of 0, as in published evaluations"
+        )
+    if len(rows) < len(indices):
+        empty = len(indices) - len(rows)
+        notes.append(f"in {count_text(empty, 'frame')} nothing sounds: they count for mIoU, not for localization or F")
+    if clips.several_sounds and len(set(names)) == len(names):
+        notes.append("no picture has several sounds here, so IIoU and IAUC are not measured")
+    annotated = AnnotatedFrames(
+        frames, BENCHMARK_SIZE, lambda k: clips.truth(rows[k], BENCHMARK_SIZE), None, pictures,
+        {"dropped_boxes": clips.dropped, "failures": len(failed)},
+    )  # fmt: skip
+    return boxes, annotated, tuple(notes)
+
+
+def measure_masks(context: EvalContext, clips: Benchmark) -> dict[str, Any]:
+    """Measure the plain maps against the masks of a benchmark: the section "masks"; writes masks.csv.
+
+    Args:
+        context: of the evaluation.
+        clips: the benchmark.
+    """
+    embeddings, threshold = context.embeddings, validation_threshold(context.net)
+    rows = embeddings.indices
+    videos = np.unique([clips.rows[row].picture for row in rows], return_inverse=True)[1]
+    maps = context.net.location_maps(embeddings.v, embeddings.a).numpy()
+    values, table = mask_measures(
+        maps, lambda k: clips.truth(rows[k], BENCHMARK_SIZE), BENCHMARK_SIZE, threshold, videos
+    )
+    write_text(context.out / "masks.csv", pd.DataFrame({"id": embeddings.ids, **table}).to_csv(index=False))
+    return {"masks": values}
 
 
 def measure_all(
@@ -145,6 +191,8 @@ def measure_all(
         values["object"], _ = annotated.measure(embeddings.objects.numpy())
         values["object_weight"] = context.config.eval.object_weight
     ids = [embeddings.ids[k] for k in annotated.frames]
+    if annotated.pictures is not None:
+        table["picture"] = annotated.pictures
     write_text(context.out / "localization.csv", pd.DataFrame({"id": ids, **table}).to_csv(index=False))
     negatives, notes = measure_negative_sounds(
         context, annotated.frames, annotated.truths, annotated.size, plain.overlaps["map"].ciou
@@ -174,10 +222,6 @@ def annotation_notes(clips: ClipDataset, boxes: list[list[Box]]) -> tuple[str, .
     if not measured:
         notes.append("no sounding object is annotated (boxes.json), so localization is drawn and not measured")
     return tuple(notes)
-
-
-def _benchmark_boxes(benchmark: Benchmark, index: int) -> list[Box]:
-    return [Box(time=0.0, box=box, label="", sounding=True) for box in benchmark.boxes[index].tolist()]
 
 
 def best_weight_notes(context: EvalContext, annotated: AnnotatedFrames) -> tuple[str, ...]:

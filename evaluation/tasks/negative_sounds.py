@@ -35,7 +35,8 @@ def measure_negative_sounds(
     v, a = embeddings.v[frames], embeddings.a[frames]
     every = np.arange(len(frames))
     own = light_maps(_maps_of(context, every, v, every, a), size, threshold, truths)
-    rows, sounds, notes = offscreen_sounds(*_in_the_pictures(context), frames)
+    labels, pictures = _in_the_pictures(context)
+    rows, sounds, notes = offscreen_sounds(labels, frames, pictures)
     values: dict[str, Any] = {"threshold": threshold, "frames": len(frames)}
     for kind, made in _made_sounds(context).items():
         maps = _maps_of(context, every, v, every % len(made), made)
@@ -47,15 +48,15 @@ def measure_negative_sounds(
 
 
 def validation_threshold(net: TrainedNet) -> float:
-    """Read the logit from which on a pair matches, as the validation of the training of `net` found it; 0 if unknown."""
+    """Read the logit from which on a pair matches, which validation of `net` found in training; 0 if unknown."""
     return float(net.content["metrics"].get("threshold", 0.0))
 
 
-def _in_the_pictures(context: EvalContext) -> tuple[list[list[str]], np.ndarray]:
-    """The labels of all that sounds in each embedded frame, and which of them are of one picture or video: (N,) int."""
+def _in_the_pictures(context: EvalContext) -> tuple[list[list[str]], np.ndarray | None]:
+    """The labels of all that sounds in each embedded frame, and which frames are of one picture or video: (N,) int."""
     embeddings, clips = context.embeddings, context.data.clips
     if not isinstance(clips, Benchmark):
-        return embeddings.labels, np.arange(len(embeddings))
+        return embeddings.labels, None
     rows = [clips.rows[index] for index in embeddings.indices]
     names: dict[str, list[str]] = {}
     for row in clips.rows:
@@ -64,18 +65,19 @@ def _in_the_pictures(context: EvalContext) -> tuple[list[list[str]], np.ndarray]
 
 
 def offscreen_sounds(
-    labels: list[list[str]], pictures: np.ndarray, frames: list[int]
+    labels: list[list[str]], frames: list[int], pictures: np.ndarray | None = None
 ) -> tuple[np.ndarray, np.ndarray, tuple[str, ...]]:
     """Draw other clips' sounds for frames, of clips that have no label of the frame's; the same ones every time.
 
     Args:
         labels: of all clips; without any label any other clip is drawn.
-        pictures: (N,) int, the same for clips of one picture or video: none of them is drawn.
         frames: the clips whose frames get a sound.
+        pictures: (N,) int, the same for clips of one picture or video, of which none is drawn; None: all differ.
 
     Returns:
         (K,) positions in `frames`, draw after draw; (K,) clips whose sounds they get; notes.
     """
+    pictures = np.arange(len(labels)) if pictures is None else pictures
     rng = np.random.default_rng(0)
     classes = sorted({label for own in labels for label in own})
     column = {label: k for k, label in enumerate(classes)}

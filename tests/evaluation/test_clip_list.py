@@ -128,10 +128,9 @@ def compare(one, other):
             assert value == (pytest.approx(other[key], rel=1e-4, abs=1e-6) if isinstance(value, float) else other[key])
 
 
-def test_a_list_goes_with_a_split_alone(evaluation, tmp_path):
-    for other in (["--benchmark", "vggss"], ["--probe_folder", str(tmp_path)]):
-        with pytest.raises(UserError, match=f"--ids chooses clips of a split, and {' '.join(other[:1])}"):
-            script.main([*evaluation[1], "--ids", "list.txt", *other])
+def test_a_list_does_not_go_with_a_folder_that_is_probed(evaluation, tmp_path):
+    with pytest.raises(UserError, match="--ids chooses clips, and --probe_folder probes a whole folder"):
+        script.main([*evaluation[1], "--ids", "list.txt", "--probe_folder", str(tmp_path)])
 
 
 def test_mixtures_are_of_the_lists_clips_alone(evaluation, tmp_path, capsys):
