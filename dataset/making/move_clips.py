@@ -16,7 +16,7 @@ from dataset.making.split_folders import TABLES, SplitFolder
 from dataset.making.text import escape_surrogates, printable
 from dataset.reading.annotations import load_json
 from dataset.reading.errors import error_reason
-from dataset.reading.picture_files import is_of_pictures
+from dataset.reading.picture_files import RATE_FILE, is_of_pictures, read_frame_rate
 from utils.errors import UserError
 from utils.files import write_json, write_text
 
@@ -68,6 +68,7 @@ class MovePlan(NamedTuple):
         shared: files that stay, as a clip that isn't refused is made of them too.
         tables: what becomes of vid2genre.json and boxes.json.
         earlier: rows of the moved.csv of earlier moves.
+        rates: {path: content} of the files of frame rates that the moved folders of frames need.
     """
 
     target: Path
@@ -75,10 +76,13 @@ class MovePlan(NamedTuple):
     shared: list[Path]
     tables: list[_TableMove]
     earlier: list[tuple[str, ...]]
+    rates: dict[Path, dict[str, Any]]
 
 
 def plan_moves(splits: Sequence[SplitFolder], refused: Reasons, target: Path, option: str) -> MovePlan:
     """Plan to move refused clips to another dataset folder, with their entries in vid2genre.json and boxes.json.
+
+    The rate of frames goes with them.
 
     Args:
         splits: of the dataset.
@@ -87,7 +91,7 @@ def plan_moves(splits: Sequence[SplitFolder], refused: Reasons, target: Path, op
         option: of the command line, which names `target`, for messages.
 
     Raises:
-        UserError: a file, or another entry for a clip, already exists in `target`.
+        UserError: a file, or another entry for a clip, already exists in `target`, or its frames have another rate.
     """
     earlier = _read_moved_list(target / MOVED_LIST, option)
     kept = {
@@ -115,7 +119,7 @@ def plan_moves(splits: Sequence[SplitFolder], refused: Reasons, target: Path, op
             if _identity(table) not in seen:
                 seen.add(_identity(table))
                 tables.append(_plan_table(table, target / split.name / table.name, clips, option))
-    plan = MovePlan(target, files, shared, tables, earlier)
+    plan = MovePlan(target, files, shared, tables, earlier, _plan_rates(splits, refused, target, option))
     _refuse_existing(plan, option)
     return plan
 
@@ -134,6 +138,9 @@ def move_clips(plan: MovePlan) -> None:
         # interruption loses none. So is the list, from which an interrupted move is recognized.
         for table in plan.tables:
             write_json(table.target, table.target_content)
+        for path, content in plan.rates.items():
+            path.parent.mkdir(parents=True, exist_ok=True)
+            write_json(path, content)
         _write_moved_list(plan, len(plan.files))
         for move in plan.files:
             if os.path.lexists(move.target) and is_moved_already(move.source, move.target):
@@ -209,6 +216,24 @@ def _plan_table(source: Path, target: Path, clips: list[str], option: str) -> _T
         raise UserError(f"{target} has other entries for the same clips: choose another folder with {option}")
     rest = {clip: entry for clip, entry in here.items() if clip not in moved}
     return _TableMove(source, rest, target, there | moved)
+
+
+def _plan_rates(
+    splits: Sequence[SplitFolder], refused: Reasons, target: Path, option: str
+) -> dict[Path, dict[str, Any]]:
+    """The files of frame rates that are missing where folders of frames move."""
+    rates = {}
+    for split in splits:
+        if split.pictures is None or not any((split.name, clip) in refused for clip in split.pictures.folders):
+            continue
+        rate, folder = read_frame_rate(split.folder), target / split.name
+        if not any((place / RATE_FILE).exists() for place in (folder, target)):
+            rates[folder / RATE_FILE] = rate._asdict()
+        elif read_frame_rate(folder) != rate:
+            raise UserError(
+                f"{folder} holds frames at another rate, by {RATE_FILE}: choose another folder with {option}"
+            )
+    return rates
 
 
 def _read_moved_list(path: Path, option: str) -> list[tuple[str, ...]]:

@@ -105,6 +105,17 @@ def test_refused_clips_move_with_all_their_frames(root, tmp_path):
     assert set(check(root)) == {"film", "good"}
 
 
+def test_the_rate_of_frames_moves_with_them(root, tmp_path):
+    write_json(root / "frames.json", {"rate": 8, "gaps": False})
+    check(root, "--move_bad", tmp_path / "bad")
+    assert check(tmp_path / "bad")["gap"]["kind"] == "damaged"  # and asks for nothing
+    clip(root / "train", "more", frames=3)
+    write_json(root / "frames.json", {"rate": 16})
+    with pytest.raises(UserError, match="bad/train holds frames at another rate"):
+        check(root, "--move_bad", tmp_path / "bad")
+    assert (root / "train" / "frames" / "more").exists()
+
+
 def test_without_a_rate_one_sentence_says_how_to_give_it(root):
     (root / "frames.json").unlink()
     with pytest.raises(UserError, match=r'write \{"rate": 8\}, with your own number, to .*set/frames\.json'):
