@@ -21,7 +21,7 @@ from dataset.transforms.frames import prepare_frames
 from dataset.transforms.mixtures import MixtureSTFT
 from evaluation.measures.clustering import PixelClusters, order_clusters
 from evaluation.trained_net import TrainedNet
-from utils.engine import autocast
+from utils.precision import autocast
 
 FRAMES_PER_SECOND = 8  # moments per second at which pixels are analyzed (SoP sec. 4.1)
 NUM_REFERENCE = 64  # spectrogram columns of the whole sound on which pixels are compared

@@ -18,6 +18,7 @@ from utils.clock import RunClock
 from utils.config import CONFIG_VERSION, to_dict
 from utils.errors import UserError
 from utils.optimizers import build_optimizers, learning_rate, restore_optimizers, update_ema
+from utils.precision import autocast
 from utils.progress import ProgressBar
 from utils.run import RENAMED_METRICS, Run
 
@@ -26,27 +27,6 @@ Metrics = dict[str, float]
 Step = Callable[[Any, Batch], tuple[Tensor, dict[str, Tensor]]]  # (model, batch) -> (loss, scalar metrics)
 Evaluate = Callable[[Any], Metrics]  # (model) -> metrics of the validation split
 Diagnose = Callable[[Metrics], str | None]  # (mean training metrics) -> a sentence if training is stuck
-
-
-def pick_device() -> torch.device:
-    """Get the first GPU, or the CPU."""
-    return torch.device("cuda" if torch.cuda.is_available() else "cpu")
-
-
-def autocast(device: torch.device, precision: str) -> torch.autocast:
-    """Make a context that runs nets in bf16 or fp32.
-
-    Args:
-        device: of the net.
-        precision: "bf16"; "fp32"; "auto": bf16 where the hardware has instructions for it.
-    """
-    if device.type == "cuda":
-        supported = torch.cuda.is_bf16_supported()
-    else:  # without these instructions bf16 is emulated, slower than fp32
-        features = torch.cpu.get_capabilities()
-        supported = bool(features.get("avx512_bf16") or features.get("amx_bf16") or features.get("arm_bf16"))
-    enabled = precision == "bf16" or (precision == "auto" and supported)
-    return torch.autocast(device.type, torch.bfloat16, enabled=enabled)
 
 
 def to_device(batch: Batch, device: torch.device) -> Batch:

@@ -10,7 +10,7 @@ from configs.schema import Config
 from utils import distributed
 from utils.arguments import max_workers
 from utils.command_line import parse_train_command
-from utils.engine import pick_device
+from utils.device import pick_device
 from utils.errors import UserError
 from utils.memory import disable_malloc_trim
 from utils.run import Run, SkipHandler, Split, add_resume_option

@@ -11,8 +11,10 @@ from evaluation.tasks.embeddings import embed_batches
 from models.avenet import AVENet
 from models.losses import avc_loss
 from utils.config import Config
-from utils.engine import autocast, channels_last, pick_device
+from utils.device import pick_device
+from utils.engine import channels_last
 from utils.optimizers import build_optimizers
+from utils.precision import autocast
 
 FRAME_SIZE, SPECTROGRAM_SIZE = 224, (257, 200)  # of the paper
 

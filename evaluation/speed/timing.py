@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch.utils.flop_counter import FlopCounterMode
 
-from utils.engine import pick_device
+from utils.device import pick_device
 from utils.memory import disable_malloc_trim
 
 BASELINE = "baseline"  # name of the function that the others are compared with

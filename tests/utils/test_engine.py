@@ -14,8 +14,8 @@ from toy_training import batch_of, config, evaluate, lines, same, step, toy, tra
 from configs.schema import Model
 from utils import checkpoint
 from utils.config import CONFIG_VERSION, from_dict
-from utils.engine import autocast
 from utils.optimizers import update_ema
+from utils.precision import autocast
 from utils.run import read_log
 
 
