@@ -149,9 +149,9 @@ def _file_name(path: object, suffix: str) -> str | None:
     if not isinstance(path, str):
         return None
     name = normalize_name(PurePosixPath(path.replace("\\", "/")).name)
-    if not name.lower().endswith(SUFFIXES):
-        name += suffix
-    return name if is_valid_id(name) and PurePosixPath(name).stem else None
+    if not is_valid_id(name):
+        return None
+    return name if name.lower().endswith(SUFFIXES) else name + suffix
 
 
 def _name_rows(annotations: list[_Annotation]) -> dict[str, list[_Annotation]]:
