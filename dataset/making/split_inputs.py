@@ -55,6 +55,10 @@ def read_inputs(args: argparse.Namespace, classes: dict[str, str] | None) -> Spl
     lists = read_parts(args.by_list, args.format) if args.by_list else None
     excluded, lines = read_excluded(args.exclude)
     labels = read_list(args.csv, None if args.by_list else args.format) if args.csv else None
+    if labels and not any(segment.labels for segment in labels.segments):
+        raise UserError(
+            f"{args.csv} has no labels, as it is taken for {labels.format}: leave out --csv, or give another"
+        )
     for line in [*(lists.lines if lists else []), *lines, *([f"labels: {labels.describe()}"] if labels else [])]:
         print(line)
     return SplitInputs(

@@ -318,6 +318,7 @@ def test_labels_come_from_a_list_of_any_format_and_by_a_map(tmp_path, unchecked)
     ([A], ["--by_list", "train=l", "--val", "1"], "leave some clips for training"),
     ([A], ["--label_map", "l"], "is not a label map"),
     ([A], ["--audio", "m"], "can't be listed"),
+    ([A, B], ["--by_list", "train=l", "--csv", "l"], "l has no labels, as it is taken for ids: leave out --csv"),
 ])  # fmt: skip
 def test_a_mistake_is_told_and_nothing_is_made(tmp_path, monkeypatch, lines, words, said):
     monkeypatch.chdir(tmp_path)
