@@ -65,11 +65,19 @@ def test_boxes_may_be_fractions_but_no_other_unit(tmp_path):
         IS3(pairs_folder(tmp_path / "b", entries))
 
 
-def test_images_that_are_equal_are_one_picture_whatever_their_names(tmp_path):
-    entries = [pair(f"{name}.png") for name in ("x", "y", "z")]
-    data = VPOMS(pairs_folder(tmp_path, entries, "vpo_ms_bbox.json", {"z.png": 50}))
-    pictures = [row.picture for row in data.rows]
-    assert data.ids == ["x", "y", "z"] and pictures[0] == pictures[1] != pictures[2]
+def test_copies_of_a_picture_have_the_same_name_up_to_the_last_underscore(tmp_path):
+    entries = [pair(f"{name}.png") for name in ("street_7_0", "street_7_1", "street_8_0", "z", "a_5_steam_train")]
+    data = VPOMS(pairs_folder(tmp_path, entries, "vpo_ms_bbox.json"))
+    assert {clip: row.picture for clip, row in zip(data.ids, data.rows, strict=True)} == {
+        "street_7_0": "street_7", "street_7_1": "street_7", "street_8_0": "street_8", "z": "z",
+        "a_5_steam_train": "a_5",
+    }  # fmt: skip
+
+
+def test_an_image_that_several_sounds_share_is_a_picture_whatever_its_name(tmp_path):
+    names = ["a_1", "a_2"]
+    entries = [pair(f"{name}.jpg", audio=f"{name}_{sound}.wav") for name in names for sound in ("x", "y")]
+    assert [row.picture for row in IS3(pairs_folder(tmp_path, entries)).rows] == ["a_1", "a_1", "a_2", "a_2"]
 
 
 def test_one_image_for_several_sounds_and_one_sound_for_several_images_make_rows_of_their_own(tmp_path):

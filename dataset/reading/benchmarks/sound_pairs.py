@@ -7,7 +7,6 @@ ROOT/IS3_annotation.json          or synthetic3240_bbox.json; VPO-MS: vpo_ms_bbo
 IS3 is from github.com/kaistmm/SSLalign. Its gt_segmentation/ isn't read: published results are those of the boxes.
 """
 
-import hashlib
 import math
 import re
 from collections.abc import Iterator
@@ -23,7 +22,7 @@ from utils.errors import UserError
 
 BOX_SIZE = 224  # the boxes are in pixels of a frame resized to this square
 MAX_OUTSIDE = 0.1  # if more of the boxes reach beyond it, they are in other units
-OF_PICTURE = re.compile(r"(.+_\d+)_\D+")  # IS3: accordion_baby_10467_baby is of the picture accordion_baby_10467
+OF_PICTURE = re.compile(r"(.+_\d+)_\D+")  # accordion_baby_10467_baby: of a number, whatever is in the class's name
 SUFFIXES = (".jpg", ".jpeg", ".png", ".wav", ".mp3", ".flac")
 FORM = (
     '[{"image": "images/NAME.jpg", "audio": "audio_wav/NAME.wav", "gt_box": [x0, y0, x1, y1] in pixels of 224 x 224}, '
@@ -43,8 +42,8 @@ class _Annotation(NamedTuple):
 class SoundPairs(BoxBenchmark):
     """Pictures with several sounds (Senocak et al., arXiv 2407.13676): a row for each sound.
 
-    Rows are of one picture if their images' names say so, as IS3's do, or if their images are the same file or equal
-    byte for byte.
+    Rows are of one picture if they have the same image. If no two have, each sound has a copy of its picture, and those
+    are of one picture whose names are the same up to the last underscore, as in SSL-Align's evaluation.
 
     Args:
         root: folder in the layout above.
@@ -70,10 +69,11 @@ class SoundPairs(BoxBenchmark):
         }
         images, sounds = _folder(root, "images", "frames"), _folder(root, "audio_wav", "audio")
         rows = {}
+        has_copies = len({own[0].image for own in annotations.values()}) == len(annotations)
         for clip in chosen_clips(classes, choose):
             image, audio = annotations[clip][0].image, annotations[clip][0].audio
             frame = find_file(images, image)
-            rows[clip] = Row(frame, find_file(sounds, audio), file, _picture(frame), classes[clip])
+            rows[clip] = Row(frame, find_file(sounds, audio), file, _picture(image, has_copies), classes[clip])
         super().__init__(root, rows, on_error)
 
     def _read_boxes(self, clip: str) -> list[list[float]]:
@@ -99,15 +99,11 @@ def _folder(root: Path, *names: str) -> Path:
     return next((root / name for name in names if (root / name).is_dir()), root / names[0])
 
 
-def _picture(frame: Path) -> str:
-    """What is the same for the images of one picture: by their names, or by their content."""
-    match = OF_PICTURE.fullmatch(frame.stem)
-    if match:
-        return match[1]
-    try:
-        return hashlib.sha256(frame.read_bytes()).hexdigest()
-    except OSError:  # it is missing, which is said later
-        return frame.name
+def _picture(image: str, is_copy: bool) -> str:
+    """The name of the picture that an image shows."""
+    stem = PurePosixPath(image).stem
+    match = OF_PICTURE.fullmatch(stem)
+    return (match[1] if match else stem.rpartition("_")[0] or stem) if is_copy else stem
 
 
 def _read_annotations(file: Path) -> list[_Annotation]:
