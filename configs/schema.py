@@ -235,15 +235,11 @@ class Mix:
     sources: int = setting(2, "N, the clips in a mixture; each sound is divided by N (SoP: 2)", PIXELPLAYER)
     samples: int = setting(65535, "length of a mixture, samples (SoP: 65,535, 6 s at 11,025 Hz)", PIXELPLAYER)
     n_fft: int = setting(
-        1022,
-        "length of the Hann window and FFT size, samples; gives n_fft / 2 + 1 frequency bins (SoP: 1022)",
-        PIXELPLAYER,
+        1022, "length of the Hann window and FFT size, samples; gives n_fft / 2 + 1 bins (SoP: 1022)", PIXELPLAYER
     )
     hop: int = setting(256, "step between windows, samples; gives samples // hop + 1 columns (SoP: 256)", PIXELPLAYER)
     freq_bins: int = setting(
-        256,
-        "rows of the spectrogram, on a logarithmic frequency axis; 0 keeps the linear frequency bins (SoP: 256)",
-        PIXELPLAYER,
+        256, "rows of the spectrogram, on a logarithmic frequency axis; 0 keeps the linear bins (SoP: 256)", PIXELPLAYER
     )
     mask: Literal["binary", "soft", "ratio"] = setting(
         "binary",
@@ -289,6 +285,12 @@ class Mix:
         "",
         "file with the clips of each validation or test mixture: JSON, [[id, id], ...], or a csv as iQuery's and "
         "DAVIS's, /flute/ID.wav, /cello/ID.wav; empty: chosen by a fixed rule",
+        PIXELPLAYER,
+    )
+    noise_root: str = setting(
+        "",
+        "eval.py: another dataset, of whose split of the same name a clip is in each mixture too, and isn't asked for; "
+        "only the first source is measured then (CLIPSep); empty: none (SoP)",
         PIXELPLAYER,
     )
 

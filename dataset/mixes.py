@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from dataset.loading.cache import CachedClip
-from dataset.mixture_lists import read_mixtures
+from dataset.mixture_lists import MixtureList, read_mixtures
 from dataset.pairs import FrameAndSound, PairDataset, SampleDraw
 from dataset.reading.errors import ClipError
 from dataset.reading.reader import ClipDataset, OpenClip
@@ -151,15 +151,27 @@ def fixed_mixtures(clips: ClipDataset, mix: Any) -> list[list[int]]:
     Raises:
         UserError: see `dataset.mixture_lists.read_mixtures`; or no clips of different classes exist.
     """
-    mixtures = (
-        read_mixtures(Path(mix.pairs), clips, mix.sources) if mix.pairs else _draw_mixtures(clips.labels, mix.sources)
-    )
+    return find_mixtures(clips, mix)[0]
+
+
+def find_mixtures(clips: ClipDataset, mix: Any) -> tuple[list[list[int]], MixtureList | None]:
+    """Get what `fixed_mixtures` lists, and the user's list that they come from, or None.
+
+    Args:
+        clips: of the split.
+        mix: the settings `configs.schema.Mix`.
+
+    Raises:
+        UserError: as `fixed_mixtures`.
+    """
+    listed = read_mixtures(Path(mix.pairs), clips, mix.sources) if mix.pairs else None
+    mixtures = listed.found if listed else _draw_mixtures(clips.labels, mix.sources)
     if not mixtures:
         raise UserError(
             f"{clips.folder} has no {mix.sources} clips of different classes, so separation can't be evaluated: check "
             "the classes in its vid2genre.json"
         )
-    return mixtures
+    return mixtures, listed
 
 
 def _draw_mixtures(labels: list[list[str]], sources: int) -> list[list[int]]:

@@ -4,9 +4,11 @@
 /flute/ID.wav, /cello/ID.wav          iQuery, DAVIS (MUSIC, MUSIC-21): many videos of such a list are gone
 """
 
+import hashlib
 import re
 import sys
 from pathlib import Path, PurePosixPath
+from typing import NamedTuple
 
 from dataset.making.segments import iter_rows
 from dataset.making.text import count_text, printable
@@ -22,7 +24,31 @@ HEADER = re.compile(
 )
 
 
-def read_mixtures(path: Path, clips: ClipDataset, sources: int) -> list[list[int]]:
+class MixtureList(NamedTuple):
+    """The mixtures of a user's file.
+
+    Attributes:
+        path: of the file.
+        names: ids of the clips of each of its mixtures, in its order.
+        found: indices of the clips of those mixtures that the split has, without those of skipped clips.
+    """
+
+    path: Path
+    names: list[list[str]]
+    found: list[list[int]]
+
+    @property
+    def about(self) -> dict[str, str | int]:
+        """What metrics.json says of the list: {"file", "mixtures", "missing", "sha256"}.
+
+        The checksum is that of the clips' ids and their order, whatever the file's format: ID,ID a line.
+        """
+        lines = "".join(f"{','.join(own)}\n" for own in self.names)
+        checksum, missing = hashlib.sha256(lines.encode()).hexdigest(), len(self.names) - len(self.found)
+        return {"file": self.path.name, "mixtures": len(self.names), "missing": missing, "sha256": checksum}
+
+
+def read_mixtures(path: Path, clips: ClipDataset, sources: int) -> MixtureList:
     """Read the mixtures of a user's file, in its order, without those that contain skipped clips.
 
     Args:
@@ -31,8 +57,7 @@ def read_mixtures(path: Path, clips: ClipDataset, sources: int) -> list[list[int
         sources: N, clips in a mixture.
 
     Returns:
-        The indices of the N clips of each mixture. Of a csv, a line with a clip that the split lacks is left out; how
-        many are is printed.
+        The mixtures. Of a csv, a line with a clip that the split lacks is left out; how many are is printed.
 
     Raises:
         UserError: the file has an invalid format; a JSON list has a clip that the split lacks; or no line of a csv has
@@ -50,7 +75,7 @@ def _is_json(path: Path) -> bool:
         return path.suffix.lower() == ".json"  # its reader says what is wrong
 
 
-def _read_json(path: Path, clips: ClipDataset, sources: int) -> list[list[int]]:
+def _read_json(path: Path, clips: ClipDataset, sources: int) -> MixtureList:
     form = f"[[id, id], ...], lists of {sources} different clips"
     content, indices = load_json(path, form), {clip: k for k, clip in enumerate(clips.ids)}
     for entry in content if isinstance(content, list) else [content]:
@@ -62,15 +87,16 @@ def _read_json(path: Path, clips: ClipDataset, sources: int) -> list[list[int]]:
             if clip not in indices and clip not in clips.skipped:
                 raise UserError(f"{path} lists clip {clip}, which {clips.folder} doesn't have: fix --mix.pairs")
     mixtures = [[normalize_name(clip) for clip in entry] for entry in content]
-    return [[indices[clip] for clip in mixture] for mixture in mixtures if all(clip in indices for clip in mixture)]
+    found = [[indices[clip] for clip in mixture] for mixture in mixtures if all(clip in indices for clip in mixture)]
+    return MixtureList(path, mixtures, found)
 
 
-def _read_csv(path: Path, clips: ClipDataset, sources: int) -> list[list[int]]:
+def _read_csv(path: Path, clips: ClipDataset, sources: int) -> MixtureList:
     indices = {clip: k for k, clip in enumerate(clips.ids)}
-    mixtures, lines, missing = [], 0, set[str]()
+    mixtures, listed, missing = list[list[int]](), list[list[str]](), set[str]()
     for number, cells in iter_rows(path):
         names = [_clip_name(cell) for cell in (cells if cells[-1] else cells[:-1])]
-        if not lines and _is_header(cells) and not indices.keys() & set(names):
+        if not listed and _is_header(cells) and not indices.keys() & set(names):
             continue
         if len(names) != sources or len(set(names)) != sources or not all(map(is_valid_id, names)):
             shown = printable(",".join(cells))[:80]
@@ -78,10 +104,11 @@ def _read_csv(path: Path, clips: ClipDataset, sources: int) -> list[list[int]]:
                 f"{path}, line {number} is {shown!r}, but must name {sources} different clips (mix.sources), as in "
                 "/flute/ID.wav, /cello/ID.wav: fix or remove it"
             )
-        lines += 1
+        listed.append(names)
         absent = [name for name in names if name not in indices]
         missing.update(absent)
         mixtures += [] if absent else [[indices[name] for name in names]]
+    lines = len(listed)
     if not mixtures:
         such_as = f", such as {min(missing)}" if missing else ""
         raise UserError(
@@ -94,7 +121,7 @@ def _read_csv(path: Path, clips: ClipDataset, sources: int) -> list[list[int]]:
             f"left out: {clips.folder} lacks {count_text(len(missing), 'clip')}, such as {min(missing)}",
             file=sys.stderr,
         )
-    return mixtures
+    return MixtureList(path, listed, mixtures)
 
 
 def _clip_name(cell: str) -> str:

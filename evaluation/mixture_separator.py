@@ -11,7 +11,8 @@ from dataset.loading.loader import Batch
 from dataset.transforms.mixtures import MixtureSTFT, MixtureTransform, ideal_masks
 from models.interfaces import SeparatingNet, device_of
 from utils.config import Config
-from utils.engine import autocast, to_device
+from utils.device import to_device
+from utils.precision import autocast
 
 MIXTURES_PER_BATCH = 16  # in a forward pass
 
@@ -20,7 +21,7 @@ class SeparatedMixtures(NamedTuple):
     """B mixtures of N sources: sounds (float32, on the CPU) and what the net works on.
 
     Attributes:
-        truths: (B, N, samples), the sources.
+        truths: (B, N, samples), the sources; with noise (B, N + 1, samples), the noise last.
         mixture: (B, samples), their sum.
         estimates: (B, N, samples), the net's.
         swapped: (B, N, samples), the estimates with each frame's given to the next source.
@@ -113,7 +114,11 @@ def extract_clip_features(model: SeparatingNet, config: Config, batches: Iterabl
 
 @torch.no_grad()
 def separate_mixtures(
-    model: SeparatingNet, config: Config, clips: ClipFeatures, mixtures: Sequence[list[int]]
+    model: SeparatingNet,
+    config: Config,
+    clips: ClipFeatures,
+    mixtures: Sequence[list[int]],
+    noise: Tensor | None = None,
 ) -> Iterator[SeparatedMixtures]:
     """Separate mixtures, some at a time.
 
@@ -122,6 +127,8 @@ def separate_mixtures(
         config: its settings.
         clips: of the split.
         mixtures: N indices of readable clips for each.
+        noise: (mixtures, samples) float32 in -1..1, a sound that is in each mixture too and isn't asked for, on any
+            device; None for mixtures of the N sounds alone. Each sound is divided by the number of sounds.
 
     Yields:
         MIXTURES_PER_BATCH mixtures, in order.
@@ -130,16 +137,20 @@ def separate_mixtures(
     for start in range(0, len(mixtures), MIXTURES_PER_BATCH):
         part = mixtures[start : start + MIXTURES_PER_BATCH]
         rows = torch.tensor([[clips.row[index] for index in mixture] for mixture in part])
-        truths = clips.waves[rows] / config.mix.sources
-        sources = stft.stft(truths)  # (B, N, bins, columns)
+        waves = clips.waves[rows]
+        if noise is not None:
+            waves = torch.cat([waves, noise[start : start + MIXTURES_PER_BATCH, None].to(waves.device)], 1)
+        truths = waves / waves.shape[1]
+        sources = stft.stft(truths)  # (B, N, bins, columns), with noise (B, N + 1, bins, columns)
         mixture = sources.sum(1)
+        asked = sources[:, : rows.shape[1]]
         spectrogram = stft.net_input(mixture)
         with autocast(spectrogram.device, config.train.precision):
             maps = model.sound_maps(spectrogram)
         logits = model.mask_logits(clips.features[rows], maps)
         estimates = stft.apply_masks(torch.sigmoid(logits), mixture, samples)
         ideal_binary, ideal_ratio = (
-            stft.istft(ideal_masks(sources.abs(), mixture.abs()[:, None], kind) * mixture[:, None], samples)
+            stft.istft(ideal_masks(asked.abs(), mixture.abs()[:, None], kind) * mixture[:, None], samples)
             for kind in ("binary", "ratio")
         )
         separated = SeparatedMixtures(
@@ -152,6 +163,6 @@ def separate_mixtures(
             spectrogram=spectrogram,
             weights=stft.weights(mixture),
             logits=logits,
-            targets=stft.targets(sources, mixture),
+            targets=stft.targets(asked, mixture),
         )
         yield SeparatedMixtures(*(tensor.cpu() for tensor in separated))

@@ -47,19 +47,19 @@ def bss_eval(truths: np.ndarray, estimates: np.ndarray, filter_length: int = FIL
 
     Args:
         truths: (N, T) float.
-        estimates: (..., N, T) float.
+        estimates: (..., K, T) float, of the first K of the truths; the others are interference only.
         filter_length: taps of the filters that are allowed.
 
     Returns:
-        ratios of shape (..., N).
+        ratios of shape (..., K).
 
     Raises:
         ValueError: the shapes don't match, or a signal is all zeros.
     """
     truths, estimates = np.asarray(truths, np.float64), np.asarray(estimates, np.float64)
     _check(truths, estimates)
-    count, length = truths.shape
-    signals = _distinct_signals(estimates.reshape(-1, count, length))
+    length, judged = truths.shape[1], estimates.shape[-2]
+    signals = _distinct_signals(estimates.reshape(-1, judged, length))
 
     size = fft.next_fast_len(length + filter_length - 1, real=True)
     truth_spectra = fft.rfft(truths, size)  # (N, F)
@@ -69,12 +69,12 @@ def bss_eval(truths: np.ndarray, estimates: np.ndarray, filter_length: int = FIL
     products = np.stack([fft.irfft(truth_spectra * one.conj(), size)[:, delays] for one in spectra])  # (S, N, taps)
     flat_filters, factor = _solve(gram, products.reshape(len(signals), -1))
     filters = flat_filters.reshape(products.shape)
-    own_filters = [_solve(own, products[:, j])[0] for j, own in enumerate(own_grams) if j or factor is None]
+    own_filters = [_solve(own, products[:, j])[0] for j, own in enumerate(own_grams[:judged]) if j or factor is None]
     if factor is not None:  # its leading part is the first block's
         first = factor[:filter_length, :filter_length]
-        own_filters.insert(0, _solve_factored(first, products[:, 0]))  # N times (S, taps)
+        own_filters.insert(0, _solve_factored(first, products[:, 0]))  # K times (S, taps)
 
-    out = np.empty((3, signals[-1].estimate + 1, count))
+    out = np.empty((3, signals[-1].estimate + 1, judged))
     for s, (_, estimate, sources) in enumerate(signals):
         projected = (fft.rfft(filters[s], size) * truth_spectra).sum(0)  # on the delayed copies of all truths
         for j in sources:
@@ -87,7 +87,7 @@ def bss_eval(truths: np.ndarray, estimates: np.ndarray, filter_length: int = FIL
 
 def _check(truths: np.ndarray, estimates: np.ndarray) -> None:
     """Raise ValueError if shapes don't match or a signal is all zeros."""
-    if estimates.shape[-2:] != truths.shape:
+    if estimates.shape[-1] != truths.shape[1] or estimates.shape[-2] > len(truths):
         raise ValueError(f"estimates {estimates.shape} don't match truths {truths.shape}")
     for name, signals in (("truths", truths), ("estimates", estimates)):
         if not signals.any(-1).all():
@@ -96,7 +96,7 @@ def _check(truths: np.ndarray, estimates: np.ndarray) -> None:
 
 
 def _distinct_signals(estimates: np.ndarray) -> list[_Signal]:
-    """List the signals of a stack of estimates (E, N, T); one that is the estimate of all sources, once."""
+    """List the signals of a stack of estimates (E, K, T); one that is the estimate of all sources, once."""
     signals = []
     for index, rows in enumerate(estimates):
         if (rows[1:] == rows[0]).all():  # such as the mixture

@@ -89,12 +89,13 @@ class MixtureScore:
 def score_pair(pair: Mapping[str, np.ndarray]) -> MixtureScore:
     """Compute all ratios of everything that is known of one mixture (`pair`, see `score_pairs`)."""
     truths = np.asarray(pair["truths"])
+    judged = truths[: len(pair["estimates"])]
     kinds = [kind for kind in ESTIMATE_KINDS if kind in pair]
     for kind in ("truths", *kinds):
         if is_silent(pair[kind]).any():
             return MixtureScore({}, kind)
-    estimates = np.stack([np.broadcast_to(pair[kind], truths.shape) for kind in kinds])
-    ratios = (*bss_eval(truths, estimates), si_sdr(np.broadcast_to(truths, estimates.shape), estimates))
+    estimates = np.stack([np.broadcast_to(pair[kind], judged.shape) for kind in kinds])
+    ratios = (*bss_eval(truths, estimates), si_sdr(np.broadcast_to(judged, estimates.shape), estimates))
     means = np.stack(ratios, -1).mean(1).tolist()
     return MixtureScore({kind: MeanRatios(*values) for kind, values in zip(kinds, means, strict=True)})
 
@@ -103,9 +104,10 @@ def score_pairs(pairs: Iterable[Mapping[str, np.ndarray]], workers: int = 1) -> 
     """Compute `score_pair` of many mixtures, in their order.
 
     Args:
-        pairs: each {"truths": (N, T) float in -1..1, the sources; "mixture": (T,), their sum; "estimates": (N, T), the
-            net's}, and where it is known "swapped": (N, T), the net's with the frames in another order, so that no
-            output has its own frame; "ideal_binary", "ideal_ratio": (N, T), of the ideal masks. Read a few ahead.
+        pairs: each {"truths": (N, T) float in -1..1, the sources; "mixture": (T,), their sum; "estimates": (K, T), the
+            net's of the first K sources, which are measured}, and where it is known "swapped": (K, T), the net's with
+            the frames in another order, so that no output has its own frame; "ideal_binary", "ideal_ratio": (K, T), of
+            the ideal masks. Read a few ahead.
         workers: mixtures that are measured at a time, on one thread each.
     """
     return list(_in_threads(score_pair, pairs, workers))
@@ -276,6 +278,16 @@ SEPARATION = Section[SeparatedMixtures](
         Detail("skipped", "mixtures with a silent source or estimate", "{} with a silent source or estimate"),
         Detail("silent_estimates", "those in which the net's estimate of a sounding source is silent"),
         Detail("unreadable", "mixtures of clips that could not be read"),
+        Detail(
+            "list",
+            "the list of mix.pairs: its file, its mixtures, how many of them the split lacks, SHA-256 of their ids",
+        ),
+        Detail(
+            "noise",
+            "dataset of mix.noise_root, a clip of which is in each mixture and isn't asked for; then the first source "
+            "of a mixture is measured alone (CLIPSep, arXiv 2212.07065)",
+            "noise of {}, the first source alone",
+        ),
     ),
 )  # fmt: skip
 

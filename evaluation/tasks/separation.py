@@ -10,7 +10,8 @@ from torch import nn
 
 from dataset.loading.loader import Batch, drop_unreadable, make_loader, make_skip_handler
 from dataset.loading.order import sequential_batches
-from dataset.mixes import MixtureDataset, fixed_mixtures
+from dataset.making.text import count_text
+from dataset.mixes import MixtureDataset, find_mixtures
 from dataset.reading.audio import to_int16
 from dataset.reading.benchmarks.benchmark import Benchmark
 from dataset.reading.wav import write_wav
@@ -25,15 +26,16 @@ from evaluation.measures.separation import (
 from evaluation.mixture_separator import SeparatedMixture, extract_clip_features, separate_mixtures
 from evaluation.report.mixture_figures import write_mixture_images
 from evaluation.report.selection import evenly_spaced
+from evaluation.tasks.mixture_noise import read_noise
 from evaluation.tasks.task import EvalContext, TaskResult
 from evaluation.trained_net import TrainedNet
 from models.interfaces import SeparatingNet
 from models.losses import mask_loss
 from utils.config import Config
-from utils.engine import autocast
 from utils.errors import UserError
 from utils.files import write_json
 from utils.health import mask_metrics
+from utils.precision import autocast
 from utils.tensors import require_finite
 
 EXAMPLES = 12  # mixtures whose sounds and images are written
@@ -90,14 +92,18 @@ class SeparationTask:
         """
         net, config, clips = context.net, context.config, context.data.clips
         assert not isinstance(clips, Benchmark)  # `choose_tasks` runs localization alone on benchmarks
-        mixtures, skipped = fixed_mixtures(clips, config.mix), dict(clips.skipped)
+        (mixtures, listed), skipped = find_mixtures(clips, config.mix), dict(clips.skipped)
         dataset = MixtureDataset(clips, config.data, config.mix, middle=True)
         order = sequential_batches(len(dataset), config.eval.batch_size)
         loader = make_loader(dataset, order, config.train.workers, net.device)
         batches = drop_unreadable(loader, make_skip_handler(skipped, config.data.on_error), min_clips=0)
         features = extract_clip_features(net.separating_net, config, batches)
-        readable = features.readable(mixtures)
-        separated = separate_mixtures(net.separating_net, config, features, readable)
+        readable, noise, judged = features.readable(mixtures), None, config.mix.sources
+        if config.mix.noise_root:
+            noise, judged = read_noise(config, clips, context.split, readable, skipped), 1  # as CLIPSep
+            readable = noise.mixtures
+        waves = noise.waves if noise else None
+        separated = separate_mixtures(net.separating_net, config, features, readable, waves)
 
         folder = context.out / "separation"
         folder.mkdir(exist_ok=True)
@@ -108,20 +114,47 @@ class SeparationTask:
                 if k in examples:
                     frames = [dataset[0, index]["frame"] for index in readable[k]]
                     write_example(folder / examples[k], net, mixture, frames)
-                yield {kind: getattr(mixture, kind) for kind in ("truths", *ESTIMATE_KINDS)}
+                yield known_signals(mixture, judged)
 
         scores = score_pairs(scored(), workers=torch.get_num_threads())
         entries = []
         for k, (indices, score) in enumerate(zip(readable, scores, strict=True)):
             names = [", ".join(map(context.ontology.name, clips.labels[index])) for index in indices]
             entry = {"folder": examples[k]} if k in examples else {}
+            entry |= {"noise": noise.ids[k]} if noise else {}
             entries.append(
                 entry | {"clips": [clips.ids[index] for index in indices], "classes": names} | _figures(score)
             )
         entries.sort(key=lambda entry: "folder" not in entry)  # those with sounds first
         write_json(folder / "pairs.json", entries)
         measures = separation_summary(scores, readable) | {"unreadable": len(mixtures) - len(readable)}
-        return TaskResult({"separation": measures}, len(features.row), skipped)
+        measures |= {"list": listed.about} if listed else {}
+        measures |= {"noise": config.mix.noise_root} if noise else {}
+        notes = (mixture_list_note(listed.about),) if listed else ()
+        return TaskResult({"separation": measures}, len(features.row), skipped, notes=notes)
+
+
+def mixture_list_note(about: dict[str, str | int]) -> str:
+    """Say in one sentence which list of mixtures was measured.
+
+    Args:
+        about: of `dataset.mixture_lists.MixtureList`.
+    """
+    missing = f", {about['missing']} of which the split lacks" if about["missing"] else ""
+    mixtures = count_text(int(about["mixtures"]), "mixture")
+    return f"the mixtures are those of the list {about['file']}: {mixtures}{missing}, SHA-256 {about['sha256']}"
+
+
+def known_signals(mixture: SeparatedMixture, judged: int) -> dict[str, np.ndarray]:
+    """List what `score_pairs` takes of a mixture.
+
+    Args:
+        mixture: separated.
+        judged: how many of its sources are measured, the first ones.
+    """
+    signals = {kind: getattr(mixture, kind) for kind in ESTIMATE_KINDS}
+    signals = {kind: signal[:judged] if signal.ndim > 1 else signal for kind, signal in signals.items()}
+    return signals | {"truths": mixture.truths}
 
 
 def _figures(score: MixtureScore) -> dict[str, Any]:
@@ -136,7 +169,7 @@ def _figures(score: MixtureScore) -> dict[str, Any]:
 
 
 def write_example(folder: Path, net: TrainedNet, mixture: SeparatedMixture, frames: list[np.ndarray]) -> None:
-    """Write the sounds and images of a mixture.
+    """Write the sounds and images of a mixture; of one with noise, that too.
 
     Args:
         folder: its own folder.
@@ -147,7 +180,8 @@ def write_example(folder: Path, net: TrainedNet, mixture: SeparatedMixture, fram
     folder.mkdir(parents=True, exist_ok=True)
     sounds = {"mixture": mixture.mixture}
     sounds |= {f"pred_{k}": sound for k, sound in enumerate(mixture.estimates, 1)}
-    sounds |= {f"true_{k}": sound for k, sound in enumerate(mixture.truths, 1)}
+    sounds |= {f"true_{k}": sound for k, sound in enumerate(mixture.truths[: len(frames)], 1)}
+    sounds |= {"noise": mixture.truths[-1]} if len(mixture.truths) > len(frames) else {}
     for name, sound in sounds.items():
         write_wav(folder / f"{name}.wav", to_int16(sound), net.config.data.sample_rate)
     write_mixture_images(folder, mixture, frames, location_energies(net, mixture.spectrogram, frames))
