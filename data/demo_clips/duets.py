@@ -3,7 +3,7 @@
 OUT/duets/images/A_B_NUMBER_CLASS.jpg           the picture, once for each of its instruments, A and B
          /audio_wav/A_B_NUMBER_CLASS.wav        the sound of the instrument CLASS; its middle belongs to the picture
          /gt_segmentation/A_B_NUMBER_CLASS.png  255 where it is drawn, else 0
-         /IS3_annotation.json                   the box of each
+         /IS3_annotation.json                   [{"image", "audio", "class", "gt_box": [x0, y0, x1, y1]}, ...]
 """
 
 from pathlib import Path
@@ -19,6 +19,7 @@ from data.demo_clips.melody import add_room, play_melody
 from data.demo_clips.scene import SECONDS, draw_sounding_scene
 from utils.files import save_image
 
+BOX_SIZE = 224  # the boxes are in pixels of the picture resized to this square
 FOLDER, TABLE = "duets", "IS3_annotation.json"
 STREAM = 3  # the number that tells its random numbers from those of the splits
 
@@ -76,7 +77,8 @@ def make_duet(index: int, root: Path, seed: int, rate: int) -> list[dict[str, An
     entries = []
     for files, label, mask, rng in zip(duet_files(root, index), labels, masks, sound_rngs, strict=True):
         image, wav, segmentation = files
-        entries.append({"file": image.stem, "image": image.name, "class": WORDS[label], "bbox": [mask_box(mask)]})
+        paths = {kind: f"{path.parent.name}/{path.name}" for kind, path in (("image", image), ("audio", wav))}
+        entries.append(paths | {"class": WORDS[label], "gt_box": mask_box(mask)})
         if all(path.exists() for path in files):
             continue
         save_image(image, picture, quality=90)
@@ -85,12 +87,7 @@ def make_duet(index: int, root: Path, seed: int, rate: int) -> list[dict[str, An
     return entries
 
 
-def mask_box(mask: Image.Image) -> list[float]:
-    """Compute the box around the pixels of a mask above 0: x0, y0, x1, y1 as fractions of its size."""
-    x0, y0, x1, y1 = mask.getbbox() or (0, 0, 0, 0)
-    return [
-        round(x0 / mask.width, 4),
-        round(y0 / mask.height, 4),
-        round(x1 / mask.width, 4),
-        round(y1 / mask.height, 4),
-    ]
+def mask_box(mask: Image.Image) -> list[int]:
+    """Compute the box around the pixels of a mask above 0: x0, y0, x1, y1, pixels of a square of `BOX_SIZE`."""
+    box = mask.getbbox() or (0, 0, 0, 0)
+    return [round(BOX_SIZE * side / size) for side, size in zip(box, mask.size * 2, strict=True)]
