@@ -22,7 +22,8 @@ from models.pixelplayer import PixelPlayer
 from models.pretrained import frozen_encoder, learning_rates, set_up_encoders
 from models.size import check_memory
 from utils import distributed
-from utils.engine import fit, to_device
+from utils.device import to_device
+from utils.engine import fit
 from utils.errors import exit_on_user_error
 from utils.files import write_json
 from utils.health import diagnose_masks

@@ -22,7 +22,8 @@ from models.object_maps import location_maps
 from models.pretrained import frozen_encoder, learning_rates, set_up_encoders
 from models.size import check_memory
 from utils import distributed
-from utils.engine import Metrics, fit, to_device
+from utils.device import to_device
+from utils.engine import Metrics, fit
 from utils.errors import exit_on_user_error
 from utils.health import diagnose_avc
 from utils.precision import autocast

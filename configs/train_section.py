@@ -100,11 +100,18 @@ class Train:
         0.0, "fraction of the run, from its start, in which only the AVC branch is trained", PIXELPLAYER
     )
     data_dependent_init: bool = setting(True, "scale and shift the last layers on some clips before the first step")
-    precision: Literal["auto", "bf16", "fp32"] = setting("auto", "auto: bf16 autocast where the hardware has it")
+    precision: Literal["auto", "bf16", "fp16", "fp32"] = setting(
+        "auto",
+        "autocast to bf16 or fp16 (with a scaled loss), or none; auto: bf16 where the hardware has it, else fp16 on a "
+        "GPU and fp32 on a CPU",
+    )
     seed: int = setting(0, "random seed of the weights, the order of clips and all augmentation")
-    workers: int = setting(4, "processes that load clips, per GPU; 0: load in the training process")
+    workers: int = setting(
+        -1, "processes that load clips, per GPU; 0: load in the training process; -1: as many as it has cores"
+    )
     validate_every: int = setting(1, "epochs between validations")
     save_every: int = setting(500, "steps between checkpoints; each validation writes one too")
+    save_seconds: float = setting(60.0, "least time between these checkpoints, seconds; later saves wait for it")
     log_every: int = setting(20, "steps between lines of the log")
 
     @property

@@ -81,7 +81,7 @@ class AVCDataModule:
         val_dataset = self.build_dataset(config, "val", data.cache_gb / 4, training=False)
         val_order = sequential_batches(len(val_dataset), config.eval.batch_size)
         val_order = val_order[rank::world_size] if self.shard_validation else val_order
-        self._val_loader = make_loader(val_dataset, val_order, min(train.workers, 1), device)
+        self._val_loader = make_loader(val_dataset, val_order, train.workers, device)
 
     def min_clips_per_batch(self, config: Any) -> int:
         """Return how many clips a batch needs with this `config`: two, as a negative is a pair of two clips."""

@@ -21,7 +21,7 @@ from evaluation.measures.linear_classifier import FittedProbe, cross_entropy, fi
 from models.interfaces import PartlyFixed, device_of
 from models.layers import global_max_pool
 from utils.config import Config
-from utils.engine import to_device
+from utils.device import to_device
 from utils.precision import autocast
 from utils.progress_bar import progress_bar
 

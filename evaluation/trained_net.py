@@ -17,8 +17,7 @@ from models.object_maps import location_maps
 from models.size import check_memory
 from utils import checkpoint
 from utils.config import Config, from_dict, old_frame_net, override
-from utils.device import pick_device
-from utils.engine import channels_last
+from utils.device import channels_last, pick_device
 from utils.errors import UserError
 from utils.precision import autocast
 from utils.tensors import require_finite

@@ -35,10 +35,10 @@ SMALL = {
 SETTINGS = SMALL | {
     "model.dropout": 0.2, "train.grad_accum_steps": 2, "train.negatives": "one", "train.ema": 0.9, "train.workers": 1,
     "train.optimizer": "muon",
-    "train.save_every": 2, "train.log_every": 3, "train.validate_every": 2,
+    "train.save_every": 2, "train.save_seconds": 0, "train.log_every": 3, "train.validate_every": 2,
 }  # fmt: skip
 STEPS_PER_EPOCH = 3  # of 24 clips
-NOT_THE_SAME = {"seconds", "last_validation", "run_dir"}  # what two equal runs may differ in
+NOT_THE_SAME = {"seconds", "last_validation", "run_dir", "waiting"}  # what two equal runs may differ in
 
 
 def command(script, settings=(), *words):
@@ -76,9 +76,14 @@ def compare(one, other):
     found = []
     for name in ("last.pt", "best.pt"):
         found += differences(checkpoint.load(one / name), checkpoint.load(other / name), name)
-    found += differences(read_log(one), read_log(other), "log.jsonl")
+    found += differences(learned(one), learned(other), "log.jsonl")
     found += differences(*(json.loads((run / "config.json").read_text()) for run in (one, other)), "config.json")
     return found
+
+
+def learned(run_dir):
+    """The lines of a run's log without those of its starts."""
+    return [line for line in read_log(run_dir) if line["kind"] != "start"]
 
 
 def live_and_kill(words, run_dir, rng, to_log):

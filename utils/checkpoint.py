@@ -18,6 +18,7 @@ last.pt also holds what resuming needs:
     best, highest    metrics of best.pt; the highest value so far of the measure that chooses it
     sums, summed     of each training metric since the last line of the log: its sum, and the number of batches in it
     last_validation  seconds that the last validation took
+    scaler           state of the loss's scale in fp16; {} in other precisions, missing in older versions
 """
 
 import io
@@ -126,6 +127,7 @@ RESUME_FORM: Form = {
     "sums": lambda value: _is_table(value, _is_scalar),
     "summed": lambda value: _is_count(value) or _is_table(value, _is_count),
     "last_validation": _is_duration,
+    "scaler": lambda value: value is None or _is_table(value, _is_number),  # None: of older versions
 }
 
 

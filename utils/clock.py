@@ -1,5 +1,6 @@
 """How far a run is and when it stops: by epochs or by minutes, and on SIGINT, SIGTERM or SIGHUP."""
 
+import math
 import signal
 import time
 from collections.abc import Iterator
@@ -10,6 +11,7 @@ from configs.schema import Train
 from utils import distributed
 
 STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)  # of Ctrl-C, a batch system, a terminal that is closed
+PATIENCE = 20.0  # with processes that do not answer after a signal, seconds: torchrun kills after 30
 
 
 class RunClock:
@@ -55,11 +57,13 @@ class RunClock:
         if not self._budget:
             return min(step / self._total, 1.0)
         budget = max(self._budget - self.last_validation, 1e-9)  # the last validation is part of the minutes
+        return min(self.agreed_seconds() / budget, 1.0)
+
+    def agreed_seconds(self) -> float:
+        """Training time in seconds by which all processes decide: process 0's at the last batch."""
         if distributed.world_size() == 1:
-            elapsed = self.elapsed()
-        else:
-            elapsed = self.seconds if self._synced_seconds is None else self._synced_seconds
-        return min(elapsed / budget, 1.0)
+            return self.elapsed()
+        return self.seconds if self._synced_seconds is None else self._synced_seconds
 
     def sync(self, clips: int) -> list[int]:
         """Exchange the numbers of `clips` in this batch, and agree on the time and on whether to stop.
@@ -72,6 +76,8 @@ class RunClock:
         stop = self._signal is not None
         sizes, stops, times = zip(*distributed.all_gather_numbers(clips, stop, self.elapsed()), strict=True)
         self._synced_stop, self._synced_seconds = any(stops), times[0]
+        if self._synced_stop:
+            distributed.limit_waits(math.inf)  # all have answered: the checkpoint may take its time
         return [int(size) for size in sizes]
 
     def stopping(self) -> bool:
@@ -96,4 +102,6 @@ class RunClock:
         # A second Ctrl-C doesn't wait for the step. The others come twice when a whole group of processes gets them.
         if self._signal is not None and number == signal.SIGINT:
             raise KeyboardInterrupt
+        if self._signal is None:
+            distributed.limit_waits(PATIENCE)
         self._signal = number

@@ -1,12 +1,14 @@
-"""The device of a run: which one, what it is, and why a GPU of the machine can't be used."""
+"""The device of a run: which one, what it is, why a GPU can't be used; move batches and nets to it."""
 
 import os
 import re
 import shutil
 import subprocess
 from pathlib import Path
+from typing import Any
 
 import torch
+from torch import nn
 
 from utils import distributed
 from utils.child_processes import own_cores
@@ -21,10 +23,28 @@ def pick_device() -> torch.device:
     return torch.device("cuda" if torch.cuda.is_available() and not gpu_problem() else "cpu")
 
 
+def to_device(batch: dict[str, Any], device: torch.device) -> dict[str, Any]:
+    """Move the tensors of `batch` to `device`, without waiting if their memory is pinned."""
+    return {k: v.to(device, non_blocking=True) if torch.is_tensor(v) else v for k, v in batch.items()}
+
+
+def channels_last(model: nn.Module) -> nn.Module:
+    """Lay out the weights of the 2-D convolutions of `model` channels last, the fastest for their kernels.
+
+    `model.to(memory_format=...)` does the same, but refuses a net that has 3-D convolutions too.
+    """
+    for parameter in model.parameters():
+        if parameter.ndim == 4:
+            parameter.data = parameter.data.to(memory_format=torch.channels_last)
+    return model
+
+
 def gpu_problem() -> str:
-    """Say why torch can't use an NVIDIA GPU that is in this machine, and what to install; "" if it can, or none is."""
+    """Say why torch can't use a GPU that is in this machine, and what to install; "" if it can, or none is."""
     if torch.cuda.is_available():
         return _missing_kernels()
+    if torch.backends.mps.is_available():
+        return "warning: training runs on the CPU: Apple's GPU (MPS) is not supported, only NVIDIA's and AMD's are"
     hidden = os.environ.get("CUDA_VISIBLE_DEVICES", "0")
     card, driver = installed_gpu()
     if not card or not hidden.strip() or hidden.startswith("-"):  # none, or hidden on purpose

@@ -16,33 +16,19 @@ from torch.nn.parallel import DistributedDataParallel
 from utils import checkpoint, distributed
 from utils.clock import RunClock
 from utils.config import CONFIG_VERSION, to_dict
+from utils.device import channels_last, describe_start, start_line, to_device
 from utils.errors import UserError
 from utils.optimizers import build_optimizers, learning_rate, restore_optimizers, update_ema
-from utils.precision import autocast
+from utils.precision import LossScaler, autocast, resolve_precision
 from utils.progress import ProgressBar
 from utils.run import RENAMED_METRICS, Run
+from utils.waiting import WaitTimer
 
 Batch = dict[str, Any]  # of dataset.loading.loader.collate, on the device; `fit` adds "progress" and "gather"
 Metrics = dict[str, float]
 Step = Callable[[Any, Batch], tuple[Tensor, dict[str, Tensor]]]  # (model, batch) -> (loss, scalar metrics)
 Evaluate = Callable[[Any], Metrics]  # (model) -> metrics of the validation split
 Diagnose = Callable[[Metrics], str | None]  # (mean training metrics) -> a sentence if training is stuck
-
-
-def to_device(batch: Batch, device: torch.device) -> Batch:
-    """Move the tensors of `batch` to `device`, without waiting if their memory is pinned."""
-    return {k: v.to(device, non_blocking=True) if torch.is_tensor(v) else v for k, v in batch.items()}
-
-
-def channels_last(model: nn.Module) -> nn.Module:
-    """Lay out the weights of the 2-D convolutions of `model` channels last, the fastest for their kernels.
-
-    `model.to(memory_format=...)` does the same, but refuses a net that has 3-D convolutions too.
-    """
-    for parameter in model.parameters():
-        if parameter.ndim == 4:
-            parameter.data = parameter.data.to(memory_format=torch.channels_last)
-    return model
 
 
 def fit(
@@ -119,6 +105,9 @@ class _Trainer:
         if self.ranks > 1:  # also copies process 0's weights to all: no rounding differences are left at the start
             self.step_fn = DistributedDataParallel(self.step_fn, find_unused_parameters=unused_parameters)
         self.optimizers = build_optimizers(run.config, param_groups, self.device)
+        self.precision = resolve_precision(self.device, self.train.precision)
+        self.scaler = LossScaler(self.device, self.precision, self.optimizers)
+        self.waits = WaitTimer(run.config, self.device)
         self.ema_model = copy.deepcopy(model).requires_grad_(False) if self.train.ema else None
         self.clock = RunClock(self.train, steps_per_epoch)
         self.step, self.metrics, self.best, self.highest = 0, Metrics(), Metrics(), -math.inf
@@ -126,6 +115,7 @@ class _Trainer:
         self.sums: dict[str, Tensor] = {}
         self.summed: Counter[str] = Counter()
         self.warned: set[str] = set()
+        self.save_due, self.saved_at = False, 0.0  # when last.pt was written, in seconds of training time
         if run.resumed:
             self._restore(run.resumed)
 
@@ -138,12 +128,15 @@ class _Trainer:
 
     def _save(self) -> None:
         """Write last.pt: all that resuming needs."""
+        self.waits.pause()
         self._check_finite()
         self._write(self.run.last, self._content() | {
             "optimizer": [optimizer.state_dict() for optimizer in self.optimizers],
             "seconds": self.clock.elapsed(), "best": self.best, "highest": self.highest, "sums": self.sums,
             "summed": dict(self.summed), "last_validation": self.clock.last_validation,
+            "scaler": self.scaler.state_dict(),
         })  # fmt: skip
+        self.save_due, self.saved_at = False, self.clock.agreed_seconds()
 
     def _restore(self, content: dict[str, Any]) -> None:
         checkpoint.check_content(content, self.run.last, checkpoint.RESUME_FORM)
@@ -151,9 +144,11 @@ class _Trainer:
         if self.ema_model:
             checkpoint.load_weights(self.ema_model, content["ema"], self.run.last)
         restore_optimizers(self.optimizers, content["optimizer"], self.run.last)
+        self.scaler.restore(content.get("scaler"), self.run.last)
         self.step, self.metrics, self.best = content["step"], content["metrics"], content["best"]
         self.highest = content["highest"]
         self.clock.seconds, self.clock.last_validation = content["seconds"], content["last_validation"]
+        self.saved_at = self.clock.seconds
         summed = content["summed"]  # older versions stored one number for all metrics
         summed = summed if isinstance(summed, dict) else dict.fromkeys(content["sums"], summed)
         for name, value in content["sums"].items():
@@ -170,8 +165,10 @@ class _Trainer:
     def _check_finite(self) -> None:
         self.sums = distributed.mean_over_ranks(self.sums)  # so that all processes see the same
         values = [self.sums["loss"]] if self.sums else []
-        values += [parameter.detach() for parameter in self.model.parameters()]
-        if not torch.stack([torch.isfinite(value).all() for value in values]).all():  # waits for the device once
+        values += [value for value in self.model.state_dict().values() if value.is_floating_point()]
+        if (
+            self.scaler.exhausted or not torch.stack([torch.isfinite(value).all() for value in values]).all()
+        ):  # waits for the device once
             raise UserError(
                 f"the loss or a weight is not finite at step {self.step}: lower --train.lr, or try --train.precision "
                 f"fp32; {self.run.last if self.run.last.exists() else 'no checkpoint'} is from before"
@@ -208,6 +205,9 @@ class _Trainer:
             )
         if self._is_due_for_validation() and self.metrics.get("step") != self.step:
             self._validate()  # an earlier start ended in it
+        started = describe_start(self.device, self.precision)
+        self.run.log_message(start_line(started))
+        self.run.write("start", self.step, **started)
         source = iter(self.batches(self.step * self.train.grad_accum_steps))
         bar = ProgressBar(self.train, self.steps_per_epoch, self.clock.position(self.step))
         while self._progress() < 1:
@@ -217,7 +217,7 @@ class _Trainer:
                 self._log(bar)
             if self._is_due_for_validation():
                 self._validate()
-            elif self.step % self.train.save_every == 0 and self._progress() < 1:  # `_validate` saves the last step
+            elif self._is_due_for_saving() and self._progress() < 1:  # `_validate` saves the last step
                 self._save()
             if self.clock.stopping():
                 self._stop(bar)
@@ -227,6 +227,11 @@ class _Trainer:
 
     def _is_due_for_validation(self) -> bool:
         return self.step > 0 and self.step % (self.steps_per_epoch * self.train.validate_every) == 0
+
+    def _is_due_for_saving(self) -> bool:
+        """Whether steps enough have passed since the last save, and time enough: fast steps write no file a second."""
+        self.save_due |= self.step % self.train.save_every == 0
+        return self.save_due and self.clock.agreed_seconds() - self.saved_at >= self.train.save_seconds
 
     def _stop(self, bar: ProgressBar) -> None:
         self._save()
@@ -247,9 +252,11 @@ class _Trainer:
         self.model.train()
         clips = 0
         for k in range(self.train.grad_accum_steps):
-            clips += self._accumulate(next(source), progress, k)
+            clips += self._accumulate(self.waits.next(source), progress, k)
+        stepped = self.scaler.step()
+        if self.scaler.enabled:
+            self._add_metric("overflows", torch.full((), float(not stepped), device=self.device))
         for optimizer in self.optimizers:
-            optimizer.step()
             optimizer.zero_grad(set_to_none=True)
         self.step += 1
         if self.ema_model:  # with a smaller decay at first, or the random weights would dominate short runs
@@ -269,13 +276,16 @@ class _Trainer:
         number = self.train.seed * 1_000_003 + self.step * accumulated + k
         torch.manual_seed(number + distributed.rank() * 2**53)
         with self._sync_gradients(k == accumulated - 1):
-            with autocast(self.device, self.train.precision):
+            with autocast(self.device, self.precision):
                 loss, metrics = self.step_fn(batch)
-            (loss * weight / accumulated).backward()
+            self.scaler.backward(loss * weight / accumulated)
         for name, value in {"loss": loss.detach(), **metrics}.items():
-            self.sums[name] = self.sums.get(name, 0) + value.detach().float() * weight
-            self.summed[name] += 1
+            self._add_metric(name, value.detach().float() * weight)
         return sum(sizes)
+
+    def _add_metric(self, name: str, value: Tensor) -> None:
+        self.sums[name] = self.sums.get(name, 0) + value
+        self.summed[name] += 1
 
     def _sync_ranks(self, clips: int) -> list[int]:
         """Get the number of clips of each process in this batch; all agree on the time and on whether to stop."""
@@ -298,11 +308,19 @@ class _Trainer:
         self.run.sync_skipped()
         means = {name: value.item() / self.summed[name] for name, value in self.sums.items()}
         self.sums, self.summed = {}, Counter()
+        means["waiting"] = round(self.waits.share(), 4)
+        if self.scaler.enabled:
+            means["loss_scale"] = self.scaler.scale
         self._write_line("train", lr=self.optimizers[0].param_groups[0]["lr"], **means)
         bar.show(means)
         problem = self.diagnose(means) if self.diagnose and self._progress() > 0.1 and self.step >= 100 else None
-        cause = "".join(c for c in problem or "" if not c.isdigit())  # the numbers differ from line to line
-        if problem and cause not in self.warned:  # warn once for each cause
+        for message in filter(None, (problem, self.waits.problem())):
+            self._warn(message)
+
+    def _warn(self, problem: str) -> None:
+        """Warn once for each cause."""
+        cause = "".join(c for c in problem if not c.isdigit())  # the numbers differ from line to line
+        if cause not in self.warned:
             self.warned.add(cause)
             self.run.log_message(f"warning: {problem}")
             self.run.write("warning", self.step, message=problem)

@@ -4,7 +4,7 @@ import argparse
 import json
 import sys
 import weakref
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any, Protocol
@@ -14,6 +14,7 @@ from tqdm import tqdm
 
 from configs.schema import Config
 from utils import checkpoint, distributed
+from utils.agreement import check_shared_folder
 from utils.config import Value, from_dict, old_frame_net, to_dict
 from utils.errors import UserError
 from utils.files import read_file, write_text
@@ -23,7 +24,8 @@ from utils.tensorboard_log import TensorBoardLog
 # Settings that may differ when a run is resumed: they change where it reads and how long it runs, not what it learns.
 FREE_ON_RESUME = (
     "data.root", "data.on_error", "data.cache_gb", "data.features_dir", "train.run_dir", "train.epochs",
-    "train.max_minutes", "train.workers", "train.log_every", "train.save_every", "eval.",
+    "train.max_minutes", "train.workers", "train.log_every", "train.save_every",
+    "train.save_seconds", "eval.",
 )  # fmt: skip
 # Metrics that were renamed: what logs of older versions call them.
 RENAMED_METRICS = {
@@ -38,8 +40,13 @@ class Split(Protocol):
     """Clips of a split, of which some could not be opened."""
 
     @property
+    def ids(self) -> Sequence[str]:
+        """Ids of the others, in order."""
+        ...
+
+    @property
     def skipped(self) -> Mapping[str, str]:
-        """{id: error message} of these."""
+        """{id: error message} of those that could not."""
         ...
 
 
@@ -77,6 +84,7 @@ class Run:
         weakref.finalize(self, self._lock.close)  # a script that fails before `close` ends without it
         if distributed.rank() == 0:
             self._open(resume)
+        check_shared_folder(self.folder)
         self.resumed = distributed.broadcast_object(self.resumed)
 
     # ---------------------------------------------------------------------------------------------------- opening
@@ -91,7 +99,7 @@ class Run:
 
     def _check_and_prepare(self, resume: bool) -> None:
         files = [name for name in ("last.pt", "best.pt", "log.jsonl", "config.json") if (self.folder / name).exists()]
-        if files == ["log.jsonl", "config.json"] and not self._log.stat().st_size:
+        if files == ["log.jsonl", "config.json"] and self._is_log_of_starts():
             files = []  # left by a start that failed before its first step
         if files and not resume:
             raise UserError(
@@ -115,6 +123,11 @@ class Run:
                 f"run directory {self.folder} can't be written ({error.strerror}): choose another one with "
                 "--train.run_dir"
             ) from None
+
+    def _is_log_of_starts(self) -> bool:
+        """Whether the log has no lines but those that say on which device a start was."""
+        count = len(read_file(self._log).splitlines())
+        return [line["kind"] for line in read_log(self.folder)] == ["start"] * count
 
     def _check_resumable(self, content: dict[str, Any]) -> None:
         """Raise a UserError unless last.pt has all that resuming needs, and the settings of this run."""

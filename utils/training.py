@@ -8,11 +8,13 @@ import torch
 
 from configs.schema import Config
 from utils import distributed
+from utils.agreement import check_agreement
 from utils.arguments import max_workers
 from utils.command_line import parse_train_command
-from utils.device import pick_device
+from utils.device import gpu_problem, pick_device
 from utils.errors import UserError
 from utils.memory import disable_malloc_trim
+from utils.precision import resolve_precision
 from utils.run import Run, SkipHandler, Split, add_resume_option
 
 
@@ -70,9 +72,23 @@ def setup_training(
         )
     disable_malloc_trim()
     device = pick_device()
+    _check_precision(device, config.train.precision)
     data = data_module(config, device, distributed.rank(), distributed.world_size())
+    check_agreement(config, {name: clips.ids for name, clips in data.splits.items()}, device)
     run = Run(config, args.resume)
     if distributed.rank() == 0:
-        for warning in data.warnings:
+        for warning in filter(None, [gpu_problem(), *data.warnings]):
             print(warning)
     return TrainingSetup(config, device, data, run, run.skip_handler(config.data.on_error, data.splits))
+
+
+def _check_precision(device: torch.device, precision: str) -> None:
+    """Raise a UserError if a device can't compute in a precision, or "auto" is another one for other processes."""
+    card = torch.cuda.get_device_name() if device.type == "cuda" else "the CPU"
+    found = dict(distributed.all_gather_object((resolve_precision(device, precision), card)))
+    if len(found) > 1:
+        cards = " and ".join(f"{name} ({kind})" for kind, name in found.items())
+        raise UserError(
+            f"train.precision auto differs between the processes: {cards}; set one that all have, --train.precision "
+            "fp16 or fp32"
+        )

@@ -16,7 +16,7 @@ from torch.utils.data import DataLoader, Dataset, Sampler, get_worker_info
 from torch.utils.data.dataloader import _BaseDataLoaderIter
 
 from dataset.loading.shared_memory import SharedBatch, SharedMemoryPool, tensor_view
-from utils.child_processes import end_with_parent
+from utils.child_processes import end_with_parent, own_cores
 from utils.errors import UserError
 from utils.system_errors import TYPES, describe_machine_error, is_memory_error
 
@@ -150,9 +150,12 @@ def make_loader(
     Args:
         dataset: gives the samples.
         order: the keys of each fetch, an `EpochBatchSampler` or a list. Each epoch among a fetch's keys is a batch.
-        workers: processes that load; 0 loads in this process. Batches do not depend on it.
+        workers: processes that load; 0 loads in this process, -1 takes as many as it has cores; of a list no more than
+            it has fetches. Batches do not depend on it.
         device: of the net; for a GPU, batches are in pinned memory.
     """
+    workers = own_cores() if workers < 0 else workers
+    workers = min(workers, len(order)) if isinstance(order, list) else workers
     clips_of_batch = Counter(epoch for epoch, _ in next(iter(order), []))  # of the first fetch
     prefetch = 4 if len(clips_of_batch) <= 1 else 2  # fetches that each worker loads ahead
     pool, size = None, sum(spec.nbytes for spec in dataset.layout(max(clips_of_batch.values(), default=0)))

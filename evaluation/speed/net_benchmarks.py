@@ -11,8 +11,7 @@ from evaluation.tasks.embeddings import embed_batches
 from models.avenet import AVENet
 from models.losses import avc_loss
 from utils.config import Config
-from utils.device import pick_device
-from utils.engine import channels_last
+from utils.device import channels_last, pick_device
 from utils.optimizers import build_optimizers
 from utils.precision import autocast
 

@@ -22,7 +22,7 @@ from evaluation.measures.ontology import Ontology
 from models.interfaces import FrameSoundEncoder, ObjectMapNet, device_of
 from utils import distributed
 from utils.config import Config
-from utils.engine import to_device
+from utils.device import to_device
 from utils.errors import UserError
 from utils.precision import autocast
 from utils.tensors import require_finite

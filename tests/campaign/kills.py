@@ -15,13 +15,12 @@ from functools import partial
 from pathlib import Path
 
 import numpy as np
-from kill_and_resume import differences
+from kill_and_resume import differences, learned
 
 from tests.campaign.case import ROOT, Case, _run_child, problem, run_command
 from tests.campaign.material import WRITERS, broken_files, leftovers, material, missing_files, words_of
 from tests.campaign.memory import children_of
 from utils import checkpoint
-from utils.run import read_log
 
 SIGNALS = (signal.SIGKILL, signal.SIGTERM, signal.SIGHUP)
 KILLS = 2  # of each script by each signal
@@ -79,7 +78,7 @@ def _difference(script: str, out: Path) -> str:
     whole = reference(script)
     if script.startswith("train"):
         found = differences(checkpoint.load(whole / "last.pt"), checkpoint.load(out / "last.pt"), "last.pt")
-        found += differences(read_log(whole), read_log(out), "log.jsonl")
+        found += differences(learned(whole), learned(out), "log.jsonl")
     elif script == "embed":
         with np.load(whole / "emb.npz") as one, np.load(out / "emb.npz") as other:
             found = [name for name in one if name != "about" and not np.array_equal(one[name], other[name])]

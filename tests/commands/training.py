@@ -18,7 +18,7 @@ PLAIN |= {"augment.crop_min": 0.9, "augment.crop_max": 1, "augment.gain": 0.1, "
 # wrong weights shows.
 SETTINGS = SMALL | PLAIN | {
     "model.dropout": 0.1, "train.ema": 0.9, "train.epochs": 20, "train.lr": 3e-3, "train.workers": 0,
-    "train.save_every": 7, "train.log_every": 1, "train.validate_every": 5,
+    "train.save_every": 7, "train.save_seconds": 0, "train.log_every": 1, "train.validate_every": 5,
 }  # fmt: skip
 STEPS = 120
 

@@ -275,8 +275,8 @@ OUT_OF_RANGE = {
     "train.lr": [0, -1], "train.last_layer_lr_mult": [0, -1], "train.lr_muon": [0, -1],
     "train.aux_loss_weight": [-0.1, 1.1], "train.avc_loss_weight": [-0.1, 1.1], "train.warmup": [-0.1, 1],
     "train.weight_decay": [-1],
-    "train.ema": [-0.1, 1], "train.seed": [-1, 2**40], "train.workers": [-1], "train.validate_every": [0],
-    "train.save_every": [0], "train.log_every": [0],
+    "train.ema": [-0.1, 1], "train.seed": [-1, 2**40], "train.workers": [-2], "train.validate_every": [0],
+    "train.save_every": [0], "train.save_seconds": [-1], "train.log_every": [0],
     "eval.batch_size": [0], "eval.k": [0, -30], "eval.group": [1, 0],
 }  # fmt: skip
 

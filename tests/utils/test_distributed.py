@@ -37,6 +37,7 @@ from utils.run import read_log
 SETTINGS = SMALL | {
     "augment.blend": 0, "augment.mix": 0, "train.batch_size": 8, "train.gather": "all", "train.workers": 0,
     "train.epochs": 4, "train.log_every": 1, "train.save_every": 2, "train.validate_every": 2, "train.lr": 1e-3,
+    "train.save_seconds": 0,
     "train.ema": 0.9, "train.optimizer": "muon", "train.precision": "fp32", "eval.batch_size": 2,
 }  # fmt: skip
 STEPS = 12  # of 24 clips

@@ -16,7 +16,6 @@ from utils import checkpoint
 from utils.config import CONFIG_VERSION, from_dict
 from utils.optimizers import update_ema
 from utils.precision import autocast
-from utils.run import read_log
 
 
 def test_the_loop_is_a_plain_loop_with_adam(tmp_path):
@@ -138,7 +137,7 @@ def test_metrics_that_were_renamed_keep_their_means_and_their_curves(tmp_path):
     for name in ("sums", "summed"):
         content[name]["slope"] = content[name].pop("logit_scale")
     checkpoint.save(tmp_path / "run/last.pt", {k: v for k, v in content.items() if k != "format"})
-    assert read_log(tmp_path / "run")[0]["logit_scale"] == 1.5
+    assert lines(tmp_path, "train")[0]["logit_scale"] == 1.5
     train(settings, resume=True, step=scaled)
     assert [line["logit_scale"] for line in lines(tmp_path, "train")] == [1.5, 5.5, 9.5]
     assert "slope" not in log.read_text()

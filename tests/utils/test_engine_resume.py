@@ -101,7 +101,8 @@ def test_a_killed_runs_log_is_cut_back_to_its_checkpoint(tmp_path):
     train(settings, resume=True)
     assert [line["step"] for line in lines(tmp_path, "train")] == list(range(1, 19))
     assert [line["step"] for line in lines(tmp_path, "val")] == [6, 12, 18]
-    assert len(log.read_text().splitlines()) == 18 + 3
+    assert [line["step"] for line in lines(tmp_path, "start")] == [0, 6]
+    assert len(log.read_text().splitlines()) == 2 + 18 + 3
     assert not list((tmp_path / "run").glob(".*"))
 
 

@@ -55,7 +55,8 @@ def evaluate(model):
 
 def config(folder, **train):
     """Twelve steps, two epochs of six, with a line of the log for each, unless told otherwise."""
-    settings = {"epochs": 2, "lr": 1e-2, "log_every": 1, "save_every": 5, "precision": "fp32"} | train
+    settings = {"epochs": 2, "lr": 1e-2, "log_every": 1, "save_every": 5, "save_seconds": 0} | train
+    settings = {"precision": "fp32"} | settings
     return dataclasses.replace(Config(), train=Train(run_dir=str(folder / "run"), **settings))
 
 
@@ -87,8 +88,9 @@ def same(one, other):
 
 
 def outcome(folder):
-    """All that a run ends with, except its times."""
+    """All that a run ends with, except its times and how often it was started."""
     last, best = checkpoint.load(folder / "run/last.pt"), checkpoint.load(folder / "run/best.pt")
     kept = {name: last[name] for name in ("model", "ema", "optimizer", "step", "metrics", "best")}
-    log = [{k: v for k, v in line.items() if k != "seconds"} for line in read_log(folder / "run")]
+    log = [line for line in read_log(folder / "run") if line["kind"] != "start"]
+    log = [{k: v for k, v in line.items() if k not in ("seconds", "waiting")} for line in log]
     return {"last": kept, "best": {name: best[name] for name in ("model", "ema", "step", "metrics")}, "log": log}
