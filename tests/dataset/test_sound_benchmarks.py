@@ -80,6 +80,13 @@ def test_an_image_that_several_sounds_share_is_a_picture_whatever_its_name(tmp_p
     assert [row.picture for row in IS3(pairs_folder(tmp_path, entries)).rows] == ["a_1", "a_1", "a_2", "a_2"]
 
 
+def test_is3s_published_boxes_have_the_class_in_the_name_only(tmp_path):
+    entries = [pair("fox_train_subway.jpg"), pair("fox_train_fox.jpg"), pair("000000489267_157452.jpg")]
+    data = IS3(pairs_folder(tmp_path, entries, "metadata/synthetic3240_bbox.json"))
+    assert [row.classes for row in data.rows] == [(), ("fox",), ("subway",)]
+    assert [row.picture for row in data.rows] == ["000000489267", "fox_train", "fox_train"]
+
+
 def test_one_image_for_several_sounds_and_one_sound_for_several_images_make_rows_of_their_own(tmp_path):
     shared = [pair("p.jpg", audio="a.wav"), pair("p.jpg", audio="b.wav"), pair("p.jpg", (0, 0, 9, 9), audio="b.wav")]
     data = VPOMS(pairs_folder(tmp_path / "1", shared, "metadata/vpo_ms_bbox.json"))

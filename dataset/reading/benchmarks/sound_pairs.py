@@ -1,10 +1,11 @@
 """IS3 and VPO-MS: pictures with several sounding objects, each with its own sound and box.
 
 ROOT/IS3_annotation.json          or synthetic3240_bbox.json; VPO-MS: vpo_ms_bbox.json; also in metadata/
-    /images/NAME.jpg              a copy of the picture for each of its sounds, or one for all; also frames/
+    /images/NAME.jpg              a copy of the picture for each of its sounds, or one for all; also visual_frames/
     /audio_wav/NAME.wav           also audio/
 
-IS3 is from github.com/kaistmm/SSLalign. Its gt_segmentation/ isn't read: published results are those of the boxes.
+IS3 is from github.com/kaistmm/SSLalignment, which also has both files of boxes in metadata/. The masks in
+gt_segmentation/ aren't read: published results are those of the boxes.
 """
 
 import math
@@ -65,9 +66,10 @@ class SoundPairs(BoxBenchmark):
         self._annotated = {clip: [box for one in own for box in one.boxes] for clip, own in annotations.items()}
         self._unit = _unit(file, [box for boxes in self._annotated.values() for box in boxes])
         classes = {
-            clip: tuple(dict.fromkeys(name for one in own for name in one.classes)) for clip, own in annotations.items()
+            clip: tuple(dict.fromkeys(name for one in own for name in one.classes)) or _class_in_name(own[0].image)
+            for clip, own in annotations.items()
         }
-        images, sounds = _folder(root, "images", "frames"), _folder(root, "audio_wav", "audio")
+        images, sounds = _folder(root, "images", "visual_frames", "frames"), _folder(root, "audio_wav", "audio")
         rows = {}
         has_copies = len({own[0].image for own in annotations.values()}) == len(annotations)
         for clip in chosen_clips(classes, choose):
@@ -84,13 +86,13 @@ class SoundPairs(BoxBenchmark):
 
 
 class IS3(SoundPairs):
-    """IS3, interactive synthetic sound sources: pictures of two objects that were drawn by a net."""
+    """IS3, interactive synthetic sound sources: 3,240 pictures of two objects, drawn by a net; 6,480 rows."""
 
     files = ("IS3_annotation.json", "IS3_annotations.json", "synthetic3240_bbox.json")
 
 
 class VPOMS(SoundPairs):
-    """VPO-MS, photographs with several sounding objects, in the form in which SSL-Align's evaluation reads them."""
+    """VPO-MS as SSL-Align's evaluation reads it: 1,432 photographs of COCO, 673 with several sounds; 2,157 rows."""
 
     files = ("vpo_ms_bbox.json",)
 
@@ -104,6 +106,12 @@ def _picture(image: str, is_copy: bool) -> str:
     stem = PurePosixPath(image).stem
     match = OF_PICTURE.fullmatch(stem)
     return (match[1] if match else stem.rpartition("_")[0] or stem) if is_copy else stem
+
+
+def _class_in_name(image: str) -> tuple[str, ...]:
+    """The class at the end of an image's name, as IS3 has it: accordion_baby_10467_baby."""
+    first, _, last = PurePosixPath(image).stem.rpartition("_")
+    return (last,) if first and not last.isdigit() else ()
 
 
 def _read_annotations(file: Path) -> list[_Annotation]:
