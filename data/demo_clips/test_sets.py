@@ -10,6 +10,7 @@ from typing import Any
 from data.demo_clips import duets, masked_clips
 from data.demo_clips.classes import WORDS
 from dataset.making.processes import Lost, map_in_processes
+from dataset.making.text import count_text
 from utils.errors import UserError
 from utils.files import write_text
 from utils.progress_bar import progress_bar
@@ -66,7 +67,8 @@ def describe_test_sets(settings: dict[str, Any]) -> str:
     """Say in one line what the test sets for the demo's `settings` hold."""
     sizes = set_sizes(settings)
     frames = " and ".join(f"{masked_clips.FRAMES * sizes[part]} frames of {part.upper()}" for part in PARTS)
-    return f"test sets: {sizes['duets']} pictures of two sounding instruments in duets/, {frames} in masks/"
+    pictures = count_text(sizes["duets"], "picture")
+    return f"test sets: {pictures} of two sounding instruments in duets/, {frames} in masks/"
 
 
 def _make(name: str, index: int, root: Path, seed: int, rate: int) -> list[dict[str, Any]]:

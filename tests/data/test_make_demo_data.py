@@ -2,6 +2,7 @@
 
 import json
 import re
+import shutil
 import subprocess
 import sys
 
@@ -122,6 +123,60 @@ def test_resume(demo):
     assert contents(demo) == before
     done = make(demo)
     assert done.returncode == 0 and "is complete" in done.stdout
+
+
+# One clip of each split by the generator's version 1: its class, last box, the sound's standard deviation and two
+# samples, the mean color of the frame in the middle.
+VERSION_1 = {
+    "train": (
+        "AqgnM0wsxBc",
+        "/m/0mkg",
+        [0.2711, 0.4328, 0.6489, 0.8245],
+        0.04862,
+        [0.0238, -0.0184],
+        [202.4, 149.1, 154.0],
+    ),
+    "val": (
+        "CU58VcPJIA6",
+        "/m/07y_7",
+        [0.5318, 0.4077, 0.9353, 0.9634],
+        0.16294,
+        [0.1203, -0.2125],
+        [128.4, 115.6, 154.2],
+    ),
+    "test": (
+        "dbauYhkxqB_",
+        "/m/042v_gx",
+        [0.3003, 0.096, 0.7907, 0.6763],
+        0.03785,
+        [0.0728, 0.0173],
+        [174.4, 177.4, 161.6],
+    ),
+}
+
+
+@pytest.mark.parametrize("split", VERSION_1)
+def test_clips_are_those_of_their_version(demo, split):
+    assert json.loads((demo / "demo.json").read_text())["version"] == 1
+    clip, mid, box, deviation, samples, color = VERSION_1[split]
+    assert json.loads((demo / split / "vid2genre.json").read_text())[clip] == [mid]
+    assert json.loads((demo / split / "boxes.json").read_text())[clip][-1]["box"] == pytest.approx(box, abs=2e-4)
+    sound, _ = soundfile.read(demo / split / "audio" / f"{clip}.wav")
+    assert sound.std() == pytest.approx(deviation, rel=1e-3)
+    assert sound[[10000, 20000]] == pytest.approx(samples, abs=2e-4)
+    picture = frames(demo / split / "video" / f"{clip}.mp4")[25]
+    assert picture.mean((0, 1)) == pytest.approx(color, abs=1)  # other versions of x264 encode otherwise
+
+
+def test_a_set_of_before_gets_the_test_sets_and_keeps_its_clips(demo, tmp_path):
+    root = shutil.copytree(demo, tmp_path / "set")
+    for name in ("duets", "masks"):
+        shutil.rmtree(root / name)
+    changed = {path: path.stat().st_mtime_ns for path in root.rglob("*.*")}
+    done = make(root)
+    assert done.returncode == 0 and "is complete" not in done.stdout and "test sets: 1 picture" in done.stdout
+    assert contents(root) == contents(demo)
+    assert all(path.stat().st_mtime_ns == time for path, time in changed.items())
 
 
 def test_refuses_other_settings_and_other_folders(demo, tmp_path):
