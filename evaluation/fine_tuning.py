@@ -22,7 +22,8 @@ from models.interfaces import PartlyFixed, device_of
 from models.layers import global_max_pool
 from utils.config import Config
 from utils.device import to_device
-from utils.precision import autocast
+from utils.errors import UserError
+from utils.precision import LossScaler, autocast, resolve_precision
 from utils.progress_bar import progress_bar
 
 EPOCHS = 6  # at most: after each one the clips that choose are asked
@@ -99,26 +100,29 @@ class Candidate:
         model: on its device.
         side: "vision" or "audio": what it is trained on.
         rate: learning rate of Adam.
+        precision: of the steps, train.precision.
 
     Attributes:
         error: the lowest cross-entropy of the clips that choose.
         epochs: after how many that was.
     """
 
-    def __init__(self, model: EncoderClassifier, side: str, rate: float) -> None:
+    def __init__(self, model: EncoderClassifier, side: str, rate: float, precision: str) -> None:
         self.model, self.side, self.rate = model, side, rate
-        self.optimizer = torch.optim.Adam(model.parameters(), lr=rate)
+        self.optimizer, device = torch.optim.Adam(model.parameters(), lr=rate), device_of(model)
+        self.precision = resolve_precision(device, precision)
+        self._scaler = LossScaler(device, self.precision, [self.optimizer])
         self.error, self.epochs = float("inf"), 0
         self._best = copy.deepcopy(model.state_dict())
 
-    def learn(self, inputs: Tensor, truth: Tensor, precision: str) -> None:
-        """Take a step: `inputs` (B, ...) and `truth` (B, C) as of `EncoderClassifier.loss`, train.precision."""
+    def learn(self, inputs: Tensor, truth: Tensor) -> None:
+        """Take a step on a batch: `inputs` (B, ...) and `truth` (B, C) as of `EncoderClassifier.loss`."""
         self.model.train()
-        with autocast(inputs.device, precision):
+        with autocast(inputs.device, self.precision):
             loss = self.model.loss(inputs, truth)
         self.optimizer.zero_grad(set_to_none=True)
-        loss.backward()
-        self.optimizer.step()
+        self._scaler.backward(loss)
+        self._scaler.step()
 
     def judge(self, scores: np.ndarray, truth: np.ndarray, epochs: int) -> None:
         """Keep the weights if they are the best so far.
@@ -180,7 +184,7 @@ class FineTuner:
                     truth = torch.from_numpy(clips.truth[[clip_of_row[row] for row in batch["indices"].tolist()]])
                     for candidate in candidates if len(truth) > 1 else ():  # one clip has no variance
                         inputs = side_inputs(batch, candidate.side, self.config)
-                        candidate.learn(inputs, truth.to(inputs.device), self.config.train.precision)
+                        candidate.learn(inputs, truth.to(inputs.device))
                     bar.update(len(truth))
                 after_epoch(epoch)
 
@@ -204,7 +208,7 @@ class FineTuner:
             np.add.at(counts, owners, 1)
             for candidate, total in zip(candidates, sums, strict=True):
                 inputs = side_inputs(batch, candidate.side, self.config)
-                with autocast(inputs.device, self.config.train.precision):
+                with autocast(inputs.device, candidate.precision):
                     logits = candidate.model.eval()(inputs)
                 np.add.at(total, owners, logits.cpu().double().numpy())
         probes = [candidate.model.probe for candidate in candidates]
@@ -276,7 +280,7 @@ def fine_tune(
             features, chooser = start.features[~held_out], start.features[held_out]
         assert chooser is not None
         probe = fit_probe(features, fitted.truth, (chooser, chosen_by.truth))
-        candidates += [_candidate(start, side, probe, rate) for rate in LEARNING_RATES]
+        candidates += [_candidate(start, side, probe, rate, tuner.config) for rate in LEARNING_RATES]
 
     def judge(epochs: int) -> None:
         for candidate, scores in zip(candidates, tuner.score(candidates, chosen_by), strict=True):
@@ -292,14 +296,16 @@ def fine_tune(
     return [_learn_from_all(tuner, starts[one.side], train, one) for one in best]
 
 
-def _candidate(start: Start, side: str, probe: FittedProbe, rate: float) -> Candidate:
+def _candidate(start: Start, side: str, probe: FittedProbe, rate: float, config: Config) -> Candidate:
     model = EncoderClassifier(start.encoder, probe, start.keep_statistics).to(device_of(start.encoder))
-    return Candidate(model, side, rate)
+    return Candidate(model, side, rate, config.train.precision)
 
 
 def _learn_from_all(tuner: FineTuner, start: Start, train: LabelledClips, chosen: Candidate) -> Candidate:
     """Train a fresh copy on all clips at the rate, and for as many epochs, as were best for a part of them."""
-    again = _candidate(start, chosen.side, fit_probe(start.features, train.truth, None), chosen.rate)
+    again = _candidate(start, chosen.side, fit_probe(start.features, train.truth, None), chosen.rate, tuner.config)
     tuner.train([again], train, chosen.epochs)
+    if not all(bool(weight.isfinite().all()) for weight in again.model.parameters()):
+        raise UserError("a weight is not finite after fine-tuning: try --train.precision fp32")
     again.epochs = chosen.epochs
     return again

@@ -79,7 +79,7 @@ def test_without_an_epoch_it_is_the_linear_probe(config):
     features = features_of(encoder, clips.dataset, config)
     probe = fit_probe(features, clips.truth, None)
     model = EncoderClassifier(encoder, probe)
-    (found,) = FineTuner(config, {}, 0).score([Candidate(model, "audio", 1e-3)], clips)
+    (found,) = FineTuner(config, {}, 0).score([Candidate(model, "audio", 1e-3, "fp32")], clips)
     assert np.allclose(found, probe.log_odds(features), rtol=1e-4, atol=1e-5)
 
 
@@ -109,7 +109,7 @@ def test_it_learns_what_the_probe_cannot_read_and_leaves_the_encoder_alone(confi
 def test_kept_batch_norm_statistics_stay(config, keep):
     encoder, clips = Encoder(), clips_of(Tones(8))
     model = EncoderClassifier(encoder, fit_probe(features_of(encoder, clips.dataset, config), clips.truth, None), keep)
-    FineTuner(config, {}, 0).train([Candidate(model, "audio", 1e-3)], clips, 1)
+    FineTuner(config, {}, 0).train([Candidate(model, "audio", 1e-3, "fp32")], clips, 1)
     assert torch.equal(model.encoder[1].running_mean, encoder[1].running_mean) == keep
     assert not torch.equal(model.encoder[0].weight, encoder[0].weight)
 
@@ -121,11 +121,11 @@ def test_a_file_counts_once_whatever_its_length(config):
     features = features_of(encoder, dataset, config)
     means = np.stack([features[[0, 2, 4]].mean(0), features[1]])
     probe = fit_probe(features, clips_of(dataset).truth, None)
-    candidate = Candidate(EncoderClassifier(encoder, probe), "audio", 1e-3)
+    candidate = Candidate(EncoderClassifier(encoder, probe), "audio", 1e-3, "fp32")
     (found,) = FineTuner(config, {}, 0).score([candidate], clips)
     assert np.allclose(found, probe.log_odds(means), rtol=1e-4, atol=1e-5)
     drawn = []
-    candidate.learn = lambda inputs, truth, precision: drawn.append(len(inputs))
+    candidate.learn = lambda inputs, truth: drawn.append(len(inputs))
     FineTuner(config, {}, 0).train([candidate], clips, 3)
     assert drawn == [2, 2, 2]
 
