@@ -14,12 +14,12 @@ from torch import Tensor
 
 from dataset.loading.loader import Batch
 from dataset.pairs import RandomStream
+from dataset.transforms.constants import constant
 from dataset.transforms.geometry import prepare_flows, random_affine, resample_image
 from dataset.transforms.sounds import apply_in_chunks, fill_masked, prepare_sounds, silence_and_noise
 
 LUMA_WEIGHTS = (0.299, 0.587, 0.114)  # of red, green and blue (ITU-R BT.601)
-RGB_TO_YIQ = torch.tensor([LUMA_WEIGHTS, (0.596, -0.274, -0.322), (0.211, -0.523, 0.312)])
-YIQ_TO_RGB = torch.linalg.inv(RGB_TO_YIQ)
+RGB_TO_YIQ = (LUMA_WEIGHTS, (0.596, -0.274, -0.322), (0.211, -0.523, 0.312))
 # The usual constants of ImageNet, so that pretrained nets get what they were trained on.
 FRAME_MEAN, FRAME_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 SEED_STEP = 0x632BE59BD9B4E019  # from a clip's seed to that of its next moment: any large odd number
@@ -82,8 +82,8 @@ class PairTransform:
 def _split_moments(batch: Batch) -> Batch:
     """Make each moment of B clips a row of its own: (B, M, ...) -> (M * B, ...), with seeds of their own."""
     rows = {name: batch[name].transpose(0, 1) for name in ("frames", "features", "sounds") if name in batch}
-    steps = torch.arange(len(rows["sounds"]), device=batch["sounds"].device)[:, None] * SEED_STEP  # int64 wraps around
-    seeds = (batch["seeds"] + steps).flatten()
+    moments = constant(torch.arange, batch["sounds"].device, len(rows["sounds"]))[:, None]
+    seeds = (batch["seeds"] + moments * SEED_STEP).flatten()  # int64 wraps around
     return batch | {name: values.flatten(0, 1) for name, values in rows.items()} | {"seeds": seeds}
 
 
@@ -183,7 +183,7 @@ def _transform_frames(
         pixels = color_jitter(pixels, colors, contrast)
     if square is not None:
         fill_masked(pixels, erased_pixels(square, size, count), pixels.mean((2, 3), keepdim=True))
-    mean, std = (pixels.new_tensor(values)[:, None, None] for values in (FRAME_MEAN, FRAME_STD))
+    mean, std = (constant(torch.tensor, pixels.device, values)[:, None, None] for values in (FRAME_MEAN, FRAME_STD))
     pixels = pixels.sub_(mean).div_(std)
     if flows is not None:
         return torch.cat([pixels, prepare_flows(flows, size, theta)], 1)
@@ -207,8 +207,8 @@ def random_color_matrix(augment: Any, random: RandomStream) -> tuple[Tensor, Ten
         "saturation", "brightness", "contrast", "hue", low=-1
     ).unbind(1)
     saturation = torch.where(random.uniform("grey") < augment.grey, 0.0, 1 + saturation * augment.saturation)
-    grey = saturation.new_tensor(LUMA_WEIGHTS)
-    eye = torch.eye(3, device=grey.device)
+    grey = constant(torch.tensor, saturation.device, LUMA_WEIGHTS)
+    eye = constant(torch.eye, saturation.device, 3)
     mix = saturation[:, None, None] * eye + (1 - saturation)[:, None, None] * grey  # rows: new channel from old ones
     gains = 1 + random.uniform("red_gain", "green_gain", "blue_gain", low=-1) * augment.channel_gain  # (B, 3)
     gains = gains * (1 + brightness * augment.brightness)[:, None]
@@ -230,7 +230,11 @@ def hue_rotation(turn: Tensor) -> Tensor:
     cos, sin = torch.cos(math.pi * turn), torch.sin(math.pi * turn)
     zero, one = torch.zeros_like(cos), torch.ones_like(cos)
     rotation = torch.stack([one, zero, zero, zero, cos, -sin, zero, sin, cos], 1).view(-1, 3, 3)  # of I and Q
-    return YIQ_TO_RGB.to(turn.device) @ rotation @ RGB_TO_YIQ.to(turn.device)
+    return constant(_yiq_to_rgb, turn.device) @ rotation @ constant(torch.tensor, turn.device, RGB_TO_YIQ)
+
+
+def _yiq_to_rgb() -> Tensor:
+    return torch.linalg.inv(torch.tensor(RGB_TO_YIQ))
 
 
 def color_jitter(pixels: Tensor, colors: Tensor, contrast: Tensor) -> Tensor:
@@ -279,6 +283,6 @@ def erased_pixels(square: Tensor, size: int, count: int = 1) -> Tensor:
         (B, 1, count * size, size) bool.
     """
     half, x, y = square[:, :, None, None].unbind(1)
-    positions = torch.linspace(-1, 1, size, device=square.device)
+    positions = constant(torch.linspace, square.device, -1, 1, size)
     rows, columns = positions.repeat(count)[:, None], positions
     return (((rows - y).abs() < half) & ((columns - x).abs() < half))[:, None]

@@ -8,6 +8,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from dataset.pairs import RandomStream
+from dataset.transforms.constants import constant
 
 FLOW_STEP = 20 / 127  # of flow as int8, pixels: at most 20
 
@@ -44,11 +45,15 @@ def affine_grid(theta: Tensor, size: int) -> Tensor:
     Returns:
         (B, size, size, 2) float32, x and y in -1..1.
     """
-    centers = (torch.arange(size, device=theta.device) * 2 + 1) / size - 1
+    centers = constant(_pixel_centers, theta.device, size)
     # x and y as one complex number: `F.affine_grid` multiplies matrices, which is twenty times slower on a CPU.
     across = torch.view_as_complex(centers[:, None] * theta[:, None, :, 0] + theta[:, None, :, 2])  # (B, size)
     down = torch.view_as_complex(centers[:, None] * theta[:, None, :, 1])
     return torch.view_as_real(down[:, :, None] + across[:, None])
+
+
+def _pixel_centers(size: int) -> Tensor:
+    return (torch.arange(size) * 2 + 1) / size - 1
 
 
 def resample_image(pixels: Tensor, size: int, theta: Tensor | None = None) -> Tensor:

@@ -1,5 +1,6 @@
 """Mixtures of clips, batched on the device: their spectrograms, the masks that separate them, and back to sounds."""
 
+from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -8,6 +9,7 @@ from torch import Tensor
 
 from dataset.loading.loader import Batch
 from dataset.pairs import RandomStream
+from dataset.transforms.constants import constant
 from dataset.transforms.frames import prepare_frames, scale_strength
 from dataset.transforms.sounds import prepare_sounds, spectral_tilt
 
@@ -102,7 +104,7 @@ class MixtureSTFT:
             (..., bins, columns) complex64.
         """
         n_fft, hop = self.mix.n_fft, self.mix.hop
-        window = torch.hann_window(n_fft, dtype=waves.dtype, device=waves.device)
+        window = constant(_hann_window, waves.device, n_fft, waves.dtype)
         flat = waves.flatten(0, -2)
         spectra = torch.stft(flat, n_fft, hop, window=window, center=True, pad_mode="constant", return_complex=True)
         return spectra.unflatten(0, waves.shape[:-1])
@@ -117,7 +119,7 @@ class MixtureSTFT:
         Returns:
             (..., samples) float32.
         """
-        window = torch.hann_window(self.mix.n_fft, dtype=spectra.real.dtype, device=spectra.device)
+        window = constant(_hann_window, spectra.device, self.mix.n_fft, spectra.real.dtype)
         flat = spectra.flatten(0, -3)
         waves = torch.istft(flat, self.mix.n_fft, self.mix.hop, window=window, center=True, length=samples)
         return waves.unflatten(0, spectra.shape[:-2])
@@ -126,11 +128,11 @@ class MixtureSTFT:
         """Resample `magnitudes` from bins to rows, linearly: (B, C, bins, columns) -> (B, C, rows, columns)."""
         if not self.mix.freq_bins:
             return magnitudes
-        return _resample_rows(magnitudes, log_freq_positions(self.mix.freq_bins))
+        return _resample_rows(magnitudes, log_freq_positions, self.mix.freq_bins)
 
     def to_linear_freq(self, masks: Tensor) -> Tensor:
         """Resample `masks` from rows to bins, linearly: (B, C, rows, columns) -> (B, C, bins, columns)."""
-        return _resample_rows(masks, linear_freq_positions(self.bins)) if self.mix.freq_bins else masks
+        return _resample_rows(masks, linear_freq_positions, self.bins) if self.mix.freq_bins else masks
 
     def net_input(self, mixture: Tensor) -> Tensor:
         """Compute the input of the sound net: the log magnitude.
@@ -187,6 +189,10 @@ class MixtureSTFT:
         if self.mix.mask == "binary":
             masks = (masks > 0.5).to(masks.dtype)
         return self.istft(masks * mixture[:, None], samples)
+
+
+def _hann_window(size: int, dtype: torch.dtype) -> Tensor:
+    return torch.hann_window(size, dtype=dtype)
 
 
 def change_speed(waves: Tensor, factors: Tensor) -> Tensor:
@@ -262,9 +268,14 @@ def linear_freq_positions(bins: int) -> Tensor:
     return torch.log1p(positions * (LOG_FREQ_BASE - 1)) / torch.log(torch.tensor(LOG_FREQ_BASE))
 
 
-def _resample_rows(values: Tensor, positions: Tensor) -> Tensor:
-    """Resample (B, C, R, T) to rows at `positions` in 0..1, from the center of the first row to that of the last."""
-    y = (2 * positions - 1).to(values)
-    x = torch.linspace(-1, 1, values.shape[-1], dtype=values.dtype, device=values.device)
-    grid = torch.stack(torch.meshgrid(x, y, indexing="xy"), -1).expand(len(values), -1, -1, -1)  # (B, rows, T, 2)
+def _resample_rows(values: Tensor, places: Callable[[int], Tensor], rows: int) -> Tensor:
+    """Resample (B, C, R, T) to `places` of `rows` in 0..1, from the center of the first row to that of the last."""
+    grid = constant(_row_grid, values.device, places, rows, values.shape[-1], values.dtype)
+    grid = grid.expand(len(values), -1, -1, -1)  # (B, rows, T, 2)
     return F.grid_sample(values, grid, mode="bilinear", padding_mode="border", align_corners=True)
+
+
+def _row_grid(places: Callable[[int], Tensor], rows: int, columns: int, dtype: torch.dtype) -> Tensor:
+    """Where `_resample_rows` looks: (rows, T, 2), x and y in -1..1."""
+    y = (2 * places(rows) - 1).to(dtype)
+    return torch.stack(torch.meshgrid(torch.linspace(-1, 1, columns, dtype=dtype), y, indexing="xy"), -1)

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from dataset.pairs import RandomStream
+from dataset.transforms.constants import constant
 
 CHUNK_BYTES = 2 * 2**20  # bytes of float32 samples that a CPU transforms at a time
 # Log power spectrograms of ordinary sounds lie around -12 +- 4 (natural log; a full-scale sine peaks at log 0.25).
@@ -45,7 +46,7 @@ def prepare_sounds(
         curve = spectral_tilt(rows, augment.tilt, random) if augment.tilt else None
         freq_mask = random_band_mask("freq_mask", rows, augment.freq_mask, random) if augment.freq_mask else None
         time_mask = random_band_mask("time_mask", columns, augment.time_mask, random) if augment.time_mask else None
-    filters = mel_filterbank(spec.n_mels, spec.n_fft, rate).to(waves) if spec.n_mels else None
+    filters = constant(mel_filterbank, waves.device, spec.n_mels, spec.n_fft, rate) if spec.n_mels else None
     transform = partial(_log_spectrogram, filters=filters, rate=rate, spec=spec)
     return apply_in_chunks(transform, waves, pitch, noise, curve, freq_mask, time_mask)[:, None]
 
@@ -132,10 +133,16 @@ def power_spectrogram(waves: Tensor, rate: int, window: float = 0.01, hop: float
     lacking = (columns - 1) * step + size - waves.shape[-1]
     if lacking > 0:
         waves = torch.cat([waves, waves[:, -lacking - 1 : -1].flip(1)], 1)
-    hann = torch.hann_window(size, periodic=True, dtype=waves.dtype, device=waves.device)
-    pieces = waves.unfold(-1, size, step)[:, :columns] * (hann / hann.sum())  # (B, T, size)
+    window_values = constant(_unit_window, waves.device, size, waves.dtype)
+    pieces = waves.unfold(-1, size, step)[:, :columns] * window_values  # (B, T, size)
     spectrum = torch.fft.rfft(pieces, n=n_fft)
     return spectrum.real.square().add_(spectrum.imag.square()).transpose(1, 2)
+
+
+def _unit_window(size: int, dtype: torch.dtype) -> Tensor:
+    """A periodic Hann window with the sum 1."""
+    hann = torch.hann_window(size, periodic=True, dtype=dtype)
+    return hann / hann.sum()
 
 
 @cache
@@ -173,7 +180,7 @@ def scale_frequencies(power: Tensor, factor: Tensor) -> Tensor:
     Returns:
         (B, F, T).
     """
-    source = torch.arange(power.shape[1], device=power.device)[None] / factor[:, None]  # (B, F): row each comes from
+    source = constant(torch.arange, power.device, power.shape[1])[None] / factor[:, None]  # (B, F): row each comes from
     below = source.floor().clamp(max=power.shape[1] - 2)
     weight = (source - below).clamp(max=1)[:, :, None]
     index = below.long()[:, :, None].expand_as(power)
@@ -192,9 +199,15 @@ def spectral_tilt(rows: int, max_db: float, random: RandomStream) -> Tensor:
         (B, rows) float32, to be added to natural log power.
     """
     strengths = random.uniform("tilt", "bend", "twist", low=-1).unbind(1)  # 3 x (B,)
-    x = torch.linspace(-1, 1, rows, device=strengths[0].device)
-    tilt, bend, twist = (a[:, None] * b for a, b in zip(strengths, (x, 2 * x**2 - 1, 4 * x**3 - 3 * x), strict=True))
+    shapes = constant(_tilt_shapes, strengths[0].device, rows)
+    tilt, bend, twist = (a[:, None] * b for a, b in zip(strengths, shapes, strict=True))
     return (tilt + bend + twist) * (max_db * math.log(10) / 10 / 3)
+
+
+def _tilt_shapes(rows: int) -> Tensor:
+    """A line, a parabola and a cubic over the rows, each in -1..1: (3, rows)."""
+    x = torch.linspace(-1, 1, rows)
+    return torch.stack([x, 2 * x**2 - 1, 4 * x**3 - 3 * x])
 
 
 def random_band_mask(name: str, size: int, max_fraction: float, random: RandomStream) -> Tensor:
@@ -211,7 +224,7 @@ def random_band_mask(name: str, size: int, max_fraction: float, random: RandomSt
     """
     width = random.uniform(f"{name}_width_1", f"{name}_width_2", high=max_fraction)[:, :, None]  # (B, 2, 1)
     start = random.uniform(f"{name}_start_1", f"{name}_start_2")[:, :, None] * (1 - width)
-    position = torch.linspace(0, 1, size, device=width.device)
+    position = constant(torch.linspace, width.device, 0, 1, size)
     return ((position >= start) & (position < start + width)).any(1)
 
 
