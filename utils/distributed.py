@@ -4,10 +4,13 @@ What only the hosts need (sizes, flags, metrics) goes from CPU to CPU through gl
 """
 
 import contextlib
+import math
 import os
 import signal
 import sys
-from collections.abc import Iterator
+import threading
+import time
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -18,6 +21,7 @@ from torch import Tensor, nn
 
 from utils.child_processes import end_with_parent
 from utils.errors import UserError, translate_machine_errors
+from utils.process_errors import EveryProcessError, translate_process_errors
 
 TRAINING_MEMORY = "lower --train.batch_size, --train.workers or --data.cache_gb"
 
@@ -36,44 +40,70 @@ def world_size() -> int:
 def process_group() -> Iterator[None]:
     """Join the other processes while a script runs; inside `utils.errors.exit_on_user_error`.
 
-    One process prints an error, even if all of them raise it. If a process ends, the others end too, so that none waits
-    forever.
+    One process prints an error, even if all of them raise it, unless each is to say it. If a process ends, the others
+    end too, so that none waits forever. Every way out leaves the group.
 
     Raises:
-        UserError: as the script does, in the first process that raises it; the others exit with its code silently.
-        SystemExit(1): another process has ended without an error message.
+        UserError: as the script does, in the first process that raises it; the others exit with its code silently. Of
+            a cause of the machine, and in the place of an error of nccl, gloo or the network, a MachineError.
     """
-    if int(os.environ.get("WORLD_SIZE", 1)) < 2:
+    count = _process_count()
+    if count < 2:
         yield
         return
     end_with_parent(signal.SIGTERM)  # a torchrun that is killed: a checkpoint is written, and nobody trains unseen
+    store = None
+    try:
+        with translate_machine_errors(TRAINING_MEMORY), translate_process_errors(_number("RANK"), count):
+            store = _wait_for(_join)
+            _select_gpu()
+            yield
+    except EveryProcessError:
+        raise
+    except UserError as error:
+        first, code = _first_to_end(store, error.exit_code) if store else (True, error.exit_code)
+        if first:
+            raise
+        sys.exit(code)
+    finally:
+        _leave()
+
+
+def _process_count() -> int:
+    """Read the number of processes from the environment; raise a UserError if it is half set."""
+    count = _number("WORLD_SIZE") if "WORLD_SIZE" in os.environ else 1
+    missing = [name for name in ("RANK", "MASTER_ADDR", "MASTER_PORT") if not os.environ.get(name)]
+    if count > 1 and missing:
+        raise UserError(
+            f"WORLD_SIZE is {count}, but {' and '.join(missing)} can't be found in the environment: start with "
+            "torchrun, or set RANK, LOCAL_RANK, WORLD_SIZE, MASTER_ADDR and MASTER_PORT for each process"
+        )
+    return count
+
+
+def _number(name: str) -> int:
+    text = os.environ.get(name, "0")
+    if not text.isdecimal():
+        raise UserError(f"the environment variable {name} is {text!r}, and must be a number: start with torchrun")
+    return int(text)
+
+
+def _join() -> dist.Store:
+    """Meet the other processes; returns the store that all share."""
     store, number, count = next(iter(dist.rendezvous("env://")))
     # torchrun keeps the store when it restarts the processes, with the addresses of those that have ended.
     store = dist.PrefixStore(f"attempt {os.environ.get('TORCHELASTIC_RESTART_COUNT', 0)}", store)
     backend = "cpu:gloo,cuda:nccl" if torch.cuda.is_available() else "gloo"
     dist.init_process_group(backend, store=store, rank=number, world_size=count)
-    try:
-        _select_gpu()
-        with translate_machine_errors(TRAINING_MEMORY):
-            yield
-    except UserError as error:
-        first, code = _first_to_end(store, error.exit_code)
-        if first:
-            raise
-        sys.exit(code)
-    except RuntimeError as error:
-        if not _is_lost_connection(error):
-            raise
-        first, code = _first_to_end(store, 1)
-        if first:
-            print(
-                f"error: another of the {count} processes has ended, so process {number} ends too: resume from the "
-                "last checkpoint with the same command and --resume", file=sys.stderr,
-            )  # fmt: skip
-        sys.exit(code)
-    finally:
-        _remove_torchrun_folder()
-    dist.destroy_process_group()
+    return store
+
+
+def _leave() -> None:
+    """Leave the group, also while an exchange is going on."""
+    _remove_torchrun_folder()
+    if dist.is_initialized():
+        with contextlib.suppress(RuntimeError):  # of a connection that is lost already
+            dist.destroy_process_group()
 
 
 def _remove_torchrun_folder() -> None:
@@ -87,27 +117,88 @@ def _remove_torchrun_folder() -> None:
                     break
 
 
+class WaitError(UserError):
+    """Another process didn't answer after a signal."""
+
+    exit_code = 130
+
+
 def _first_to_end(store: dist.Store, code: int) -> tuple[bool, int]:
     """Register that this process ends with `code`: (whether it is the first to end, the exit code of the first)."""
+    limit_waits(5.0)
     try:
-        first, first_code = store.compare_set("ended", "", f"{rank()} {code}").decode().split()
-    except RuntimeError:  # without torchrun, process 0 keeps the store: it has ended, with an error message
+        first, first_code = _wait_for(store.compare_set, "ended", "", f"{rank()} {code}").decode().split()
+    except WaitError:  # process 0, which keeps the store without torchrun, hangs
+        return True, code
+    except RuntimeError:  # it has ended, with an error message
         return False, code
     return int(first) == rank(), int(first_code)
 
 
 def _select_gpu() -> None:
-    """Make this process's GPU the default one."""
-    gpus, own = torch.cuda.device_count(), int(os.environ.get("LOCAL_RANK", 0))
-    if gpus and own >= gpus:
+    """Make this process's GPU the default one: the one with its number on the machine, or the only one that it sees.
+
+    Raises:
+        UserError: there are fewer GPUs than processes.
+    """
+    gpus, own = torch.cuda.device_count(), _number("LOCAL_RANK")
+    if gpus > 1 and own >= gpus:
         raise UserError(f"this machine has {gpus} GPUs, too few for all processes: lower torchrun's --nproc-per-node")
-    if gpus:
-        torch.cuda.set_device(own)
+    if not gpus:
+        return
+    torch.cuda.set_device(own if gpus > 1 else 0)  # srun --gpus-per-task=1 shows each process its own GPU as the first
+    ids = all_gather_object(_gpu_id() if torch.cuda.is_available() else "")
+    shared = [str(number) for number, other in enumerate(ids) if other and ids.count(other) > 1]
+    if shared:
+        raise UserError(
+            f"processes {', '.join(shared)} have the same GPU as another process: start one process for each GPU "
+            "(torchrun's --nproc-per-node, srun's --gpus-per-task=1)"
+        )
 
 
-def _is_lost_connection(error: RuntimeError) -> bool:
-    """Whether a collective call failed because another process has ended; gloo and NCCL have no type for it."""
-    return isinstance(error, dist.DistError) or "gloo" in str(error) or "NCCL" in str(error)
+def _gpu_id() -> str:
+    """Get the unique number of this process's GPU, "" if torch doesn't know it."""
+    return str(getattr(torch.cuda.get_device_properties(torch.cuda.current_device()), "uuid", ""))
+
+
+# ------------------------------------------------------------------------------------------------------- waiting
+
+_give_up_at = math.inf  # time.monotonic() at which waiting for other processes ends
+
+
+def limit_waits(seconds: float) -> None:
+    """Let waiting for other processes end `seconds` from now: a signal has arrived, and one of them may hang."""
+    global _give_up_at
+    _give_up_at = time.monotonic() + seconds
+
+
+def _wait_for(call: Callable[..., Any], *args: Any) -> Any:
+    """Call what waits for other processes, in a thread: this process handles signals meanwhile, which torch doesn't.
+
+    Raises:
+        WaitError: the others have not come after `limit_waits`.
+    """
+    results: list[Any] = []
+    errors: list[BaseException] = []
+
+    def run() -> None:
+        try:
+            results.append(call(*args))
+        except BaseException as error:  # raised where it is waited for
+            errors.append(error)
+
+    thread = threading.Thread(target=run, daemon=True)
+    thread.start()
+    while thread.is_alive():
+        thread.join(0.5)
+        if thread.is_alive() and time.monotonic() > _give_up_at:
+            raise WaitError(
+                f"process {rank()} was told to stop, and another process hasn't answered since, so it ends without a "
+                "new checkpoint: resume from the last one with the same command and --resume"
+            )
+    if errors:
+        raise errors[0]
+    return results[0]
 
 
 # ------------------------------------------------------------------------------------------------- between the hosts
@@ -119,7 +210,7 @@ def all_gather_numbers(*numbers: float) -> list[list[float]]:
     if world_size() == 1:
         return [own.tolist()]
     rows = [torch.empty_like(own) for _ in range(world_size())]
-    dist.all_gather(rows, own)
+    _wait_for(dist.all_gather, rows, own)
     return torch.stack(rows).tolist()
 
 
@@ -128,7 +219,7 @@ def broadcast_object(value: Any) -> Any:
     if world_size() == 1:
         return value
     values = [value]
-    dist.broadcast_object_list(values, 0)
+    _wait_for(dist.broadcast_object_list, values, 0)
     return values[0]
 
 
@@ -137,7 +228,7 @@ def all_gather_object(value: Any) -> list[Any]:
     if world_size() == 1:
         return [value]
     values = [None] * world_size()
-    dist.all_gather_object(values, value)
+    _wait_for(dist.all_gather_object, values, value)
     return values
 
 

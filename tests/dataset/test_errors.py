@@ -85,7 +85,7 @@ def test_rewording_every_error_changes_no_verdict(tmp_path, monkeypatch, half, r
 
 # Functions that read texts which aren't ours: of torch, the system's network library, Pillow, yt-dlp and ffmpeg.
 EXCEPTIONS = {
-    ("utils/tensors.py", "load_tensors"), ("utils/distributed.py", "_is_lost_connection"),
+    ("utils/tensors.py", "load_tensors"), ("utils/process_errors.py", "describe_process_error"),
     ("utils/system_errors.py", "_says"),
     ("dataset/reading/errors.py", "error_reason"), ("dataset/reading/errors.py", "image_error_reason"),
     ("data/download_metadata.py", "verify"),  # shows a file's own name in the place of a temporary one
