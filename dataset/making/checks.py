@@ -7,7 +7,7 @@ sound track of its own mp4, which shares the clock of the frames. Frames without
 
 import io
 from pathlib import Path
-from typing import Literal, NamedTuple
+from typing import Literal, NamedTuple, get_args
 
 import av
 import numpy as np
@@ -18,16 +18,13 @@ from dataset.making.sync import SYNC_TOLERANCE, Sync, measure_sync
 from dataset.making.unchanging import GRID, ContentDigest, PictureChange, SoundChange
 from dataset.reading.audio import INT16_SCALE
 from dataset.reading.clip_reader import ClipReader
-from dataset.reading.errors import ClipError, error_reason
+from dataset.reading.errors import ClipError, MediaErrorKind, error_reason
 from dataset.reading.frame_reader import FrameReader
 from dataset.reading.picture_clips import PictureReader
 from dataset.reading.picture_files import is_of_pictures
 from dataset.reading.upright import to_upright_rgb, upright_size
 
-CHECK_KINDS = (
-    "ok", "missing", "damaged", "no picture", "short", "silent", "too large", "time limit", "black", "out of step",
-    *FINDING_KINDS,
-)  # fmt: skip
+CHECK_KINDS = ("ok", *get_args(MediaErrorKind), "black", "out of step", *FINDING_KINDS)
 MP4, WAV, PICTURE, FRAMES = "the mp4", "the wav", "the picture", "the folder of frames"  # in messages
 BRIGHTNESS_INTERVAL = 0.2  # from one frame whose brightness is measured to the next, seconds
 BLACK_LEVEL = 0.1  # a frame is black if 98% of its pixels are darker than this, 0..1

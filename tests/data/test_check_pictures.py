@@ -2,6 +2,7 @@
 
 import csv
 import json
+import re
 
 import numpy as np
 import pytest
@@ -89,6 +90,13 @@ def test_clips_that_a_table_leaves_out_are_unlisted(root):
     write_genres(root / "train", {"good": [MIDS[0]]})
     rows = check(root)
     assert rows["film"]["kind"] == "unlisted" and rows["good"]["kind"] == "ok"
+
+
+def test_a_sound_that_is_not_read_exactly_is_a_verdict(root, capsys):
+    (root / "train" / "audio" / "good.wav").rename(root / "train" / "audio" / "good.mp3")
+    row = check(root)["good"]
+    assert row["kind"] == "no sound" and "a format of sound" in row["message"]
+    assert re.search(r"no sound +1\n", capsys.readouterr().out) and "no sound" in (root / "check.html").read_text()
 
 
 def test_refused_clips_move_with_all_their_frames(root, tmp_path):
