@@ -14,7 +14,8 @@ from torch import Tensor
 from dataset.loading.loader import Batch, Key, Sample, SampleDataset, SkipHandler, collate, make_loader
 from dataset.loading.order import sequential_batches
 from dataset.loading.shared_memory import SharedBatch
-from dataset.pairs import RandomStream, hash64, sample_times
+from dataset.pairs import sample_times
+from dataset.random_stream import RandomStream, hash64
 from dataset.reading.errors import ClipError
 from dataset.reading.reader import ClipDataset
 from dataset.transforms.frames import prepare_frames

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from dataset.loading.loader import Batch
-from dataset.pairs import RandomStream
+from dataset.random_stream import RandomStream
 from dataset.transforms.constants import constant
 from dataset.transforms.geometry import prepare_flows, random_affine, resample_image
 from dataset.transforms.sounds import apply_in_chunks, fill_masked, prepare_sounds, silence_and_noise

@@ -7,7 +7,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from dataset.pairs import RandomStream
+from dataset.random_stream import RandomStream
 from dataset.transforms.constants import constant
 
 FLOW_STEP = 20 / 127  # of flow as int8, pixels: at most 20

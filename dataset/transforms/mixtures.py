@@ -8,7 +8,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from dataset.loading.loader import Batch
-from dataset.pairs import RandomStream
+from dataset.random_stream import RandomStream
 from dataset.transforms.constants import constant
 from dataset.transforms.frames import prepare_frames, scale_strength
 from dataset.transforms.sounds import prepare_sounds, spectral_tilt

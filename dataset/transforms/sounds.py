@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from dataset.pairs import RandomStream
+from dataset.random_stream import RandomStream
 from dataset.transforms.constants import constant
 
 CHUNK_BYTES = 2 * 2**20  # bytes of float32 samples that a CPU transforms at a time

@@ -9,7 +9,7 @@ from helpers import FixedDraws, numbered, read_number
 from moving_pictures import SIZE, coloured, moved
 from transform_cases import OFF
 
-from dataset.pairs import RandomStream
+from dataset.random_stream import RandomStream
 from dataset.reading import flow as F
 from dataset.transforms import frames as T
 from dataset.transforms.geometry import FLOW_STEP

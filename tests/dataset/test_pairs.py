@@ -12,7 +12,8 @@ from helpers import make_clip, make_dataset, numbered, read_number, write_genres
 
 from dataset.loading.loader import collate, drop_unreadable, make_loader
 from dataset.loading.order import EpochBatchSampler, sequential_batches
-from dataset.pairs import PairDataset, sample_seed, sample_times
+from dataset.pairs import PairDataset, sample_times
+from dataset.random_stream import sample_seed
 from dataset.reading.clip_reader import ClipReader
 from dataset.reading.clips import Clips
 from dataset.reading.errors import ClipError

@@ -10,7 +10,8 @@ from helpers import make_clip, write_genres
 
 from configs.schema import Augment, Spectrogram
 from dataset.mixes import MixtureDataset
-from dataset.pairs import PairDataset, RandomStream, hash_to_fraction, sample_seed
+from dataset.pairs import PairDataset
+from dataset.random_stream import RandomStream, hash_to_fraction, sample_seed
 from dataset.reading.clips import Clips
 from dataset.transforms.frames import prepare_frames
 from dataset.transforms.sounds import prepare_sounds

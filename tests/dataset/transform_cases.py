@@ -6,7 +6,7 @@ from helpers import FixedDraws
 
 from configs import demo_AVENet
 from configs.schema import Augment, Spectrogram
-from dataset.pairs import RandomStream, sample_seed
+from dataset.random_stream import RandomStream, sample_seed
 from dataset.transforms import frames as T
 
 OFF = Augment(crop_min=1.0, crop_max=1.0, flip=False, brightness=0, saturation=0, gain=0)
