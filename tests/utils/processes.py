@@ -6,8 +6,10 @@ import os
 import signal
 import sys
 import time
+from multiprocessing import forkserver
 from types import SimpleNamespace
 
+import pytest
 import torch
 import torch.nn.functional as F
 from kill_and_resume import REPOSITORY, train_command
@@ -21,6 +23,17 @@ from utils.run import read_log
 DEMO = "configs/demo_AVENet.py"
 FORKS = multiprocessing.get_context("forkserver")  # its processes start with all of this imported
 FORKS.set_forkserver_preload(["__main__", "test_distributed", "utils.tensorboard_log", "torch._dynamo"])
+
+
+def import_once():
+    """For a fixture of a module: its processes have one thread and start with everything imported."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("OMP_NUM_THREADS", "1")
+        patch.setenv(
+            "PYTHONPATH", f"{REPOSITORY}{os.pathsep}{REPOSITORY / 'tests'}{os.pathsep}{REPOSITORY / 'tests/utils'}"
+        )
+        forkserver.ensure_running()
+        yield
 
 
 def together(count, folder, work, *args):

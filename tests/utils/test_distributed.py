@@ -9,7 +9,6 @@ import re
 import signal
 import subprocess
 import time
-from multiprocessing import forkserver
 from pathlib import Path
 
 import pytest
@@ -17,7 +16,7 @@ import torch
 import torch.nn.functional as F
 from helpers import make_dataset
 from kill_and_resume import REPOSITORY, SMALL, one_thread, train_command
-from processes import DEMO, curve, kill, said_once, terminate, together, train, wait_for
+from processes import DEMO, curve, import_once, kill, said_once, terminate, together, train, wait_for
 
 import train_VOLNet
 from dataset.data_module import AVCDataModule
@@ -45,13 +44,7 @@ STEPS = 12  # of 24 clips
 
 @pytest.fixture(scope="module", autouse=True)
 def _imports_once():
-    """Processes of one thread that start with everything imported."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("OMP_NUM_THREADS", "1")
-        patch.setenv(
-            "PYTHONPATH", f"{REPOSITORY}{os.pathsep}{REPOSITORY / 'tests'}{os.pathsep}{REPOSITORY / 'tests/utils'}"
-        )
-        forkserver.ensure_running()
+    yield from import_once()
 
 
 @pytest.fixture(scope="module")
