@@ -1,6 +1,7 @@
 """A folder of WebDataset's tars as input of data/build_shards.py: its splits, and the files of one clip of a tar."""
 
 import itertools
+import re
 import sys
 import tempfile
 from collections.abc import Iterator
@@ -22,6 +23,7 @@ from dataset.reading.wav import write_wav
 from utils.errors import UserError
 
 SPLITS = ("train", "val", "test")
+PACKED = re.compile(r"\.(tar\.(gz|bz2|xz|zst|lz4|Z)|tgz|tbz2?|txz)$")  # compressed tars
 
 
 class TarClips(SplitClips):
@@ -90,10 +92,9 @@ def find_tars(source: Path, split: str | None) -> dict[str, list[Path]]:
     if here and below:
         name = next(iter(below))
         raise UserError(f"tars lie in {source} and in {source / name}: move them all to train/, val/ and test/ in it")
-    packed = next(
-        (path for pattern in ("*.tar.*", "*.tgz", "*/*.tar.*", "*/*.tgz") for path in source.glob(pattern)), None
-    )
-    if packed is not None and not here and not below:
+    folders = [source, *(path for path in source.glob("*") if path.is_dir())] if source.is_dir() else []
+    packed = next((path for folder in folders for path in sorted(folder.glob("*")) if PACKED.search(path.name)), None)
+    if packed is not None:  # also beside others: its clips would be lost without a word
         raise UserError(f"{packed} is compressed: unpack the tars of {source} to .tar first, with gunzip or the like")
     others = [name for name in below if name not in SPLITS]
     if others:

@@ -205,6 +205,16 @@ def test_a_tar_without_clips_is_refused_in_one_sentence(tmp_path, content, said)
     assert "\n" not in str(error.value) and not (tmp_path / "shards").exists()
 
 
+@pytest.mark.parametrize("packed", ["train/1.tar.gz", "val/1.tgz", "1.tar.zst"])
+def test_a_compressed_tar_beside_others_is_refused(clips, tmp_path, packed):
+    for split in ("train", "val"):
+        write_tar(tmp_path / split / "0.tar", video2dataset(clips))
+        (tmp_path / split / "0.tar.idx").write_text("0")  # an index is none
+    (tmp_path / packed).write_bytes(gzip.compress(b"x"))
+    with pytest.raises(UserError, match=f"{packed} is compressed: unpack"):
+        build(tmp_path, tmp_path / "shards")
+
+
 def test_sounds_alone_are_sent_to_what_takes_them(tmp_path, films):
     write_tar(tmp_path / "0.tar", {"a.flac": films["sound"], "a.json": b"{}", "b.wav": films["sound"]})
     with pytest.raises(UserError, match=r"hold sounds alone, and a clip needs frames: embed.py and eval.py"):
