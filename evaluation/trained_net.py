@@ -17,9 +17,9 @@ from models.object_maps import location_maps
 from models.size import check_memory
 from utils import checkpoint
 from utils.config import Config, from_dict, old_frame_net, override
-from utils.device import channels_last, pick_device
+from utils.device import channels_last, gpu_problem, pick_device
 from utils.errors import UserError
-from utils.precision import autocast
+from utils.precision import autocast, resolve_precision
 from utils.tensors import require_finite
 
 
@@ -201,7 +201,8 @@ def load_trained_net(path: str | Path, changes: dict[str, Any] | None = None) ->
         changes: {dotted name of a setting: value} that override the run's settings, e.g. {"data.root": "data/demo"}.
 
     Raises:
-        UserError: the checkpoint is missing or damaged, or its weights don't fit the settings.
+        UserError: the checkpoint is missing or damaged, its weights don't fit the settings, or the device can't
+            compute in train.precision.
     """
     content = checkpoint.load(path)
     checkpoint.check_content(content, path)
@@ -209,7 +210,10 @@ def load_trained_net(path: str | Path, changes: dict[str, Any] | None = None) ->
     config = override(trained, changes or {})
     if note := old_frame_net(config, path):
         print(note, file=sys.stderr)
+    if problem := gpu_problem():
+        print(problem, file=sys.stderr)
     device = pick_device()
+    resolve_precision(device, config.train.precision)
     try:
         check_memory(config, device)
     except UserError as error:

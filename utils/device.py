@@ -49,7 +49,7 @@ def gpu_problem() -> str:
     card, driver = installed_gpu()
     if not card or not hidden.strip() or hidden.startswith("-"):  # none, or hidden on purpose
         return ""
-    there_is = f"warning: this machine has a GPU ({card}, driver {driver}), but training runs on the CPU: "
+    there_is = f"warning: this machine has a GPU ({card}, driver {driver}), but the CPU is used: "
     if not any(file.exists() for file in CONTROL_FILES):
         return f"{there_is}this container can't reach the GPU; start it with `docker run --gpus all`"
     if torch.version.cuda is None:
@@ -67,7 +67,7 @@ def _missing_kernels() -> str:
         return ""
     return (
         f"warning: torch {torch.__version__} has no kernels for {torch.cuda.get_device_name()} (compute capability "
-        f"{capability[0]}.{capability[1]}; it has {', '.join(architectures)}), so training runs on the CPU: "
+        f"{capability[0]}.{capability[1]}; it has {', '.join(architectures)}), so the CPU is used: "
         f"{OTHER_WHEEL}"
     )
 
