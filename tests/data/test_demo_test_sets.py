@@ -1,5 +1,6 @@
 """The demo's test sets: each sound is its instrument's, each mask is what was drawn, in the benchmarks' layouts."""
 
+import colorsys
 import json
 from pathlib import Path
 
@@ -9,9 +10,10 @@ import soundfile
 from PIL import Image
 from scipy.ndimage import distance_transform_edt
 
-from data.demo_clips import duets, masked_clips
+from data.demo_clips import duets, masked_clips, scene
 from data.demo_clips.classes import CLASSES, WORDS
 from data.demo_clips.frames import render_frames, render_masks
+from data.demo_clips.pen import hsv
 from data.demo_clips.scene import draw_sounding_scene
 from data.demo_clips.test_sets import are_test_sets_complete, make_test_sets
 from dataset.reading.benchmarks.avsbench import AVSBenchMS3, AVSBenchS4
@@ -21,9 +23,19 @@ SETTINGS = {"test": 50, "seed": 0, "sample_rate": 16000}  # 15 pictures of duets
 NOTES = [300 * 1.25**k for k in range(len(CLASSES))]  # Hz
 
 
+def make_folders(root):
+    for kind in ("images", "audio_wav", "gt_segmentation"):
+        (root / "duets" / kind).mkdir(parents=True)
+
+
 def sine(hz):
     """A voice that plays this note alone."""
     return lambda rng, rate: lambda pitch, seconds, force: np.sin(2 * np.pi * hz * np.arange(seconds * rate) / rate)
+
+
+def square(hue):
+    """A drawing of this hue."""
+    return lambda pen, rng: pen.box(0, 0, 1, 0.8, hsv(hue, 1, 0.9), 0)
 
 
 @pytest.fixture(scope="module")
@@ -34,9 +46,8 @@ def root(tmp_path_factory):
     with pytest.MonkeyPatch.context() as patch:
         for module in (duets, masked_clips):
             patch.setattr(module, "CLASSES", plain)
+        make_folders(root)
         for k in range(15):
-            for kind in ("images", "audio_wav", "gt_segmentation"):
-                (root / "duets" / kind).mkdir(parents=True, exist_ok=True)
             duets.make_duet(k, root, 0, 16000)
         for part in ("s4", "ms3"):
             for k in range(2):
@@ -84,6 +95,19 @@ def test_a_duet_has_two_sounds_each_of_its_class(root):
             assert heard(wav) == {entry["class"]} and soundfile.info(wav).duration == 2
 
 
+def test_a_mask_is_of_the_instrument_that_sounds(tmp_path, monkeypatch):
+    hues = np.arange(12) / 12
+    squares = [one._replace(draw=square(hue)) for one, hue in zip(CLASSES, hues, strict=True)]
+    monkeypatch.setattr(scene, "CLASSES", squares)
+    make_folders(tmp_path)
+    for entry in [entry for k in range(6) for entry in duets.make_duet(k, tmp_path, 0, 16000)]:
+        image = Path(entry["image"])
+        mask = pixels(tmp_path / "duets" / "gt_segmentation" / f"{image.stem}.png") > 0
+        color = np.median(pixels(tmp_path / "duets" / image)[mask], axis=0) / 255
+        away = (colorsys.rgb_to_hsv(*color)[0] - hues + 0.5) % 1 - 0.5
+        assert WORDS[int(np.abs(away).argmin())] == entry["class"]
+
+
 def test_a_duets_box_surrounds_its_mask(root):
     found = entries(root)
     for pair in zip(found[::2], found[1::2], strict=True):
@@ -101,12 +125,12 @@ def test_a_duets_box_surrounds_its_mask(root):
 
 @pytest.mark.parametrize("labels", [[k, (k + 5) % 12] for k in range(0, 12, 3)])
 def test_a_mask_is_what_the_instrument_changes_in_the_picture(labels):
-    scene = draw_sounding_scene(np.random.default_rng(labels), labels, "a")
+    shown = draw_sounding_scene(np.random.default_rng(labels), labels, "a")
     times = np.array([0.0, 1.3])
-    both = list(render_frames(scene, np.random.default_rng(1), times))
+    both = list(render_frames(shown, np.random.default_rng(1), times))
     # Without the last one, which is drawn last: all else is the same.
-    alone = list(render_frames(scene._replace(objects=scene.objects[:1]), np.random.default_rng(1), times))
-    for with_it, without, masks in zip(both, alone, render_masks(scene, times), strict=True):
+    alone = list(render_frames(shown._replace(objects=shown.objects[:1]), np.random.default_rng(1), times))
+    for with_it, without, masks in zip(both, alone, render_masks(shown, times), strict=True):
         change = np.abs(np.array(with_it, int) - np.array(without, int)).max(2)
         mask = np.array(masks[1]) > 0
         assert mask.sum() > 300
@@ -114,7 +138,7 @@ def test_a_mask_is_what_the_instrument_changes_in_the_picture(labels):
         away = distance_transform_edt(~mask)
         assert change[away > 3.5].max() <= 40 and change[away > 9].max() == 0  # its shadow
     # The first one's mask has what the second one covers, too.
-    hidden = scene._replace(objects=[scene.objects[0], scene.objects[0]])
+    hidden = shown._replace(objects=[shown.objects[0], shown.objects[0]])
     assert all(a.tobytes() == b.tobytes() for a, b in render_masks(hidden, times))
 
 
@@ -143,14 +167,17 @@ def test_masked_clips_are_read_as_avsbench(root):
     assert one.rows[0].classes == ("guitar",)
 
 
-def test_what_is_missing_is_made_again(root, tmp_path):
-    make_test_sets(tmp_path, SETTINGS, 1)
-    assert are_test_sets_complete(tmp_path, SETTINGS) and not are_test_sets_complete(tmp_path, SETTINGS | {"test": 60})
+def test_what_is_missing_is_made_again(tmp_path):
+    few = SETTINGS | {"test": 10}
+    make_test_sets(tmp_path, few, 1)
+    assert are_test_sets_complete(tmp_path, few) and not are_test_sets_complete(tmp_path, few | {"test": 20})
     before = {path: path.read_bytes() for path in tmp_path.rglob("*.*")}
-    lost = [next(iter(sorted(tmp_path.rglob(name)))) for name in ("*.jpg", "*.wav", "gt_masks/**/*.png", "*.csv")]
+    lost = [sorted(tmp_path.rglob(name))[0] for name in ("*.jpg", "*.wav", "gt_masks/**/*.png", "*.csv", "*.json")]
     for path in lost:
         path.unlink()
-        assert not are_test_sets_complete(tmp_path, SETTINGS)
-        make_test_sets(tmp_path, SETTINGS, 1)
-        assert are_test_sets_complete(tmp_path, SETTINGS)
-        assert {path: path.read_bytes() for path in tmp_path.rglob("*.*")} == before
+        assert not are_test_sets_complete(tmp_path, few)
+        path.write_bytes(before[path])
+    for path in lost:
+        path.unlink()
+    make_test_sets(tmp_path, few, 1)
+    assert {path: path.read_bytes() for path in tmp_path.rglob("*.*")} == before
