@@ -14,7 +14,7 @@ from evaluation.measures.finetune import FineTuned, finetune_measures
 from evaluation.measures.linear_classifier import fit_probe, indicators
 from evaluation.measures.probe import predictions_of, shared_classes
 from evaluation.tasks.embeddings import SplitEmbeddings, embed_split, open_eval_split
-from evaluation.tasks.probe import PooledFeatures, TwoEncoderNet, probed_models
+from evaluation.tasks.probe import PooledFeatures, TwoEncoderNet, probed_models, unreadable_notes
 from evaluation.tasks.task import EvalContext, TaskResult
 from models.pretrained import fixed_statistics
 from utils.config import Config
@@ -37,7 +37,7 @@ class FineTuneTask:
         The clips to learn from are read at a random time in each epoch, those of the other splits at the fixed time of
         all evaluations.
         """
-        net, measures = context.net, dict[str, Any]()
+        net, measures, unreadable = context.net, dict[str, Any](), dict[str, str]()
         data = [open_eval_split(context.config, name) for name in ("train", "val")] + [context.data]
         for name, model in probed_models(net, context.options.untrained).items():
             train, val, test = (embed_split(model, net.config, part) for part in data)
@@ -47,9 +47,10 @@ class FineTuneTask:
             parts = [_LabelledFeatures.of(part, names) for part in (train, val, test)]
             counts = {"train_clips": len(parts[0].labels), "test_clips": len(parts[2].labels)}
             rows = counts | {"unlabelled": len(test) - len(parts[2].labels)}
-            rows |= _tune_split(net.config, model, parts, names, test.skipped, kept_statistics(net.config, name))
+            unreadable |= train.skipped | val.skipped
+            rows |= _tune_split(net.config, model, parts, names, unreadable, kept_statistics(net.config, name))
             measures |= {name: rows} if name else rows
-        return TaskResult({"finetune": measures}, len(test), test.skipped)
+        return TaskResult({"finetune": measures}, len(test), test.skipped, notes=unreadable_notes(unreadable))
 
 
 def kept_statistics(config: Config, name: str) -> tuple[str, ...]:

@@ -10,6 +10,7 @@ from typing import Any, Protocol, runtime_checkable
 import torch
 from torch import Tensor, nn
 
+from dataset.making.text import count_text
 from evaluation.measures.probe import linear_probe, shared_classes
 from evaluation.tasks.embeddings import SplitEmbeddings, embed_split, open_eval_split
 from evaluation.tasks.task import EvalContext, TaskResult
@@ -83,6 +84,7 @@ class ProbeTask:
         net, data = context.net, {name: open_eval_split(context.config, name) for name in ("train", "val")}
         data["test"] = context.data
         measures: dict[str, Any] = {}
+        unreadable: dict[str, str] = {}
         for name, model in probed_models(net, context.options.untrained).items():
             train, val, test = (embed_split(model, net.config, data[part]) for part in ("train", "val", "test"))
             if len(shared_classes(train.labels, test.labels)) < 2:
@@ -92,7 +94,20 @@ class ProbeTask:
             counts = {"train_clips": labelled[0], "test_clips": labelled[1], "unlabelled": len(test) - labelled[1]}
             rows = counts | _probe_embeddings(train, val, test)
             measures |= {name: rows} if name else rows
-        return TaskResult({"probe": measures}, len(test), test.skipped)
+            unreadable |= train.skipped | val.skipped
+        return TaskResult({"probe": measures}, len(test), test.skipped, notes=unreadable_notes(unreadable))
+
+
+def unreadable_notes(skipped: dict[str, str]) -> tuple[str, ...]:
+    """Say how many clips of train and val could not be read, if any.
+
+    Args:
+        skipped: {id: reason} of them.
+    """
+    if not skipped:
+        return ()
+    clips = count_text(len(skipped), "clip")
+    return (f"fitting leaves out {clips} of train and val that can't be read, such as {min(skipped)}",)
 
 
 def _probe_embeddings(train: SplitEmbeddings, val: SplitEmbeddings, test: SplitEmbeddings) -> dict[str, Any]:

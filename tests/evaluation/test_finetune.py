@@ -6,7 +6,7 @@ import json
 import numpy as np
 import pytest
 import torch
-from helpers import make_dataset, small_checkpoint, tone, write_sound
+from helpers import make_dataset, small_checkpoint, tone, write_genres, write_sound
 from torch import nn
 
 import eval
@@ -174,6 +174,24 @@ def test_the_command_does_not_change_the_net(net, tmp_path, monkeypatch):
     run(net, tmp_path / "out", "--tasks", "finetune")
     assert all(torch.equal(value, before[name]) for name, value in loaded.model.state_dict().items())
     assert not loaded.model.training and all(one.requires_grad for one in loaded.model.parameters())
+
+
+def test_clips_that_cannot_be_read_and_clips_without_labels_are_counted(net, tmp_path, monkeypatch):
+    monkeypatch.setattr(fine_tuning, "EPOCHS", 1)
+    root = make_dataset(tmp_path / "data", train=12, val=4, test=6, classes=3)
+    (root / "train" / "audio" / "train_0001.wav").write_bytes(b"RIFF")
+    for split, unlabelled in (("train", [0]), ("val", range(4)), ("test", [2])):
+        labels = json.loads((root / split / "vid2genre.json").read_text())
+        write_genres(root / split, labels | {f"{split}_{k:04d}": [] for k in unlabelled})
+    words = ("--data.root", root, "--data.on_error", "skip", "--tasks", "probe", "finetune")
+    metrics = run(net, tmp_path / "out", *words)
+    for name in ("probe", "finetune"):
+        found = metrics[name]
+        assert (found["train_clips"], found["test_clips"], found["unlabelled"]) == (10, 5, 1)
+    # Without labels in val, a fifth of train chooses, of the probe too.
+    assert metrics["finetune"]["audio"]["map_probe"] == metrics["probe"]["audio"]["map"]
+    (note,) = (note for note in metrics["notes"] if "of train and val" in note)
+    assert " 1 clip " in note and "train_0001" in note
 
 
 def test_a_folder_of_classes_has_the_mean_and_the_spread_over_its_folds(net, tmp_path, monkeypatch):
