@@ -21,11 +21,13 @@ class MixtureNoise(NamedTuple):
 
     Attributes:
         mixtures: those whose noise could be read, N indices of clips each.
-        ids: P ids of the clips that are their noise.
+        indices: P indices of the clips that are their noise, in the other dataset.
+        ids: P ids of those clips.
         waves: (P, mix.samples) float32 in -1..1.
     """
 
     mixtures: list[list[int]]
+    indices: list[int]
     ids: list[str]
     waves: Tensor
 
@@ -82,7 +84,8 @@ def read_noise(
     skipped |= {f"{noise.folder}/{clip}": reason for clip, reason in unreadable.items()}
     kept = [k for k, index in enumerate(drawn) if index in waves]
     stacked = torch.stack([waves[drawn[k]] for k in kept]) if kept else torch.empty(0, config.mix.samples)
-    return MixtureNoise([mixtures[k] for k in kept], [noise.ids[drawn[k]] for k in kept], stacked)
+    indices = [drawn[k] for k in kept]
+    return MixtureNoise([mixtures[k] for k in kept], indices, [noise.ids[index] for index in indices], stacked)
 
 
 def draw_noise(classes: Sequence[set[str]], noise: ClipDataset) -> list[int]:
