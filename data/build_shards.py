@@ -14,11 +14,13 @@ a run that was interrupted, even by SIGKILL, and keeps complete shards. SRC is n
 import argparse
 import csv
 import os
+import sys
 from pathlib import Path
 
 import _path  # noqa: F401
 from tqdm import tqdm
 
+from dataset.making.benchmark_leaks import find_benchmark_leaks, find_benchmark_lists
 from dataset.making.left_out import FILE_NAME, LeftOut, describe_left_out
 from dataset.making.processes import Lost, map_in_processes
 from dataset.making.shard_folder import (
@@ -137,6 +139,10 @@ def build(
             process builds it.
     """
     splits = open_source(source, on_error, split, video_list)
+    # Here, as SRC's lists of benchmarks don't go into the shards, and training looks for them beside its clips.
+    if "train" in splits:
+        for leak in find_benchmark_leaks(splits["train"].ids, find_benchmark_lists(source)):
+            print(f"warning: {leak}", file=sys.stderr)
     from_tars = any(isinstance(clips, TarClips) for clips in splits.values())
     on_error = on_error or ("skip" if from_tars else "stop")
     with lock_folder(target, "DST"):

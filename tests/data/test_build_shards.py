@@ -231,3 +231,11 @@ def test_a_frame_that_stays_is_kept_once_and_the_rate_is_the_settings(tmp_path, 
         with tarfile.open(tmp_path / f"{fps}/train/00000.tar") as tar:
             about = json.load(tar.extractfile("0000000.json"))
         assert np.abs(np.array(about["times"]) - stamps).max() < 1e-4
+
+
+def test_shards_of_clips_of_a_benchmark_are_told_of(spoilt, tmp_path, capsys):
+    """As training on shards no longer sees the list beside the clips."""
+    (spoilt / "benchmarks").mkdir()
+    (spoilt / "benchmarks" / "mine.txt").write_text("a\nc\n")
+    build_shards.main([str(spoilt), str(tmp_path / "shards"), "--workers", "1", "--on_error", "skip"])
+    assert "warning: 2 clips of train are of videos in benchmarks/mine.txt, such as a: leave" in capsys.readouterr().err
