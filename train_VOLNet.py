@@ -14,7 +14,7 @@ from dataset.data_module import AVCDataModule
 from dataset.transforms.frames import PairTransform
 from evaluation.measures.localization import peak_fraction
 from evaluation.tasks.correspondence import validate_avc
-from evaluation.tasks.embeddings import embed_batches
+from evaluation.tasks.embeddings import embed_batches, gather_clips
 from models import build_net
 from models.avolnet import AVOLNet
 from models.losses import make_avc_step
@@ -61,8 +61,10 @@ def main(argv: list[str] | None = None) -> None:
         weight = config.eval.object_weight
         embeddings = embed_batches(model, batches, val_transform, train.precision, config.eval.flip_tta, weight > 0)
         metrics = validate_avc(model, embeddings, config.eval.group, device, data.splits["val"].folder)
-        maps = location_maps(model, embeddings.v, embeddings.a, embeddings.objects, weight).numpy()
-        peaks = peak_fraction(maps, data.val_boxes(embeddings.indices, embeddings.times))
+        v, a, indices, times, objects = embeddings
+        maps = location_maps(model, v, a, objects, weight) if len(v) else torch.empty(0)
+        indices, times, maps = gather_clips(indices, times, maps)
+        peaks = peak_fraction(maps.numpy(), data.val_boxes(indices, times))
         # For the log only: boxes choose nothing.
         return metrics | ({} if peaks is None else {"peak_accuracy": peaks})
 

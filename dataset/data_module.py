@@ -1,6 +1,7 @@
 """Training and validation batches of a run: frames and their sounds, or mixtures."""
 
 from collections.abc import Callable, Iterator
+from itertools import chain
 from typing import Any
 
 import torch
@@ -9,11 +10,11 @@ from torch import Tensor
 from dataset.features.frozen import FrameEncoder, FrozenFeatures, open_features
 from dataset.features.mixes import MixtureFeatureDataset
 from dataset.features.pairs import FeatureDataset
-from dataset.loading.loader import Batch, SampleDataset, SkipHandler, drop_unreadable, make_loader
+from dataset.loading.loader import Batch, Key, SampleDataset, SkipHandler, drop_unreadable, make_loader
 from dataset.loading.order import EpochBatchSampler, sequential_batches
 from dataset.making.benchmark_leaks import find_benchmark_leaks, find_benchmark_lists
 from dataset.making.text import count_text
-from dataset.mixes import MixtureDataset
+from dataset.mixes import MixtureDataset, fixed_mixtures, mixture_batches
 from dataset.pairs import PairDataset
 from dataset.reading.annotations import Box
 from dataset.reading.flow import open_flow_cache
@@ -42,7 +43,6 @@ class AVCDataModule:
     """
 
     needs = "a negative pair needs"  # what decides how many clips a batch has at least
-    shard_validation = True  # each process validates its part of the clips
 
     def __init__(self, config: Any, device: torch.device | str, rank: int = 0, world_size: int = 1) -> None:
         data, train = config.data, config.train
@@ -79,13 +79,22 @@ class AVCDataModule:
             )
         self.steps_per_epoch = self._train_order.per_epoch // train.grad_accum_steps
         val_dataset = self.build_dataset(config, "val", data.cache_gb / 4, training=False)
-        val_order = sequential_batches(len(val_dataset), config.eval.batch_size)
-        val_order = val_order[rank::world_size] if self.shard_validation else val_order
+        val_order = self.validation_order(config, rank, world_size)
         self._val_loader = make_loader(val_dataset, val_order, train.workers, device)
 
     def min_clips_per_batch(self, config: Any) -> int:
         """Return how many clips a batch needs with this `config`: two, as a negative is a pair of two clips."""
         return 2
+
+    def validation_order(self, config: Any, rank: int, world_size: int) -> list[list[Key]]:
+        """List the batches of validation clips of a process: every world_size-th of all.
+
+        Args:
+            config: a `configs.schema.Config`.
+            rank: number of the process.
+            world_size: number of the processes that share the clips.
+        """
+        return sequential_batches(len(self.splits["val"]), config.eval.batch_size)[rank::world_size]
 
     def build_dataset(self, config: Any, split: str, cache_gb: float, training: bool) -> SampleDataset:
         """Build the dataset of a split.
@@ -195,7 +204,6 @@ class MixtureDataModule(AVCDataModule):
     """
 
     needs = "a mixture has (mix.sources)"
-    shard_validation = False  # else a fixed mixture's clips would be on different processes
 
     def __init__(self, config: Any, device: torch.device | str, rank: int = 0, world_size: int = 1) -> None:
         super().__init__(config, device, rank, world_size)
@@ -204,6 +212,20 @@ class MixtureDataModule(AVCDataModule):
     def min_clips_per_batch(self, config: Any) -> int:
         """Return how many clips a batch needs with this `config`: those of a mixture, which must be different."""
         return config.mix.sources
+
+    def validation_order(self, config: Any, rank: int, world_size: int) -> list[list[Key]]:
+        """List batches of the clips that a process's share of the fixed mixtures needs.
+
+        Args:
+            config: a `configs.schema.Config`.
+            rank: number of the process.
+            world_size: number of the processes that share the mixtures.
+        """
+        mixtures = chain.from_iterable(
+            mixture_batches(fixed_mixtures(self.splits["val"], config.mix), rank, world_size)
+        )
+        clips = sorted(set(chain.from_iterable(mixtures)))
+        return [[(0, clips[k]) for _, k in batch] for batch in sequential_batches(len(clips), config.eval.batch_size)]
 
     def build_dataset(self, config: Any, split: str, cache_gb: float, training: bool) -> SampleDataset:
         """Build the dataset of a split.

@@ -5,6 +5,7 @@ A sample is one clip: some frames and the sound around them. A batch of B clips 
 fixed mixtures for evaluation, of clips of different classes (SoP sec. 4.2).
 """
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,7 @@ from dataset.reading.reader import ClipDataset, OpenClip
 from dataset.reading.settings import DataSettings
 from utils.errors import UserError
 
+MIXTURES_PER_BATCH = 16  # that are separated together
 MAX_ATTEMPTS = 50  # at swapping clips until none shares a class with its mixture, before mixtures are left out
 
 
@@ -172,6 +174,21 @@ def find_mixtures(clips: ClipDataset, mix: Any) -> tuple[list[list[int]], Mixtur
             "the classes in its vid2genre.json"
         )
     return mixtures, listed
+
+
+def mixture_batches(mixtures: Sequence[list[int]], rank: int = 0, world_size: int = 1) -> list[list[list[int]]]:
+    """Split mixtures into batches, and take those of one process.
+
+    Args:
+        mixtures: from `fixed_mixtures`.
+        rank: number of the process.
+        world_size: number of the processes that share them.
+
+    Returns:
+        lists of MIXTURES_PER_BATCH mixtures, every world_size-th from the rank-th on; the last of all has fewer.
+    """
+    starts = range(0, len(mixtures), MIXTURES_PER_BATCH)
+    return [list(mixtures[k : k + MIXTURES_PER_BATCH]) for k in starts][rank::world_size]
 
 
 def _draw_mixtures(labels: list[list[str]], sources: int) -> list[list[int]]:

@@ -8,13 +8,12 @@ import torch
 from torch import Tensor
 
 from dataset.loading.loader import Batch
+from dataset.mixes import MIXTURES_PER_BATCH
 from dataset.transforms.mixtures import MixtureSTFT, MixtureTransform, ideal_masks
 from models.interfaces import SeparatingNet, device_of
 from utils.config import Config
 from utils.device import to_device
 from utils.precision import autocast
-
-MIXTURES_PER_BATCH = 16  # in a forward pass
 
 
 class SeparatedMixtures(NamedTuple):

@@ -209,9 +209,48 @@ def score_groups(pair_logits: PairLogits, v: Tensor, a: Tensor, largest: int = 2
         float64 logits of the positives (N,) and of the negatives (M,), group by group: in each the rows of the matrix
         of frames and sounds without its diagonal.
     """
+    every = np.arange(len(v))
+    return join_group_rows([(every, score_group_rows(pair_logits, v, a, every, largest))], largest)
+
+
+@torch.no_grad()
+def score_group_rows(
+    pair_logits: PairLogits, v: Tensor, a: Tensor, positions: np.ndarray, largest: int = 256
+) -> list[Tensor]:
+    """Score some of N frames with all sounds of their groups, as one of several processes does.
+
+    Args:
+        pair_logits: the net's.
+        v: (n, ...) embedded frames, a part of the N.
+        a: (N, ...) embedded sounds of all clips.
+        positions: (n,) int, of the frames among the N clips, ascending.
+        largest: clips in a group, at most.
+
+    Returns:
+        of each group a matrix, float32 on the CPU: rows for those of the frames that are in it, in its order, columns
+        for its sounds.
+    """
+    rows = []
+    for group in evaluation_groups(len(a), largest):
+        own = np.searchsorted(positions, group[np.isin(group, positions)])
+        rows.append(pair_logits(v[own], a[group]).cpu() if len(own) else torch.empty(0, len(group)))
+    return rows
+
+
+def join_group_rows(
+    parts: Sequence[tuple[np.ndarray, Sequence[Tensor]]], largest: int = 256
+) -> tuple[np.ndarray, np.ndarray]:
+    """Join the logits of all frames: what `score_groups` returns.
+
+    Args:
+        parts: (positions, logits of `score_group_rows`) of disjoint parts of the frames, all together.
+        largest: clips in a group, at most.
+    """
     positives, negatives = [], []
-    for group in evaluation_groups(len(v), largest):
-        logits = pair_logits(v[group], a[group]).double().cpu().numpy()
+    for number, group in enumerate(evaluation_groups(sum(len(positions) for positions, _ in parts), largest)):
+        logits = np.empty((len(group), len(group)))
+        for positions, rows in parts:
+            logits[np.isin(group, positions)] = rows[number].double().numpy()
         same_clip = np.eye(len(group), dtype=bool)
         positives.append(logits[same_clip])
         negatives.append(logits[~same_clip])

@@ -6,21 +6,24 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from evaluation.measures.correspondence import (
     avc_measures,
     calibrate_threshold,
     class_confusion,
     group_sizes,
+    join_group_rows,
+    score_group_rows,
     score_groups,
 )
 from evaluation.pair_scores import mean_pair_logits
 from evaluation.report.selection import common_classes
-from evaluation.tasks.embeddings import Embeddings, SplitEmbeddings
+from evaluation.tasks.embeddings import Embeddings, SplitEmbeddings, gather_clips
 from evaluation.tasks.task import EvalContext, TaskResult
 from evaluation.trained_net import TrainedNet
 from models.interfaces import EmbeddingNet
+from utils import distributed
 from utils.errors import UserError
 
 
@@ -77,9 +80,12 @@ def validate_avc(
 ) -> dict[str, float]:
     """Measure the pairs of a validation split, at the threshold that fits them best.
 
+    Of several processes, each scores its own frames with the sounds of all, and all get the measures: sounds and logits
+    are exchanged, not the frames, of which a localizing net's are large.
+
     Args:
         model: the net, on `device`.
-        embeddings: of the split, see `evaluation.tasks.embeddings.embed_batches`.
+        embeddings: of the split, see `evaluation.tasks.embeddings.embed_batches`; of several processes its own clips.
         group_size: each clip is paired with all clips of its group, at most this many.
         device: of the net.
         split: the split's name or folder, for the error message.
@@ -90,9 +96,15 @@ def validate_avc(
     Raises:
         UserError: fewer than two clips could be read.
     """
-    if len(embeddings.v) < 2:
+    indices, a = gather_clips(embeddings.indices, embeddings.a)
+    if len(indices) < 2:
         raise UserError(f"{split} has fewer than 2 readable clips: validation needs pairs of different clips")
-    v, a = embeddings.v.to(device), embeddings.a.to(device)
-    positives, negatives = score_groups(model.pair_logits, v, a, group_size)
+    a, positions = a.to(device), torch.searchsorted(indices, embeddings.indices).numpy()
+
+    def pair_logits(frames: Tensor, sounds: Tensor) -> Tensor:
+        return model.pair_logits(frames.to(device), sounds)
+
+    rows = score_group_rows(pair_logits, embeddings.v, a, positions, group_size)
+    positives, negatives = join_group_rows(distributed.all_gather_object((positions, rows)), group_size)
     threshold = calibrate_threshold(positives, negatives)
-    return avc_measures(positives, negatives, threshold, group_sizes(len(v), group_size))
+    return avc_measures(positives, negatives, threshold, group_sizes(len(indices), group_size))

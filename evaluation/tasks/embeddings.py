@@ -202,7 +202,7 @@ def embed_batches(
 ) -> Embeddings:
     """Embed the frame and the sound of every clip, in eval mode.
 
-    Of several processes, each embeds its own batches and gets the embeddings of all, ordered by index.
+    Of several processes, each embeds its own batches and keeps them: `gather_clips` exchanges what is small.
 
     Args:
         model: the net, on its device.
@@ -233,9 +233,6 @@ def embed_batches(
             found = [one.unflatten(0, (-1, len(batch["indices"]))).transpose(0, 1) for one in found]
         v, *objects, a = found
         parts.append(Embeddings(v, a, batch["indices"].cpu(), batch["times"].cpu(), *objects))
-    if distributed.world_size() > 1:
-        parts = [part for rank_parts in distributed.all_gather_object(parts) for part in rank_parts]
-        parts.sort(key=lambda part: part.indices[0].item())
     if not parts:
         return Embeddings(torch.empty(0), torch.empty(0), torch.empty(0, dtype=torch.int64), torch.empty(0))
     return Embeddings(*(torch.cat(tensors) for tensors in zip(*parts, strict=True) if tensors[0] is not None))
@@ -247,6 +244,22 @@ def _embed(model: FrameSoundEncoder, frames: Tensor, flip: bool, with_objects: b
         assert isinstance(model, ObjectMapNet)
         return model.embed_with_objects(frames, flip)
     return (model.embed_with_flip(frames) if flip else model.embed_frames(frames),)
+
+
+def gather_clips(indices: Tensor, *values: Tensor) -> tuple[Tensor, ...]:
+    """Gather what each process has of its own clips.
+
+    Args:
+        indices: (n,) int64, of this process's clips.
+        values: each (n, ...), on the CPU; small ones: every process gets all.
+
+    Returns:
+        indices (N,) and values (N, ...) of the clips of all processes, in the order of the indices.
+    """
+    columns = zip(*distributed.all_gather_object((indices, *values)), strict=True)
+    joined = [torch.cat([part for part in column if len(part)] or [column[0]]) for column in columns]
+    order = joined[0].argsort()
+    return tuple(values[order] for values in joined)
 
 
 def moment_vectors(model: FrameSoundEncoder, embeddings: SplitEmbeddings) -> tuple[np.ndarray, np.ndarray]:

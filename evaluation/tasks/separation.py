@@ -1,17 +1,18 @@
 """Task "separation": separate fixed mixtures by the frames of their sources, compared with ideal masks (SoP sec. 4)."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
+from itertools import zip_longest
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from dataset.loading.loader import Batch, drop_unreadable, make_loader, make_skip_handler
 from dataset.loading.order import sequential_batches
 from dataset.making.text import count_text
-from dataset.mixes import MixtureDataset, find_mixtures
+from dataset.mixes import MixtureDataset, find_mixtures, mixture_batches
 from dataset.reading.audio import to_int16
 from dataset.reading.benchmarks.benchmark import Benchmark
 from dataset.reading.wav import write_wav
@@ -23,7 +24,7 @@ from evaluation.measures.separation import (
     separation_summary,
     snr_improvement,
 )
-from evaluation.mixture_separator import SeparatedMixture, extract_clip_features, separate_mixtures
+from evaluation.mixture_separator import ClipFeatures, SeparatedMixture, extract_clip_features, separate_mixtures
 from evaluation.report.mixture_figures import write_mixture_images
 from evaluation.report.selection import evenly_spaced
 from evaluation.tasks.mixture_noise import read_noise
@@ -31,6 +32,7 @@ from evaluation.tasks.task import EvalContext, TaskResult
 from evaluation.trained_net import TrainedNet
 from models.interfaces import SeparatingNet
 from models.losses import mask_loss
+from utils import distributed
 from utils.config import Config
 from utils.errors import UserError
 from utils.files import write_json
@@ -42,15 +44,17 @@ EXAMPLES = 12  # mixtures whose sounds and images are written
 
 
 def validate_separation(
-    model: SeparatingNet, config: Config, batches: Iterable[Batch], mixtures: Iterable[list[int]]
+    model: SeparatingNet, config: Config, batches: Iterable[Batch], mixtures: Sequence[list[int]]
 ) -> dict[str, float]:
     """Measure the fixed mixtures of the validation split in seconds, by SNR: the SDR of eval.py takes minutes.
+
+    Of several processes, each separates its share of them, and all get the measures.
 
     Args:
         model: the net, in eval mode.
         config: its settings.
-        batches: of the split's `dataset.mixes.MixtureDataset`.
-        mixtures: from `dataset.mixes.fixed_mixtures`.
+        batches: of the split's `dataset.mixes.MixtureDataset`, the clips of this process's mixtures.
+        mixtures: all, from `dataset.mixes.fixed_mixtures`.
 
     Returns:
         gain: `snr_improvement` of the estimates, mean over mixtures, dB; the mixture itself has 0. gain_error: its
@@ -61,19 +65,34 @@ def validate_separation(
         UserError: fewer than 2 mixtures can be measured, or a mask is not finite.
     """
     clips = extract_clip_features(model, config, batches)
-    batch_gains, batch_metrics = [], []
-    for batch in separate_mixtures(model, config, clips, clips.readable(mixtures)):
-        kinds = (batch.estimates, batch.ideal_binary, batch.swapped)
-        batch_gains.append(torch.stack([snr_improvement(batch.truths, kind) for kind in kinds], 1))
-        masks = (require_finite(batch.logits, "masks"), batch.targets, batch.weights)
-        batch_metrics.append({"loss": mask_loss(*masks, config.mix.mask), **mask_metrics(*masks)})
-    gains = torch.cat(batch_gains) if batch_gains else torch.empty(0, 3)
+    shares = distributed.all_gather_object(_measure_share(model, config, clips, mixtures))
+    # In the order of one process: the first batch of each share, then the second.
+    measured = [one for ones in zip_longest(*shares) for one in ones if one is not None]
+    gains = torch.cat([gains for gains, _ in measured if len(gains)] or [torch.empty(0, 3)])
     gains = gains[gains.isfinite().all(1)].double()  # not finite: a silent source
     if len(gains) < 2:
         raise UserError("the validation split has fewer than 2 mixtures of sources with sound: it needs more clips")
     metrics = dict(zip(("gain", "gain_ideal", "gain_swapped"), gains.mean(0).tolist(), strict=True))
     metrics["gain_error"] = (gains[:, 0].std() / len(gains) ** 0.5).item()
+    batch_metrics = [one for _, one in measured if one]
     return metrics | {name: float(np.mean([one[name] for one in batch_metrics])) for name in batch_metrics[0]}
+
+
+def _measure_share(
+    model: SeparatingNet, config: Config, clips: ClipFeatures, mixtures: Sequence[list[int]]
+) -> list[tuple[Tensor, dict[str, float]]]:
+    """Separate this process's batches of mixtures: of each the gains (B, 3) and the metrics, {} if none is readable."""
+    measured = []
+    for part in mixture_batches(mixtures, distributed.rank(), distributed.world_size()):
+        gains, metrics = torch.empty(0, 3), dict[str, float]()
+        for batch in separate_mixtures(model, config, clips, clips.readable(part)):  # one, or none
+            kinds = (batch.estimates, batch.ideal_binary, batch.swapped)
+            gains = torch.stack([snr_improvement(batch.truths, kind) for kind in kinds], 1)
+            masks = (require_finite(batch.logits, "masks"), batch.targets, batch.weights)
+            found = {"loss": mask_loss(*masks, config.mix.mask), **mask_metrics(*masks)}
+            metrics = {name: value.item() for name, value in found.items()}
+        measured.append((gains, metrics))
+    return measured
 
 
 class SeparationTask:
@@ -127,7 +146,9 @@ class SeparationTask:
             )
         entries.sort(key=lambda entry: "folder" not in entry)  # those with sounds first
         write_json(folder / "pairs.json", entries)
-        measures = separation_summary(scores, readable) | {"unreadable": len(mixtures) - len(readable)}
+        shared = [[len(clips) + index] for index in noise.indices] if noise else [[] for _ in readable]
+        shared = [[*own, *others] for own, others in zip(readable, shared, strict=True)]
+        measures = separation_summary(scores, shared) | {"unreadable": len(mixtures) - len(readable)}
         measures |= {"list": listed.about} if listed else {}
         measures |= {"noise": config.mix.noise_root} if noise else {}
         notes = (mixture_list_note(listed.about),) if listed else ()
