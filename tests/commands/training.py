@@ -39,8 +39,11 @@ def contents(folder):
 
 
 def one_sentence(done, *parts):
-    """A user's mistake: exit code 2 and one line on stderr that holds `parts`; no traceback."""
-    said = done.stderr.strip().splitlines()
+    """A user's mistake: exit code 2 and one line on stderr that holds `parts`; no traceback.
+
+    A training that has begun says before on which device.
+    """
+    said = [line for line in done.stderr.strip().splitlines() if not line.startswith("training on ")]
     assert done.returncode == 2, done.stderr
     assert len(said) == 1 and said[0].startswith("error: "), done.stderr
     for part in parts:
