@@ -2,13 +2,14 @@
 different orders of clips, and wait for each other for ever.
 """
 
+import json
 import secrets
 import socket
 import time
 from collections.abc import Mapping, Sequence
 from hashlib import blake2b
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import torch
 
@@ -27,12 +28,26 @@ ROOMS = ("dataset", "evaluation", "models", "utils")  # of the code that trains;
 LOOK_SECONDS = 10.0  # for a file of process 0: network file systems show it late
 
 
-def check_agreement(config: Config, ids: Mapping[str, Sequence[str]], device: torch.device) -> None:
+class Clips(Protocol):
+    """Clips of a split."""
+
+    @property
+    def ids(self) -> Sequence[str]:
+        """Their ids, in order."""
+        ...
+
+    @property
+    def labels(self) -> Sequence[Sequence[str]]:
+        """Their labels: mixtures for validation are drawn by them."""
+        ...
+
+
+def check_agreement(config: Config, splits: Mapping[str, Clips], device: torch.device) -> None:
     """Compare the code, the settings and the clips of all processes; nothing happens in a single one.
 
     Args:
         config: of this process.
-        ids: {split: ids of its clips, in order}.
+        splits: {name: clips} that this process reads.
         device: on which this process trains.
 
     Raises:
@@ -45,7 +60,10 @@ def check_agreement(config: Config, ids: Mapping[str, Sequence[str]], device: to
         "code": code_digest(),
         "versions": {"torch": torch.__version__, "the device": device.type},
         "settings": {n: s.value for n, s in list_settings(config).items() if n not in LOCAL_SETTINGS},
-        "clips": {split: (len(clips), _digest("\n".join(clips).encode())) for split, clips in ids.items()},
+        "clips": {
+            split: (len(clips.ids), _digest(json.dumps([list(clips.ids), clips.labels]).encode()))
+            for split, clips in splits.items()
+        },
     }
     first, *others = distributed.all_gather_object(facts)
     for number, other in enumerate(others, 1):
@@ -78,8 +96,8 @@ def describe_difference(other: Mapping[str, Any], first: Mapping[str, Any]) -> s
         own, own_digest = other["clips"][split]
         if own_digest != digest:
             return (
-                f"the {split} clips of {{here}} are not those of {{first}} ({own} here, {count} there): give all "
-                "machines the same dataset (--data.root)"
+                f"the {split} clips of {{here}}, or their labels, are not those of {{first}} ({own} here, {count} "
+                "there): give all machines the same dataset (--data.root)"
             )
     return ""
 

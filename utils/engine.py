@@ -18,6 +18,7 @@ from utils.clock import RunClock
 from utils.config import CONFIG_VERSION, to_dict
 from utils.device import channels_last, describe_start, start_line, to_device
 from utils.errors import UserError
+from utils.metric_sums import add_metrics
 from utils.optimizers import build_optimizers, learning_rate, restore_optimizers, update_ema
 from utils.precision import LossScaler, autocast, resolve_precision
 from utils.progress import ProgressBar
@@ -103,6 +104,7 @@ class _Trainer:
         self.device, self.ranks = next(model.parameters()).device, distributed.world_size()
         self.step_fn: nn.Module = _StepModule(model, step)
         if self.ranks > 1:  # also copies process 0's weights to all: no rounding differences are left at the start
+            distributed.all_gather_numbers(0.0)  # meet first: DDP's own waiting handles no signals
             self.step_fn = DistributedDataParallel(self.step_fn, find_unused_parameters=unused_parameters)
         self.optimizers = build_optimizers(run.config, param_groups, self.device)
         self.precision = resolve_precision(self.device, self.train.precision)
@@ -255,7 +257,7 @@ class _Trainer:
             clips += self._accumulate(self.waits.next(source), progress, k)
         stepped = self.scaler.step()
         if self.scaler.enabled:
-            self._add_metric("overflows", torch.full((), float(not stepped), device=self.device))
+            self._add_metrics({"overflows": torch.full((), float(not stepped), device=self.device)})
         for optimizer in self.optimizers:
             optimizer.zero_grad(set_to_none=True)
         self.step += 1
@@ -278,14 +280,13 @@ class _Trainer:
         with self._sync_gradients(k == accumulated - 1):
             with autocast(self.device, self.precision):
                 loss, metrics = self.step_fn(batch)
-            self.scaler.backward(loss * weight / accumulated)
-        for name, value in {"loss": loss.detach(), **metrics}.items():
-            self._add_metric(name, value.detach().float() * weight)
+            self.scaler.backward(loss if weight == accumulated == 1 else loss * weight / accumulated)
+        self._add_metrics({"loss": loss, **metrics}, weight)
         return sum(sizes)
 
-    def _add_metric(self, name: str, value: Tensor) -> None:
-        self.sums[name] = self.sums.get(name, 0) + value
-        self.summed[name] += 1
+    def _add_metrics(self, metrics: dict[str, Tensor], weight: float = 1.0) -> None:
+        self.sums = add_metrics(self.sums, metrics, weight)
+        self.summed.update(metrics.keys())
 
     def _sync_ranks(self, clips: int) -> list[int]:
         """Get the number of clips of each process in this batch; all agree on the time and on whether to stop."""

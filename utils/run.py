@@ -4,7 +4,7 @@ import argparse
 import json
 import sys
 import weakref
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any, Protocol
@@ -14,7 +14,7 @@ from tqdm import tqdm
 
 from configs.schema import Config
 from utils import checkpoint, distributed
-from utils.agreement import check_shared_folder
+from utils.agreement import Clips, check_shared_folder
 from utils.config import Value, from_dict, old_frame_net, to_dict
 from utils.errors import UserError
 from utils.files import read_file, write_text
@@ -36,13 +36,8 @@ RENAMED_METRICS = {
 SkipHandler = Callable[[str, str], None]  # called with the id and the error message of a clip that can't be read
 
 
-class Split(Protocol):
+class Split(Clips, Protocol):
     """Clips of a split, of which some could not be opened."""
-
-    @property
-    def ids(self) -> Sequence[str]:
-        """Ids of the others, in order."""
-        ...
 
     @property
     def skipped(self) -> Mapping[str, str]:

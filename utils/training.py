@@ -74,7 +74,7 @@ def setup_training(
     device = pick_device()
     _check_precision(device, config.train.precision)
     data = data_module(config, device, distributed.rank(), distributed.world_size())
-    check_agreement(config, {name: clips.ids for name, clips in data.splits.items()}, device)
+    check_agreement(config, data.splits, device)
     run = Run(config, args.resume)
     if distributed.rank() == 0:
         for warning in filter(None, [gpu_problem(), *data.warnings]):

@@ -70,7 +70,7 @@ def _each(roots, run_dirs, settings, *words):
 def test_other_clips_are_said_by_every_process_with_both_numbers(data, fewer, tmp_path):
     run_dir = tmp_path / "run"
     ended = together(2, tmp_path, _each, (data, fewer), (run_dir, run_dir), (SETTINGS, SETTINGS))
-    assert all_say(ended, "train clips of process 1", "7 here, 8 there", "--data.root")
+    assert all_say(ended, "the train clips of process 1", "7 here, 8 there", "--data.root")
     assert not run_dir.exists()
 
 
