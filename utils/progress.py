@@ -49,7 +49,7 @@ class ProgressBar:
     def show(self, means: dict[str, float]) -> None:
         """Show the loss, the accuracy and the share of waiting, of overflows if any, of the mean metrics `means`."""
         texts = [f"{name} {means[name]:.3f}" for name in ("loss", "accuracy") if name in means]
-        texts += [f"{name} {means[name]:.0%}" for name in ("waiting",) if name in means]
+        texts += [f"waiting {means['waiting']:.0%}"] if "waiting" in means else []
         texts += [f"overflows {means['overflows']:.1%}"] if means.get("overflows") else []
         self._bar.set_postfix_str(" ".join(texts), refresh=False)
 

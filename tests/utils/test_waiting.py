@@ -11,6 +11,7 @@ from toy_training import batches, config, lines, outcome, same, step, train
 from configs.schema import Config, Data, Model, Train
 from utils import checkpoint, distributed, waiting
 from utils.clock import RunClock
+from utils.progress import ProgressBar
 from utils.waiting import WaitTimer
 
 CPU, CUDA = torch.device("cpu"), torch.device("cuda")
@@ -144,6 +145,22 @@ def test_each_line_of_the_log_has_the_share(tmp_path):
     train(config(tmp_path, epochs=1), batches=slow)
     shares = [line["waiting"] for line in lines(tmp_path, "train")]
     assert len(shares) == 6 and all(0.2 < share <= 1 for share in shares)
+
+
+def test_a_warning_is_said_and_logged_once(tmp_path, monkeypatch, capsys):
+    shares = iter(range(40, 99))
+    monkeypatch.setattr(WaitTimer, "problem", lambda self: f"{next(shares)}% of the time training waits for batches")
+    train(config(tmp_path, epochs=1))
+    assert [line["message"] for line in lines(tmp_path, "warning")] == ["40% of the time training waits for batches"]
+    assert capsys.readouterr().err.count("warning: 40% of the time") == 1
+
+
+def test_the_progress_line_shows_the_share():
+    bar = ProgressBar(Train(), 10, 0)
+    bar.show({"loss": 0.5, "accuracy": 0.75, "waiting": 0.123, "batch_auc": 1.0})
+    assert bar._bar.postfix == "loss 0.500 accuracy 0.750 waiting 12%"
+    bar.show({"loss": 0.5, "waiting": 0.0, "overflows": 0.05})
+    assert bar._bar.postfix == "loss 0.500 waiting 0% overflows 5.0%"
 
 
 # ------------------------------------------------------------------------------------------------ how often it saves
