@@ -148,3 +148,10 @@ def test_without_other_labels_it_is_said():
     rows, sounds, notes = offscreen_sounds([[], [], []], [0, 1])
     assert len(rows) == 2 * OFFSCREEN_DRAWS and "no labels" in notes[0]
     assert all(sound != row for row, sound in zip(rows, sounds, strict=True))
+
+
+def test_other_sounds_of_the_same_picture_or_video_are_not_from_off_screen():
+    pictures = np.array([0, 0, 0, 1, 1, 2])
+    rows, sounds, _ = offscreen_sounds([[] for _ in pictures], [0, 4], pictures)
+    assert len(rows) == 2 * OFFSCREEN_DRAWS
+    assert {(row, pictures[sound]) for row, sound in zip(rows, sounds, strict=True)} == {(0, 1), (0, 2), (1, 0), (1, 2)}
