@@ -6,6 +6,8 @@ from functools import cache
 import torch
 from torch import Tensor
 
+from utils.constants import constant
+
 # Multipliers of SplitMix64 (Steele et al., Fast splittable pseudorandom number generators, OOPSLA 2014), as int64.
 MULTIPLIER_1, MULTIPLIER_2 = 0xBF58476D1CE4E5B9 - 2**64, 0x94D049BB133111EB - 2**64
 
@@ -27,7 +29,8 @@ class RandomStream:
 
     def __init__(self, seeds: Tensor) -> None:
         self.seeds = seeds
-        self._fractions: dict[str, Tensor] = {}  # {name: (B,)}
+        self._rows: dict[str, int] = {}  # {name: its row of the numbers}
+        self._fractions = self._signed = seeds  # (names, B) in 0..1, and in -1..1
 
     def uniform(self, *names: str, low: float = 0.0, high: float = 1.0) -> Tensor:
         """Draw uniformly distributed numbers.
@@ -38,15 +41,29 @@ class RandomStream:
             high: upper bound.
 
         Returns:
-            (B,) float32 on the seeds' device; for several names (B, len(names)).
+            (B,) float32 on the seeds' device; for several names (B, len(names)). Callers must not change it.
         """
-        if not self._fractions.keys() >= set(names):
+        if not self._rows.keys() >= set(names):
             _asked.update(dict.fromkeys(names))
+            self._rows = {name: row for row, name in enumerate(_asked)}
             hashes = _hash_names(tuple(_asked), self.seeds.device)
-            self._fractions = dict(zip(_asked, hash_to_fraction(hashes[:, None] ^ self.seeds).unbind(), strict=True))
-        columns = [self._fractions[name] for name in names]
-        values = columns[0] if len(names) == 1 else torch.stack(columns, 1)
-        return values.mul(high - low).add_(low)
+            self._fractions = hash_to_fraction(hashes[:, None] ^ self.seeds)
+            self._signed = torch.add(constant(torch.tensor, self.seeds.device, -1.0), self._fractions, alpha=2)
+        # Those with the usual bounds are computed for all names at once, too.
+        kept = {(0.0, 1.0): self._fractions, (-1.0, 1.0): self._signed}.get((low, high))
+        rows = [self._rows[name] for name in names]
+        values = _take(self._fractions if kept is None else kept, rows)
+        if kept is None:
+            values = values.mul(high - low)
+            values = values.add_(low) if low else values
+        return values[0] if len(names) == 1 else values.T
+
+
+def _take(values: Tensor, rows: list[int]) -> Tensor:
+    """Take rows of `values`: those in order, as they were first asked for, without a copy."""
+    if rows == list(range(rows[0], rows[0] + len(rows))):
+        return values[rows[0] : rows[0] + len(rows)]
+    return torch.stack([values[row] for row in rows])
 
 
 @cache

@@ -4,6 +4,7 @@ A step maps (model, batch) to (loss, metrics), for `utils.engine.fit`.
 """
 
 from collections.abc import Callable
+from functools import lru_cache
 from typing import Any, Protocol
 
 import torch
@@ -54,16 +55,21 @@ def avc_loss(
     elif negatives == "one":
         negative = logits.roll(-1, dims=1).diagonal(first)  # (B,)
     else:
-        # Row i without column first + i, (B, M - 1). By indices: a mask would wait for the device.
-        others = torch.arange(logits.shape[1] - 1, device=logits.device).expand(len(logits), -1)
-        own = torch.arange(first, first + len(logits), device=logits.device)[:, None]
-        negative = logits.gather(1, others + (others >= own))
+        # By indices: a mask would wait for the device.
+        negative = logits.gather(1, _other_columns(*logits.shape, first, logits.device))
     negative_loss = F.softplus(negative).mean()
     if extra:
         negative_loss = (1 - share) * negative_loss + share * F.softplus(extra_logits).mean()
     loss = (F.softplus(-positive).mean() + negative_loss) / 2
     accuracy = ((positive > 0).float().mean() + (negative <= 0).float().mean()) / 2
     return loss, accuracy
+
+
+@lru_cache(maxsize=1)  # large; from one step to the next it is the same
+def _other_columns(rows: int, columns: int, first: int, device: torch.device) -> Tensor:
+    """Of each row i all columns but first + i: (rows, columns - 1)."""
+    others = torch.arange(columns - 1, device=device).expand(rows, -1)
+    return others + (others >= torch.arange(first, first + rows, device=device)[:, None])
 
 
 def contrastive_loss(

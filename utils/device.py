@@ -13,6 +13,7 @@ from torch import nn
 from utils import distributed
 from utils.child_processes import own_cores
 
+HOST_ONLY = ("indices", "times")  # of a batch: which clips they are and from when, which no net needs
 DRIVER = Path("/proc/driver/nvidia")  # the driver's folder, also in containers that can't reach the GPU
 CONTROL_FILES = (Path("/dev/nvidiactl"), Path("/dev/dxg"))  # one of them is needed to reach a GPU; dxg: of WSL
 OTHER_WHEEL = "install another torch by the table of https://pytorch.org/get-started/locally"
@@ -24,8 +25,11 @@ def pick_device() -> torch.device:
 
 
 def to_device(batch: dict[str, Any], device: torch.device) -> dict[str, Any]:
-    """Move the tensors of `batch` to `device`, without waiting if their memory is pinned."""
-    return {k: v.to(device, non_blocking=True) if torch.is_tensor(v) else v for k, v in batch.items()}
+    """Move the tensors of `batch` to `device`, without waiting if their memory is pinned; HOST_ONLY are left out."""
+    return {
+        name: value.to(device, non_blocking=True) if torch.is_tensor(value) and name not in HOST_ONLY else value
+        for name, value in batch.items()
+    }
 
 
 def channels_last(model: nn.Module) -> nn.Module:

@@ -1,5 +1,7 @@
 """Health metrics of a training: early signs of a net that doesn't learn, and the likely cause in one sentence."""
 
+from functools import lru_cache
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor
@@ -26,22 +28,25 @@ def health_metrics(v: Tensor, a: Tensor, logits: Tensor, logit_scale: Tensor | N
     """
     v, a = (F.normalize(side.float(), dim=1) for side in (v, a))
     count = len(v)
-    off_diagonal = 1 - torch.eye(count, device=v.device)
+    off_diagonal = _off_diagonal(count, v.device)
     pairs = count * (count - 1)
     with torch.autocast(v.device.type, enabled=False):
-        metrics = {
-            "logit_std": logits.float().std(),
-            "cosine_frames": (v @ v.T * off_diagonal).sum() / pairs,
-            "cosine_sounds": (a @ a.T * off_diagonal).sum() / pairs,
-        }
+        cosines = [v @ v.T, a @ a.T] + ([] if logit_scale is None else [v @ a.T])
+        others = torch._foreach_mul(cosines, [off_diagonal] * len(cosines))  # a GPU starts the products all at once
+        means = torch._foreach_div([other.sum() for other in others], pairs)
+        metrics = {"logit_std": logits.float().std(), "cosine_frames": means[0], "cosine_sounds": means[1]}
         if logit_scale is not None:
-            cosines = v @ a.T
             metrics |= {
-                "distance_std": (2 - 2 * cosines).clamp(min=0).sqrt().std(),
-                "cosine_gap": cosines.diagonal().mean() - (cosines * off_diagonal).sum() / pairs,
+                "distance_std": (2 - 2 * cosines[2]).clamp(min=0).sqrt().std(),
+                "cosine_gap": cosines[2].diagonal().mean() - means[2],
                 "logit_scale": logit_scale.detach(),
             }
     return metrics
+
+
+@lru_cache(maxsize=1)  # from one step to the next it is the same
+def _off_diagonal(count: int, device: torch.device) -> Tensor:
+    return 1 - torch.eye(count, device=device)
 
 
 @torch.no_grad()

@@ -127,8 +127,13 @@ def update_ema(ema_model: nn.Module, model: nn.Module, decay: float) -> None:
         model: the net that is trained.
         decay: in 0..1.
     """
-    for average, new in zip(ema_model.state_dict().values(), model.state_dict().values(), strict=True):
-        if average.is_floating_point():
-            average.lerp_(new, 1 - decay)
+    pairs = list(zip(ema_model.state_dict().values(), model.state_dict().values(), strict=True))
+    for moves in (True, False):
+        chosen = [pair for pair in pairs if pair[0].is_floating_point() == moves]
+        if not chosen:
+            continue
+        averages, new = ([pair[side] for pair in chosen] for side in (0, 1))
+        if moves:
+            torch._foreach_lerp_(averages, new, 1 - decay)
         else:
-            average.copy_(new)
+            torch._foreach_copy_(averages, new)

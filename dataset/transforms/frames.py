@@ -14,9 +14,9 @@ from torch import Tensor
 
 from dataset.loading.loader import Batch
 from dataset.random_stream import RandomStream
-from dataset.transforms.constants import constant
 from dataset.transforms.geometry import prepare_flows, random_affine, resample_image
 from dataset.transforms.sounds import apply_in_chunks, fill_masked, prepare_sounds, silence_and_noise
+from utils.constants import constant
 
 LUMA_WEIGHTS = (0.299, 0.587, 0.114)  # of red, green and blue (ITU-R BT.601)
 RGB_TO_YIQ = (LUMA_WEIGHTS, (0.596, -0.274, -0.322), (0.211, -0.523, 0.312))
@@ -206,16 +206,18 @@ def random_color_matrix(augment: Any, random: RandomStream) -> tuple[Tensor, Ten
     saturation, brightness, contrast, hue = random.uniform(
         "saturation", "brightness", "contrast", "hue", low=-1
     ).unbind(1)
-    saturation = torch.where(random.uniform("grey") < augment.grey, 0.0, 1 + saturation * augment.saturation)
+    gains = random.uniform("red_gain", "green_gain", "blue_gain", low=-1)  # (B, 3)
+    strengths = [augment.saturation, augment.brightness, augment.contrast, augment.channel_gain]
+    changes = torch._foreach_mul([saturation, brightness, contrast, gains], strengths)  # a GPU starts all at once
+    saturation, brightness, contrast, gains = torch._foreach_add(changes, 1)
+    saturation = saturation.masked_fill(random.uniform("grey") < augment.grey, 0.0)
     grey = constant(torch.tensor, saturation.device, LUMA_WEIGHTS)
     eye = constant(torch.eye, saturation.device, 3)
     mix = saturation[:, None, None] * eye + (1 - saturation)[:, None, None] * grey  # rows: new channel from old ones
-    gains = 1 + random.uniform("red_gain", "green_gain", "blue_gain", low=-1) * augment.channel_gain  # (B, 3)
-    gains = gains * (1 + brightness * augment.brightness)[:, None]
-    colors = gains[:, :, None] * mix
+    colors = (gains * brightness[:, None])[:, :, None] * mix
     if augment.hue:
         colors = colors @ hue_rotation(hue * augment.hue)
-    return colors, 1 + contrast * augment.contrast
+    return colors, contrast
 
 
 def hue_rotation(turn: Tensor) -> Tensor:
@@ -228,7 +230,7 @@ def hue_rotation(turn: Tensor) -> Tensor:
         (B, 3, 3) float32, from RGB to RGB.
     """
     cos, sin = torch.cos(math.pi * turn), torch.sin(math.pi * turn)
-    zero, one = torch.zeros_like(cos), torch.ones_like(cos)
+    zero, one = (constant(make, turn.device, 1).expand_as(turn) for make in (torch.zeros, torch.ones))
     rotation = torch.stack([one, zero, zero, zero, cos, -sin, zero, sin, cos], 1).view(-1, 3, 3)  # of I and Q
     return constant(_yiq_to_rgb, turn.device) @ rotation @ constant(torch.tensor, turn.device, RGB_TO_YIQ)
 
@@ -284,5 +286,5 @@ def erased_pixels(square: Tensor, size: int, count: int = 1) -> Tensor:
     """
     half, x, y = square[:, :, None, None].unbind(1)
     positions = constant(torch.linspace, square.device, -1, 1, size)
-    rows, columns = positions.repeat(count)[:, None], positions
+    rows, columns = (positions if count == 1 else positions.repeat(count))[:, None], positions
     return (((rows - y).abs() < half) & ((columns - x).abs() < half))[:, None]

@@ -8,7 +8,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from dataset.random_stream import RandomStream
-from dataset.transforms.constants import constant
+from utils.constants import constant
 
 FLOW_STEP = 20 / 127  # of flow as int8, pixels: at most 20
 
@@ -25,14 +25,16 @@ def random_affine(augment: Any, random: RandomStream) -> Tensor:
     """
     side = random.uniform("crop_size", low=augment.crop_min, high=augment.crop_max)
     turn, stretch, x, y, flip = random.uniform("rotation", "stretch", "crop_x", "crop_y", "flip", low=-1).unbind(1)
-    flip = torch.where(flip < 0, -1.0, 1.0) if augment.flip else torch.ones_like(side)
+    one = constant(torch.ones, side.device, 1)
+    flip = torch.copysign(one, flip) if augment.flip else one.expand_as(side)
     angle = turn * math.radians(augment.rotation)
     stretch = (1 + augment.stretch) ** (stretch / 2)
     margin = (1 - side).abs()  # how far the center of the crop can move, in half frames
-    cos, sin = torch.cos(angle) * side, torch.sin(angle) * side
-    to_x = torch.stack([cos * stretch * flip, -sin * stretch, x * margin], 1)
-    to_y = torch.stack([sin * flip / stretch, cos / stretch, y * margin], 1)
-    return torch.stack([to_x, to_y], 1)
+    sizes = [side, side, margin, margin]  # a GPU starts the products all at once
+    cos, sin, x, y = torch._foreach_mul([torch.cos(angle), torch.sin(angle), x, y], sizes)
+    to_x = [cos * stretch * flip, -sin * stretch, x]
+    to_y = [*torch._foreach_div([sin * flip, cos], [stretch, stretch]), y]
+    return torch.stack(to_x + to_y, 1).view(-1, 2, 3)
 
 
 def affine_grid(theta: Tensor, size: int) -> Tensor:

@@ -9,9 +9,9 @@ from torch import Tensor
 
 from dataset.loading.loader import Batch
 from dataset.random_stream import RandomStream
-from dataset.transforms.constants import constant
 from dataset.transforms.frames import prepare_frames, scale_strength
 from dataset.transforms.sounds import prepare_sounds, spectral_tilt
+from utils.constants import constant
 
 MIN_MEAN = 1e-4  # magnitude by which the weights of a silent mixture are divided: about 16-bit rounding
 MIN_WEIGHT, MAX_WEIGHT = 1e-3, 10.0  # of a time-frequency bin in the mask loss

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from dataset.random_stream import RandomStream
-from dataset.transforms.constants import constant
+from utils.constants import constant
 
 CHUNK_BYTES = 2 * 2**20  # bytes of float32 samples that a CPU transforms at a time
 # Log power spectrograms of ordinary sounds lie around -12 +- 4 (natural log; a full-scale sine peaks at log 0.25).
@@ -73,7 +73,8 @@ def silence_and_noise(count: int, samples: int, device: torch.device | str = "cp
 
 def _augment_waves(waves: Tensor, augment: Any, random: RandomStream) -> Tensor:
     """Change the gain of (B, samples) waves, in place, and mix in other clips' sounds."""
-    waves.mul_((1 + augment.gain * random.uniform("gain", low=-1))[:, None])
+    if augment.gain:
+        waves.mul_((1 + augment.gain * random.uniform("gain", low=-1))[:, None])
     if not augment.mix:
         return waves
     level = waves.square().mean(1, keepdim=True).sqrt()
@@ -241,11 +242,9 @@ def mask_spectrogram(log: Tensor, freq_mask: Tensor | None, time_mask: Tensor | 
     """
     if freq_mask is None and time_mask is None:
         return log
-    mean = log.mean((1, 2), keepdim=True)
-    if freq_mask is not None:
-        fill_masked(log, freq_mask[:, :, None], mean)
-    if time_mask is not None:
-        fill_masked(log, time_mask[:, None], mean)
+    masks = [] if freq_mask is None else [freq_mask[:, :, None]]
+    masks += [] if time_mask is None else [time_mask[:, None]]
+    fill_masked(log, masks[0] if len(masks) == 1 else masks[0] | masks[1], log.mean((1, 2), keepdim=True))
     return log
 
 
@@ -302,4 +301,7 @@ def fill_masked(values: Tensor, mask: Tensor, fill: Tensor) -> None:
         mask: bool, broadcast to `values`.
         fill: float32, broadcast to `values`.
     """
-    values.lerp_(fill, mask.to(values))
+    if values.device.type == "cpu":
+        values.lerp_(fill, mask.to(values))
+    else:
+        torch.where(mask, fill, values, out=values)

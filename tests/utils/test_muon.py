@@ -72,3 +72,37 @@ def test_its_state_survives_saving():
             parted.grad = gradient
             resumed.step()
     assert torch.equal(whole, parted)
+
+
+def test_together_as_on_a_gpu_the_steps_are_those_of_one_by_one():
+    """Wide, square and tall ones, of which some have the same Gram matrix, in both layouts of memory."""
+    torch.manual_seed(5)
+    shapes = [(8, 4, 3, 3)] * 3 + [(8, 1, 3, 3), (40, 4, 3, 3), (40, 40), (64, 8, 1, 1), (6, 4, 2, 3, 3), (33, 5, 3, 3)]
+    start = [torch.randn(shape) / shape[0] for shape in shapes]
+    alone, together = ([torch.nn.Parameter(one.clone()) for one in start] for _ in range(2))
+    for weight in together[1:]:
+        if weight.ndim == 4:
+            weight.data = weight.data.to(memory_format=torch.channels_last)
+    one_by_one, at_once = Muon(alone), Muon(together)
+    for weight in together:
+        at_once.state[weight]["momentum"] = torch.zeros_like(weight)
+    for _ in range(3):
+        for one, other in zip(alone, together, strict=True):
+            one.grad = torch.randn(one.shape) * 1e-4
+            other.grad = torch.empty_like(other).copy_(one.grad)
+        one_by_one.step()
+        at_once.update_together(together, 0.02, 0.95)
+    for one, other in zip(alone, together, strict=True):
+        # A random square matrix has singular values near 0, which rounding moves far; convolutions have none.
+        tolerance = 1e-5 if one.shape == (40, 40) else 1e-6
+        assert (one - other).abs().max() < tolerance * one.abs().max(), one.shape
+        assert torch.equal(one_by_one.state[one]["momentum"], at_once.state[other]["momentum"])
+
+
+def test_together_no_gradient_moves_nothing():
+    weight = torch.nn.Parameter(torch.randn(3, 5))
+    optimizer = Muon([weight])
+    before, weight.grad = weight.detach().clone(), torch.zeros(3, 5)
+    optimizer.state[weight]["momentum"] = torch.zeros(3, 5)
+    optimizer.update_together([weight], 0.02, 0.95)
+    assert torch.equal(weight, before)
