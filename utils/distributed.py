@@ -23,6 +23,8 @@ from utils.child_processes import end_with_parent
 from utils.errors import UserError, translate_machine_errors
 from utils.process_errors import EveryProcessError, translate_process_errors
 
+NOTE_SECONDS = 30.0  # of waiting for others to start, after which the user is told
+LEAVE_SECONDS = 30.0  # for leaving the group, at most
 TRAINING_MEMORY = "lower --train.batch_size, --train.workers or --data.cache_gb"
 
 
@@ -55,7 +57,9 @@ def process_group() -> Iterator[None]:
     store = None
     try:
         with translate_machine_errors(TRAINING_MEMORY), translate_process_errors(_number("RANK"), count):
-            store = _wait_for(_join)
+            place = f"{os.environ['MASTER_ADDR']}:{os.environ['MASTER_PORT']}"
+            note = f"process {_number('RANK')} of {count} is waiting for the others at {place}"
+            store = _wait_for(_join, note=note)
             _select_gpu()
             yield
     except EveryProcessError:
@@ -102,8 +106,9 @@ def _leave() -> None:
     """Leave the group, also while an exchange is going on."""
     _remove_torchrun_folder()
     if dist.is_initialized():
-        with contextlib.suppress(RuntimeError):  # of a connection that is lost already
-            dist.destroy_process_group()
+        limit_waits(LEAVE_SECONDS)
+        with contextlib.suppress(RuntimeError, WaitError):  # a connection is lost already, or nccl waits for it
+            _wait_for(dist.destroy_process_group)
 
 
 def _remove_torchrun_folder() -> None:
@@ -172,8 +177,10 @@ def limit_waits(seconds: float) -> None:
     _give_up_at = time.monotonic() + seconds
 
 
-def _wait_for(call: Callable[..., Any], *args: Any) -> Any:
+def _wait_for(call: Callable[..., Any], *args: Any, note: str = "") -> Any:
     """Call what waits for other processes, in a thread: this process handles signals meanwhile, which torch doesn't.
+
+    After NOTE_SECONDS a `note` is printed.
 
     Raises:
         WaitError: the others have not come after `limit_waits`.
@@ -189,8 +196,12 @@ def _wait_for(call: Callable[..., Any], *args: Any) -> Any:
 
     thread = threading.Thread(target=run, daemon=True)
     thread.start()
+    started = time.monotonic()
     while thread.is_alive():
         thread.join(0.5)
+        if note and thread.is_alive() and time.monotonic() > started + NOTE_SECONDS:
+            print(note, file=sys.stderr)
+            note = ""
         if thread.is_alive() and time.monotonic() > _give_up_at:
             raise WaitError(
                 f"process {rank()} was told to stop, and another process hasn't answered since, so it ends without a "

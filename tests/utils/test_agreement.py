@@ -6,6 +6,7 @@ The processes are started as torchrun starts them, on the CPU through gloo.
 import json
 import os
 import shutil
+import socket
 import subprocess
 import sys
 import threading
@@ -138,7 +139,7 @@ def _waits_in_training():
 def _terminate_one():
     distributed.broadcast_object(None)  # both are there
     if distributed.rank() == 0:
-        time.sleep(5)
+        time.sleep(3)
         os._exit(0)
     threading.Timer(0.5, terminate).start()
 
@@ -152,7 +153,8 @@ def test_a_process_that_waits_reacts_to_sigterm(tmp_path, work):
 def test_a_process_that_waits_for_others_to_start_reacts_to_sigterm(tmp_path):
     code = (
         "from utils import distributed; from utils.errors import exit_on_user_error\n"
-        "print('ready', flush=True)\nwith exit_on_user_error(), distributed.process_group(): pass"
+        "distributed.NOTE_SECONDS = 0.1\nprint('ready', flush=True)\n"
+        "with exit_on_user_error(), distributed.process_group(): pass"
     )
     env = one_thread() | {"RANK": "0", "WORLD_SIZE": "2", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": "0"}
     started = subprocess.Popen(
@@ -162,7 +164,8 @@ def test_a_process_that_waits_for_others_to_start_reacts_to_sigterm(tmp_path):
     time.sleep(1)
     started.terminate()
     try:
-        assert started.communicate(timeout=10)[1].strip().endswith("interrupted")
+        said = started.communicate(timeout=10)[1]
+        assert "process 0 of 2 is waiting for the others at 127.0.0.1:" in said and said.endswith("interrupted\n")
     finally:
         started.kill()
     assert started.returncode == 130
@@ -252,3 +255,47 @@ def _left(how):
 
     distributed._leave = watched
     _fails(how)
+
+
+def _full_shm():
+    if distributed.rank() == 1:
+        raise torch.distributed.DistBackendError(
+            "NCCL error in: /pytorch/NCCLUtils.hpp:268, unhandled system error, NCCL version 2.21.5\nncclSystemError: "
+            "System call (e.g. socket, malloc) or external library call failed or device error. \nLast error:\n"
+            "Error while creating shared memory segment /dev/shm/nccl-1YsMbG (size 7340384)"
+        )
+    distributed.broadcast_object(None)
+    distributed.all_gather_object(None)
+
+
+def test_a_full_dev_shm_is_said_once_by_the_process_that_met_it(tmp_path):
+    first, second = together(2, tmp_path, _full_shm)
+    assert (first.code, second.code) == (1, 1) and first.err == ""
+    assert "--shm-size" in second.err and "nccl-1YsMbG" in second.err and "has ended" not in second.err
+    assert "Traceback" not in second.err
+
+
+def test_a_wrong_network_interface_is_said_by_every_process():
+    script = "from utils import distributed; from utils.errors import exit_on_user_error\n"
+    script += "with exit_on_user_error(), distributed.process_group(): pass"
+    env = one_thread() | {
+        "RANK": "0", "WORLD_SIZE": "2", "MASTER_ADDR": "127.0.0.1", "GLOO_SOCKET_IFNAME": "nope",
+        "MASTER_PORT": str(free_port()),
+    }  # fmt: skip
+    started = [
+        subprocess.Popen(
+            [sys.executable, "-c", script], cwd=REPOSITORY, env=env | {"RANK": str(number)}, stderr=subprocess.PIPE,
+            text=True,
+        )
+        for number in range(2)
+    ]  # fmt: skip
+    for process in started:
+        said = process.communicate(timeout=60)[1]
+        assert process.returncode == 1 and "error: process" in said and "Traceback" not in said, said
+        assert "Unable to find address for: nope" in said and "GLOO_SOCKET_IFNAME" in said
+
+
+def free_port():
+    with socket.socket() as place:
+        place.bind(("127.0.0.1", 0))
+        return place.getsockname()[1]
