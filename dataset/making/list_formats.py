@@ -23,7 +23,7 @@ PARTS = {
     "testing": "test", "eval": "test",
 }  # fmt: skip
 CLIP_NAME = re.compile(rf"({YOUTUBE_ID.pattern})(?:_([0-9]{{6}})|_({SECONDS.pattern})_({SECONDS.pattern}))")
-NO_ID = re.compile(r"[\s&;|\"'<>{}]")  # what tells a line of another list, or of no list, from an id
+NO_ID = re.compile(r"[\s&,;|\"'<>{}]")  # what tells a line of another list, or of no list, from an id
 # The columns of a plain csv file, by the names that people give them.
 COLUMNS = {
     "id": ("id", "video_id", "videoid", "video", "youtube_id", "ytid", "yt_id", "file", "filename", "name"),
@@ -82,11 +82,12 @@ def parse_vggsound(cells: list[str]) -> Segment:
         if end == inf:
             raise ValueError(f"{_quote(cells[0])} is no name of a VGGSound clip, such as ---g-f_I2yQ_000001.mp4")
         return Segment(video, start, end, _label(cells[1]))
-    if len(cells) != 4:
+    if len(cells) not in (3, 4):
         raise ValueError(_count(cells))
-    video, start_text, label, part = cells
+    video, start_text, label, *part = cells
     start = _seconds(start_text)
-    return Segment(_youtube_id(video), start, round(start + VGGSOUND_SECONDS, 3), _label(label), _part(part))
+    end = round(start + VGGSOUND_SECONDS, 3)
+    return Segment(_youtube_id(video), start, end, _label(label), _part(part[0]) if part else "")
 
 
 def parse_ave(cells: list[str]) -> Segment | str:

@@ -29,6 +29,7 @@ from dataset.reading.annotations import load_json
 from utils.errors import UserError
 from utils.files import MAX_FILE, regular_size
 
+DELIMITERS = (",", "&", "\t", ";")  # of cells; of those that fit equally well, the first
 ROWS_TRIED = 50  # to recognize a format
 FORMAT_HELP = f"format of the list: {', '.join(FORMAT_NAMES)}\n[recognized by its content]"
 PART_HELP = "train, val or test: take this part of a list that has parts [all]"
@@ -155,8 +156,8 @@ def _open_rows(path: Path, name: str | None) -> tuple[str, Rows]:
         if not known:
             raise UserError(f"{path} fits no known list; known are: {describe_forms([name] if name else JSON_FORMATS)}")
         return known[0], _json_rows(path, known[0], content)
-    name = name or _recognize(path)
-    return name, _csv_rows(path, name)
+    name, delimiter = _recognize(path, name)
+    return name, _csv_rows(path, name, delimiter)
 
 
 def _begins_as_json(path: Path) -> bool:
@@ -170,32 +171,43 @@ def _begins_as_json(path: Path) -> bool:
         raise UserError(f"{path} can't be read ({error.strerror}): give a list of videos") from None
 
 
-def _recognize(path: Path) -> str:
-    """The row format that fits most of the first rows of a file."""
-    by_comma, by_other = (list(itertools.islice(iter_rows(path, delimiter), ROWS_TRIED)) for delimiter in (",", "&"))
-    if not by_comma:
-        raise UserError(f"{path} has no rows: it must be a list of videos, such as {describe_forms(['audioset'])}")
-    fitting = {
-        name: sum(_fits(one.parse, cells) for _, cells in (by_other if one.delimiter == "&" else by_comma))
-        for name, one in ROW_FORMATS.items()
-    }
-    header, *rows = [cells for _, cells in by_comma]
+def _recognize(path: Path, name: str | None) -> tuple[str, str]:
+    """The row format that fits most of the first rows of a file, and the delimiter of its cells.
+
+    Args:
+        path: of the file.
+        name: of the format, if it is known.
+    """
+    found: dict[tuple[str, str], int] = {}
     wrong = ""
-    try:
-        parse = plain_parser(header)
-    except ValueError as error:
-        wrong = f": as {PLAIN_TITLE}, {error}" if is_header(header) else ""
-    else:
-        # A first row of another format can be labelled "video" or "name"; one id alone can be the name of a column.
-        if not any(_fits(one.parse, header) for name, one in ROW_FORMATS.items() if name != "ids"):
-            fitting[PLAIN] = sum(_fits(parse, cells) for cells in rows) + 2  # its header fits no other format so well
-    best = max(fitting, key=lambda name: fitting[name])
-    if not fitting[best]:
-        number, cells = by_comma[0]
+    for delimiter in DELIMITERS:
+        rows = [cells for _, cells in itertools.islice(iter_rows(path, delimiter), ROWS_TRIED)]
+        if not rows:
+            raise UserError(f"{path} has no rows: it must be a list of videos, such as {describe_forms(['audioset'])}")
+        fitting, reason = _fitting_rows(rows, delimiter)
+        wrong = wrong or reason
+        found |= {(key, delimiter): count for key, count in fitting.items() if name in (None, key)}
+    best = max(found, key=lambda key: found[key], default=(name or "", ","))
+    if name is None and not found.get(best):
+        number, cells = next(iter_rows(path))
         shown = printable(",".join(cells))[:60]
         known = f"known are: {describe_forms((*ROW_FORMATS, PLAIN))}; --format NAME says which one it is meant to be"
         raise UserError(f"{path}, line {number} fits no known list: {shown!r}{wrong or f'; {known}'}")
     return best
+
+
+def _fitting_rows(rows: list[list[str]], delimiter: str) -> tuple[dict[str, int], str]:
+    """How many of the first rows fit each format, and why a header is none."""
+    own = {name: one for name, one in ROW_FORMATS.items() if (one.delimiter == "&") == (delimiter == "&")}
+    fitting = {name: sum(_fits(one.parse, cells) for cells in rows) for name, one in own.items()}
+    try:
+        parse = plain_parser(rows[0])
+    except ValueError as error:
+        return fitting, f": as {PLAIN_TITLE}, {error}" if is_header(rows[0]) and len(rows[0]) > 1 else ""
+    # A first row of another format can be labelled "video" or "name"; one id alone can be the name of a column.
+    if delimiter != "&" and not any(_fits(one.parse, rows[0]) for name, one in own.items() if name != "ids"):
+        fitting[PLAIN] = sum(_fits(parse, cells) for cells in rows[1:]) + 2  # it fits no other format so well
+    return fitting, ""
 
 
 def _fits(parse: Callable[[list[str]], Any], cells: list[str]) -> bool:
@@ -206,9 +218,9 @@ def _fits(parse: Callable[[list[str]], Any], cells: list[str]) -> bool:
     return True
 
 
-def _csv_rows(path: Path, name: str) -> Rows:
+def _csv_rows(path: Path, name: str, delimiter: str) -> Rows:
     """Parse the rows of a file of a format."""
-    rows = iter_rows(path, ROW_FORMATS[name].delimiter if name in ROW_FORMATS else ",")
+    rows = iter_rows(path, delimiter)
     form = PLAIN_FORM
     if name == PLAIN:
         number, cells = next(rows, (1, []))

@@ -1,5 +1,6 @@
 """Lists of videos: each format is recognized by its content, read by its own rules, and refused in one sentence."""
 
+import csv
 import json
 from functools import partial
 from math import inf, isfinite
@@ -131,6 +132,23 @@ def test_a_header_of_a_list_that_has_none_is_no_row(listed):
     assert found.format == "vggsound" and len(found.segments) == 3
 
 
+@pytest.mark.parametrize("delimiter", ["\t", ";"])
+@pytest.mark.parametrize("name", ["vggsound", "plain"])
+def test_cells_may_be_parted_by_tabs_and_semicolons(listed, name, delimiter):
+    text, segments, _ = LISTS[name]
+    lines = list(csv.reader(text.splitlines()))
+    path = listed(
+        "".join(delimiter.join(f'"{cell}"' if "," in cell else cell for cell in line) + "\n" for line in lines)
+    )
+    assert read_list(path).segments == read_list(path, name).segments == segments
+
+
+def test_vggsound_without_parts(listed):
+    found = read_list(listed(f'{ONE},1,"people marching"\n{THREE},49,"heart sounds, heartbeat"\n'))
+    assert found.format == "vggsound" and found.clip_ids() == [f"{ONE}_000001", f"{THREE}_000049"]
+    assert {segment.part for segment in found.segments} == {""}
+
+
 def test_ids_of_solos_without_time_stamps_are_whole_videos(listed):
     found = read_list(listed(json.dumps({"Bassoon": [ONE, TWO], "Cello": [THREE]})))
     assert found.format == "solos" and found.segments[2] == Segment(THREE, 0, inf, ("Cello",))
@@ -174,7 +192,7 @@ def test_a_clip_in_two_parts_is_refused(listed):
         (f"{ONE},1,dog,train\n{TWO}\n", ["line 2", "it has 1 cell"]),
         (f"Flute&{ONE}&good&0&10\nFlute&{TWO}&good&9&2\n", ["line 2", "before the end"]),
         (f"{ONE}\ntwo words\n", ["line 2", "holds a space"]),
-        (f"id,start,label\n{ONE},1,dog\n", ["line 1 fits no known list", "only one of the columns start and end"]),
+        (f"id,end,label\n{ONE},x,dog\n", ["line 1 fits no known list", "only one of the columns start and end"]),
         (f"id,video,label\n{ONE},{ONE},dog\n", ["'id' and 'video' are both the id"]),
         ("a,b,c\n", ["line 1 fits no known list: 'a,b,c'", "AudioSet", "VGGSound", "--format"]),
         ("# only a comment\n", ["has no rows"]),
