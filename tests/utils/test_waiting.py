@@ -147,6 +147,20 @@ def test_each_line_of_the_log_has_the_share(tmp_path):
     assert len(shares) == 6 and all(0.2 < share <= 1 for share in shares)
 
 
+def test_the_time_of_a_validation_does_not_lower_the_share(tmp_path):
+    def slow(start):
+        for batch in batches(start):
+            time.sleep(0.03)
+            yield batch
+
+    def validate(model):
+        time.sleep(0.8)
+        return {"auc": 0.5}
+
+    train(config(tmp_path, epochs=2, log_every=9, save_every=99), batches=slow, evaluate=validate)
+    assert [line["waiting"] > 0.4 for line in lines(tmp_path, "train")] == [True]  # else at most 0.27 / 1.07
+
+
 def test_a_warning_is_said_and_logged_once(tmp_path, monkeypatch, capsys):
     shares = iter(range(40, 99))
     monkeypatch.setattr(WaitTimer, "problem", lambda self: f"{next(shares)}% of the time training waits for batches")
