@@ -20,7 +20,7 @@ from models.losses import make_avc_step
 from models.pretrained import frozen_encoder, learning_rates, set_up_encoders
 from models.size import check_memory
 from utils import distributed
-from utils.device import to_device
+from utils.data_start import start_from_data
 from utils.engine import Metrics, fit
 from utils.errors import exit_on_user_error
 from utils.health import diagnose_avc
@@ -49,7 +49,8 @@ def main(argv: list[str] | None = None) -> None:
     with autocast(device, train.precision):
         data.use_features(config, frozen_encoder(model, config), run.log_message, on_skip)
     if train.data_dependent_init and not taken and not run.resumed:
-        model.data_dependent_init(*val_transform(to_device(data.init_batch(on_skip), device)))
+        encoders = [model.get_submodule(name) for name in ("vision", "audio")]
+        start_from_data(model.data_dependent_init, data.init_batch(on_skip), val_transform, encoders, device, train)
 
     def evaluate(model: AVCNet) -> Metrics:
         batches = data.val_batches(on_skip)

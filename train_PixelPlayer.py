@@ -13,6 +13,7 @@ from functools import partial
 import torch
 
 from dataset.data_module import MixtureDataModule
+from dataset.loading.loader import Batch
 from dataset.mixes import fixed_mixtures
 from dataset.transforms.mixtures import MixtureSTFT, MixtureTransform, stack_sources
 from evaluation.tasks.separation import validate_separation
@@ -22,7 +23,7 @@ from models.pixelplayer import PixelPlayer
 from models.pretrained import frozen_encoder, learning_rates, set_up_encoders
 from models.size import check_memory
 from utils import distributed
-from utils.device import to_device
+from utils.data_start import start_from_data
 from utils.engine import fit
 from utils.errors import exit_on_user_error
 from utils.files import write_json
@@ -58,10 +59,17 @@ def main(argv: list[str] | None = None) -> None:
     with autocast(device, train.precision):
         data.use_features(config, frozen_encoder(model, config), run.log_message, on_skip)
     if train.data_dependent_init and "frames.head.weight" not in taken and not run.resumed:
-        batch = to_device(data.init_batch(on_skip, count=64), device)
-        frames, waves = val_transform(batch)
-        sounds = val_transform.avc_spectrograms(batch) if model.match and "match.fc3.weight" not in taken else None
-        model.data_dependent_init(frames, spectra.net_input(spectra.stft(waves)), sounds)
+        with_match = model.match is not None and "match.fc3.weight" not in taken
+
+        def prepare(batch: Batch) -> tuple[torch.Tensor, ...]:
+            frames, waves = val_transform(batch)
+            inputs = frames, spectra.net_input(spectra.stft(waves))
+            return (*inputs, val_transform.avc_spectrograms(batch)) if with_match else inputs
+
+        names = ["frames.body", "sounds", "match.audio"] if model.match else ["frames.body", "sounds"]
+        encoders = [model.get_submodule(name) for name in names]
+        batch = data.init_batch(on_skip, count=64)
+        start_from_data(model.data_dependent_init, batch, prepare, encoders, device, train)
 
     best = fit(
         model,

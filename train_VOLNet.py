@@ -22,7 +22,7 @@ from models.object_maps import location_maps
 from models.pretrained import frozen_encoder, learning_rates, set_up_encoders
 from models.size import check_memory
 from utils import distributed
-from utils.device import to_device
+from utils.data_start import start_from_data
 from utils.engine import Metrics, fit
 from utils.errors import exit_on_user_error
 from utils.health import diagnose_avc
@@ -51,8 +51,9 @@ def main(argv: list[str] | None = None) -> None:
     with autocast(device, train.precision):
         data.use_features(config, frozen_encoder(model, config), run.log_message, on_skip)
     if not run.resumed and (taken or train.data_dependent_init):
-        first = val_transform(to_device(data.init_batch(on_skip), device))
-        (model.calibrate_logits if taken else model.data_dependent_init)(*first)
+        initialize = model.calibrate_logits if taken else model.data_dependent_init
+        encoders = [model.get_submodule(name) for name in ("vision", "audio")]
+        start_from_data(initialize, data.init_batch(on_skip), val_transform, encoders, device, train)
     # AVE-Net's weights have already learned what the second auxiliary head, AVE-Net's own, teaches.
     aux_heads = 1 if config.model.init_from else 2
 

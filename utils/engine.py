@@ -18,6 +18,7 @@ from utils.clock import RunClock
 from utils.config import CONFIG_VERSION, to_dict
 from utils.device import channels_last, describe_start, start_line, to_device
 from utils.errors import UserError
+from utils.memory import explain_gpu_memory
 from utils.metric_sums import add_metrics
 from utils.optimizers import build_optimizers, learning_rate, restore_optimizers, update_ema
 from utils.precision import LossScaler, autocast, resolve_precision
@@ -180,14 +181,13 @@ class _Trainer:
 
     def fit(self) -> Metrics:
         self.clock.start()
+        advice = (
+            f"lower --train.batch_size ({self.train.batch_size}) and, for as many clips an update, raise "
+            "--train.grad_accum_steps by the same factor"
+        )
         try:
-            with self.clock.catch_signals():
+            with self.clock.catch_signals(), explain_gpu_memory("a batch", advice):
                 self._loop()
-        except torch.OutOfMemoryError:
-            raise UserError(
-                f"a batch doesn't fit into the GPU's memory: lower --train.batch_size ({self.train.batch_size}) and, "
-                "for as many clips an update, raise --train.grad_accum_steps by the same factor"
-            ) from None
         finally:
             self.run.close()
         return self.best
@@ -332,7 +332,8 @@ class _Trainer:
         model = self.ema_model or self.model
         model.eval()
         distributed.broadcast_buffers(model)
-        with torch.no_grad():
+        advice = f"lower --eval.batch_size ({self.run.config.eval.batch_size})"
+        with torch.no_grad(), explain_gpu_memory("a batch of the validation", advice):
             metrics = {**self.evaluate(model), "step": self.step}
         self.metrics, self.clock.last_validation = distributed.broadcast_object((metrics, time.monotonic() - begin))
         self.run.sync_skipped()

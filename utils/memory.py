@@ -5,10 +5,15 @@ import mmap
 import os
 import re
 import resource
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
 import torch
+
+from utils.errors import UserError
+from utils.system_errors import is_gpu_memory_error
 
 M_TRIM_THRESHOLD, M_MMAP_THRESHOLD, M_MMAP_MAX = -1, -3, -4  # parameters of mallopt in glibc's malloc.h
 MB = 2**20
@@ -32,6 +37,25 @@ def available_memory(device: torch.device) -> int:
         available = re.search(r"MemAvailable: +(\d+) kB", text)
         limits += [int(available[1]) * 1024] if available else [int(text)] if text.strip().isdigit() else []
     return min(limit for limit in limits if limit > 0)
+
+
+@contextmanager
+def explain_gpu_memory(what: str, advice: str) -> Iterator[None]:
+    """Turn a GPU's lack of memory into one sentence with the setting that decides.
+
+    Args:
+        what: does not fit: "a batch".
+        advice: what to do: "lower --train.batch_size".
+
+    Raises:
+        UserError: the GPU has not enough memory.
+    """
+    try:
+        yield
+    except RuntimeError as error:
+        if not isinstance(error, torch.OutOfMemoryError) and not is_gpu_memory_error(error):
+            raise
+        raise UserError(f"{what} doesn't fit into the GPU's memory: {advice}") from None
 
 
 def disable_malloc_trim(keep: bool = True) -> None:

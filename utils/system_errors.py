@@ -26,6 +26,10 @@ MEMORY_TEXTS = (
     "could not create a primitive", "error return without exception set",
     "could not get source code",  # `inspect`, which hides why, while torch is imported
 )  # fmt: skip
+GPU_MEMORY_TEXTS = (
+    "cuda out of memory", "hip out of memory", "cuda error: out of memory", "hip error: out of memory",
+    "cublas_status_alloc_failed", "cudnn_status_alloc_failed", "cufft_alloc_failed",
+)  # fmt: skip
 THREAD_TEXTS = ("can't start new thread", "thread creation failed", "resource temporarily unavailable")
 LINK_TEXTS = ("symlink loop",)  # of pathlib
 WORKER_TEXTS = ("dataloader worker",)  # "... (pid 7) is killed by signal: Killed", "... exited unexpectedly"
@@ -42,7 +46,12 @@ TYPES = (
 def is_memory_error(error: BaseException) -> bool:
     """Check whether an `error` says that memory is short."""
     is_one = isinstance(error, MemoryError) or getattr(error, "errno", None) == errno.ENOMEM
-    return is_one or (isinstance(error, TYPES) and _says(error, MEMORY_TEXTS))
+    return is_one or is_gpu_memory_error(error) or (isinstance(error, TYPES) and _says(error, MEMORY_TEXTS))
+
+
+def is_gpu_memory_error(error: BaseException) -> bool:
+    """Check whether an `error` says that the memory of a GPU is short: of torch's allocator, or of CUDA's libraries."""
+    return isinstance(error, RuntimeError) and _says(error, GPU_MEMORY_TEXTS)
 
 
 def is_shortage(error: BaseException) -> bool:

@@ -207,6 +207,14 @@ def test_a_batch_that_is_too_large_for_the_gpu_is_one_sentence(tmp_path):
         train(config(tmp_path), step=full)
 
 
+def test_a_validation_that_is_too_large_for_the_gpu_is_one_sentence_about_its_own_setting(tmp_path):
+    def full(model):
+        raise torch.OutOfMemoryError("CUDA out of memory")
+
+    with pytest.raises(UserError, match=r"validation doesn't fit .* lower --eval\.batch_size \(\d+\)$"):
+        train(config(tmp_path), evaluate=full)
+
+
 def test_a_complete_run_has_nothing_left_and_more_epochs_go_on(tmp_path, capsys):
     model, best = train(config(tmp_path))
     before = outcome(tmp_path)
