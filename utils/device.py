@@ -33,13 +33,15 @@ def to_device(batch: dict[str, Any], device: torch.device) -> dict[str, Any]:
 
 
 def channels_last(model: nn.Module) -> nn.Module:
-    """Lay out the weights of the 2-D convolutions of `model` channels last, the fastest for their kernels.
+    """Lay out the weights of the convolutions of `model` channels last, the fastest for their kernels.
 
-    `model.to(memory_format=...)` does the same, but refuses a net that has 3-D convolutions too.
+    Those of 3-D convolutions on a GPU only. `model.to(memory_format=...)` refuses a net that has both.
     """
     for parameter in model.parameters():
         if parameter.ndim == 4:
             parameter.data = parameter.data.to(memory_format=torch.channels_last)
+        elif parameter.ndim == 5 and parameter.is_cuda:
+            parameter.data = parameter.data.to(memory_format=torch.channels_last_3d)
     return model
 
 

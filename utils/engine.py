@@ -24,6 +24,7 @@ from utils.optimizers import build_optimizers, learning_rate, restore_optimizers
 from utils.precision import LossScaler, autocast, resolve_precision
 from utils.progress import ProgressBar
 from utils.run import RENAMED_METRICS, Run
+from utils.step_module import StepModule, average_gradients
 from utils.waiting import WaitTimer
 
 Batch = dict[str, Any]  # of dataset.loading.loader.collate, on the device; `fit` adds "progress" and "gather"
@@ -80,17 +81,6 @@ def fit(
     return trainer.fit()
 
 
-class _StepModule(nn.Module):
-    """A step as a module's forward, which DistributedDataParallel needs."""
-
-    def __init__(self, model: nn.Module, step: Step) -> None:
-        super().__init__()
-        self.model, self.step = model, step
-
-    def forward(self, batch: Batch) -> tuple[Tensor, dict[str, Tensor]]:
-        return self.step(self.model, batch)
-
-
 class _Trainer:
     """State of one call of `fit`; all that resuming needs is in last.pt."""
 
@@ -103,10 +93,7 @@ class _Trainer:
         self.run, self.train, self.batches, self.steps_per_epoch = run, run.config.train, batches, steps_per_epoch
         self.evaluate, self.best_metric, self.diagnose = evaluate, best_metric, diagnose
         self.device, self.ranks = next(model.parameters()).device, distributed.world_size()
-        self.step_fn: nn.Module = _StepModule(model, step)
-        if self.ranks > 1:  # also copies process 0's weights to all: no rounding differences are left at the start
-            distributed.all_gather_numbers(0.0)  # meet first: DDP's own waiting handles no signals
-            self.step_fn = DistributedDataParallel(self.step_fn, find_unused_parameters=unused_parameters)
+        self.step_fn = average_gradients(StepModule(model, step), unused_parameters)
         self.optimizers = build_optimizers(run.config, param_groups, self.device)
         self.precision = resolve_precision(self.device, self.train.precision)
         self.scaler = LossScaler(self.device, self.precision, self.optimizers)

@@ -160,13 +160,18 @@ class Muon(torch.optim.Optimizer):
         torch._foreach_lerp_(means, grads, 1 - momentum)
         updates = torch._foreach_lerp(grads, means, momentum)
         # Columns may be in any order: in that of the memory nothing is copied.
-        last = [u.ndim == 4 and u.is_contiguous(memory_format=torch.channels_last) for u in updates]
-        laid_out = [u.permute(0, 2, 3, 1) if flag else u for u, flag in zip(updates, last, strict=True)]
+        last = [_is_channels_last(update) for update in updates]
+        laid_out = [u.movedim(1, -1) if flag else u for u, flag in zip(updates, last, strict=True)]
         matrices = [update.flatten(1) for update in laid_out]
         out = orthogonalize_all(matrices, [_shape_scale(matrix) for matrix in matrices])
         steps = [one.reshape(update.shape) for one, update in zip(out, laid_out, strict=True)]
-        steps = [one.permute(0, 3, 1, 2) if flag else one for one, flag in zip(steps, last, strict=True)]
+        steps = [one.movedim(-1, 1) if flag else one for one, flag in zip(steps, last, strict=True)]
         torch._foreach_add_(weights, steps, alpha=-lr)
+
+
+def _is_channels_last(weight: Tensor) -> bool:
+    formats = {4: torch.channels_last, 5: torch.channels_last_3d}
+    return weight.ndim in formats and weight.is_contiguous(memory_format=formats[weight.ndim])
 
 
 def _shape_scale(matrix: Tensor) -> float:

@@ -72,6 +72,8 @@ def setup_training(
         )
     disable_malloc_trim()
     device = pick_device()
+    # On a GPU the fastest kernels for the shapes at hand; which they are depends on measurements.
+    torch.backends.cudnn.benchmark = not torch.are_deterministic_algorithms_enabled()
     _check_precision(device, config.train.precision)
     data = data_module(config, device, distributed.rank(), distributed.world_size())
     check_agreement(config, data.splits, device)

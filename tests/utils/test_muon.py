@@ -81,8 +81,9 @@ def test_together_as_on_a_gpu_the_steps_are_those_of_one_by_one():
     start = [torch.randn(shape) / shape[0] for shape in shapes]
     alone, together = ([torch.nn.Parameter(one.clone()) for one in start] for _ in range(2))
     for weight in together[1:]:
-        if weight.ndim == 4:
-            weight.data = weight.data.to(memory_format=torch.channels_last)
+        if weight.ndim > 2:
+            last = torch.channels_last if weight.ndim == 4 else torch.channels_last_3d
+            weight.data = weight.data.to(memory_format=last)
     one_by_one, at_once = Muon(alone), Muon(together)
     for weight in together:
         at_once.state[weight]["momentum"] = torch.zeros_like(weight)
