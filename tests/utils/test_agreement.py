@@ -140,6 +140,7 @@ def _terminate_one():
     distributed.broadcast_object(None)  # both are there
     if distributed.rank() == 0:
         time.sleep(3)
+        print("late", flush=True)
         os._exit(0)
     threading.Timer(0.5, terminate).start()
 
@@ -148,6 +149,8 @@ def _terminate_one():
 def test_a_process_that_waits_reacts_to_sigterm(tmp_path, work):
     _, waiting = together(2, tmp_path, work)
     assert waiting.code == 130 and "has ended" not in waiting.err, waiting.err
+    said, late = ((tmp_path / name).stat().st_mtime for name in ("process1.err", "process0.out"))
+    assert said < late - 1  # it didn't wait for process 0 to end
 
 
 def test_a_process_that_waits_for_others_to_start_reacts_to_sigterm(tmp_path):
