@@ -1,5 +1,6 @@
 """A training step as a module, which torch's averaging of gradients over processes needs."""
 
+import warnings
 from collections.abc import Callable
 from typing import Any
 
@@ -41,6 +42,8 @@ def average_gradients(module: nn.Module, unused_parameters: bool) -> nn.Module:
     if distributed.world_size() == 1:
         return module
     distributed.all_gather_numbers(0.0)  # meet first: DDP's own waiting handles no signals
-    return DistributedDataParallel(
-        module, broadcast_buffers=False, gradient_as_bucket_view=True, find_unused_parameters=unused_parameters
-    )
+    with warnings.catch_warnings():  # newer versions of torch have another name for broadcast_buffers
+        warnings.simplefilter("ignore", FutureWarning)
+        return DistributedDataParallel(
+            module, broadcast_buffers=False, gradient_as_bucket_view=True, find_unused_parameters=unused_parameters
+        )
