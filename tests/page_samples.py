@@ -69,7 +69,9 @@ def negative_sounds():
     """That section of a metrics.json, of made up confidences."""
     rng = np.random.default_rng(1)
     drawn = [rng.random(CLIPS) for _ in range(5)]
-    pairs = negatives.NegativePairs(drawn[0], drawn[1] > 0.5, drawn[2] / 2, drawn[1], drawn[3], drawn[4] / 4, np.arange(CLIPS))
+    pairs = negatives.NegativePairs(
+        drawn[0], drawn[1] > 0.5, drawn[2] / 2, drawn[1], drawn[3], drawn[4] / 4, np.arange(CLIPS)
+    )
     groups = dict.fromkeys(negatives.NEGATIVE_SOUNDS.groups, negatives.negative_measures(pairs))
     return {"threshold": 0.25, "frames": CLIPS, **groups}
 
