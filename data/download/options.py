@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from data.download.failures import FAILURE_KINDS
+from data.download.settings import CLIP
 from dataset.making.video_lists import FORMAT_HELP, PART_HELP
 from utils.arguments import at_least, worker_count
 from utils.errors import UserError
@@ -54,7 +55,8 @@ def _add_list_options(add: Callable[..., Any]) -> None:
 
 def _add_download_options(add: Callable[..., Any]) -> None:
     """Add what says how to download: `add` is a parser's add_argument."""
-    add("--url", default=YOUTUBE, help=f"address of a video; {{id}} is its id\n[{YOUTUBE}]")
+    url = f"address of a video, {{id}} is its id; or of a clip that is\ncut already, {{clip}} is its name\n[{YOUTUBE}]"
+    add("--url", default=YOUTUBE, help=url)
     mode = (
         "full: download whole videos in a small format and cut them;\nsection: only the seconds needed, through "
         "ffmpeg, which sites\nslow down for long videos [full]"
@@ -112,8 +114,10 @@ def _check_options(args: argparse.Namespace) -> None:
     """Refuse options in `args` that don't go together, and invalid addresses."""
     if args.every and not args.seconds:
         raise UserError("--every is the time between clips that a video is cut into: give --seconds too")
-    if not re.fullmatch(r"https?://\S+", args.url) or "{id}" not in args.url:
-        raise UserError(f"--url {args.url!r} must be an http:// or https:// address with {{id}} for the id")
+    if not re.fullmatch(r"https?://\S+", args.url) or not ("{id}" in args.url or CLIP in args.url):
+        raise UserError(
+            f"--url {args.url!r} must be an http:// or https:// address with {{id}} for the id, or {CLIP} for the name"
+        )
     if args.proxy is not None and not re.fullmatch(r"(https?|socks[45]a?h?)://\S+", args.proxy):
         raise UserError(f"--proxy {args.proxy!r} must be an address such as http://host:8080 or socks5://host:1080")
     if args.out.exists() and not args.out.is_dir():

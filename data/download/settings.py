@@ -3,13 +3,15 @@
 from dataclasses import dataclass
 from typing import Literal
 
+CLIP = "{clip}"  # in an address
+
 
 @dataclass(frozen=True)
 class DownloadSettings:
     """Settings of data/download_video_audio.py that its workers need.
 
     Attributes:
-        url: address of a video; {id} stands for its YouTube id.
+        url: address of a video; {id} stands for its YouTube id. Or of a clip that is cut already, `CLIP` for its name.
         mode: "full" downloads whole videos, "section" only the seconds that are needed.
         height: largest height of the frames, pixels.
         fps: frames per second of a clip; 0 keeps the source's own times.

@@ -22,7 +22,7 @@ from data.download.fetch import DownloadedFiles, download_video, make_downloader
 from data.download.folders import has_clip, try_clip_lock
 from data.download.journal import Event, Journal
 from data.download.plan import DownloadPlan
-from data.download.settings import DownloadSettings
+from data.download.settings import CLIP, DownloadSettings
 from dataset.making.cut import cut_clip
 from dataset.making.cut_plan import Cut, measure_recording
 from dataset.making.segments import Segment
@@ -193,13 +193,15 @@ class Workers:
     def _download_and_cut(self, downloader: YoutubeDL, name: str, work: Path) -> Outcome:
         """Download and cut one segment, and add its clips."""
         segment = self.plan.segments[name]
-        section, origin = None, 0.0
-        if self.settings.mode == "section" and segment.end != inf:
+        is_cut = CLIP in self.settings.url  # the site has the clips themselves
+        section, origin = None, segment.start if is_cut else 0.0
+        if self.settings.mode == "section" and segment.end != inf and not is_cut:
             origin = max(segment.start - MARGIN, 0.0)
             section = (origin, segment.end + MARGIN)
         try:
             work.mkdir(exist_ok=True)
             address = self.settings.url.replace("{id}", quote(segment.video, safe=""))
+            address = address.replace(CLIP, quote(name, safe=""))
             files = download_video(downloader, address, work, section)
         except (Failure, OSError) as error:
             return Outcome(failure_of(error))

@@ -261,3 +261,14 @@ def test_the_pause_is_not_spent_on_parts_that_are_too_short(site, out, tmp_path)
     begin = time.monotonic()
     script.main(words(tmp_path / "solos.json", out, site.url, "--seconds", 2, "--sleep", 0.5, "--workers", 1))
     assert time.monotonic() - begin < 5 and Counter(classes(out).values()) == {"short": 50}
+
+
+def test_a_mirror_of_clips_that_are_cut_already_is_asked_by_their_names(site, tmp_path):
+    """The film is what the mirror serves for each clip: its seconds are the clip's, from 0 on."""
+    listed = write(tmp_path, f'{A},30,"dog barking",train\n{A},200,"dog barking",test\n')
+    script.main(words(listed, tmp_path / "out", site.url.replace("{id}", "{clip}"), "--mode", "section"))
+    assert set(site.requests) == {f"{A}_000030", f"{A}_000200"}
+    assert clips_on_disk(tmp_path / "out")[0] == {f"{A}_000030", f"{A}_000200"}
+    for clip in (f"{A}_000030", f"{A}_000200"):
+        assert numbers(tmp_path / "out", clip) == list(range(round(SECONDS * FPS)))
+        assert click_of(tmp_path / "out", clip) == pytest.approx(CLICK, abs=0.002)
