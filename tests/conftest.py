@@ -10,8 +10,9 @@ from kill_and_resume import REPOSITORY, one_thread
 
 from data import build_shards
 
-# A shell that starts the tests in the background lets them, and all that they start, ignore Ctrl-C.
+# A shell that starts the tests in the background lets them, and all that they start, ignore Ctrl-C; nohup likewise.
 signal.signal(signal.SIGINT, signal.default_int_handler)
+signal.signal(signal.SIGHUP, signal.SIG_DFL)
 
 # Runs scripts one after the other as `python SCRIPT ...` does, each in a process of its own that is forked once the
 # libraries are imported, and ends without taking them down: a fraction of a second in the place of five.
