@@ -30,7 +30,7 @@ def data(tmp_path_factory):
     return make_dataset(tmp_path_factory.mktemp("data") / "clips", train=16, val=6, test=6, boxes=False)
 
 
-@pytest.mark.parametrize("name", NETS)
+@pytest.mark.parametrize("name", ["AVENet_MF", pytest.param("AVENet_OF", marks=pytest.mark.slow)])
 def test_train_resume_and_evaluate(name, data, tmp_path, script):
     whole, parts = tmp_path / "whole", tmp_path / "parts"
     settings, config = SETTINGS | NETS[name], ("--config", f"configs/demo_{name}.py")

@@ -62,6 +62,7 @@ def test_training_writes_a_run_that_says_how_well_it_parts(whole):
     assert len(pairs) == 6 and all(one != other and one.startswith("val_") for one, other in pairs)
 
 
+@pytest.mark.slow
 def test_stopped_and_resumed_it_ends_bit_for_bit_the_same(data, whole, tmp_path, script):
     parts = tmp_path / "parts"
     words = train_command(data, parts, SETTINGS, **WORDS)

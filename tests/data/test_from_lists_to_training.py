@@ -34,6 +34,7 @@ def lists(tmp_path):
     return infos
 
 
+@pytest.mark.slow
 def test_from_lists_to_a_trained_net(lists, tmp_path):
     films = {}
     for k in range(12):
