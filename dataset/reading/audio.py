@@ -35,6 +35,8 @@ class AudioReader:
         clip, audio_file: as given. seconds: as given; first, last of a subclass follow from it.
         sound_seconds: length of the sound in the file, whatever its header states, seconds.
         native_rate, native_samples: sample rate of the file, Hz, and its number of samples per channel.
+        takes_silence: whether a sound that is silent from start to end is read like any other. Nothing can be learned
+            from one, so training refuses it; in a test silence is a sound that a net must know.
 
     Raises:
         ClipError: the file is missing, empty, damaged, silent, or shorter than `seconds`.
@@ -43,6 +45,7 @@ class AudioReader:
     native_rate: int
     native_samples: int
     sound_seconds: float
+    takes_silence = False
 
     def __init__(self, clip: str, audio: Path, seconds: float = SOUND_SECONDS) -> None:
         self.clip, self.audio_file, self.seconds = clip, audio, seconds
@@ -141,7 +144,7 @@ class AudioReader:
             sound = self._read_int16(start, count)
         else:
             sound = resample_part(self._read_float, start, count, self.native_rate, rate)
-        if not self._has_sound:
+        if not (self._has_sound or self.takes_silence):
             # A resampled sound may be louder than 1 where its samples round to 0: the samples of the file decide.
             self._has_sound = bool((np.abs(sound, dtype=np.int32) > 1).any()) or self._find_sound()
         return sound

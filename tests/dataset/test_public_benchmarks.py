@@ -8,6 +8,7 @@ import pytest
 from helpers import click, tone, write_json, write_sound
 from PIL import Image
 
+from dataset.reading.audio import AudioReader
 from dataset.reading.benchmarks.boxes import clean_boxes
 from dataset.reading.benchmarks.flickr import FlickrSoundNet
 from dataset.reading.benchmarks.vggss import VGGSS
@@ -172,7 +173,6 @@ def cut(path):
 
 BAD_SOUNDS = {
     "short": (dict(sound=tone(0.9, 8000)), None, "lasts 0.90 s, shorter than one second"),
-    "silent": (dict(sound=0 * tone(3, 8000)), None, "is silent from start to end"),
     "cut short, so that its middle is elsewhere": ({}, cut, "is truncated"),
     "empty": ({}, lambda path: path.write_bytes(b""), "is empty"),
     "no wav": ({}, lambda path: path.write_bytes(b"<html></html>" * 99), "can't be read as a wav"),
@@ -197,6 +197,15 @@ def test_a_bad_sound_is_refused_in_one_sentence(tmp_path, options, ruin, reason)
         data.sound(0, 8000)
     assert caught.value.clip == "bad" and str(caught.value).startswith(str(wav)) and "\n" not in str(caught.value)
     data.sound(1, 8000)
+
+
+def test_a_silent_sound_is_one_in_a_test_and_none_in_training(tmp_path):
+    root = flickr(tmp_path, quiet=[(0, 0, 9, 9)], loud=[(0, 0, 9, 9)])
+    _, wav = add_clip(root, "quiet", sound=0 * tone(3, 8000))
+    data = FlickrSoundNet(root)
+    assert not data.sound(data.ids.index("quiet"), 8000).any() and data.sound(data.ids.index("loud"), 8000).any()
+    with pytest.raises(ClipError, match="silent from start to end"), AudioReader("quiet", wav) as reader:
+        reader.sound(1.0, 8000)
 
 
 @pytest.mark.parametrize("ruin", BAD_FRAMES.values(), ids=BAD_FRAMES)
