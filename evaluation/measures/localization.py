@@ -247,7 +247,11 @@ LOCALIZATION = Section[LocalizedFrames](
 
 
 def region_measures(
-    maps: np.ndarray, truths: Truths, size: int, pictures: np.ndarray | None = None
+    maps: np.ndarray,
+    truths: Truths,
+    size: int,
+    pictures: np.ndarray | None = None,
+    known: LocalizedFrames | None = None,
 ) -> tuple[Values, LocalizedFrames]:
     """Measure how maps cover annotated regions: metrics.json's section.
 
@@ -256,20 +260,24 @@ def region_measures(
         truths: draws the region of a frame, (`size`, `size`) float in 0..1.
         size: side to which maps are interpolated, pixels.
         pictures: (N,) int, the same for frames that are one picture with several sounds; None: all differ.
+        known: computed from other maps of these frames: what all maps are compared with is taken from there.
 
     Returns:
         The measures of `LOCALIZATION` that need no more than regions, and what they were computed from.
     """
-    return _measure(_judge(maps, truths, size, pictures), size)
+    return _measure(_judge(maps, truths, size, pictures, known), size)
 
 
-def box_measures(maps: np.ndarray, frames: Sequence[Sequence[Entry]], size: int = 0) -> tuple[Values, LocalizedFrames]:
+def box_measures(
+    maps: np.ndarray, frames: Sequence[Sequence[Entry]], size: int = 0, known: LocalizedFrames | None = None
+) -> tuple[Values, LocalizedFrames]:
     """Measure how often maps peak on the sounding object, and how they cover it: metrics.json's section.
 
     Args:
         maps: (N, h, w) float, one value for each location. A peak is the center of its location.
         frames: for each frame its entries of boxes.json; at least one object of each frame sounds.
         size: side to which maps are interpolated for the cIoU, pixels; 0 for maps that are that large already.
+        known: computed from other maps of these frames: what all maps are compared with is taken from there.
 
     Returns:
         The measures of `LOCALIZATION`, those over frames with a silent object being 0 without such a frame;
@@ -280,7 +288,7 @@ def box_measures(maps: np.ndarray, frames: Sequence[Sequence[Entry]], size: int 
     silent = [[entry["box"] for entry in entries if not entry["sounding"]] for entries in frames]
     two_objects = np.array([bool(boxes) for boxes in silent])
     data = replace(
-        _judge(maps, lambda k: box_mask(sounding[k], size), size),
+        _judge(maps, lambda k: box_mask(sounding[k], size), size, known=known),
         peaks=find_hits(map_peaks(maps), sounding, silent),
         center=find_hits(np.full((len(frames), 2), 0.5), sounding, silent),
         two_objects=two_objects,
@@ -305,8 +313,14 @@ def peak_fraction(maps: np.ndarray, frames: Sequence[Sequence[Entry]]) -> float 
     return float(hits.on_sounding.mean())
 
 
-def _judge(maps: np.ndarray, truths: Truths, size: int, pictures: np.ndarray | None = None) -> LocalizedFrames:
-    overlaps, counts = judge_maps(maps, truths, size)
+def _judge(
+    maps: np.ndarray,
+    truths: Truths,
+    size: int,
+    pictures: np.ndarray | None = None,
+    known: LocalizedFrames | None = None,
+) -> LocalizedFrames:
+    overlaps, counts = judge_maps(maps, truths, size, None if known is None else known.overlaps)
     return LocalizedFrames(overlaps, counts / size**2, np.arange(len(maps)) if pictures is None else pictures)
 
 

@@ -192,13 +192,16 @@ class Overlaps:
     adaptive: np.ndarray
 
 
-def judge_maps(maps: np.ndarray, truths: Truths, size: int) -> tuple[dict[str, Overlaps], np.ndarray]:
+def judge_maps(
+    maps: np.ndarray, truths: Truths, size: int, known: Mapping[str, Overlaps] | None = None
+) -> tuple[dict[str, Overlaps], np.ndarray]:
     """Compute the overlaps of maps, and of the maps to compare them with, some frames at a time.
 
     Args:
         maps: (N, h, w) float, one value for each location.
         truths: draws the annotated region of a frame, (`size`, `size`).
         size: side to which maps are interpolated, pixels.
+        known: result for other maps of the same frames and size: what all are compared with is taken from there.
 
     Returns:
         ({one of `JUDGED`: overlaps}, (N,) number of annotated pixels).
@@ -210,24 +213,27 @@ def judge_maps(maps: np.ndarray, truths: Truths, size: int) -> tuple[dict[str, O
         drawn = np.stack([truths(int(k)) for k in indices])
         height, width = maps.shape[1:]
         counts = (drawn > 0).sum((1, 2))
-        judged = {
-            "map": upsample(maps[indices], size),
-            "center": np.broadcast_to(center, drawn.shape),
-            "random": upsample(random_maps(indices, height, width), size),
-            "ceiling": upsample(best_maps(drawn, height, width), size),
-        }
+        judged = {"map": upsample(maps[indices], size)}
+        if known is None:
+            judged |= {
+                "center": np.broadcast_to(center, drawn.shape),
+                "random": upsample(random_maps(indices, height, width), size),
+                "ceiling": upsample(best_maps(drawn, height, width), size),
+            }
         found = {
             name: Overlaps(*(region_overlap(region, drawn) for region in predict_regions(one, counts)))
             for name, one in judged.items()
         }
-        whole = region_overlap(np.ones(drawn.shape, bool), drawn)
-        parts.append({**found, "whole": Overlaps(whole, np.full(len(drawn), np.nan))})
+        if known is None:
+            whole = region_overlap(np.ones(drawn.shape, bool), drawn)
+            found["whole"] = Overlaps(whole, np.full(len(drawn), np.nan))
+        parts.append(found)
         areas.append(counts)
     joined = {
         name: Overlaps(*(np.concatenate([getattr(part[name], key) for part in parts]) for key in ("ciou", "adaptive")))
-        for name in JUDGED
+        for name in parts[0]
     }
-    return joined, np.concatenate(areas)
+    return {**(known or {}), **joined}, np.concatenate(areas)
 
 
 def chunks(count: int, size: int) -> Iterator[np.ndarray]:

@@ -98,13 +98,18 @@ class AnnotatedFrames:
     pictures: np.ndarray | None
     details: dict[str, Any]
 
-    def measure(self, maps: np.ndarray) -> tuple[dict[str, Any], LocalizedFrames]:
-        """Measure the `maps` (M, h, w) of all frames: the section, and what it was computed from."""
+    def measure(self, maps: np.ndarray, known: LocalizedFrames | None = None) -> tuple[dict[str, Any], LocalizedFrames]:
+        """Measure maps: the section, and what it was computed from.
+
+        Args:
+            maps: (M, h, w) of all frames.
+            known: computed from other maps of the frames.
+        """
         own = maps[self.frames]
         if self.boxes is not None:
-            values, data = box_measures(own, self.boxes, self.size)
+            values, data = box_measures(own, self.boxes, self.size, known)
         else:
-            values, data = region_measures(own, self.truths, self.size, self.pictures)
+            values, data = region_measures(own, self.truths, self.size, self.pictures, known)
         return values | self.details, data
 
 
@@ -187,8 +192,8 @@ def measure_all(
     values, data = annotated.measure(maps)
     table, plain = frame_table(data), data
     if embeddings.objects is not None:
-        values["plain"], plain = annotated.measure(net.location_maps(embeddings.v, embeddings.a).numpy())
-        values["object"], _ = annotated.measure(embeddings.objects.numpy())
+        values["plain"], plain = annotated.measure(net.location_maps(embeddings.v, embeddings.a).numpy(), data)
+        values["object"], _ = annotated.measure(embeddings.objects.numpy(), data)
         values["object_weight"] = context.config.eval.object_weight
     ids = [embeddings.ids[k] for k in annotated.frames]
     if annotated.pictures is not None:

@@ -105,6 +105,12 @@ def test_what_maps_are_held_against_is_judged_by_the_same_rules(monkeypatch):
     np.testing.assert_allclose(found["whole"].ciou, truths.mean((1, 2)), rtol=1e-6)
     drawn = upsample(random_maps(np.arange(len(truths)), 6, 6), SIZE)
     np.testing.assert_allclose(found["random"].ciou, ciou(drawn, truths))
+    others = np.random.default_rng(9).normal(size=maps.shape)
+    anew, _ = judge_maps(others, lambda k: truths[k], SIZE)
+    again, _ = judge_maps(others, lambda k: truths[k], SIZE, found)
+    for name in JUDGED:
+        np.testing.assert_array_equal(again[name].ciou, anew[name].ciou)
+        np.testing.assert_array_equal(again[name].adaptive, anew[name].adaptive)
     monkeypatch.setattr("evaluation.measures.map_overlap.CHUNK_PIXELS", 4 * SIZE**2)
     again, _ = judge_maps(maps, lambda k: truths[k], SIZE)
     for name in JUDGED:
