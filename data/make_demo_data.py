@@ -12,7 +12,7 @@ resumed by the same command.
     OUT/SPLIT/video/ID.mp4      H.264 at 25 frames per second, AAC
     OUT/SPLIT/audio/ID.wav      mono, 16 bit; sample 0 is at time 0 of the video
     OUT/duets/                  pictures of two sounding instruments, for eval.py --benchmark is3
-    OUT/masks/                  frames with masks of what sounds, for eval.py --benchmark avsbench_s4 and avsbench_ms3
+    OUT/masks/                  masks of sounding objects, for eval.py --benchmark avsbench_s4 and avsbench_ms3
 """
 
 import argparse

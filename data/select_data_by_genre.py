@@ -191,7 +191,7 @@ def select_rows(args: argparse.Namespace) -> None:
     """Write the rows of --csv that are kept to --out, in their order, with all their labels; `args`: the command line.
 
     Raises:
-        UserError: a file is invalid, --out is there already, or nothing is kept.
+        UserError: a file is invalid, --out already exists, or nothing is kept.
     """
     if os.path.lexists(args.out):
         raise UserError(f"{args.out} already exists and is not overwritten: move it away or choose another --out")

@@ -25,7 +25,7 @@ STREAM = 3  # the number that tells its random numbers from those of the splits
 
 
 def pair_of(index: int) -> tuple[int, int]:
-    """Choose the two classes of a picture: all pairs in turn, each class as often as the others in every 12 pictures.
+    """Choose the two classes of a picture: pairs cyclically, each class as often as the others in every 12 pictures.
 
     Args:
         index: of the picture.

@@ -44,30 +44,18 @@ def region_overlap(predicted: np.ndarray, truths: np.ndarray) -> np.ndarray:
     return np.divide((predicted * truths).sum((1, 2)), union, out=np.zeros(len(truths)), where=union > 0)
 
 
-def predict_half(maps: np.ndarray) -> np.ndarray:
-    """Predict the pixels above the median of each map, half of the frame: `maps` (N, S, S) float -> (N, S, S) bool."""
-    return predict_regions(maps, np.zeros(len(maps), int))[0]
+def predict_regions(maps: np.ndarray, counts: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Predict two regions of each map: the pixels above its median, and its `counts` highest pixels.
 
-
-def predict_as_large(maps: np.ndarray, counts: np.ndarray) -> np.ndarray:
-    """Predict the highest pixels of each map; of pixels as high as the first one left out, none.
+    Both at once, as sorting the values is what costs. Of pixels as high as the first one left out, none is taken, so
+    that a constant map predicts nothing.
 
     Args:
         maps: (N, S, S) float.
-        counts: (N,) int, how many.
+        counts: (N,) int, the size of the second region, pixels.
 
     Returns:
-        (N, S, S) bool.
-    """
-    return predict_regions(maps, counts)[1]
-
-
-def predict_regions(maps: np.ndarray, counts: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Predict regions by both rules at once, as one pass over the values costs: `predict_half`, `predict_as_large`.
-
-    Args:
-        maps: (N, S, S) float.
-        counts: (N,) int, of the second rule.
+        (half of the frame, the highest pixels): (N, S, S) bool each.
     """
     flat = np.asarray(maps).reshape(len(maps), -1)
     half, as_large = np.empty(flat.shape, bool), np.empty(flat.shape, bool)
@@ -97,7 +85,7 @@ def ciou(maps: np.ndarray, truths: np.ndarray) -> np.ndarray:
     Returns:
         (N,) float64 in 0..1, see `region_overlap`.
     """
-    return region_overlap(predict_half(maps), truths)
+    return region_overlap(predict_regions(maps, np.zeros(len(maps), int))[0], truths)
 
 
 def adaptive_ciou(maps: np.ndarray, truths: np.ndarray) -> np.ndarray:
@@ -112,12 +100,7 @@ def adaptive_ciou(maps: np.ndarray, truths: np.ndarray) -> np.ndarray:
     Returns:
         (N,) float64 in 0..1, see `region_overlap`.
     """
-    return region_overlap(predict_as_large(maps, (truths > 0).sum((1, 2))), truths)
-
-
-def ciou_success(values: np.ndarray) -> float:
-    """Compute the fraction of frames with a cIoU (`values`) of at least 0.5."""
-    return float((values >= 0.5).mean())
+    return region_overlap(predict_regions(maps, (truths > 0).sum((1, 2)))[1], truths)
 
 
 def ciou_area(values: np.ndarray) -> float:

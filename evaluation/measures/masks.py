@@ -1,4 +1,4 @@
-"""How well maps outline what sounds: mIoU and F of AVSBench (Zhou et al., arXiv 2207.05042). Declares the measures.
+"""How well maps outline sounding objects: mIoU and F of AVSBench (arXiv 2207.05042). Declares the measures.
 
 A map's probabilities are sigmoids of its logits; a mask is what is annotated, 0 or 1 a pixel.
 """
@@ -158,7 +158,7 @@ def _measure(key: str, name: str, meaning: str, statistic: Statistic) -> Measure
 MASKS = Section[MaskedFrames](
     key="masks",
     title="Masks",
-    about="The plain map of each frame of AVSBench (arXiv 2207.05042) against the mask of what sounds, at 224 px. The "
+    about="Plain maps of the frames of AVSBench (arXiv 2207.05042) against the sounding objects' mask, at 224 px. The "
     "probability of a pixel is the sigmoid of its logit, after the threshold of validation is taken off.",
     measures=(
         _measure(
@@ -184,7 +184,7 @@ MASKS = Section[MaskedFrames](
 def mask_measures(
     maps: np.ndarray, truths: Truths, size: int, threshold: float, videos: np.ndarray
 ) -> tuple[Values, dict[str, np.ndarray]]:
-    """Measure how well maps outline what sounds: metrics.json's section, and what each frame gets, for a csv file.
+    """Measure how well maps outline sounding objects: metrics.json's section, and what each frame gets, for a csv file.
 
     F is that at the threshold at which its mean is largest.
 

@@ -107,7 +107,7 @@ class PrecisionRecall:
 
 
 def precision_recall(pairs: NegativePairs, weights: np.ndarray | None = None) -> PrecisionRecall:
-    """Compute precision and recall of finding what sounds (SLAVC, sec. 4).
+    """Compute precision and recall of finding the sounding object (SLAVC, sec. 4).
 
     A sounding pair of at least the confidence t is a true positive if its cIoU is 0.5 or more, else a false one; a
     negative pair of at least t is a false one; a sounding pair below t is missed.
@@ -213,7 +213,7 @@ NEGATIVE_SOUNDS = Section[NegativePairs](
         ),
         Measure(
             "ap", "AP",
-            "average precision of finding what sounds, over confidences: own sounds at a cIoU of 0.5 or more are "
+            "average precision of finding the sounding object: own sounds at a cIoU of 0.5 or more are "
             "right, the others and these sounds wrong (SLAVC)",
             average_precision, lambda pairs: average_precision(constant_confidence(pairs)), CONSTANT, ("constant_ap",),
             error=lambda pairs: bootstrap_error(partial(average_precision, pairs), len(pairs.confidence)),

@@ -81,7 +81,7 @@ def validate_avc(
     """Measure the pairs of a validation split, at the threshold that fits them best.
 
     Of several processes, each scores its own frames with the sounds of all, and all get the measures: sounds and logits
-    are exchanged, not the frames, of which a localizing net's are large.
+    are gathered, not the frames, of which a localizing net's are large.
 
     Args:
         model: the net, on `device`.

@@ -15,7 +15,7 @@ from evaluation.trained_net import TrainedNet
 
 OFFSCREEN_DRAWS = 10  # sounds of other clips for each frame
 CHUNK = 256  # maps that are computed at a time
-NOISES = 16  # different noises, taken in turn
+NOISES = 16  # different noises, given to the frames cyclically
 NOISE_LEVEL = 0.1  # standard deviation of the noise, of full scale
 
 

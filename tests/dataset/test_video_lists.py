@@ -134,7 +134,7 @@ def test_a_header_of_a_list_that_has_none_is_no_row(listed):
 
 @pytest.mark.parametrize("delimiter", ["\t", ";"])
 @pytest.mark.parametrize("name", ["vggsound", "plain"])
-def test_cells_may_be_parted_by_tabs_and_semicolons(listed, name, delimiter):
+def test_cells_may_be_separated_by_tabs_and_semicolons(listed, name, delimiter):
     text, segments, _ = LISTS[name]
     lines = list(csv.reader(text.splitlines()))
     path = listed(

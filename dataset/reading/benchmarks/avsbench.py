@@ -1,4 +1,4 @@
-"""AVSBench's test videos of one source (S4) and of several (MS3): a mask of what sounds for each of five frames.
+"""AVSBench's test videos of one source (S4) and of several (MS3): masks of the sounding objects for five frames.
 
 ROOT/s4_meta_data.csv                                  first column: the video; columns split and category
     /s4_data/visual_frames/test/CATEGORY/VIDEO/VIDEO_1.png ... VIDEO_5.png
@@ -85,7 +85,7 @@ class AVSBench(Benchmark):
         )  # fmt: skip
 
     def truth(self, index: int, size: int) -> np.ndarray:
-        """Draw the mask of what sounds, 1 where it isn't black: (size, size) float32; all 0 where nothing sounds.
+        """Draw the sounding objects, 1 where it isn't black: (size, size) float32; all 0 where nothing sounds.
 
         Args:
             index: of the row.
