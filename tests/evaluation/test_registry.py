@@ -1,6 +1,7 @@
 """One declaration for each measure: a new one shows up everywhere, and nothing is written that none declares."""
 
 import json
+import re
 from pathlib import Path
 
 import page_samples as samples
@@ -126,6 +127,21 @@ def test_measures_over_no_items_are_not_shown():
     assert fewer == [key for key in shown if key not in gone] and set(gone) < set(shown)
     assert "localization.iiou" not in shown  # no picture has several sounds
     assert "silent one" not in metrics_table(metrics)
+
+
+def test_references_stand_beside_a_measure_in_the_table_and_on_the_page(tmp_path):
+    metrics = samples.metrics()
+    found = metrics["localization"]
+    names = ["whole frame", "random", "ceiling"]
+    lines = metrics_table(metrics).splitlines()
+    head = next(line for line in lines if "always the center" in line)
+    assert re.split(r"\s{2,}", head.strip())[-3:] == names
+    cells = next(line for line in lines if line.strip().startswith("mean cIoU")).split()
+    shown = [f"{found[f'ciou_{key}']:.3f}" for key in ("whole", "random", "ceiling")]
+    assert cells[-3:] == shown
+    parsed = Parsed(samples.write(tmp_path / "page").read_text(encoding="utf-8"))
+    assert all(text in parsed.cells["localization.ciou"] for text in shown)
+    assert all(name in parsed.text for name in names)
 
 
 def test_a_section_without_any_measure_is_its_heading_alone():
