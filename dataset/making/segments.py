@@ -68,21 +68,6 @@ def iter_segments(path: Path | str) -> Iterator[Segment]:
         raise UserError(f'{path} has no rows: it must hold AudioSet\'s segments, ID, start, end, "mid,mid"')
 
 
-def read_segments(path: Path | str) -> list[Segment]:
-    """Read all segments of the file `path`, in its order, and join repeated ones.
-
-    Rows with the same seconds of the same video become one segment with the labels of all.
-
-    Raises:
-        UserError: as `iter_segments`.
-    """
-    labels_of: dict[tuple[str, float, float], tuple[str, ...]] = {}
-    for video, start, end, labels, _ in iter_segments(path):
-        cut = video, start, end
-        labels_of[cut] = tuple(dict.fromkeys(labels_of[cut] + labels)) if cut in labels_of else labels
-    return [Segment(*cut, labels) for cut, labels in labels_of.items()]
-
-
 def write_segments(file: TextIO, segments: Sequence[Segment], note: str) -> None:
     """Write segments in the format of AudioSet's own files.
 
@@ -105,7 +90,7 @@ def write_segments(file: TextIO, segments: Sequence[Segment], note: str) -> None
 def clip_ids(segments: Sequence[Segment], cut_videos: Collection[str] = ()) -> list[str]:
     """Name the clips of segments: by its video's id, or ID_START_END where a video has several segments.
 
-    The names differ if the segments do, as those of `read_segments`.
+    The names differ if the segments do, as those of a `VideoList`.
 
     Args:
         segments: of the clips.

@@ -12,8 +12,8 @@ from selection_lists import ROWS
 
 from data import select_data_by_genre
 from data.select_data_by_genre import main
-from dataset.making.segments import read_segments
 from dataset.making.select_by_class import find_matches, limit_per_class, read_class_list
+from dataset.making.video_lists import read_list
 from utils.errors import UserError
 
 ROOT = Path(__file__).parents[2]
@@ -21,6 +21,11 @@ SCRIPT = ROOT / "data" / "select_data_by_genre.py"
 SHIPPED = ROOT / "data" / "data_infos" / "genre_select.txt"
 AUDIOSET = ROOT.parent / "shared" / "audioset"
 needs_lists = pytest.mark.skipif(not AUDIOSET.is_dir(), reason="AudioSet's lists are not here")
+
+
+def read_segments(path):
+    """The segments of AudioSet's list `path`."""
+    return read_list(path, "audioset").segments
 
 
 def select(infos, *words):

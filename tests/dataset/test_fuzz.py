@@ -9,7 +9,8 @@ from math import isfinite
 import pytest
 from mutations import bytes_of, fuzzed, is_one_line, is_safe, json_or_bytes, outcome
 
-from dataset.making.segments import MID, YOUTUBE_ID, clip_ids, iter_segments, read_class_labels, read_segments
+from dataset.making.segments import MID, YOUTUBE_ID, clip_ids, iter_rows, read_class_labels
+from dataset.making.video_lists import read_list
 from dataset.reading.clips import Clips
 from evaluation.measures import ontology
 
@@ -39,6 +40,11 @@ ONTOLOGY = [
 ]
 
 
+def read_segments(path):
+    """The segments of AudioSet's list `path`."""
+    return read_list(path, "audioset").segments
+
+
 @pytest.fixture
 def split(tmp_path_factory):
     """A split whose clips have their (empty) files and good labels; one for each test."""
@@ -58,7 +64,7 @@ def test_a_segment_file(split, content):
     if segments is None:
         return
     names = clip_ids(segments)
-    assert names and len(set(names)) == len(names) <= sum(1 for _ in iter_segments(path))
+    assert names and len(set(names)) == len(names) <= sum(1 for _ in iter_rows(path))
     assert all(map(is_safe, names))
     for segment in segments:
         assert YOUTUBE_ID.fullmatch(segment.video) and 0 <= segment.start < segment.end < 10**6

@@ -10,16 +10,21 @@ from dataset.making.segments import (
     clip_ids,
     iter_segments,
     read_class_labels,
-    read_segments,
     write_segments,
     youtube_id,
 )
+from dataset.making.video_lists import read_list
 from utils.errors import UserError
 
 AUDIOSET = Path(__file__).parents[3] / "shared" / "audioset"
 needs_lists = pytest.mark.skipif(not AUDIOSET.is_dir(), reason="AudioSet's lists are not here")
 GOOD = '--4gqARaEJE, 0.000, 10.000, "/m/068hy,/m/07q6cd_"\n'
 SEGMENT = Segment("--4gqARaEJE", 0.0, 10.0, ("/m/068hy", "/m/07q6cd_"))
+
+
+def read_segments(path):
+    """The segments of AudioSet's list `path`."""
+    return read_list(path, "audioset").segments
 
 
 @pytest.fixture
