@@ -69,6 +69,21 @@ def areas_above(maps: np.ndarray, threshold: float) -> np.ndarray:
     return (np.asarray(maps) > threshold).mean((1, 2))
 
 
+def mean_per_frame(values: np.ndarray, owner: np.ndarray, count: int) -> np.ndarray:
+    """Average what negative pairs get over each frame.
+
+    Args:
+        values: (M,) float, of the pairs.
+        owner: (M,) int, the frame of each.
+        count: number of frames.
+
+    Returns:
+        (count,) float64; NaN of frames without a pair.
+    """
+    pairs = np.bincount(owner, minlength=count)
+    return np.divide(np.bincount(owner, values, count), pairs, out=np.full(count, np.nan), where=pairs > 0)
+
+
 @dataclass(frozen=True)
 class NegativePairs:
     """Input of these measures: N frames with their own sounds, and M with sounds that aren't in them.
@@ -90,8 +105,8 @@ class NegativePairs:
 
     def per_frame(self, values: np.ndarray) -> np.ndarray:
         """Average `values` (M,) of the negative pairs over each frame that has any."""
-        counts = np.bincount(self.owner, minlength=len(self.confidence))
-        return (np.bincount(self.owner, values, len(self.confidence)) / np.maximum(counts, 1))[counts > 0]
+        means = mean_per_frame(values, self.owner, len(self.confidence))
+        return means[~np.isnan(means)]
 
 
 @dataclass(frozen=True)

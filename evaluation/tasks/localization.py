@@ -198,11 +198,11 @@ def measure_all(
     ids = [embeddings.ids[k] for k in annotated.frames]
     if annotated.pictures is not None:
         table["picture"] = annotated.pictures
-    write_text(context.out / "localization.csv", pd.DataFrame({"id": ids, **table}).to_csv(index=False))
-    negatives, notes = measure_negative_sounds(
+    negatives, more, notes = measure_negative_sounds(
         context, annotated.frames, annotated.truths, annotated.size, plain.overlaps["map"].ciou
     )
-    return {"localization": values} | negatives, notes
+    write_text(context.out / "localization.csv", pd.DataFrame({"id": ids, **table, **more}).to_csv(index=False))
+    return {"localization": values, "negative_sounds": negatives}, notes
 
 
 def annotation_notes(clips: ClipDataset, boxes: list[list[Box]]) -> tuple[str, ...]:

@@ -9,7 +9,14 @@ from torch import Tensor
 from dataset.reading.audio import sound_samples
 from dataset.reading.benchmarks.benchmark import Benchmark
 from evaluation.measures.map_overlap import Truths
-from evaluation.measures.negative_sounds import LOCALIZED, LitMaps, NegativePairs, light_maps, negative_measures
+from evaluation.measures.negative_sounds import (
+    LOCALIZED,
+    LitMaps,
+    NegativePairs,
+    light_maps,
+    mean_per_frame,
+    negative_measures,
+)
 from evaluation.tasks.task import EvalContext
 from evaluation.trained_net import TrainedNet
 
@@ -21,8 +28,8 @@ NOISE_LEVEL = 0.1  # standard deviation of the noise, of full scale
 
 def measure_negative_sounds(
     context: EvalContext, frames: list[int], truths: Truths, size: int, ciou: np.ndarray
-) -> tuple[dict[str, Any], tuple[str, ...]]:
-    """Measure the plain maps for negative sounds: the section "negative_sounds", and notes.
+) -> tuple[dict[str, Any], dict[str, np.ndarray], tuple[str, ...]]:
+    """Measure the plain maps for negative sounds.
 
     Args:
         context: of the evaluation, of a net with maps.
@@ -30,6 +37,9 @@ def measure_negative_sounds(
         truths: draws the region of the k-th of these frames.
         size: side to which maps are interpolated, pixels.
         ciou: (N,) of the plain maps for their own sounds.
+
+    Returns:
+        The section "negative_sounds"; {column: (N,)} for localization.csv; notes.
     """
     embeddings, threshold = context.embeddings, validation_threshold(context.net)
     v, a = embeddings.v[frames], embeddings.a[frames]
@@ -38,13 +48,15 @@ def measure_negative_sounds(
     labels, pictures = _in_the_pictures(context)
     rows, sounds, notes = offscreen_sounds(labels, frames, pictures)
     values: dict[str, Any] = {"threshold": threshold, "frames": len(frames)}
-    for kind, made in _made_sounds(context).items():
-        maps = _maps_of(context, every, v, every % len(made), made)
-        values[kind] = _group(own, ciou, light_maps(maps, size, threshold), every)
-    if len(rows):
-        maps = _maps_of(context, rows, v, sounds, embeddings.a)
-        values["offscreen"] = _group(own, ciou, light_maps(maps, size, threshold), rows)
-    return {"negative_sounds": values}, notes
+    table = {"confidence": own.confidence, "lit": own.area}
+    given = {kind: (every, every % len(made), made) for kind, made in _made_sounds(context).items()}
+    given |= {"offscreen": (rows, sounds, embeddings.a)} if len(rows) else {}
+    for kind, (owner, sound, embedded) in given.items():
+        others = light_maps(_maps_of(context, owner, v, sound, embedded), size, threshold)
+        values[kind] = _group(own, ciou, others, owner)
+        table[f"confidence_{kind}"] = mean_per_frame(others.confidence, owner, len(frames))
+        table[f"lit_{kind}"] = mean_per_frame(others.area, owner, len(frames))
+    return values, table, notes
 
 
 def validation_threshold(net: TrainedNet) -> float:

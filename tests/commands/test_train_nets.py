@@ -98,6 +98,9 @@ def test_evaluation_says_where_the_sound_comes_from(vol, data, tmp_path, script)
     silent = metrics["negative_sounds"]
     assert silent.keys() == {"silence", "noise", "offscreen", "threshold", "frames"}
     assert silent["offscreen"]["pairs"] == 10 * silent["silence"]["pairs"] == 120
+    for kind in ("silence", "noise", "offscreen"):
+        assert np.mean([float(row[f"lit_{kind}"]) for row in rows]) == pytest.approx(silent[kind]["pia"])
+    assert np.mean([float(row["lit"]) for row in rows]) == pytest.approx(silent["noise"]["own_pia"])
     hits = peaks_on_boxes(vol[0] / "best.pt", data)
     assert found["peak_accuracy"] == pytest.approx(np.mean(hits))
     row = next(line for line in done.stdout.splitlines() if "peak on a sounding object" in line)
