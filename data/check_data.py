@@ -4,7 +4,7 @@
     python data/check_data.py data/mine --move_bad data/refused  # and move the refused clips there
     python data/check_data.py data/mine --repair data/repaired   # and write corrected copies of what can be cured there
     python data/check_data.py data/vgg --list vggsound.csv --part test     # and which clips of a list are missing
-    python data/check_data.py data/vgg --refuse still constant duplicate   # and refuse these too, else they are told
+    python data/check_data.py data/vgg --refuse still constant duplicate   # and refuse these too; else only reported
 
 ROOT is a dataset, ROOT/{train,val,test}/..., or one split. Nothing is ever deleted or replaced: DIR/moved.csv says what
 moved where, DIR/repaired.csv what was done to each clip. An interrupted check moves nothing.
@@ -230,7 +230,7 @@ def parse_arguments(argv: list[str] | None) -> argparse.Namespace:
         help="write corrected copies of clips that can be cured to DIR/SPLIT/ [none]",
     )
     refuse = "what else is refused: still (pictures that never change), constant (sounds that never change),\n"
-    refuse += "duplicate (the same picture and sound as another clip) [none: they are told]"
+    refuse += "duplicate (the same picture and sound as another clip) [none: only reported]"
     add("--refuse", nargs="+", choices=[*REFUSABLE], default=[], metavar="KIND", help=refuse)
     exclude = "lists of benchmarks, whose videos should not be in train; those in ROOT/benchmarks/ and\n"
     exclude += "ROOT/vggss.json are compared anyway"

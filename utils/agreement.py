@@ -24,7 +24,7 @@ LOCAL_SETTINGS = {
     "mix.pairs", "model.init_from", "eval.ontology",
 }  # fmt: skip
 CODE = Path(__file__).parent.parent
-ROOMS = ("dataset", "evaluation", "models", "utils")  # of the code that trains; settings are compared by their values
+PACKAGES = ("dataset", "evaluation", "models", "utils")  # the code that trains; settings are compared by value
 LOOK_SECONDS = 10.0  # for a file of process 0: network file systems show it late
 
 
@@ -104,7 +104,7 @@ def describe_difference(other: Mapping[str, Any], first: Mapping[str, Any]) -> s
 
 def code_digest() -> str:
     """Compute a digest of the code that trains."""
-    files = [*CODE.glob("train_*.py"), *(file for room in ROOMS for file in (CODE / room).rglob("*.py"))]
+    files = [*CODE.glob("train_*.py"), *(file for package in PACKAGES for file in (CODE / package).rglob("*.py"))]
     named = sorted((file.relative_to(CODE).as_posix(), file.read_bytes()) for file in files)
     return _digest(b"\0".join(name.encode() + b"\0" + content for name, content in named))
 

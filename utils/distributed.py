@@ -23,7 +23,7 @@ from utils.child_processes import end_with_parent
 from utils.errors import UserError, translate_machine_errors
 from utils.process_errors import EveryProcessError, translate_process_errors
 
-NOTE_SECONDS = 30.0  # of waiting for others to start, after which the user is told
+NOTE_SECONDS = 30.0  # of waiting for others to start, after which a note is printed
 LEAVE_SECONDS = 30.0  # for leaving the group, at most
 TRAINING_MEMORY = "lower --train.batch_size, --train.workers or --data.cache_gb"
 

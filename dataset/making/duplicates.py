@@ -68,7 +68,7 @@ def refuse_findings(results: dict[Key, CheckResult], kinds: Collection[str]) -> 
 
 
 def describe_leaking(splits: Sequence[SplitFolder], twins: Mapping[Key, Key]) -> Iterator[str]:
-    """Describe the duplicates across splits whose files differ; equal files are told of by `leaks.find_leaks`.
+    """Describe the duplicates across splits whose files differ; equal files are reported by `leaks.find_leaks`.
 
     Args:
         splits: of the dataset.

@@ -1,4 +1,4 @@
-"""What is found in clips that could be trained on: it is told, and refused only where the user asks for it."""
+"""What is found in clips that could be trained on: it is reported, and refused only where the user asks for it."""
 
 from typing import NamedTuple
 

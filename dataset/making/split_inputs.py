@@ -1,4 +1,4 @@
-"""What train_val_split_small.py is told besides its videos: lists of parts, labels and a benchmark, and sounds."""
+"""What train_val_split_small.py reads besides its videos: lists of parts, labels and a benchmark, and sounds."""
 
 import argparse
 from collections.abc import Mapping

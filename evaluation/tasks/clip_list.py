@@ -17,7 +17,7 @@ from utils.errors import UserError
 
 
 class Choice(NamedTuple):
-    """What is told of the choice of some clips of a dataset.
+    """What is reported of the choice of some clips of a dataset.
 
     Attributes:
         values: for metrics.json.
