@@ -197,6 +197,7 @@ def test_the_whole_clips_of_a_damaged_tar_are_kept_and_it_is_named(clips, tmp_pa
         (b"", "00.tar is empty"),
         (bytes(10240), "the tars of .* hold no clip"),
     ],
+    ids=["no tar", "compressed", "empty", "zeros"],  # compressed bytes hold the time: each worker would name it anew
 )
 def test_a_tar_without_clips_is_refused_in_one_sentence(tmp_path, content, said):
     (tmp_path / "00.tar").write_bytes(content)
