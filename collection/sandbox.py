@@ -1,4 +1,4 @@
-"""Decode untrusted uploads in a separate process with limited time and memory.
+"""Decode untrusted uploads in separate processes with limited time and memory.
 
 Decoders are large C programs that must cope with any file. If one hangs, crashes or allocates too much, only that
 process ends: see collection/sandbox_worker.py.
@@ -6,49 +6,66 @@ process ends: see collection/sandbox_worker.py.
 
 import json
 import os
+import select
 import signal
+import socket
 import struct
 import subprocess
 import sys
 import threading
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 from collection.query import Query, RefusedUpload, unpack_query
 from dataset.reading.audio import SOUND_SECONDS
 
-MAX_MEMORY = 2 * 2**30  # address space of the decoding process, bytes
-MAX_SECONDS = 10  # wall-clock and CPU time of one file, seconds
+MAX_MEMORY = 2 * 2**30  # address space of a decoding process, bytes
+MAX_SECONDS = 10  # wall-clock and CPU time of one query, seconds
+MAX_DECODING = 4  # uploads that are decoded at the same time
+SECONDS_PER_SECOND = 2  # time that converting a second of a clip may take, beside MAX_SECONDS
+MAX_CLIP_BYTES = 256 * 2**20  # of each file of a converted clip
+CHECK_SECONDS = 0.2  # between two looks at whether a request is still wanted
 REPOSITORY = Path(__file__).parent.parent
 REPLY_HEADER = struct.Struct("<iq")  # exit code, as of os.waitstatus_to_exitcode; length of the reply, bytes
 
 
+class Cancelled(Exception):
+    """A request that is not wanted any more."""
+
+
 class Sandbox:
-    """Decode uploads one at a time in a separate process; usable from several threads.
+    """Decode uploads, each in a process of its own; usable from several threads.
 
     Args:
-        max_memory: bytes of address space.
-        max_seconds: wall-clock and CPU time per file.
+        max_memory: bytes of address space of a process.
+        max_seconds: wall-clock and CPU time per query.
     """
 
     def __init__(self, max_memory: int = MAX_MEMORY, max_seconds: float = MAX_SECONDS) -> None:
         self._max_memory, self._max_seconds = max_memory, max_seconds
-        self._lock = threading.Lock()
-        self._process = self._start()
+        self._lock, self._decoding = threading.Lock(), threading.BoundedSemaphore(MAX_DECODING)
+        self._start()
 
-    def _start(self) -> subprocess.Popen[bytes]:
-        return subprocess.Popen(
-            [sys.executable, "-m", "collection.sandbox_worker", str(self._max_memory), str(self._max_seconds)],
-            cwd=REPOSITORY,
-            env=os.environ | {"OMP_NUM_THREADS": "1"},
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.DEVNULL,
-        )
+    def _start(self) -> None:
+        """Start the process that forks one for each request; requests reach it through a socket."""
+        self._requests, other_end = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        with other_end:
+            self._process = subprocess.Popen(
+                [sys.executable, "-m", "collection.sandbox_worker", str(other_end.fileno()), str(self._max_memory)],
+                cwd=REPOSITORY,
+                env=os.environ | {"OMP_NUM_THREADS": "1"},
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.DEVNULL,
+                stderr=subprocess.DEVNULL,
+                pass_fds=[other_end.fileno()],
+            )
 
     def close(self) -> None:
-        """End the process."""
+        """End the process; those that decode end with the requests that wait for them."""
         self._process.kill()
-        self._process.communicate()
+        self._process.wait()
+        self._requests.close()
 
     def read(self, path: Path, size: int, rate: int, count: int, seconds: float = SOUND_SECONDS) -> Query:
         """Decode the first `count` seconds of a file. Its content decides what it is, not its name.
@@ -63,24 +80,65 @@ class Sandbox:
         Raises:
             RefusedUpload: with a message to show to the user.
         """
-        with self._lock:
-            code, reply = self._request(json.dumps([str(path), size, rate, count, seconds]))
+        return unpack_query(self._decode("query", [str(path), size, rate, count, seconds], self._max_seconds))
+
+    def convert(self, path: Path, folder: Path, longest: float, is_wanted: Callable[[], bool] = lambda: True) -> float:
+        """Convert a video to a clip of the dataset's format: clip.mp4 and clip.wav.
+
+        Args:
+            path: of the file.
+            folder: to write to; nothing is written elsewhere.
+            longest: length of the clip at most, seconds: its first part is taken.
+            is_wanted: is asked now and then; the process ends once it says no.
+
+        Returns:
+            The clip's duration, seconds.
+
+        Raises:
+            RefusedUpload: with a message to show to the user.
+            Cancelled: it is not wanted any more.
+        """
+        max_seconds = self._max_seconds + SECONDS_PER_SECOND * longest
+        reply = json.loads(self._decode("clip", [str(path), str(folder), longest], max_seconds, is_wanted))
+        if "refused" in reply:
+            raise RefusedUpload(*reply["refused"])
+        return reply["seconds"]
+
+    def _decode(
+        self, task: str, arguments: list[Any], max_seconds: float, is_wanted: Callable[[], bool] = lambda: True
+    ) -> bytes:
+        """Run a task of the worker on an upload; returns its reply."""
+        request = json.dumps({"task": task, "arguments": arguments, "max_seconds": max_seconds}).encode()
+        with self._decoding:
+            code, reply = self._request(request, is_wanted)
         if code in (-signal.SIGALRM, -signal.SIGXCPU):
-            message = f"it takes more than {self._max_seconds:g} s to decode: send a shorter or smaller file"
-            raise RefusedUpload(413, message)
+            raise RefusedUpload(413, f"it takes more than {max_seconds:g} s to decode: send a shorter or smaller file")
         if code:
             raise RefusedUpload(400, "the decoder crashed on it: the file is damaged or too large")
-        return unpack_query(reply)
+        return reply
 
-    def _request(self, line: str) -> tuple[int, bytes]:
-        """Send one line to the process, restarting it if it has died; returns the child's exit code and its reply."""
-        assert self._process.stdin and self._process.stdout
-        try:
-            self._process.stdin.write(line.encode() + b"\n")
-            self._process.stdin.flush()
-            code, length = REPLY_HEADER.unpack(self._process.stdout.read(REPLY_HEADER.size))
-            return code, self._process.stdout.read(length)
-        except (OSError, struct.error):  # the process was killed, perhaps by the system, out of memory
-            self.close()
-            self._process = self._start()
+    def _request(self, request: bytes, is_wanted: Callable[[], bool]) -> tuple[int, bytes]:
+        """Send one request, starting the process again if it has died; returns the exit code and the reply."""
+        ours, theirs = socket.socketpair()
+        with ours:
+            with theirs, self._lock:
+                try:
+                    socket.send_fds(self._requests, [request], [theirs.fileno()])
+                except OSError:  # the process was killed, perhaps by the system, out of memory
+                    self.close()
+                    self._start()
+                    return -signal.SIGKILL, b""
+            received = bytearray()
+            while True:
+                if select.select([ours], [], [], CHECK_SECONDS)[0]:
+                    part = ours.recv(2**20)
+                    if not part:
+                        break
+                    received += part
+                elif not is_wanted():  # the worker ends the process when the socket is closed
+                    raise Cancelled
+        if len(received) < REPLY_HEADER.size:
             return -signal.SIGKILL, b""
+        code, length = REPLY_HEADER.unpack_from(received)
+        reply = bytes(received[REPLY_HEADER.size :])
+        return (code, reply) if len(reply) == length else (-signal.SIGKILL, b"")

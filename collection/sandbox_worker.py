@@ -1,15 +1,19 @@
-"""The process behind collection/sandbox.py: decodes each file in a forked child with limited time and memory.
+"""The process behind collection/sandbox.py: decodes each file in a forked process with limited time and memory.
 
-    python -m collection.sandbox_worker MAX_MEMORY MAX_SECONDS     # one request per line of stdin, replies on stdout
+    python -m collection.sandbox_worker SOCKET MAX_MEMORY     # requests, each with a socket for its reply
 
-The child is forked from a process that has imported all decoders and does nothing else.
+It has imported all decoders and does nothing else. For each request it forks a process that watches over another one,
+the one that decodes: it ends that one when nobody waits for its reply any more.
 """
 
+import errno
 import io
 import json
 import os
 import resource
+import select
 import signal
+import socket
 import sys
 from itertools import islice
 from math import ceil
@@ -18,8 +22,10 @@ from pathlib import Path
 from PIL import Image
 
 from collection.query import Query, RefusedUpload, pack_query, pack_refusal
-from collection.sandbox import REPLY_HEADER
-from dataset.reading.audio import SOUND_SECONDS, sound_samples
+from collection.sandbox import MAX_CLIP_BYTES, REPLY_HEADER
+from dataset.making.cut import cut_clip
+from dataset.reading.audio import SAMPLE_RATE, SOUND_SECONDS, sound_samples
+from dataset.reading.clip_reader import ClipReader
 from dataset.reading.errors import MediaError
 from dataset.reading.images import open_image, resize_square
 from dataset.reading.media_folder import MediaItem, detect_kind, frame_image
@@ -27,6 +33,7 @@ from dataset.reading.moments import Moment, iter_moments
 
 PREVIEW_SIDE = 480  # longest side of the preview, pixels
 JPEG_QUALITY = 88
+CLIP_HEIGHT = 360  # of a converted video at most, pixels
 
 
 def read_upload(path: Path, size: int, rate: int, count: int, seconds: float = SOUND_SECONDS) -> Query:
@@ -42,21 +49,60 @@ def read_upload(path: Path, size: int, rate: int, count: int, seconds: float = S
     Raises:
         RefusedUpload: it is not an image, audio or video, is damaged or too large.
     """
+    item = _detect(path)
     try:
-        item = MediaItem(path.name, detect_kind(path), path.name, path.parent)
+        moments, preview = _decode(item, size, rate, count, seconds)
+        return Query(item.kind, moments, _jpeg(preview) if preview else None)
+    except Exception as error:
+        raise _refusal(error) from None
+
+
+def convert_upload(path: Path, folder: Path, longest: float) -> float:
+    """Convert a video to a clip of the dataset's format, FOLDER/clip.mp4 and FOLDER/clip.wav.
+
+    Args:
+        path: of the file; its content decides what it is.
+        folder: to write to.
+        longest: length of the clip at most, seconds.
+
+    Returns:
+        The clip's duration, seconds.
+
+    Raises:
+        RefusedUpload: it is not a video with sound, is damaged, silent or too large.
+    """
+    item = _detect(path)
+    if item.kind != "video":
+        what = "an image" if item.kind == "image" else "a sound"
+        raise RefusedUpload(415, f"it is {what}: send a video with its sound")
+    try:
+        seconds = cut_clip(path, path, 0.0, longest, folder / "clip.mp4", folder / "clip.wav", CLIP_HEIGHT)
+        with ClipReader("clip", folder / "clip.mp4", folder / "clip.wav") as clip:
+            clip.sound(0.0, SAMPLE_RATE)  # refuses silence
+        return seconds
+    except Exception as error:
+        raise _refusal(error) from None
+
+
+def _detect(path: Path) -> MediaItem:
+    """Detect what an upload is."""
+    try:
+        return MediaItem(path.name, detect_kind(path), path.name, path.parent)
     except MediaError as error:
         if error.kind == "too large":
             raise RefusedUpload(413, f"it {error.reason}") from None
         raise RefusedUpload(415, "it is not an image, audio or video file that can be read") from None
-    try:
-        moments, preview = _decode(item, size, rate, count, seconds)
-        return Query(item.kind, moments, _jpeg(preview) if preview else None)
-    except MemoryError:
-        raise RefusedUpload(413, "it takes too much memory to decode: send a smaller file") from None
-    except MediaError as error:
-        raise RefusedUpload(413 if error.kind == "too large" else 400, f"it {error.reason}") from None
-    except Exception as error:  # decoders fail in many ways; none of them may stop the server
-        raise RefusedUpload(400, f"it can't be read ({type(error).__name__})") from None
+
+
+def _refusal(error: Exception) -> RefusedUpload:
+    """Say why an upload can't be decoded. Decoders fail in many ways; none of them may stop the server."""
+    if isinstance(error, MemoryError):
+        return RefusedUpload(413, "it takes too much memory to decode: send a smaller file")
+    if isinstance(error, MediaError):
+        return RefusedUpload(413 if error.kind == "too large" else 400, f"it {error.reason}")
+    if isinstance(error, OSError) and error.errno in (errno.EFBIG, errno.ENOSPC):
+        return RefusedUpload(413, "it takes too much disk space once it is converted: send a shorter file")
+    return RefusedUpload(400, f"it can't be read ({type(error).__name__})")
 
 
 def _decode(
@@ -77,36 +123,61 @@ def _jpeg(image: Image.Image) -> bytes:
     return out.getvalue()
 
 
-def limit_process(max_memory: int, max_seconds: float) -> None:
-    """Limit this process to `max_memory` bytes and `max_seconds`, wall-clock and CPU; it can write no file."""
+def limit_process(max_memory: int, max_seconds: float, max_file: int) -> None:
+    """Limit this process.
+
+    Args:
+        max_memory: bytes of address space.
+        max_seconds: wall-clock time, and CPU time.
+        max_file: bytes of a file that it writes; 0: it can write none.
+    """
     signal.setitimer(signal.ITIMER_REAL, max_seconds)
     limits = {
         resource.RLIMIT_AS: max_memory,
         resource.RLIMIT_CPU: ceil(max_seconds),
-        resource.RLIMIT_FSIZE: 0,
+        resource.RLIMIT_FSIZE: max_file,
         resource.RLIMIT_CORE: 0,
     }
     for limit, value in limits.items():
         resource.setrlimit(limit, (value, value))
 
 
-def reply_in_child(line: bytes, pipe: int, max_memory: int, max_seconds: float) -> None:
-    """Decode one file in this forked process, write the packed query into a pipe and exit.
+def reply_to(request: bytes) -> bytes:
+    """Decode one file.
 
     Args:
-        line: JSON of the arguments of `read_upload`.
+        request: JSON, {"task": "query" or "clip", "arguments": those of `read_upload` or `convert_upload`}.
+
+    Returns:
+        A packed query, or JSON of the clip.
+    """
+    content = json.loads(request)
+    path, *rest = content["arguments"]
+    if content["task"] == "clip":
+        folder, longest = rest
+        try:
+            return json.dumps({"seconds": convert_upload(Path(path), Path(folder), longest)}).encode()
+        except RefusedUpload as refusal:
+            return json.dumps({"refused": [refusal.status, str(refusal)]}).encode()
+    size, rate, _, seconds = rest
+    try:
+        return pack_query(read_upload(Path(path), *rest), size, sound_samples(seconds, rate))
+    except RefusedUpload as refusal:
+        return pack_refusal(refusal)
+
+
+def decode(request: bytes, pipe: int, max_memory: int) -> None:
+    """Decode one file in this forked process, write the reply into a pipe and exit.
+
+    Args:
+        request: see `reply_to`.
         pipe: file descriptor to write to.
         max_memory: bytes.
-        max_seconds: wall-clock and CPU time.
     """
     try:
-        limit_process(max_memory, max_seconds)
-        path, size, rate, count, seconds = json.loads(line)
-        try:
-            query = read_upload(Path(path), size, rate, count, seconds)
-            reply = pack_query(query, size, sound_samples(seconds, rate))
-        except RefusedUpload as refusal:
-            reply = pack_refusal(refusal)
+        content = json.loads(request)
+        limit_process(max_memory, content["max_seconds"], MAX_CLIP_BYTES if content["task"] == "clip" else 0)
+        reply = reply_to(request)
         with open(pipe, "wb") as file:
             file.write(reply)
         os._exit(0)
@@ -114,20 +185,52 @@ def reply_in_child(line: bytes, pipe: int, max_memory: int, max_seconds: float) 
         os._exit(1)
 
 
-def main(max_memory: int, max_seconds: float) -> None:
-    """Answer requests until stdin is closed, each in a child limited to `max_memory` bytes and `max_seconds`."""
-    for line in sys.stdin.buffer:
-        read_end, write_end = os.pipe()
-        child = os.fork()
-        if not child:
-            reply_in_child(line, write_end, max_memory, max_seconds)
-        os.close(write_end)
-        with open(read_end, "rb") as pipe:
-            reply = pipe.read()
-        code = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
-        sys.stdout.buffer.write(REPLY_HEADER.pack(code, len(reply)) + reply)
-        sys.stdout.buffer.flush()
+def watch_over(request: bytes, connection: socket.socket, max_memory: int) -> None:
+    """Decode one file in a child of this forked process, and send what it replies.
+
+    Args:
+        request: see `reply_to`.
+        connection: to send to; once its other end is closed, the child is killed.
+        max_memory: bytes.
+    """
+    signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+    read_end, write_end = os.pipe()
+    child = os.fork()
+    if not child:
+        connection.close()
+        decode(request, write_end, max_memory)
+    os.close(write_end)
+    reply = bytearray()
+    while True:
+        readable, _, _ = select.select([read_end, connection.fileno()], [], [])
+        if connection.fileno() in readable:  # nothing is ever sent on it: its other end is closed
+            os.kill(child, signal.SIGKILL)
+            return
+        part = os.read(read_end, 2**20)
+        if not part:
+            break
+        reply += part
+    code = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+    connection.sendall(REPLY_HEADER.pack(code, len(reply)) + reply)
+
+
+def main(descriptor: int, max_memory: int) -> None:
+    """Answer requests until the socket `descriptor` is closed, each in a process limited to `max_memory` bytes."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the server, which then closes the socket
+    signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # no zombies
+    with socket.socket(fileno=descriptor) as requests:
+        while True:
+            request, descriptors, _, _ = socket.recv_fds(requests, 2**16, 1)
+            if not request:
+                return
+            with socket.socket(fileno=descriptors[0]) as connection:
+                if not os.fork():
+                    try:
+                        requests.close()
+                        watch_over(request, connection, max_memory)
+                    finally:
+                        os._exit(0)
 
 
 if __name__ == "__main__":
-    main(int(sys.argv[1]), float(sys.argv[2]))
+    main(int(sys.argv[1]), int(sys.argv[2]))
