@@ -6,6 +6,7 @@ dark next to one that has some. A map that is mixed with an object map is scaled
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from fractions import Fraction
+from functools import lru_cache
 from pathlib import Path
 
 import av
@@ -68,7 +69,15 @@ def colorize(values: np.ndarray, colormap: str) -> np.ndarray:
     Returns:
         (H, W, 3) uint8 RGB.
     """
-    return (load_matplotlib().colormaps[colormap](np.clip(values, 0, 1))[..., :3] * 255).round().astype(np.uint8)
+    colors = _color_table(colormap)
+    return colors[np.minimum((np.clip(values, 0, 1) * len(colors)).astype(int), len(colors) - 1)]
+
+
+@lru_cache
+def _color_table(colormap: str) -> np.ndarray:
+    """The (N, 3) uint8 colors of a matplotlib colormap; it would itself take ten times as long to color a film."""
+    colors = load_matplotlib().colormaps[colormap]
+    return (colors(np.arange(colors.N))[:, :3] * 255).round().astype(np.uint8)
 
 
 def heatmap_rgba(values: np.ndarray) -> np.ndarray:
