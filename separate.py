@@ -16,17 +16,13 @@ import re
 import shutil
 import sys
 import tempfile
-from math import inf
 from pathlib import Path
 
-from dataset.making.cut import cut_clip
-from dataset.reading.clip_reader import ClipReader
-from dataset.reading.errors import MediaError, error_reason
-from dataset.reading.media import stream_audio, stream_samples
-from dataset.reading.wav import write_wav
-from evaluation.measures.clustering import MIN_ENERGY, clusters_at, loudest_locations
-from evaluation.pixel_separator import PixelSeparator
+from dataset.reading.errors import error_reason
+from evaluation.measures.clustering import clusters_at
+from evaluation.pixel_separator import PixelSeparator, choose_locations
 from evaluation.report.separation_output import SeparatedVideo, SoundRates, write_images, write_sounds, write_videos
+from evaluation.separation_clip import open_video
 from evaluation.trained_net import TrainedNet, load_trained_net
 from models.interfaces import SeparatingNet
 from utils.arguments import at_least
@@ -37,7 +33,6 @@ from utils.locks import lock_folder
 from utils.memory import disable_malloc_trim, reserve_blas_buffers
 from utils.system_errors import ADVICE
 
-MAX_HEIGHT = 360  # of the frames in the results, pixels
 MIN_RATE, MAX_RATE = 1000, 384_000  # of the sounds in the results, Hz
 
 
@@ -113,8 +108,14 @@ def separate(net: TrainedNet, args: argparse.Namespace, out: Path) -> dict:
     Returns:
         the content of separation.json.
     """
-    # In the folder of the results, since a long video takes as much space as they do.
-    with tempfile.TemporaryDirectory(prefix=".clip_", dir=out.parent) as folder, open_video(args, Path(folder)) as clip:
+    for path in (args.video, args.sound):
+        if path is not None and not path.is_file():
+            raise UserError(f"there is no file {path}: give one with --video and --sound")
+    with (
+        # In the folder of the results, since a long video takes as much space as they do.
+        tempfile.TemporaryDirectory(prefix=".clip_", dir=out.parent) as folder,
+        open_video(args.video, args.sound, Path(folder)) as clip,
+    ):
         separator = PixelSeparator(net, clip)
         rates = choose_rates(separator, args.rate)
         if net.config.mix.samples > separator.samples:
@@ -123,18 +124,13 @@ def separate(net: TrainedNet, args: argparse.Namespace, out: Path) -> dict:
             print(f"{lasts}, less than the net's segments of {segment:.2f} s: it is padded with silence")
         count = args.sources or len(args.at or ()) or net.config.mix.sources
         pixels = separator.analyze_pixels(count)
-        locations = args.at or loudest_locations(pixels.labels, pixels.energies)
-        if not locations:
-            raise UserError(
-                f"{args.checkpoint} gives no pixel of {args.video} more than {MIN_ENERGY:.0%} of the sound: train it "
-                "longer, or give locations with --at"
-            )
+        locations = args.at or choose_locations(pixels, args.checkpoint, str(args.video))
         if len(locations) < count and not args.at:
             print(f"the pixels of {args.video} form only {len(locations)} of {count} clusters of different sound")
         # A location that was searched for has its own cluster; a given one has the most frequent cluster at its pixel.
         clusters = clusters_at(pixels.labels, locations) if args.at else list(range(len(locations)))
         result = SeparatedVideo(pixels, locations, clusters, separator.seconds)
-        sources = write_sounds(out, result, separator.separate(locations), rates)
+        sources = write_sounds(out, locations, separator.separate(locations), rates)
         summary = {"checkpoint": str(args.checkpoint), "video": str(args.video), "seconds": separator.seconds}
         summary |= {"rate": rates.written, "rate_of_net": rates.net, "sources": sources}
         write_json(out / "separation.json", summary)
@@ -156,37 +152,6 @@ def choose_rates(separator: PixelSeparator, rate: int | None) -> SoundRates:
     if rate is None and net_rate != clip.native_rate:
         print(f"--rate {clip.native_rate} writes them at the rate of the video's sound")
     return SoundRates(net_rate, written, -(-clip.native_samples * written // clip.native_rate))
-
-
-def open_video(args: argparse.Namespace, folder: Path) -> ClipReader:
-    """Convert a video and its sound to a clip of the dataset format.
-
-    Args:
-        args: the command line.
-        folder: for the clip.
-
-    Raises:
-        UserError: a file can't be read, has no frames or no sound, is shorter than a second, or silent.
-    """
-    for path in (args.video, args.sound):
-        if path is not None and not path.is_file():
-            raise UserError(f"there is no file {path}: give one with --video and --sound")
-    sound = args.sound or args.video
-    mp4, wav = folder / "clip.mp4", folder / "clip.wav"
-    try:
-        # The frames end with the shorter of the two, as a clip of a dataset; the sound is kept as it is.
-        cut_clip(args.video, sound, 0.0, inf, mp4, wav, MAX_HEIGHT, fps=0)
-        _, _, rate = next(stream_samples(sound, 0.0, inf))
-        write_wav(wav, stream_audio(sound, rate=rate), rate)
-        clip = ClipReader(args.video.stem, mp4, wav)
-        with clip:
-            clip.sound(0.0, rate)
-    except MediaError as error:
-        if error.kind == "silent":
-            raise UserError(f"{sound} is silent from start to end: there is nothing to separate") from None
-        hint = ": pass its sound with --sound FILE" if error.kind == "no sound" and not args.sound else ""
-        raise UserError(f"{error}{hint}") from None
-    return clip
 
 
 if __name__ == "__main__":

@@ -13,15 +13,16 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor
-from tqdm import tqdm
 
 from dataset.reading.audio import INT16_SCALE
-from dataset.reading.clip_reader import ClipReader
 from dataset.transforms.frames import prepare_frames
 from dataset.transforms.mixtures import MixtureSTFT
-from evaluation.measures.clustering import PixelClusters, order_clusters
+from evaluation.measures.clustering import MIN_ENERGY, PixelClusters, loudest_locations, order_clusters
+from evaluation.separation_clip import SoundingClip
 from evaluation.trained_net import TrainedNet
+from utils.errors import UserError
 from utils.precision import autocast
+from utils.progress_bar import Progress, show_stage
 
 FRAMES_PER_SECOND = 8  # moments per second at which pixels are analyzed (SoP sec. 4.1)
 NUM_REFERENCE = 64  # spectrogram columns of the whole sound on which pixels are compared
@@ -95,6 +96,28 @@ def chunk_starts(samples: int, length: int) -> np.ndarray:
     return np.linspace(0, samples - length, ceil((samples - length) / (length / 2)) + 1).round().astype(int)
 
 
+def choose_locations(pixels: PixelSounds, net: str, video: str) -> list[tuple[float, float]]:
+    """Choose the loudest location of each cluster of pixels.
+
+    Args:
+        pixels: of `PixelSeparator.analyze_pixels`.
+        net: the checkpoint, for messages.
+        video: what is separated, for messages.
+
+    Returns:
+        (x, y) in 0..1 for each cluster.
+
+    Raises:
+        UserError: the net gives no pixel a sound.
+    """
+    if locations := loudest_locations(pixels.labels, pixels.energies):
+        return locations
+    raise UserError(
+        f"{net} gives no pixel of {video} more than {MIN_ENERGY:.0%} of the sound: train it longer, or give locations "
+        "(--at)"
+    )
+
+
 def pool_cells(powers: Tensor) -> Tensor:
     """Average `powers` over neighboring frequencies and times: (A, B, F, T) -> (A, B, D), D cells of POOL_CELLS."""
     return F.adaptive_avg_pool2d(powers, POOL_CELLS).flatten(2)
@@ -105,7 +128,8 @@ class PixelSeparator:
 
     Args:
         net: a PixelPlayer.
-        clip: the video, open.
+        clip: the video, open, or pictures and a sound.
+        progress: shows how far it is.
 
     Attributes:
         rate: of the sound, Hz.
@@ -113,8 +137,8 @@ class PixelSeparator:
         seconds: length of the sound.
     """
 
-    def __init__(self, net: TrainedNet, clip: ClipReader) -> None:
-        self.net, self.model, self.clip = net, net.separating_net, clip
+    def __init__(self, net: TrainedNet, clip: SoundingClip, progress: Progress = show_stage) -> None:
+        self.net, self.model, self.clip, self._progress = net, net.separating_net, clip, progress
         self.mix, self.rate = net.config.mix, net.config.data.sample_rate
         self.stft = MixtureSTFT(self.mix)
         self.samples = -(-clip.native_samples * self.rate // clip.native_rate)
@@ -146,11 +170,11 @@ class PixelSeparator:
 
     def _analyze_segments(self, segments: np.ndarray, reference: Reference) -> Iterator[PixelMoment]:
         """Analyze the moments of some segments, in order."""
-        for k in tqdm(segments, "analyzing", unit=" segments", disable=None):
+        for k in self._progress(segments, "analyzing"):
             numbers = np.flatnonzero(self._segment_of == k)
             if not len(numbers):
                 continue
-            segment, times = self._segment(self.starts[k]), self._times[numbers]
+            segment, times = self._segment(int(self.starts[k])), self._times[numbers]
             for number, time, features in zip(numbers.tolist(), times, self._frame_features(times), strict=True):
                 energies = self._energies(time - self.starts[k] / self.rate, features, segment)
                 parts = self._masked_powers(features, *reference)
@@ -171,7 +195,7 @@ class PixelSeparator:
         fade = 1 - (2 * (torch.arange(length) + 0.5) / length - 1).abs()  # (samples of a segment,), nowhere 0
         sums, weights = torch.zeros(1 + len(locations), length), torch.zeros(length)
         ends = [*self.starts[1:].tolist(), self.samples]
-        for start, end in zip(tqdm(self.starts, "separating", unit=" segments", disable=None), ends, strict=True):
+        for start, end in zip(self._progress(self.starts, "separating"), ends, strict=True):
             segment, features = self._segment(start), self._segment_features(start)
             height, width = features.shape[1:]
             cells = [(min(int(y * height), height - 1), min(int(x * width), width - 1)) for x, y in locations]
@@ -189,8 +213,9 @@ class PixelSeparator:
         data = self.net.config.data
         shown = [min(max(time, 0.0), self.clip.video_end) for time in times]
         frames = torch.from_numpy(self.clip.frames(shown, data.resize_size)).to(self.net.device)
+        pixels = prepare_frames(frames, data.frame_size).to(self.net.dtype)
         with autocast(self.net.device, self.net.config.train.precision):
-            return self.model.pixel_features(prepare_frames(frames, data.frame_size)).float()
+            return self.model.pixel_features(pixels).float()
 
     def _segment_features(self, start: int) -> Tensor:
         """Features of the frames in the middle of a segment, max-pooled over them as in training: (K, h, w)."""
@@ -210,7 +235,7 @@ class PixelSeparator:
         """The segment that begins at sample `start`."""
         spectrum = self.stft.stft(self._wave(start).to(self.net.device)[None])
         with autocast(self.net.device, self.net.config.train.precision):
-            maps = self.model.sound_maps(self.stft.net_input(spectrum))
+            maps = self.model.sound_maps(self.stft.net_input(spectrum).to(self.net.dtype))
         rows = torch.eye(maps.shape[2], device=maps.device)
         row_to_bin = self.stft.to_linear_freq(rows[None, None])[0, 0]  # (bins, F): which row of a mask acts on a bin
         return SegmentMaps(spectrum[0], maps[0].float(), row_to_bin.T @ spectrum[0].abs() ** 2)

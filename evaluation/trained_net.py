@@ -1,4 +1,8 @@
-"""A trained net from its checkpoint: embed frames and sounds, score pairs, locate a sound in a frame."""
+"""A trained net from its checkpoint: embed frames and sounds, score pairs, locate a sound in a frame.
+
+It takes squares of pixels and sounds of the net's own rate and length, as the tasks of eval.py cut them.
+`models.load` gives the same net for pictures and sounds of any size (`evaluation.loaded_nets`).
+"""
 
 import sys
 from dataclasses import dataclass
@@ -11,8 +15,10 @@ from torch import Tensor, nn
 
 from dataset.transforms.frames import prepare_frames
 from dataset.transforms.sounds import prepare_sounds
+from evaluation.checkpoint_files import find_checkpoint, read_checkpoint
 from models import build_net
 from models.interfaces import EmbeddingNet, FrameSoundEncoder, LocalizingNet, ObjectMapNet, SeparatingNet, device_of
+from models.layers import to_float32
 from models.object_maps import location_maps
 from models.size import check_memory
 from utils import checkpoint
@@ -49,6 +55,33 @@ class TrainedNet:
     def device(self) -> torch.device:
         """The device of the weights."""
         return device_of(self.model)
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """The type of the weights and of what the net gives: float32, or float64 after `model.double()`."""
+        return next(self.model.parameters()).dtype
+
+    def frame_vectors(self, v: Tensor) -> Tensor:
+        """Get unit vectors for retrieval from embedded frames, as embed.py writes them.
+
+        Args:
+            v: (B, ...), of `embed_frames`.
+
+        Returns:
+            (B, D) on the CPU.
+        """
+        return self.encoder.frame_vectors(v)
+
+    def sound_vectors(self, a: Tensor) -> Tensor:
+        """Get unit vectors for retrieval from embedded sounds, as embed.py writes them.
+
+        Args:
+            a: (B, ...), of `embed_sounds`.
+
+        Returns:
+            (B, D) on the CPU.
+        """
+        return self.encoder.sound_vectors(a)
 
     @property
     def encoder(self) -> FrameSoundEncoder:
@@ -98,13 +131,14 @@ class TrainedNet:
         model, pixels = self.encoder, self._prepare(frames)
         embed = model.embed_with_flip if self.config.eval.flip_tta else model.embed_frames
         with autocast(self.device, self.config.train.precision):
-            return require_finite(embed(pixels).float().cpu(), "embeddings")
+            return require_finite(to_float32(embed(pixels)).cpu(), "embeddings")
 
     def _prepare(self, frames: np.ndarray) -> Tensor:
         """Normalize frames as the net takes them."""
         if self.config.data.flow != "none":
             raise self._unsuitable("needs optical flow with each frame", "AVENet, AVOLNet or L3Net")
-        return prepare_frames(torch.from_numpy(frames).to(self.device), self.config.data.frame_size)
+        pixels = prepare_frames(torch.from_numpy(frames).to(self.device), self.config.data.frame_size)
+        return pixels.to(self.dtype)
 
     @torch.no_grad()
     def embed_with_objects(self, frames: np.ndarray) -> tuple[Tensor, Tensor | None]:
@@ -123,7 +157,8 @@ class TrainedNet:
             return self.embed_frames(frames), None
         with autocast(self.device, self.config.train.precision):
             v, objects = self.model.embed_with_objects(self._prepare(frames), self.config.eval.flip_tta)
-        return require_finite(v.float().cpu(), "embeddings"), require_finite(objects.float().cpu(), "embeddings")
+        v, objects = to_float32(v).cpu(), to_float32(objects).cpu()
+        return require_finite(v, "embeddings"), require_finite(objects, "embeddings")
 
     @torch.no_grad()
     def embed_sounds(self, sounds: np.ndarray) -> Tensor:
@@ -141,7 +176,7 @@ class TrainedNet:
         model, rate = self.encoder, self.config.data.sample_rate
         spectrograms = prepare_sounds(torch.from_numpy(sounds).to(self.device), rate, self.config.spectrogram)
         with autocast(self.device, self.config.train.precision):
-            return require_finite(model.embed_sounds(spectrograms).float().cpu(), "embeddings")
+            return require_finite(to_float32(model.embed_sounds(spectrograms.to(self.dtype))).cpu(), "embeddings")
 
     @torch.no_grad()
     def correspondence(self, v: Tensor, a: Tensor) -> Tensor:
@@ -197,14 +232,16 @@ def load_trained_net(path: str | Path, changes: dict[str, Any] | None = None) ->
     """Load a trained net from a checkpoint: its settings, and the weights that are evaluated.
 
     Args:
-        path: best.pt or last.pt of a run.
+        path: best.pt or last.pt of a run; its folder; a folder of export.py; or an https address with a hash, see
+            `evaluation.checkpoint_files.find_checkpoint`.
         changes: {dotted name of a setting: value} that override the run's settings, e.g. {"data.root": "data/demo"}.
 
     Raises:
         UserError: the checkpoint is missing or damaged, its weights don't fit the settings, or the device can't
             compute in train.precision.
     """
-    content = checkpoint.load(path)
+    path = find_checkpoint(path)
+    content = read_checkpoint(path)
     checkpoint.check_content(content, path)
     trained = from_dict(content.get("config"), path, content.get("config_version", 1))
     config = override(trained, changes or {})

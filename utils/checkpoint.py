@@ -76,6 +76,20 @@ def load(path: StrPath, device: str | torch.device = "cpu") -> dict[str, Any]:
         raise UserError(
             f"there is no checkpoint {path}{reason}; training writes best.pt and last.pt into its run directory"
         ) from None
+    check_versions(content, path)
+    return content
+
+
+def check_versions(content: Any, path: StrPath) -> None:
+    """Check that a file was written by this project, and by a version that this code knows.
+
+    Args:
+        content: what the file holds; of a checkpoint its "format" and "config_version" are read.
+        path: of the file, for messages.
+
+    Raises:
+        UserError: it was written by something else, or a newer version.
+    """
     number = content.get("format") if isinstance(content, dict) else None
     if type(number) is not int or number < FORMAT:
         raise UserError(f"checkpoint {path} was not written by this project: it lacks format {FORMAT}")
@@ -87,7 +101,6 @@ def load(path: StrPath, device: str | torch.device = "cpu") -> dict[str, Any]:
             f"checkpoint {path} was written by a newer version of this repository (format {number}, config version "
             f"{version}; this code knows {FORMAT} and {CONFIG_VERSION}): update the repository"
         )
-    return content
 
 
 def _is_number(value: object) -> bool:

@@ -2,6 +2,7 @@
 
 import os
 from collections.abc import Callable, Iterator
+from functools import partial
 from math import ceil, gcd
 from pathlib import Path
 from types import TracebackType
@@ -220,13 +221,19 @@ def resample(samples: np.ndarray, native_rate: int, rate: int) -> np.ndarray:
     """
     if rate == native_rate:
         return samples
+    return _resample_part(partial(read_padded, samples), 0, -(-len(samples) * rate // native_rate), native_rate, rate)
 
-    def read(start: int, count: int) -> np.ndarray:
-        lead = min(max(-start, 0), count)
-        part = samples[start + lead : max(start + count, 0)]
-        return np.pad(part, (lead, count - lead - len(part)))
 
-    return _resample_part(read, 0, -(-len(samples) * rate // native_rate), native_rate, rate)
+def read_padded(samples: np.ndarray, start: int, count: int) -> np.ndarray:
+    """Read a part of a sound in memory: (count,), zeros outside of it.
+
+    Args:
+        samples: (n,), the whole sound.
+        start, count: first sample and number of samples of the part.
+    """
+    lead = min(max(-start, 0), count)
+    part = samples[start + lead : max(start + count, 0)]
+    return np.pad(part, (lead, count - lead - len(part)))
 
 
 def resample_part(

@@ -235,7 +235,7 @@ def iter_sound_seconds(
     longest = max(seconds, SOUND_SECONDS)
 
     def moment(first: int, total: int = 0) -> tuple[float, np.ndarray]:
-        start = _sound_start(first, rate, seconds, total)
+        start = sound_start(first, rate, seconds, total)
         return first / rate + HALF, resample_part(buffer.read, start, sound_samples(seconds, rate), native, rate)
 
     for begin, samples, native in stream_samples(path, -1.0, inf):
@@ -279,7 +279,7 @@ def iter_wav_seconds(
     with AudioReader(path.stem, path, max(seconds, SOUND_SECONDS)) as wav:
         is_silent, total, silence = False, wav.num_samples(rate), np.zeros(sound_samples(seconds, rate), np.int16)
         for first in _moment_starts(total, rate, hop):
-            start = _sound_start(first, rate, seconds, total)
+            start = sound_start(first, rate, seconds, total)
             try:
                 sound = silence if is_silent else wav.waveform(start, len(silence), rate)
             except MediaError as error:
@@ -289,8 +289,18 @@ def iter_wav_seconds(
             yield first / rate + HALF, sound
 
 
-def _sound_start(first: int, rate: int, seconds: float, total: int = 0) -> int:
-    """First sample of the sound around the midpoint of the second at `first`; inside a sound of `total` samples."""
+def sound_start(first: int, rate: int, seconds: float, total: int = 0) -> int:
+    """Find where the sound of a moment begins.
+
+    Args:
+        first: sample at which the second around the moment begins.
+        rate: Hz.
+        seconds: length of the sound.
+        total: samples of the whole sound, inside which it is moved; 0 if they aren't known.
+
+    Returns:
+        its first sample.
+    """
     start = max(first + round((SOUND_SECONDS - seconds) / 2 * rate), 0)
     return min(start, total - sound_samples(seconds, rate)) if total else start
 
