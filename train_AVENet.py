@@ -24,6 +24,7 @@ from utils.data_start import start_from_data
 from utils.engine import Metrics, fit
 from utils.errors import exit_on_user_error
 from utils.health import diagnose_avc
+from utils.kernels import compile_encoders
 from utils.precision import autocast
 from utils.training import setup_training
 
@@ -48,9 +49,10 @@ def main(argv: list[str] | None = None) -> None:
     set_up_encoders(model, config, taken, run.resumed is not None)
     with autocast(device, train.precision):
         data.use_features(config, frozen_encoder(model, config), run.log_message, on_skip)
+    encoders = [model.get_submodule(name) for name in ("vision", "audio")]
     if train.data_dependent_init and not taken and not run.resumed:
-        encoders = [model.get_submodule(name) for name in ("vision", "audio")]
         start_from_data(model.data_dependent_init, data.init_batch(on_skip), val_transform, encoders, device, train)
+    compile_encoders(encoders, train)
 
     def evaluate(model: AVCNet) -> Metrics:
         batches = data.val_batches(on_skip)

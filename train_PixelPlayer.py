@@ -28,6 +28,7 @@ from utils.engine import fit
 from utils.errors import exit_on_user_error
 from utils.files import write_json
 from utils.health import diagnose_masks
+from utils.kernels import compile_encoders
 from utils.precision import autocast
 from utils.training import setup_training
 
@@ -58,6 +59,8 @@ def main(argv: list[str] | None = None) -> None:
     set_up_encoders(model, config, taken, run.resumed is not None)
     with autocast(device, train.precision):
         data.use_features(config, frozen_encoder(model, config), run.log_message, on_skip)
+    names = ["frames.body", "sounds", "match.audio"] if model.match else ["frames.body", "sounds"]
+    encoders = [model.get_submodule(name) for name in names]
     if train.data_dependent_init and "frames.head.weight" not in taken and not run.resumed:
         with_match = model.match is not None and "match.fc3.weight" not in taken
 
@@ -66,10 +69,9 @@ def main(argv: list[str] | None = None) -> None:
             inputs = frames, spectra.net_input(spectra.stft(waves))
             return (*inputs, val_transform.avc_spectrograms(batch)) if with_match else inputs
 
-        names = ["frames.body", "sounds", "match.audio"] if model.match else ["frames.body", "sounds"]
-        encoders = [model.get_submodule(name) for name in names]
         batch = data.init_batch(on_skip, count=64)
         start_from_data(model.data_dependent_init, batch, prepare, encoders, device, train)
+    compile_encoders(encoders, train)
 
     best = fit(
         model,
@@ -85,7 +87,7 @@ def main(argv: list[str] | None = None) -> None:
         evaluate=lambda model: validate_separation(model, config, data.val_batches(on_skip), mixtures),
         best="gain",
         diagnose=diagnose_masks,
-        unused_parameters=train.avc_warmup > 0,
+        unused_until=train.avc_warmup,
     )
     others = f"ideal binary mask {best['gain_ideal']:.2f}, frames swapped {best['gain_swapped']:.2f}"
     run.print_best(f"{best['gain']:.2f} dB better than the mixture ({others})")

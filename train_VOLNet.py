@@ -26,6 +26,7 @@ from utils.data_start import start_from_data
 from utils.engine import Metrics, fit
 from utils.errors import exit_on_user_error
 from utils.health import diagnose_avc
+from utils.kernels import compile_encoders
 from utils.precision import autocast
 from utils.training import setup_training
 
@@ -50,10 +51,11 @@ def main(argv: list[str] | None = None) -> None:
     set_up_encoders(model, config, taken, run.resumed is not None)
     with autocast(device, train.precision):
         data.use_features(config, frozen_encoder(model, config), run.log_message, on_skip)
+    encoders = [model.get_submodule(name) for name in ("vision", "audio")]
     if not run.resumed and (taken or train.data_dependent_init):
         initialize = model.calibrate_logits if taken else model.data_dependent_init
-        encoders = [model.get_submodule(name) for name in ("vision", "audio")]
         start_from_data(initialize, data.init_batch(on_skip), val_transform, encoders, device, train)
+    compile_encoders(encoders, train)
     # AVE-Net's weights have already learned what the second auxiliary head, AVE-Net's own, teaches.
     aux_heads = 1 if config.model.init_from else 2
 

@@ -105,6 +105,17 @@ class Train:
         "autocast to bf16 or fp16 (with a scaled loss), or none; auto: bf16 where the hardware has it, else fp16 on a "
         "GPU and fp32 on a CPU",
     )
+    tf32: bool = setting(
+        True,
+        "in fp32 on NVIDIA GPUs, round what convolutions multiply to TF32, 10 bits after the point (torch's default); "
+        "matrix products are never rounded",
+    )
+    deterministic: bool = setting(
+        False, "use only kernels that give the same bits in each run, on a GPU slower ones; on a CPU all do"
+    )
+    compile: bool = setting(
+        False, "compile the encoders with torch.compile in training: minutes at the start, fewer kernels in each step"
+    )
     seed: int = setting(0, "random seed of the weights, the order of clips and all augmentation")
     workers: int = setting(
         -1, "processes that load clips, per GPU; 0: load in the training process; -1: as many as it has cores"

@@ -161,6 +161,16 @@ class FakeEvent:
         pass
 
 
+class FakeStream:
+    """A queue of the fake GPU."""
+
+    def __init__(self, *_):
+        pass
+
+    def wait_stream(self, stream):
+        pass
+
+
 class Caught(Exception):
     """Ends a script where it would begin to train."""
 
@@ -263,7 +273,7 @@ def run_case(case):
     run, model = got["run"], got["model"]
     trainer = engine._Trainer(
         model, run, got["param_groups"], got["batches"], got["steps_per_epoch"], got["step"], got["evaluate"],
-        got["best"], None, got.get("unused_parameters", False),
+        got["best"], None, got.get("unused_until", 0.0),
     )  # fmt: skip
     trainer._progress = lambda: 0.6
     source = iter([make_batch(run.config) for _ in range(2 * run.config.train.grad_accum_steps)])
@@ -282,6 +292,9 @@ def main():
     torch.cuda.amp.common.amp_definitely_not_available = lambda: False  # else autocast is off
     torch.cuda.is_bf16_supported = lambda *args, **kwargs: True
     torch.cuda.Event = FakeEvent
+    torch.cuda.Stream = torch.cuda.current_stream = FakeStream
+    torch.cuda.stream = contextlib.nullcontext
+    torch.Tensor.record_stream = lambda self, stream: None
     torch._fused_sgd_ = lambda weights, *_, **__: torch._foreach_add_(weights, 0.0)  # the only one without a fake
     FakeTensorMode.__deepcopy__ = lambda self, memo: self  # of a net that is copied
     with FakeTensorMode():

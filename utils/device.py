@@ -10,8 +10,10 @@ from typing import Any
 import torch
 from torch import nn
 
+from configs.schema import Train
 from utils import distributed
 from utils.child_processes import own_cores
+from utils.kernels import computes_in_tf32
 
 HOST_ONLY = ("indices", "times")  # of a batch: which clips they are and from when, which no net needs
 DRIVER = Path("/proc/driver/nvidia")  # the driver's folder, also in containers that can't reach the GPU
@@ -32,6 +34,34 @@ def to_device(batch: dict[str, Any], device: torch.device) -> dict[str, Any]:
     }
 
 
+class BatchCopier:
+    """Copies batches to the device; on a GPU beside the queue of the steps, whose kernels need not end first.
+
+    The host works ahead of a GPU, so the next batch is copied while the last one's step still runs. Copies overlap
+    with kernels only from pinned memory, which `dataset.loading.loader.make_loader` gives.
+
+    Args:
+        device: of the net.
+    """
+
+    def __init__(self, device: torch.device) -> None:
+        self.device = device
+        self._stream = torch.cuda.Stream(device) if device.type == "cuda" else None
+
+    def __call__(self, batch: dict[str, Any]) -> dict[str, Any]:
+        """Copy a `batch` as `to_device`; what is queued from now on waits for the copy."""
+        if self._stream is None:
+            return to_device(batch, self.device)
+        with torch.cuda.stream(self._stream):
+            copied = to_device(batch, self.device)
+        steps = torch.cuda.current_stream(self.device)
+        steps.wait_stream(self._stream)
+        for value in copied.values():
+            if torch.is_tensor(value) and value.is_cuda:
+                value.record_stream(steps)  # when the batch is freed its memory waits for the step
+        return copied
+
+
 def channels_last(model: nn.Module) -> nn.Module:
     """Lay out the weights of the convolutions of `model` channels last, the fastest for their kernels.
 
@@ -50,7 +80,7 @@ def gpu_problem() -> str:
     if torch.cuda.is_available():
         return _missing_kernels()
     if torch.backends.mps.is_available():
-        return "warning: training runs on the CPU: Apple's GPU (MPS) is not supported, only NVIDIA's and AMD's are"
+        return "warning: the CPU is used: Apple's GPU (MPS) is not supported, only NVIDIA's and AMD's are"
     hidden = os.environ.get("CUDA_VISIBLE_DEVICES", "0")
     card, driver = installed_gpu()
     if not card or not hidden.strip() or hidden.startswith("-"):  # none, or hidden on purpose
@@ -125,15 +155,17 @@ def _text(file: Path) -> str:
         return ""
 
 
-def describe_start(device: torch.device, precision: str) -> dict[str, str | float]:
+def describe_start(device: torch.device, precision: str, train: Train) -> dict[str, str | float]:
     """Describe what a run computes with, as log.jsonl keeps it.
 
     Args:
         device: of the net.
         precision: of `utils.precision.resolve_precision`.
+        train: the settings train.deterministic and train.compile.
 
     Returns:
-        device, of a GPU card, memory_gb, cuda and driver, of a CPU its cores; precision, torch, processes.
+        device, of a GPU card, memory_gb, cuda and driver, of a CPU its cores; precision, torch, processes; kernels,
+        what is not usual of them: convolutions in TF32, deterministic, compiled encoders.
     """
     found: dict[str, str | float] = {"device": device.type}
     if device.type == "cuda":
@@ -142,7 +174,14 @@ def describe_start(device: torch.device, precision: str) -> dict[str, str | floa
         found |= {"cuda": torch.version.cuda or "none", "driver": installed_gpu()[1] or "unknown"}
     else:
         found["cores"] = own_cores()
-    return found | {"precision": precision, "torch": torch.__version__, "processes": distributed.world_size()}
+    kernels = {
+        "TF32 convolutions": computes_in_tf32(device, precision),
+        "deterministic kernels": train.deterministic,
+        "compiled encoders": train.compile,
+    }
+    found |= {"precision": precision, "torch": torch.__version__, "processes": distributed.world_size()}
+    chosen = ", ".join(name for name, is_so in kernels.items() if is_so)
+    return found | ({"kernels": chosen} if chosen else {})
 
 
 def start_line(found: dict[str, str | float]) -> str:
@@ -150,6 +189,5 @@ def start_line(found: dict[str, str | float]) -> str:
     where = f"the CPU, cores: {found.get('cores')}"
     if "card" in found:
         where = f"{found['card']}, {found['memory_gb']} GB, driver {found['driver']}, CUDA {found['cuda']}"
-    return (
-        f"training on {where}; precision {found['precision']}, torch {found['torch']}, processes: {found['processes']}"
-    )
+    precision = ", ".join(str(found[name]) for name in ("precision", "kernels") if name in found)
+    return f"training on {where}; precision {precision}, torch {found['torch']}, processes: {found['processes']}"

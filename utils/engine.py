@@ -11,20 +11,20 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.nn.parallel import DistributedDataParallel
 
 from utils import checkpoint, distributed
 from utils.clock import RunClock
 from utils.config import CONFIG_VERSION, to_dict
-from utils.device import channels_last, describe_start, start_line, to_device
+from utils.device import BatchCopier, channels_last, describe_start, start_line
 from utils.errors import UserError
+from utils.kernels import eager, explain_kernel_errors
 from utils.memory import explain_gpu_memory
 from utils.metric_sums import add_metrics
 from utils.optimizers import build_optimizers, learning_rate, restore_optimizers, update_ema
 from utils.precision import LossScaler, autocast, resolve_precision
 from utils.progress import ProgressBar
 from utils.run import RENAMED_METRICS, Run
-from utils.step_module import StepModule, average_gradients
+from utils.step_module import StepModule, average_gradients, no_average
 from utils.waiting import WaitTimer
 
 Batch = dict[str, Any]  # of dataset.loading.loader.collate, on the device; `fit` adds "progress" and "gather"
@@ -45,7 +45,7 @@ def fit(
     evaluate: Evaluate,
     best: str,
     diagnose: Diagnose | None = None,
-    unused_parameters: bool = False,
+    unused_until: float = 0.0,
 ) -> Metrics:
     """Train a net until the epochs or minutes of its run are over.
 
@@ -66,18 +66,18 @@ def fit(
             are chance, and the learning-rate schedule is made for its end (the one-standard-error rule of Breiman et
             al., Classification and Regression Trees, 1984, sec. 3.4.3).
         diagnose: (mean training metrics) -> a sentence if training is stuck, else None.
-        unused_parameters: whether some steps don't use all weights; several processes then search for unused ones.
+        unused_until: fraction of the run up to which steps don't use all weights: several processes then search for
+            unused ones, which takes time in each step.
 
     Returns:
         the validation metrics of best.pt.
 
     Raises:
-        UserError: the loss or a weight is not finite, or a batch doesn't fit into the GPU's memory.
+        UserError: the loss or a weight is not finite, a batch doesn't fit into the GPU's memory, or torch can't do what
+            train.compile or train.deterministic ask for.
         SystemExit(130): interrupted by a signal; a checkpoint was written.
     """
-    trainer = _Trainer(
-        model, run, param_groups, batches, steps_per_epoch, step, evaluate, best, diagnose, unused_parameters
-    )
+    trainer = _Trainer(model, run, param_groups, batches, steps_per_epoch, step, evaluate, best, diagnose, unused_until)
     return trainer.fit()
 
 
@@ -87,17 +87,19 @@ class _Trainer:
     def __init__(
         self, model: nn.Module, run: Run, param_groups: list[dict[str, Any]],
         batches: Callable[[int], Iterable[Batch]], steps_per_epoch: int, step: Step, evaluate: Evaluate,
-        best_metric: str, diagnose: Diagnose | None, unused_parameters: bool,
+        best_metric: str, diagnose: Diagnose | None, unused_until: float,
     ) -> None:  # fmt: skip
         self.model = channels_last(model)
         self.run, self.train, self.batches, self.steps_per_epoch = run, run.config.train, batches, steps_per_epoch
         self.evaluate, self.best_metric, self.diagnose = evaluate, best_metric, diagnose
         self.device, self.ranks = next(model.parameters()).device, distributed.world_size()
-        self.step_fn = average_gradients(StepModule(model, step), unused_parameters)
+        self.unused_until, self.step_module = unused_until, StepModule(model, step)
+        self.searches_unused = unused_until > 0
+        self.step_fn = average_gradients(self.step_module, self.searches_unused)
         self.optimizers = build_optimizers(run.config, param_groups, self.device)
         self.precision = resolve_precision(self.device, self.train.precision)
         self.scaler = LossScaler(self.device, self.precision, self.optimizers)
-        self.waits = WaitTimer(run.config, self.device)
+        self.waits, self.copy_batch = WaitTimer(run.config, self.device), BatchCopier(self.device)
         self.ema_model = copy.deepcopy(model).requires_grad_(False) if self.train.ema else None
         self.clock = RunClock(self.train, steps_per_epoch)
         self.step, self.metrics, self.best, self.highest = 0, Metrics(), Metrics(), -math.inf
@@ -173,7 +175,11 @@ class _Trainer:
             "--train.grad_accum_steps by the same factor"
         )
         try:
-            with self.clock.catch_signals(), explain_gpu_memory("a batch", advice):
+            with (
+                self.clock.catch_signals(),
+                explain_gpu_memory("a batch", advice),
+                explain_kernel_errors(self.device, self.train.compile),
+            ):
                 self._loop()
         finally:
             self.run.close()
@@ -194,7 +200,7 @@ class _Trainer:
             )
         if self._is_due_for_validation() and self.metrics.get("step") != self.step:
             self._validate()  # an earlier start ended in it
-        started = describe_start(self.device, self.precision)
+        started = describe_start(self.device, self.precision, self.train)
         self.run.log_message(start_line(started))
         self.run.write("start", self.step, **started)
         source = iter(self.batches(self.step * self.train.grad_accum_steps))
@@ -239,6 +245,10 @@ class _Trainer:
             for group in optimizer.param_groups:
                 group["lr"] = rate * group["lr_scale"]
         self.model.train()
+        if self.searches_unused != (progress < self.unused_until):  # all processes have the same progress
+            self.searches_unused = not self.searches_unused
+            self.step_fn = self.step_module  # what the old one keeps for gradients is freed before the new one is made
+            self.step_fn = average_gradients(self.step_module, self.searches_unused)
         clips = 0
         for k in range(self.train.grad_accum_steps):
             clips += self._accumulate(self.waits.next(source), progress, k)
@@ -257,14 +267,14 @@ class _Trainer:
         clips, accumulated = len(batch["indices"]), self.train.grad_accum_steps
         sizes = self._sync_ranks(clips)
         gather = distributed.Gather(sizes) if self.ranks > 1 and self.train.gather == "all" else None
-        batch = {**to_device(batch, self.device), "progress": progress, "gather": gather}
+        batch = {**self.copy_batch(batch), "progress": progress, "gather": gather}
         # Weight by this rank's clips (1.0 if none was skipped), so that every clip counts equally.
         weight = clips * self.ranks / sum(sizes)
         # Dropout and other draws from the global generator depend on (seed, batch, process) alone: there is no state to
         # store. Seeded only now, because a loader that has just started draws from it too.
         number = self.train.seed * 1_000_003 + self.step * accumulated + k
         torch.manual_seed(number + distributed.rank() * 2**53)
-        with self._sync_gradients(k == accumulated - 1):
+        with contextlib.nullcontext() if k == accumulated - 1 else no_average(self.step_fn):
             with autocast(self.device, self.precision):
                 loss, metrics = self.step_fn(batch)
             self.scaler.backward(loss if weight == accumulated == 1 else loss * weight / accumulated)
@@ -278,12 +288,6 @@ class _Trainer:
     def _sync_ranks(self, clips: int) -> list[int]:
         """Get the number of clips of each process in this batch; all agree on the time and on whether to stop."""
         return [clips] if self.ranks == 1 else self.clock.sync(clips)
-
-    def _sync_gradients(self, last: bool) -> contextlib.AbstractContextManager:
-        """Make a context that averages gradients over the processes only in the `last` batch of an update."""
-        if last or not isinstance(self.step_fn, DistributedDataParallel):
-            return contextlib.nullcontext()
-        return self.step_fn.no_sync()
 
     # -------------------------------------------------------------------------------------------- log, validation
 
@@ -320,7 +324,7 @@ class _Trainer:
         model.eval()
         distributed.broadcast_buffers(model)
         advice = f"lower --eval.batch_size ({self.run.config.eval.batch_size})"
-        with torch.no_grad(), explain_gpu_memory("a batch of the validation", advice):
+        with torch.no_grad(), eager(self.train.compile), explain_gpu_memory("a batch of the validation", advice):
             metrics = {**self.evaluate(model), "step": self.step}
         self.metrics, self.clock.last_validation = distributed.broadcast_object((metrics, time.monotonic() - begin))
         self.run.sync_skipped()

@@ -25,7 +25,7 @@ from utils.tensorboard_log import TensorBoardLog
 FREE_ON_RESUME = (
     "data.root", "data.on_error", "data.cache_gb", "data.features_dir", "train.run_dir", "train.epochs",
     "train.max_minutes", "train.workers", "train.log_every", "train.save_every",
-    "train.save_seconds", "eval.",
+    "train.save_seconds", "train.compile", "train.deterministic", "eval.",
 )  # fmt: skip
 # Metrics that were renamed: what logs of older versions call them.
 RENAMED_METRICS = {

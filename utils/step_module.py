@@ -1,5 +1,6 @@
 """A training step as a module, which torch's averaging of gradients over processes needs."""
 
+import contextlib
 import warnings
 from collections.abc import Callable
 from typing import Any
@@ -47,3 +48,8 @@ def average_gradients(module: nn.Module, unused_parameters: bool) -> nn.Module:
         return DistributedDataParallel(
             module, broadcast_buffers=False, gradient_as_bucket_view=True, find_unused_parameters=unused_parameters
         )
+
+
+def no_average(module: nn.Module) -> contextlib.AbstractContextManager[None]:
+    """Make a context in which each process adds to its own gradients of a `module` of `average_gradients`."""
+    return module.no_sync() if isinstance(module, DistributedDataParallel) else contextlib.nullcontext()

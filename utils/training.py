@@ -13,6 +13,7 @@ from utils.arguments import max_workers
 from utils.command_line import parse_train_command
 from utils.device import gpu_problem, pick_device
 from utils.errors import UserError
+from utils.kernels import check_compiler, choose_kernels
 from utils.memory import disable_malloc_trim
 from utils.precision import resolve_precision
 from utils.run import Run, SkipHandler, Split, add_resume_option
@@ -71,10 +72,11 @@ def setup_training(
             f"{config.train.workers}"
         )
     disable_malloc_trim()
+    choose_kernels(config.train)
     device = pick_device()
-    # On a GPU the fastest kernels for the shapes at hand; which they are depends on measurements.
-    torch.backends.cudnn.benchmark = not torch.are_deterministic_algorithms_enabled()
     _check_precision(device, config.train.precision)
+    if config.train.compile:
+        check_compiler(device)
     data = data_module(config, device, distributed.rank(), distributed.world_size())
     check_agreement(config, data.splits, device)
     run = Run(config, args.resume)

@@ -6,6 +6,7 @@ import pytest
 import torch
 from toy_training import config, lines, train
 
+from configs.schema import Train
 from utils import child_processes, device
 from utils.device import describe_start, gpu_problem, has_kernels, installed_gpu, pick_device, start_line
 from utils.run import Run
@@ -130,7 +131,7 @@ def test_the_start_is_said_and_logged(tmp_path, capsys):
 def test_the_start_on_a_gpu_names_the_card(card, machine, monkeypatch):
     card("Tesla T4", (7, 5), ["sm_75"])
     monkeypatch.setattr(torch.version, "cuda", "13.0")
-    found = describe_start(torch.device("cuda"), "fp16")
+    found = describe_start(torch.device("cuda"), "fp16", Train())
     for name, value in {"card": "Tesla T4", "memory_gb": 16.0, "driver": "580.65.06", "cuda": "13.0"}.items():
         assert found[name] == value and str(value) in start_line(found)
     assert json.dumps(found) and "fp16" in start_line(found)
