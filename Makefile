@@ -5,10 +5,16 @@ RUN := .venv/bin/python
 .PHONY: demo test slow processors lint faults
 .DEFAULT_GOAL := demo
 
-.venv/ready: requirements.txt
+# CPU=1 installs torch without CUDA: 1 GB rather than 6.
+CPU ?=
+CPU_WHEELS ?= https://download.pytorch.org/whl/cpu
+PIP := $(RUN) -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
+
+.venv/ready: requirements.txt constraints.txt
 	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed, this is " + sys.version)'
 	$(PYTHON) -m venv .venv
-	$(RUN) -m pip install --quiet --disable-pip-version-check -r requirements.txt
+	$(if $(CPU),$(PIP) torch torchvision --index-url $(CPU_WHEELS))
+	$(PIP) -r requirements.txt
 	touch $@
 
 # Generate clips, train AVE-Net on them, evaluate it; then the same with AVOL-Net, initialized with AVE-Net's weights.
