@@ -134,5 +134,5 @@ def is_output(path: Path, paths: OutputPaths) -> bool:
 
 
 if __name__ == "__main__":
-    with exit_on_user_error("lower --threads or --eval.batch_size"):
+    with exit_on_user_error("lower --threads or --eval.batch_size", "lower --eval.batch_size"):
         main()

@@ -81,5 +81,5 @@ def main(argv: list[str] | None = None) -> None:
 
 
 if __name__ == "__main__":
-    with exit_on_user_error(distributed.TRAINING_MEMORY), distributed.process_group():
+    with exit_on_user_error(*distributed.TRAINING_MEMORY), distributed.process_group():
         main()

@@ -25,7 +25,8 @@ from utils.process_errors import EveryProcessError, translate_process_errors
 
 NOTE_SECONDS = 30.0  # of waiting for others to start, after which a note is printed
 LEAVE_SECONDS = 30.0  # for leaving the group, at most
-TRAINING_MEMORY = "lower --train.batch_size, --train.workers or --data.cache_gb"
+# What makes a training take less memory: of the machine, of a GPU.
+TRAINING_MEMORY = ("lower --train.batch_size, --train.workers or --data.cache_gb", "lower --train.batch_size")
 
 
 def rank() -> int:
@@ -56,7 +57,7 @@ def process_group() -> Iterator[None]:
     end_with_parent(signal.SIGTERM)  # a torchrun that is killed: a checkpoint is written, and nobody trains unseen
     store = None
     try:
-        with translate_machine_errors(TRAINING_MEMORY), translate_process_errors(_number("RANK"), count):
+        with translate_machine_errors(*TRAINING_MEMORY), translate_process_errors(_number("RANK"), count):
             place = f"{os.environ['MASTER_ADDR']}:{os.environ['MASTER_PORT']}"
             note = f"process {_number('RANK')} of {count} is waiting for the others at {place}"
             store = _wait_for(_join, note=note)

@@ -34,7 +34,7 @@ class MachineError(UserError):
 
 
 @contextmanager
-def exit_on_user_error(memory_advice: str = MEMORY_ADVICE) -> Iterator[None]:
+def exit_on_user_error(memory_advice: str = MEMORY_ADVICE, gpu_advice: str = "") -> Iterator[None]:
     """Run a script; exit with one sentence on a user's mistake or an error of the machine.
 
     The exit code is 2 for a mistake, 1 for the machine and for output that can't be written (silently if its reader has
@@ -42,12 +42,13 @@ def exit_on_user_error(memory_advice: str = MEMORY_ADVICE) -> Iterator[None]:
 
     Args:
         memory_advice: what makes this script take less memory: "lower --train.batch_size".
+        gpu_advice: what makes it take less of a GPU's memory; "" if no setting does.
     """
     repair_streams()
     sys.unraisablehook = _ignore_machine_error(sys.unraisablehook)
     threading.excepthook = _ignore_machine_error(threading.excepthook)
     try:
-        with stop_on_signals(), translate_machine_errors(memory_advice):
+        with stop_on_signals(), translate_machine_errors(memory_advice, gpu_advice):
             yield
             flush_output()
     except UserError as error:
@@ -67,11 +68,11 @@ def exit_on_user_error(memory_advice: str = MEMORY_ADVICE) -> Iterator[None]:
 
 
 @contextmanager
-def translate_machine_errors(memory_advice: str = MEMORY_ADVICE) -> Iterator[None]:
+def translate_machine_errors(memory_advice: str = MEMORY_ADVICE, gpu_advice: str = "") -> Iterator[None]:
     """Raise a MachineError in the place of an error of the machine; a broken pipe passes.
 
     Args:
-        memory_advice: see `exit_on_user_error`.
+        memory_advice, gpu_advice: see `exit_on_user_error`.
     """
     try:
         yield
@@ -79,7 +80,8 @@ def translate_machine_errors(memory_advice: str = MEMORY_ADVICE) -> Iterator[Non
         raise
     except TYPES as error:
         is_output = error is getattr(sys.stdout, "error", None)
-        message = _describe_output_error(error) if is_output else describe_machine_error(error, memory_advice)
+        described = describe_machine_error(error, memory_advice, gpu_advice)
+        message = _describe_output_error(error) if is_output else described
         if message is None:
             raise
         raise MachineError(message) from error

@@ -30,6 +30,7 @@ GPU_MEMORY_TEXTS = (
     "cuda out of memory", "hip out of memory", "cuda error: out of memory", "hip error: out of memory",
     "cublas_status_alloc_failed", "cudnn_status_alloc_failed", "cufft_alloc_failed",
 )  # fmt: skip
+GPU_MEMORY_ADVICE = "end other programs that use it, or set CUDA_VISIBLE_DEVICES=-1 to compute on the CPU"
 THREAD_TEXTS = ("can't start new thread", "thread creation failed", "resource temporarily unavailable")
 LINK_TEXTS = ("symlink loop",)  # of pathlib
 WORKER_TEXTS = ("dataloader worker",)  # "... (pid 7) is killed by signal: Killed", "... exited unexpectedly"
@@ -59,12 +60,13 @@ def is_shortage(error: BaseException) -> bool:
     return is_memory_error(error) or getattr(error, "errno", None) in DESCRIPTORS
 
 
-def describe_machine_error(error: BaseException, memory_advice: str) -> str | None:
+def describe_machine_error(error: BaseException, memory_advice: str, gpu_advice: str = "") -> str | None:
     """Describe an error of the machine in one sentence, or None if it is of another kind, such as a fault of ours.
 
     Args:
         error: what was raised.
         memory_advice: what makes the command take less memory: "lower --train.batch_size".
+        gpu_advice: what makes it take less of a GPU's memory; "" if no setting does.
     """
     number, name = getattr(error, "errno", None), getattr(error, "filename", None)
     place = os.fsdecode(name) if isinstance(name, (str, bytes)) else ""
@@ -75,6 +77,8 @@ def describe_machine_error(error: BaseException, memory_advice: str) -> str | No
         return f"a process that loads clips was killed, most likely as memory is short: {memory_advice}"
     if _says(error, THREAD_TEXTS) and not place:
         return f"the system starts no more processes or threads: {memory_advice}, or raise their limit (`ulimit -u`)"
+    if is_gpu_memory_error(error):
+        return f"the GPU's memory is short: {', '.join(filter(None, (gpu_advice, GPU_MEMORY_ADVICE)))}"
     if is_memory_error(error) or _says(error, ENCODER_TEXTS):
         return f"memory is short: {memory_advice}"
     if isinstance(error, FileNotFoundError) and "temporary directory" in text:

@@ -21,9 +21,10 @@ from dataset.reading.reader import ClipDataset
 from dataset.transforms.frames import prepare_frames
 from utils import distributed
 from utils.errors import UserError
+from utils.memory import explain_gpu_memory
 from utils.progress_bar import progress_bar
 
-FRAMES_AT_ONCE, IMAGES_AT_ONCE = 16, 64  # that are decoded, each for all of its views; that the encoder gets
+FRAMES_AT_ONCE, IMAGES_AT_ONCE = 16, 64  # that are decoded, each for all of its views; that the encoder gets at most
 ADVICE = "free some space, set another --data.features_dir, or --data.feature_views 0 to keep no features"
 
 
@@ -162,7 +163,8 @@ def write_features(
     """
     files = {name: _GrowingArray(folder / f"{name}.npy") for name in ("features", "times", "sounds", "ends")}
     errors, end = dict[str, str](), 0
-    batches = _decode(config, clips, device)
+    batches, images = _decode(config, clips, device), images_at_once(config, device)
+    advice = f"lower --train.batch_size below {images}: it takes no more frames at a time"
     with progress_bar(len(clips), desc="frames' features") as bar:
         for batch in batches:
             for clip, message in batch["errors"]:
@@ -170,7 +172,8 @@ def write_features(
                 errors[clip] = message
             if len(batch["indices"]):
                 names = [clips.ids[index] for index in batch["indices"].tolist()]
-                features = _encode(batch["frames"].to(device), names, config, encoder)
+                with explain_gpu_memory("a batch of frames for the frozen encoder", advice):
+                    features = _encode(batch["frames"].to(device), names, config, encoder, images)
                 sounds = np.concatenate(batch["sounds"])
                 ends = end + np.cumsum([len(sound) for sound in batch["sounds"]])
                 if not end:
@@ -194,9 +197,21 @@ def _decode(config: Any, clips: ClipDataset, device: torch.device | str) -> Iter
     return iter(make_loader(_WholeClips(clips, config.data), order, config.train.workers, device))
 
 
+def images_at_once(config: Any, device: torch.device | str) -> int:
+    """Decide how many images the encoder gets at a time; on a GPU no more than a training step has clips.
+
+    Args:
+        config: a `configs.schema.Config`.
+        device: on which it runs.
+    """
+    if torch.device(device).type == "cpu":
+        return IMAGES_AT_ONCE
+    return min(IMAGES_AT_ONCE, max(config.train.batch_size // distributed.world_size(), 1))
+
+
 @torch.no_grad()
-def _encode(frames: Tensor, clips: list[str], config: Any, encoder: FrameEncoder) -> np.ndarray:
-    """Encode all views of frames (B, F, S, S, 3): (B, F, K, C, h, w) float16."""
+def _encode(frames: Tensor, clips: list[str], config: Any, encoder: FrameEncoder, images: int) -> np.ndarray:
+    """Encode all views of frames (B, F, S, S, 3), some `images` at a time: (B, F, K, C, h, w) float16."""
     count = frames.shape[1]
     parts = []
     for start in range(0, count, FRAMES_AT_ONCE):  # of a clip with many frames
@@ -205,7 +220,7 @@ def _encode(frames: Tensor, clips: list[str], config: Any, encoder: FrameEncoder
         views = make_views(part.flatten(0, 1), names, config)  # (b, K, 3, s, s)
         pixels = views.flatten(0, 1).contiguous(memory_format=torch.channels_last)  # twice as fast on a CPU
         maps = (
-            torch.cat([encoder(some) for some in pixels.split(IMAGES_AT_ONCE)])
+            torch.cat([encoder(some) for some in pixels.split(images)])
             .half()
             .unflatten(0, (len(clips), part.shape[1], views.shape[1]))
         )
