@@ -1,39 +1,57 @@
-"""Serve a local page that searches an embedded collection by an image, a sound or a video.
+"""Serve a local page to try nets on one's own files: search a collection, see what sounds where, take videos apart.
 
     python embed.py --checkpoint runs/demo_AVENet/best.pt --input FOLDER --out emb
     python search.py --collection emb                   # then open http://127.0.0.1:7860
+    python search.py --checkpoint runs/demo_VOLNet/best.pt --checkpoint runs/demo_PixelPlayer/best.pt
 
+The page has a tab for each thing that its nets can do: a collection is searched by an image, a sound or a video; an
+AVOL-Net shows what sounds where in a video; a PixelPlayer takes its sound apart.
 Only this machine can reach the page, unless --host says otherwise. The first ten seconds of a query are used.
 """
 
 import utils.startup  # isort: skip  # noqa: F401
 
 import argparse
-import sys
+from collections.abc import Callable
+from pathlib import Path
 
+from collection.jobs import JobLimits, Jobs
+from collection.page_nets import PageNets, choose_nets
+from collection.query import Query
 from collection.sandbox import Sandbox
-from collection.search_index import SearchIndex, open_search_index
-from collection.storage import load_collection, output_paths
+from collection.search_index import SearchIndex
 from dataset.making.text import count_text
-from utils.arguments import at_least
+from utils.arguments import at_least, worker_count
+from utils.command_line import parse_command_line
 from utils.errors import UserError, exit_on_user_error
 
 QUERY_SECONDS = 10  # of a query that are used
+LONGEST_SECONDS = 3600  # of a video that --longest may allow
 MEGABYTE = 2**20
 
 
-def parse_arguments(argv: list[str]) -> argparse.Namespace:
-    """Parse the command line."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
-    parser.add_argument("--collection", required=True, metavar="NAME", help="the --out of embed.py")
-    parser.add_argument("--checkpoint", default="", metavar="FILE", help="the net, if it was moved")
+def add_options(parser: argparse.ArgumentParser) -> None:
+    """Add the options of search.py to `parser`."""
+    parser.add_argument("--collection", default="", metavar="NAME", help="the --out of embed.py, to search it")
+    parser.add_argument(
+        "--checkpoint", action="append", default=[], metavar="FILE",
+        help="of an AVOLNet or a PixelPlayer, to try it on videos; or the net of --collection, if it was moved;\n"
+        "may be given several times",
+    )  # fmt: skip
     parser.add_argument("--files", default="", metavar="DIR", help="folder of the embedded files, if it was moved")
     parser.add_argument("--host", default="127.0.0.1", help="address to listen on [127.0.0.1: this machine only]")
     parser.add_argument("--port", type=at_least(0, most=65_535), default=7860, help="0: any free port [7860]")
     parser.add_argument(
         "--largest", type=at_least(1, most=100_000), default=32, metavar="MB", help="largest upload [32]"
     )
-    return parser.parse_args(argv)
+    longest = at_least(1, float, LONGEST_SECONDS)
+    parser.add_argument(
+        "--longest", type=longest, default=60.0, metavar="S", help="of a longer video the first S seconds are used [60]"
+    )
+    parser.add_argument(
+        "--workers", type=worker_count, default=2, metavar="N",
+        help="videos that are worked on at the same time, each by a process with its own copy of the nets [2]",
+    )  # fmt: skip
 
 
 def describe_ranking(index: SearchIndex) -> str:
@@ -47,38 +65,61 @@ def describe_ranking(index: SearchIndex) -> str:
     )
 
 
+def describe_page(nets: PageNets) -> str:
+    """Say what the page holds, for its header: the collection, and the checkpoint of each task with videos."""
+    parts = []
+    if nets.index:
+        collection = nets.index.collection
+        files, seconds = count_text(len(collection.about["files"]), "file"), len(collection.times)
+        parts.append(f"{files}, {count_text(seconds, 'second')}, {collection.about['model']}")
+    names = {"where": "AVOLNet", "apart": "PixelPlayer"}
+    parts += [names[task] for task in nets.tasks if not (task == "where" and nets.index and nets.index.localizes)]
+    return "; ".join(parts)
+
+
+def reader_of(sandbox: Sandbox, index: SearchIndex | None) -> Callable[[Path], Query]:
+    """Make the function that decodes a file to search for.
+
+    Args:
+        sandbox: decodes.
+        index: to search; None: no file is searched for.
+    """
+
+    def read(path: Path) -> Query:
+        assert index is not None
+        return sandbox.read(path, index.size, index.rate, QUERY_SECONDS, index.seconds)
+
+    return read
+
+
 def main(argv: list[str] | None = None) -> None:
-    """Open the collection and serve the page until Ctrl-C."""
-    args = parse_arguments(argv if argv is not None else sys.argv[1:])
+    """Open the collection and the nets, and serve the page until Ctrl-C."""
+    args, changes = parse_command_line(argv, __doc__, add_options)
     try:
         from collection.server import create_server, make_app  # Flask is optional
     except ModuleNotFoundError as error:
         raise UserError(f"search.py needs {error.name}: pip install flask") from None
-    collection = load_collection(output_paths(args.collection).npz)
-    index = open_search_index(collection, args.checkpoint, args.files)
-    files = count_text(len(collection.about["files"]), "file")
-    title = f"{files}, {count_text(len(collection.times), 'second')}, {collection.about['model']}"
-    sandbox = Sandbox()
+    nets = choose_nets(args.collection, args.checkpoint, args.files, changes)
+    sandbox, index, jobs = Sandbox(), nets.index, None
     try:
-        app = make_app(
-            index,
-            lambda path: sandbox.read(path, index.size, index.rate, QUERY_SECONDS, index.seconds),
-            title,
-            args.largest * MEGABYTE,
-        )
+        if nets.tasks:
+            jobs = Jobs(nets.tasks, sandbox, JobLimits(longest=args.longest, workers=args.workers))
+        app = make_app(index, reader_of(sandbox, index), describe_page(nets), args.largest * MEGABYTE, jobs)
         try:
             server = create_server(app, args.host, args.port)
         except (OSError, OverflowError) as error:
             message = f"can't listen on {args.host}:{args.port} ({error}): choose another --host or --port"
             raise UserError(message) from None
-        if index.localizes:
+        if index and index.localizes:
             print(describe_ranking(index))
         print(f"http://{args.host}:{server.port}   (Ctrl-C stops the server)", flush=True)
         server.serve_forever()
     finally:
+        if jobs:
+            jobs.close()
         sandbox.close()
 
 
 if __name__ == "__main__":
-    with exit_on_user_error("use a smaller collection"):
+    with exit_on_user_error("use a smaller collection, or lower --workers"):
         main()

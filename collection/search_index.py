@@ -4,6 +4,7 @@ import io
 import itertools
 import threading
 from collections import OrderedDict
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
@@ -23,6 +24,7 @@ from models.interfaces import LocalizingNet
 from utils.config import translate_stored
 from utils.errors import UserError
 
+CHANGEABLE = ("train.precision",)  # settings that a search may have other than its collection
 MAX_RECENT = 32  # queries whose maps can still be requested
 MAP_SIDE = 256  # side to which maps are interpolated, pixels
 ROWS_AT_A_TIME = 256  # frames whose maps are scored at a time: 25 MB of 128 dimensions at 14 x 14 locations
@@ -51,20 +53,42 @@ class RecentQuery(NamedTuple):
     sound: torch.Tensor | None
 
 
-def open_search_index(collection: Collection, checkpoint: str = "", folder: str | Path = "") -> "SearchIndex":
+def collection_settings(collection: Collection, changes: Mapping[str, str]) -> dict[str, Any]:
+    """Get the settings with which a collection's net is loaded, {dotted name: value}.
+
+    Args:
+        collection: to search.
+        changes: settings to override; those of CHANGEABLE only.
+
+    Raises:
+        UserError: another setting would no longer fit the collection's embeddings.
+    """
+    for name in changes:
+        if name not in CHANGEABLE:
+            raise UserError(
+                f"--{name} can't be changed here: a collection is searched with the settings it was embedded with, so "
+                "embed again with it, or leave it out"
+            )
+    return translate_stored(collection.about["changes"], collection.about["model"]) | dict(changes)
+
+
+def open_search_index(
+    collection: Collection, checkpoint: str = "", folder: str | Path = "", changes: Mapping[str, str] | None = None
+) -> "SearchIndex":
     """Load the net that embedded a collection, and find the collection's files.
 
     Args:
         collection: to search.
         checkpoint: of the net; by default where it was.
         folder: of the collection's files; by default where they were.
+        changes: settings to override, see `collection_settings`.
 
     Raises:
-        UserError: the checkpoint or the files are missing, or it is a different checkpoint.
+        UserError: the checkpoint or the files are missing, it is a different checkpoint, or a setting can't be changed.
     """
     about = collection.about
     path = checkpoint or about["checkpoint"]
-    net = load_trained_net(path, translate_stored(about["changes"], about["model"]))
+    net = load_trained_net(path, collection_settings(collection, changes or {}))
     if file_digest(path) != about["digest"]:
         raise UserError(f"the collection was embedded with another checkpoint than {path}: pass it with --checkpoint")
     root = Path(folder or about["input"]).resolve()

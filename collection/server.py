@@ -1,7 +1,8 @@
-"""The search page: a Flask app for one person on the same machine.
+"""The page of search.py: a Flask app for one person on the same machine, or a few in the same network.
 
-Rows and queries are addressed by numbers, never by file names. Another site can neither read an answer (no CORS, and a
-Host that is a name is refused, so that no DNS name can be pointed at this server) nor send a file (Origin is checked).
+Rows and queries are addressed by numbers, jobs by random ids, never by file names. Another site can neither read an
+answer (no CORS, and a Host that is a name is refused, so that no DNS name can be pointed at this server) nor send a
+file (Origin is checked).
 """
 
 import io
@@ -20,6 +21,8 @@ from PIL import Image
 from werkzeug.exceptions import HTTPException
 from werkzeug.serving import BaseWSGIServer, WSGIRequestHandler, make_server
 
+from collection.job_routes import SaveUpload, add_job_routes
+from collection.jobs import Jobs
 from collection.query import Query, RefusedUpload
 from collection.search_index import SearchIndex
 from dataset.reading.errors import MediaError
@@ -33,20 +36,26 @@ MAX_FORM_OVERHEAD = 2**14  # bytes of a request beside the file: boundaries, the
 IDLE_TIMEOUT = 30  # seconds after which a silent connection is closed
 JPEG_QUALITY = 85
 RECORD_SECONDS = 3  # of the button that records a query, at least
+NOT_THERE = "there is no such image, sound or result; results are removed after a time: send the file again"
 
 Reply = tuple[dict[str, Any], int]  # JSON and HTTP status
 
 
 def make_app(
-    index: SearchIndex, read_upload: Callable[[Path], Query], title: str, max_upload: int = MAX_UPLOAD
+    index: SearchIndex | None,
+    read_upload: Callable[[Path], Query],
+    title: str,
+    max_upload: int = MAX_UPLOAD,
+    jobs: Jobs | None = None,
 ) -> flask.Flask:
     """Create the Flask app.
 
     Args:
-        index: to search.
-        read_upload: decodes an uploaded file, or raises RefusedUpload.
+        index: to search; None: the page searches nothing.
+        read_upload: decodes a file to search for, or raises RefusedUpload.
         title: what is searched, for the page's header.
         max_upload: largest upload, bytes.
+        jobs: work on videos; None: the page does none.
     """
     app = flask.Flask(__name__, template_folder=str(TEMPLATES), static_folder=None)
     # Flask's limit of MAX_FORM_MEMORY_SIZE stays: it must exceed the blocks of 64 KiB in which a file arrives.
@@ -57,23 +66,49 @@ def make_app(
     @app.get("/")
     def page() -> str:
         flask.g.nonce = secrets.token_urlsafe(16)
-        seconds = max(RECORD_SECONDS, ceil(index.seconds))  # at least what the net takes
+        seconds = max(RECORD_SECONDS, ceil(index.seconds)) if index else 0  # at least what the net takes
+        tabs = [*(["search"] if index else []), *(jobs.tasks if jobs else [])]
         return flask.render_template(
-            "search.html", title=title, nonce=flask.g.nonce, max_upload=max_upload, record_seconds=seconds
+            "page.html",
+            title=title,
+            nonce=flask.g.nonce,
+            max_upload=max_upload,
+            record_seconds=seconds,
+            tabs=tabs,
+            longest=jobs.limits.longest if jobs else 0,
         )
 
-    @app.post("/search")
-    def search() -> dict[str, Any]:
+    def save_upload(path: Path) -> None:
         upload = flask.request.files.get("file")
         if upload is None:
             flask.abort(400, "no file was sent: send one in the form field `file`")
+        upload.save(path)
+        if not path.stat().st_size:
+            flask.abort(400, "the file is empty")
+        if path.stat().st_size > max_upload:
+            flask.abort(413, _too_large(max_upload))
+
+    if index:
+        _add_search_routes(app, index, read_upload, save_upload)
+    if jobs:
+        add_job_routes(app, jobs, save_upload)
+    app.register_error_handler(HTTPException, lambda error: _http_error(error, max_upload))
+    app.register_error_handler(LookupError, lambda _: ({"error": NOT_THERE}, 404))
+    app.register_error_handler(UserError, _user_error)
+    app.register_error_handler(OSError, _disk_error)
+    return app
+
+
+def _add_search_routes(
+    app: flask.Flask, index: SearchIndex, read_upload: Callable[[Path], Query], save_upload: SaveUpload
+) -> None:
+    """Add the addresses of the search: the search itself, and the images and sounds of its results."""
+
+    @app.post("/search")
+    def search() -> dict[str, Any]:
         with tempfile.TemporaryDirectory() as folder:
             path = Path(folder) / "upload"  # never the sender's name
-            upload.save(path)
-            if not path.stat().st_size:
-                flask.abort(400, "the file is empty")
-            if path.stat().st_size > max_upload:
-                flask.abort(413, _too_large(max_upload))
+            save_upload(path)
             return index.search(read_upload(path))
 
     @app.get("/image/<int:row>.jpg")
@@ -88,12 +123,6 @@ def make_app(
     @app.get("/map/<int:query_id>/<any(image, sound):side>/<int:row>.jpg")
     def localization_map(query_id: int, **options: Any) -> flask.Response:
         return _jpeg(index.draw_map(query_id, **options))
-
-    app.register_error_handler(HTTPException, lambda error: _http_error(error, max_upload))
-    app.register_error_handler(LookupError, lambda _: ({"error": "there is no such image or sound"}, 404))
-    app.register_error_handler(UserError, _user_error)
-    app.register_error_handler(OSError, _disk_error)
-    return app
 
 
 def _user_error(error: UserError) -> Reply:
