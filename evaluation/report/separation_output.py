@@ -1,6 +1,6 @@
 """Write the results of separate.py: wav files, videos and images."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,6 +14,7 @@ from dataset.reading.wav import WavWriter
 from evaluation.pixel_separator import FRAMES_PER_SECOND, PixelSounds
 from evaluation.report import source_figures
 from evaluation.report.heatmaps import write_video
+from utils.progress_bar import Progress, show_stage
 
 VIDEO_FPS = 3 * FRAMES_PER_SECOND
 VIDEO_SAMPLE_RATE = 48000  # Hz
@@ -43,7 +44,7 @@ class SeparatedVideo:
     @property
     def wavs(self) -> list[str]:
         """Names of the sound files, the mixture first."""
-        return ["mixture.wav", *(f"source_{k}.wav" for k in range(1, len(self.locations) + 1))]
+        return sound_files(len(self.locations))
 
 
 class SoundRates(NamedTuple):
@@ -60,21 +61,29 @@ class SoundRates(NamedTuple):
     samples: int
 
 
-def write_sounds(out: Path, result: SeparatedVideo, blocks: Iterable[np.ndarray], rates: SoundRates) -> dict[str, dict]:
+def sound_files(count: int) -> list[str]:
+    """Name the sound files of `count` sources, the mixture first."""
+    return ["mixture.wav", *(f"source_{k}.wav" for k in range(1, count + 1))]
+
+
+def write_sounds(
+    out: Path, locations: Sequence[tuple[float, float]], blocks: Iterable[np.ndarray], rates: SoundRates
+) -> dict[str, dict]:
     """Write mixture.wav and source_1.wav, source_2.wav, ... as they are separated.
 
     Args:
         out: folder to write to.
-        result: of the video.
+        locations: N (x, y) in 0..1, one for each source.
         blocks: (n, 1 + N) float32 each, at the rate of the net, see `PixelSeparator.separate`.
         rates: of the blocks and of the files.
 
     Returns:
         {file name: {"at": [x, y], "decibels": energy of the source relative to the mixture}}.
     """
-    energies = np.zeros(len(result.wavs))
+    names = sound_files(len(locations))
+    energies = np.zeros(len(names))
     with ExitStack() as stack:
-        files = [stack.enter_context(open(out / name, "wb")) for name in result.wavs]
+        files = [stack.enter_context(open(out / name, "wb")) for name in names]
         writers = [WavWriter(file, rates.written) for file in files]
         for part in _at_rate(_summed(blocks, energies), rates):
             for writer, samples in zip(writers, part.T, strict=True):
@@ -82,7 +91,7 @@ def write_sounds(out: Path, result: SeparatedVideo, blocks: Iterable[np.ndarray]
         for writer in writers:
             writer.finish()
     levels = (10 * np.log10(energies[1:] / max(energies[0], 1e-20) + 1e-10)).tolist()
-    rows = zip(result.wavs[1:], result.locations, levels, strict=True)
+    rows = zip(names[1:], locations, levels, strict=True)
     return {name: {"at": [x, y], "decibels": level} for name, (x, y), level in rows}
 
 
@@ -103,13 +112,14 @@ def _at_rate(blocks: Iterable[np.ndarray], rates: SoundRates) -> Iterator[np.nda
     yield from buffer.take_seconds(rates.net, rates.written, is_last=True)
 
 
-def write_videos(out: Path, clip: ClipReader, result: SeparatedVideo) -> None:
+def write_videos(out: Path, clip: ClipReader, result: SeparatedVideo, progress: Progress = show_stage) -> None:
     """Write energy.mp4 (how loud each pixel is) and clusters.mp4 (which pixels sound alike), with the clip's sound.
 
     Args:
         out: folder to write to.
         clip: the video, open.
         result: the separated sources of `clip`.
+        progress: shows how far it is.
     """
     energies, labels = result.pixels.energies, result.pixels.labels
     loudest = energies.max()
@@ -126,7 +136,8 @@ def write_videos(out: Path, clip: ClipReader, result: SeparatedVideo) -> None:
     # As long as the frames; the sound may be longer, then players show the last one.
     times = np.arange(0, min(result.seconds, clip.video_end), 1 / VIDEO_FPS)
     for name, draw in (("energy", energy_frame), ("clusters", cluster_frame)):
-        frames = (draw(frame, k * FRAMES_PER_SECOND / VIDEO_FPS) for k, frame in enumerate(_frames(clip, times)))
+        moments = progress(times * FRAMES_PER_SECOND, f"drawing {name}.mp4")
+        frames = (draw(frame, moment) for moment, frame in zip(moments, shown_frames(clip, times), strict=True))
         sound = clip.stream_waveform(VIDEO_SAMPLE_RATE)
         write_video(out / f"{name}.mp4", frames, VIDEO_FPS, sound, VIDEO_SAMPLE_RATE)
 
@@ -143,7 +154,7 @@ def write_images(out: Path, clip: ClipReader, result: SeparatedVideo) -> None:
     spaced = np.linspace(0, len(labels) - 1, OVERVIEW_COLUMNS + 2)[1:-1]
     moments = np.unique(spaced.round().astype(int)).tolist()
     times = np.minimum(result.pixels.times[moments], clip.video_end)
-    frames, titles = list(_frames(clip, times, OVERVIEW_WIDTH)), [f"{time:.1f} s" for time in times]
+    frames, titles = list(shown_frames(clip, times, OVERVIEW_WIDTH)), [f"{time:.1f} s" for time in times]
     loudness = source_figures.relative_loudness(energies[moments], energies.max())
     source_figures.write_overview(
         out / "overview.png", frames, loudness, labels[moments], result.draw_locations, titles
@@ -153,8 +164,14 @@ def write_images(out: Path, clip: ClipReader, result: SeparatedVideo) -> None:
     source_figures.write_spectrograms(out / "spectrograms.png", wavs, ["mixture", *places])
 
 
-def _frames(clip: ClipReader, times: np.ndarray, max_width: int = 10_000) -> Iterator[np.ndarray]:
-    """Frames shown at ascending `times`, seconds: (H, W, 3) uint8, W at most `max_width`."""
+def shown_frames(clip: ClipReader, times: np.ndarray, max_width: int = 10_000) -> Iterator[np.ndarray]:
+    """Read the frames shown at some times, in their own shape: (H, W, 3) uint8.
+
+    Args:
+        clip: the video, open.
+        times: ascending, seconds.
+        max_width: wider frames are shrunk to this width, pixels.
+    """
     for frame in clip.decode_frames(times.tolist()):
         scale = min(max_width / frame.width, 1)
         yield frame.to_ndarray(format="rgb24", width=round(frame.width * scale), height=round(frame.height * scale))
