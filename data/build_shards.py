@@ -13,7 +13,6 @@ a run that was interrupted, even by SIGKILL, and keeps complete shards. SRC is n
 
 import argparse
 import csv
-import os
 import sys
 from pathlib import Path
 
@@ -21,8 +20,9 @@ import _path  # noqa: F401
 from tqdm import tqdm
 
 from dataset.making.benchmark_leaks import find_benchmark_leaks, find_benchmark_lists
+from dataset.making.clip_map import Workers, map_clips, read_workers
 from dataset.making.left_out import FILE_NAME, LeftOut, describe_left_out
-from dataset.making.processes import Lost, map_in_processes
+from dataset.making.processes import Lost
 from dataset.making.shard_folder import (
     EarlierShards,
     ShardKey,
@@ -48,7 +48,7 @@ from dataset.reading.shard_format import (
     read_manifest,
     shard_files,
 )
-from utils.arguments import at_least, worker_count
+from utils.arguments import add_engine_options, at_least
 from utils.errors import UserError, exit_on_user_error
 from utils.locks import lock_folder
 from utils.progress_bar import progress_bar
@@ -63,9 +63,8 @@ def main(argv: list[str] | None = None) -> None:
     settings = ShardSettings(
         fps=args.fps, size=args.size, square=args.square, quality=args.quality, rate=args.rate, clips=args.clips or 0
     )
-    splits = build(
-        args.source, args.target, settings, args.workers, args.on_error, args.time_limit, args.split, args.csv
-    )
+    workers = read_workers(args)
+    splits = build(args.source, args.target, settings, workers, args.on_error, args.time_limit, args.split, args.csv)
     for split, entries in splits.items():
         size = sum(entry["tar_bytes"] + entry["index_bytes"] for entry in entries) / 1e9
         clips = sum(len(entry["ids"]) for entry in entries)
@@ -101,7 +100,7 @@ def parse_arguments(argv: list[str] | None) -> argparse.Namespace:
     add("--on_error", choices=("stop", "skip"), help=on_error)
     add("--split", choices=SPLITS, help="split of the tars of SRC itself [train]")
     add("--csv", type=Path, metavar="LIST", help="list of videos with the labels of the clips in tars [their json's]")
-    add("--workers", type=worker_count, default=os.cpu_count(), metavar="N", help="number of processes [all cores]")
+    add_engine_options(add)
     add("--time_limit", type=at_least(1, float), default=TIME_LIMIT, metavar="S", help=TIME_LIMIT_HELP)
     add("--verify", type=Path, metavar="DST", help="verify shards instead of building them")
     args = parser.parse_args(argv)
@@ -114,7 +113,7 @@ def build(
     source: Path,
     target: Path,
     settings: ShardSettings,
-    workers: int,
+    workers: Workers,
     on_error: OnError | None,
     time_limit: float = TIME_LIMIT,
     split: str | None = None,
@@ -126,7 +125,7 @@ def build(
         source: SRC.
         target: DST.
         settings: of the shards; clips=0 chooses the number of clips per shard.
-        workers: number of processes.
+        workers: where shards are built.
         on_error: "stop" or "skip", at a clip that can't be read; None: skip in tars, where nobody can fix it.
         time_limit: for reading a clip, see `reading_limit`.
         split, video_list: as of `dataset.making.shard_folder.open_source`.
@@ -214,7 +213,7 @@ def build_missing(
     sources: dict[str, Path],
     target: Path,
     settings: ShardSettings,
-    workers: int,
+    workers: Workers,
     on_error: OnError,
     time_limit: float,
 ) -> None:
@@ -226,7 +225,7 @@ def build_missing(
         sources: {split: its folder in SRC}.
         target: DST.
         settings: of the shards.
-        workers: number of processes.
+        workers: where shards are built.
         on_error: "stop" or "skip".
         time_limit: for reading a clip, see `reading_limit`.
     """
@@ -236,7 +235,7 @@ def build_missing(
     with progress_bar(total, initial=done, smoothing=0) as bar:
         while calls:
             again = []
-            for call, entry in map_in_processes(build_shard, calls, workers):
+            for call, entry in map_clips(build_shard, calls, workers):
                 folder, job = call[1], call[2]
                 if isinstance(entry, Lost):
                     if entry.part in job.lost or not entry.part:

@@ -7,11 +7,11 @@
     python data/check_data.py data/vgg --refuse still constant duplicate   # and refuse these too; else only reported
 
 ROOT is a dataset, ROOT/{train,val,test}/..., or one split. Nothing is ever deleted or replaced: DIR/moved.csv says what
-moved where, DIR/repaired.csv what was done to each clip. An interrupted check moves nothing.
+moved where, DIR/repaired.csv what was done to each clip. An interrupted check moves nothing. The same command resumes
+it, even after SIGKILL: results are kept in ROOT/check.results.jsonl, and only new and changed clips are read again.
 """
 
 import argparse
-import os
 import sys
 import time
 from collections import Counter
@@ -21,6 +21,7 @@ from pathlib import Path
 
 import _path  # noqa: F401
 
+from data.checking.kept_results import KeptResults, Stamp, keep_results, stamp_files
 from data.checking.listed import FILE_NAME as MISSING
 from data.checking.listed import report_list
 from data.checking.report import (
@@ -34,11 +35,12 @@ from data.checking.report import (
 )
 from dataset.making.benchmark_leaks import find_benchmark_leaks, find_benchmark_lists
 from dataset.making.checks import CheckResult, check_clip
+from dataset.making.clip_map import Workers, map_clips, read_workers
 from dataset.making.duplicates import add_duplicates, describe_leaking, find_duplicates, refuse_findings
 from dataset.making.leaks import find_leaks
 from dataset.making.left_out import FILE_NAME, describe_left_out, write_left_out
 from dataset.making.move_clips import move_clips, plan_moves
-from dataset.making.processes import Lost, map_in_processes
+from dataset.making.processes import Lost
 from dataset.making.repair import Repair, repair_clip
 from dataset.making.repair_folder import (
     REPAIRED_LIST,
@@ -52,7 +54,7 @@ from dataset.making.text import count_text, printable
 from dataset.making.video_lists import FORMAT_HELP, FORMAT_NAMES, PART_HELP, VideoList, read_list
 from dataset.reading.limits import TIME_LIMIT, TIME_LIMIT_HELP, reading_limit
 from dataset.small_splits import warn_of_small_splits
-from utils.arguments import at_least, worker_count
+from utils.arguments import add_engine_options, at_least
 from utils.errors import UserError, exit_on_user_error
 from utils.locks import lock_folder
 from utils.progress_bar import progress_bar
@@ -69,6 +71,7 @@ def main(argv: list[str] | None = None) -> None:
     """Parse the command line, check all clips; alone in the folders that --move_bad and --repair change."""
     args = parse_arguments(argv)
     splits = find_splits(args.root)
+    workers = read_workers(args)
     if args.repair and (pictures := [split.folder for split in splits if split.pictures is not None]):
         raise UserError(
             f"{pictures[0]} holds frames and sounds without videos, and --repair is for videos: leave it out"
@@ -81,7 +84,7 @@ def main(argv: list[str] | None = None) -> None:
         if args.move_bad and not args.dry_run:
             for folder in (*(split.folder for split in splits), args.move_bad):
                 locks.enter_context(lock_folder(folder, "ROOT" if folder != args.move_bad else "--move_bad"))
-        check(args, splits)
+        check(args, splits, workers)
 
 
 def find_leaks_of_benchmarks(args: argparse.Namespace, splits: list[SplitFolder]) -> list[str]:
@@ -95,15 +98,23 @@ def find_leaks_of_benchmarks(args: argparse.Namespace, splits: list[SplitFolder]
     ]
 
 
-def check(args: argparse.Namespace, splits: list[SplitFolder]) -> None:
-    """Check all clips of `splits`, write the reports, repair and move clips if `args`, the command line, asks to."""
+def check(args: argparse.Namespace, splits: list[SplitFolder], workers: Workers) -> None:
+    """Check all clips, write the reports, repair and move clips if the command line asks to.
+
+    Args:
+        args: the command line.
+        splits: of the dataset.
+        workers: where clips are read.
+    """
     listed: VideoList | None = None
     if args.list:
         listed = read_list(args.list, args.format, args.part)
         print(listed.describe())
     benchmarks = find_leaks_of_benchmarks(args, splits)  # before the clips are read: a list may be wrong
     begin = time.monotonic()
-    results = check_clips(splits, args.workers, args.time_limit)
+    csv = args.csv or args.root / "check.csv"
+    with keep_results(csv.parent / f"{csv.stem}.results.jsonl", args.time_limit) as kept:
+        results = check_clips(splits, workers, args.time_limit, kept)
     twins = find_duplicates(splits, results)
     add_duplicates(results, twins)
     refuse_findings(results, [REFUSABLE[word] for word in args.refuse])
@@ -111,9 +122,9 @@ def check(args: argparse.Namespace, splits: list[SplitFolder]) -> None:
     seconds = time.monotonic() - begin
     write_reports(args, splits, results, leaks, seconds)
     if listed is not None:
-        report_list(listed, splits, results, (args.csv or args.root / "check.csv").with_name(MISSING))
+        report_list(listed, splits, results, csv.with_name(MISSING))
     if args.repair:
-        repair(args, splits, results)
+        repair(args, splits, results, workers)
     refused = {key: result.message for key, result in results.items() if result.kind not in KEPT_KINDS}
     clips = "clip is" if len(results) == 1 else "clips are"
     ok = f"{sum(result.kind == 'ok' for result in results.values())} of {len(results)} {clips} ok"
@@ -160,13 +171,14 @@ def write_reports(
         print(f"warning: {warning}", file=sys.stderr)
 
 
-def repair(args: argparse.Namespace, splits: list[SplitFolder], results: Results) -> None:
+def repair(args: argparse.Namespace, splits: list[SplitFolder], results: Results, workers: Workers) -> None:
     """Write corrected copies of clips to --repair, and say what was done to each.
 
     Args:
         args: the command line.
         splits: of the dataset.
         results: of all their clips.
+        workers: where clips are repaired.
     """
     folders = {split.name: split for split in splits}
     jobs = plan_repairs(splits, results, args.repair, "--repair")
@@ -176,7 +188,7 @@ def repair(args: argparse.Namespace, splits: list[SplitFolder], results: Results
             make_folders(jobs)
         calls = [] if args.dry_run else jobs
         limit = partial(reading_limit, REPAIR_TIMES * args.time_limit)
-        for job, outcome in map_in_processes(repair_clip, calls, args.workers, time_limit=lambda job: limit(*job[1:3])):
+        for job, outcome in map_clips(repair_clip, calls, workers, time_limit=lambda job: limit(*job[1:3])):
             repaired = Repair(job.clip, (), outcome.reason) if isinstance(outcome, Lost) else outcome
             record_repair(folders[job.split], job, repaired, args.repair, "--repair")
             count += bool(repaired.steps)
@@ -220,7 +232,7 @@ def parse_arguments(argv: list[str] | None) -> argparse.Namespace:
     add("--csv", type=Path, metavar="FILE", help="file for the results, one line for each clip [ROOT/check.csv]")
     add("--html", type=Path, metavar="FILE", help="file for the HTML page [ROOT/check.html]")
     add("--most", type=at_least(0), default=60, metavar="N", help="refused clips of each kind on the page [60]")
-    add("--workers", type=worker_count, default=os.cpu_count(), metavar="N", help="number of processes [all cores]")
+    add_engine_options(add)
     add("--time_limit", type=at_least(1, float), default=TIME_LIMIT, metavar="S", help=TIME_LIMIT_HELP)
     add("--move_bad", type=Path, metavar="DIR", help="move refused clips to DIR/SPLIT/ [they stay in place]")
     add(
@@ -248,31 +260,56 @@ def parse_arguments(argv: list[str] | None) -> argparse.Namespace:
     return args
 
 
-def check_clips(splits: list[SplitFolder], workers: int, time_limit: float) -> Results:
-    """Check all clips of these splits on several processes; show a progress bar.
+def check_clips(
+    splits: list[SplitFolder], workers: Workers, time_limit: float, kept: KeptResults | None = None
+) -> Results:
+    """Check all clips of these splits that have no result yet; show a progress bar.
 
     Args:
         splits: to check.
-        workers: number of processes.
+        workers: where clips are read.
         time_limit: the option, see `reading_limit`.
+        kept: results of earlier runs, to which these are added.
     """
-    jobs = {(clip, *split.files(clip)): split for split in splits for clip in split.ids}
     results: Results = {}
-    counts: Counter[str] = Counter()
-    with progress_bar(len(jobs)) as bar:
-        for job, result in map_in_processes(
+    jobs: dict[tuple[str, Path, Path], tuple[SplitFolder, Stamp]] = {}
+    for split in splits:
+        for clip in split.ids:
+            stamp = stamp_files(split, clip) if kept else []
+            if (known := kept.find(split.name, clip, stamp) if kept else None) is not None:
+                results[split.name, clip] = with_listing(known, split)
+            else:
+                jobs[(clip, *split.files(clip))] = split, stamp
+    if results:
+        print(f"{count_text(len(results), 'clip')} checked before and unchanged since", flush=True)
+    counts = Counter(result.kind for result in results.values())
+    with progress_bar(len(results) + len(jobs), initial=len(results)) as bar:
+        for job, result in map_clips(
             check_clip, jobs, workers, chunk_size=8, time_limit=lambda job: reading_limit(time_limit, *job[1:])
         ):
-            clip, split = job[0], jobs[job]
-            result = CheckResult(clip, result.kind, result.reason) if isinstance(result, Lost) else result
-            if result.kind == "ok" and clip not in split.labels:
-                result = result._replace(kind="unlisted", message="vid2genre.json doesn't list it: never trained on")
-            results[split.name, clip] = result
-            counts[result.kind] += 1
+            clip, (split, stamp) = job[0], jobs[job]
+            is_lost = isinstance(result, Lost)
+            checked = CheckResult(clip, result.kind, result.reason) if isinstance(result, Lost) else result
+            if kept:
+                kept.add(split.name, checked, stamp, is_lost)
+            results[split.name, clip] = with_listing(checked, split)
+            counts[results[split.name, clip].kind] += 1
             shown = ", ".join(f"{counts[kind]} {kind}" for kind in ALL_KINDS if counts[kind])
             bar.set_postfix_str(shown, refresh=False)
             bar.update()
     return {(split.name, clip): results[split.name, clip] for split in splits for clip in split.ids}
+
+
+def with_listing(result: CheckResult, split: SplitFolder) -> CheckResult:
+    """Refuse a clip that is ok but that the table of its split doesn't list.
+
+    Args:
+        result: of the clip.
+        split: of the clip.
+    """
+    if result.kind != "ok" or result.clip in split.labels:
+        return result
+    return result._replace(kind="unlisted", message="vid2genre.json doesn't list it: never trained on")
 
 
 if __name__ == "__main__":

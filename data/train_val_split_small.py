@@ -22,7 +22,6 @@ split keeps it.
 """
 
 import argparse
-import os
 from collections import Counter
 from collections.abc import Mapping
 from contextlib import nullcontext
@@ -34,6 +33,7 @@ import _path  # noqa: F401
 from dataset.making import left_out as left_out_list
 from dataset.making.by_list import PARTS
 from dataset.making.clip_labels import ClipLabels, index_classes, read_labels
+from dataset.making.clip_map import read_workers
 from dataset.making.divide import split_fractions
 from dataset.making.find_videos import SourceVideo, describe_no_video, describe_sound_folder, find_videos
 from dataset.making.import_clip import ClipSource, place_clip, try_links, write_error
@@ -48,7 +48,7 @@ from dataset.reading.annotations import Box, read_boxes
 from dataset.reading.limits import TIME_LIMIT, TIME_LIMIT_HELP
 from dataset.small_splits import warn_of_small_splits
 from evaluation.measures import ontology
-from utils.arguments import at_least, worker_count
+from utils.arguments import add_engine_options, at_least
 from utils.errors import UserError, exit_on_user_error
 from utils.files import write_json
 from utils.locks import lock_folder
@@ -105,7 +105,7 @@ def parse_arguments(argv: list[str] | None) -> argparse.Namespace:
     labels = "the first folder below SRC names the class of its videos, by\nAudioSet's name or any other"
     add("--labels", choices=("folders",), help=labels)
     add("--dry_run", action="store_true", help="say what would be done, check and write nothing")
-    add("--workers", type=worker_count, default=os.cpu_count(), metavar="N", help="number of processes [all cores]")
+    add_engine_options(add)
     add("--time_limit", type=at_least(1, float), default=TIME_LIMIT, metavar="S", help=TIME_LIMIT_HELP)
     args = parser.parse_args(argv)
     if args.every and not args.cut:
@@ -123,6 +123,7 @@ def make_dataset(args: argparse.Namespace) -> None:
     Raises:
         UserError: a mistake of the user, or OUT can't be written.
     """
+    workers = read_workers(args)
     inputs = read_inputs(args, index_classes(ontology.load_ontology().names) if args.labels else None)
     fractions = inputs.lists.fractions(args.val, args.test) if inputs.lists else split_fractions(args.val, args.test)
     found, left_out = find_videos(
@@ -136,7 +137,7 @@ def make_dataset(args: argparse.Namespace) -> None:
         raise UserError(describe_no_video(args.src, left_out))
     if args.audio:
         print(describe_sound_folder(args.audio, inputs.sounds, found.values()))
-    cut, refused = plan_clips(found, args.cut, args.every, args.workers, args.time_limit)
+    cut, refused = plan_clips(found, args.cut, args.every, workers, args.time_limit)
     left_out += refused
     division, sources, set_aside, listed = divide(args, inputs, fractions, found, cut, note)
     labels.listed = {} if args.csv else listed
@@ -148,9 +149,7 @@ def make_dataset(args: argparse.Namespace) -> None:
         return
     prepared = start_output(args, settings, note)
     with progress_bar(len(sources.keys() | note.clips.keys())) as bar:
-        passed, refused = prepare_clips(
-            sources, prepared, args.out, note.clips, args.workers, args.time_limit, bar.update
-        )
+        passed, refused = prepare_clips(sources, prepared, args.out, note.clips, workers, args.time_limit, bar.update)
     left_out += [*refused, *list_sounds_left_out(found, cut, passed | {row.id for row in set_aside})]
     list_left_out(left_out, args)
     split_of = division.draw(passed, note.clips, "that passed the check ")

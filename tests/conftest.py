@@ -75,5 +75,5 @@ def make_shards(monkeypatch):
         usual = {"fps": 5.0, "size": 256, "square": False, "quality": 90, "rate": 8000, "clips": 2}
         return build_shards.build(source, target, usual | settings, 1, on_error)
 
-    monkeypatch.setattr(build_shards, "map_in_processes", in_turn)
+    monkeypatch.setattr(build_shards, "map_clips", in_turn)
     return build

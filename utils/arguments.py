@@ -3,8 +3,10 @@
 import argparse
 import os
 from collections.abc import Callable
+from typing import Any
 
 MOST = 1_000_000  # for numbers without a limit of their own: more is a slip
+ENGINES = ("processes", "ray")
 WORKERS_PER_CORE, MIN_WORKERS = 16, 64  # more processes only take memory and file descriptors
 
 
@@ -39,3 +41,16 @@ def worker_count(text: str) -> int | float:
 
 
 worker_count.__name__ = "int"  # in argparse's messages
+
+
+def add_engine_options(add: Callable[..., Any]) -> None:
+    """Add --workers, --engine and --address, which say where the work is done; `clip_map.read_workers` reads them.
+
+    Args:
+        add: a parser's add_argument.
+    """
+    add("--workers", type=worker_count, metavar="N", help="number of processes [all cores]")
+    engine = "processes of this machine, or of all machines of a Ray cluster\n(see docs/clusters.md) [processes]"
+    add("--engine", choices=ENGINES, default="processes", help=engine)
+    address = "head of the Ray cluster [auto: of the one that this machine is part of]"
+    add("--address", metavar="HOST:PORT", help=address)

@@ -24,6 +24,7 @@ from dataset.reading.picture_clips import PictureReader
 from dataset.reading.picture_files import is_of_pictures
 from dataset.reading.upright import to_upright_rgb, upright_size
 
+CHECK_VERSION = 1  # raised where a clip may be judged otherwise than before: kept results are no longer used
 CHECK_KINDS = ("ok", *get_args(MediaErrorKind), "black", "out of step", *FINDING_KINDS)
 MP4, WAV, PICTURE, FRAMES = "the mp4", "the wav", "the picture", "the folder of frames"  # in messages
 BRIGHTNESS_INTERVAL = 0.2  # from one frame whose brightness is measured to the next, seconds

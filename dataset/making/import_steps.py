@@ -4,19 +4,19 @@ from collections.abc import Callable, Collection, Mapping
 from pathlib import Path
 from typing import Any
 
+from dataset.making.clip_map import Workers, map_clips
 from dataset.making.cut_plan import measure_recording, plan_cuts
 from dataset.making.find_videos import SourceVideo
 from dataset.making.import_clip import ClipSource, prepare_clip, target_files
 from dataset.making.left_out import LeftOut
 from dataset.making.prepared_clips import PreparedClips
-from dataset.making.processes import map_in_processes
 from dataset.reading.annotations import Box, is_valid_id, load_json
 from dataset.reading.errors import MediaError
 from dataset.reading.limits import reading_limit
 
 
 def plan_clips(
-    found: Mapping[str, SourceVideo], length: float | None, every: float | None, workers: int, time_limit: float
+    found: Mapping[str, SourceVideo], length: float | None, every: float | None, workers: Workers, time_limit: float
 ) -> tuple[dict[str, ClipSource], list[LeftOut]]:
     """Plan the clips: each video is one, or several are cut out of it.
 
@@ -24,7 +24,7 @@ def plan_clips(
         found: the user's videos by id.
         length: of the clips to cut, seconds; None: a video is a clip.
         every: from the start of one clip to that of the next, seconds; None: `length`.
-        workers: number of processes.
+        workers: where videos are read.
         time_limit: for reading a video, see `reading_limit`.
 
     Returns:
@@ -35,7 +35,7 @@ def plan_clips(
     sources: dict[str, ClipSource] = {}
     left_out = []
     jobs = [(name, one.video, one.sound) for name, one in found.items()]
-    found_lengths = map_in_processes(_measure, jobs, workers, time_limit=lambda job: reading_limit(time_limit, job[1]))
+    found_lengths = map_clips(_measure, jobs, workers, time_limit=lambda job: reading_limit(time_limit, job[1]))
     measured = {job[0]: result for job, result in found_lengths}
     for name, one in found.items():
         seconds = measured[name]
@@ -70,18 +70,18 @@ def prepare_clips(
     prepared: PreparedClips,
     out: Path,
     known: Mapping[str, str],
-    workers: int,
+    workers: Workers,
     time_limit: float,
     done: Callable[[int], object],
 ) -> tuple[set[str], list[LeftOut]]:
-    """Check the clips on several processes, and cut and encode those that need it.
+    """Check the clips, and cut and encode those that need it.
 
     Args:
         sources: {clip: what it is made of}.
         prepared: where files are written, and what an interrupted run has prepared.
         out: the output folder.
         known: {clip: split} of earlier runs.
-        workers: number of processes.
+        workers: where videos are read.
         time_limit: for reading and writing a clip, see `reading_limit`.
         done: called with the number of clips that are done since the last call.
 
@@ -107,7 +107,7 @@ def prepare_clips(
             jobs.append((sources[clip], prepared.folder, moved_wav))
     jobs.sort(key=lambda job: job[0].clip)
     done(len(passed) + len(left_out))
-    for job, result in map_in_processes(
+    for job, result in map_clips(
         prepare_clip, jobs, workers, time_limit=lambda job: reading_limit(time_limit, job[0].video)
     ):
         source, (kind, reason) = job[0], result[:2]

@@ -259,7 +259,7 @@ def test_an_error_of_a_worker_is_raised_and_ends_the_others():
         list(map_in_processes(eval, [("1 / 0",), ("__import__('time').sleep(600)",)], 2))
 
 
-def test_an_interrupted_check_ends_at_once_and_writes_nothing(tmp_path):
+def test_an_interrupted_check_ends_at_once_and_writes_results_only(tmp_path):
     files = make_clip(tmp_path / "train", "a")
     for k in range(3000):
         for path in files:
@@ -274,7 +274,7 @@ def test_an_interrupted_check_ends_at_once_and_writes_nothing(tmp_path):
     os.killpg(process.pid, signal.SIGINT)  # as a terminal does: every process gets it
     _, err = process.communicate(timeout=30)
     assert process.returncode == 130 and "Traceback" not in err and err.rstrip().endswith("interrupted")
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["train"]
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["check.results.jsonl", "train"]
 
 
 @pytest.mark.parametrize(("make", "said"), [

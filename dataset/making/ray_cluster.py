@@ -1,0 +1,153 @@
+"""Map a function over clips on a Ray cluster: the machines share a file system, this repository and its packages.
+
+Each call is made in a child process of a Ray worker, as on one machine, so that a decoder that crashes or hangs costs
+its clip only. If a machine dies, Ray makes its calls again on another one.
+"""
+
+import logging
+import os
+import pickle
+import signal
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterable, Iterator
+from itertools import islice
+from typing import Any
+
+from dataset.making.processes import Job, Lost, Result, map_in_processes
+from utils.errors import UserError
+
+WAIT_SECONDS = 1.0  # for a result, before the size of the cluster is asked for again: machines come and go
+TASKS_PER_CORE = 2  # sent to the cluster at a time: none waits for this process
+
+
+class RayCluster:
+    """A connection to a Ray cluster that runs already.
+
+    Args:
+        address: of its head, "HOST:PORT"; "auto" for the cluster that this machine is part of.
+        workers: number of processes in all; None: all cores of the cluster.
+
+    Raises:
+        UserError: Ray is missing, or there is no such cluster.
+    """
+
+    def __init__(self, address: str = "auto", workers: int | None = None) -> None:
+        try:
+            import ray
+        except ImportError:
+            raise UserError("--engine ray needs Ray: pip install ray, on all machines of the cluster") from None
+        self._ray, self._workers = ray, workers
+        is_main = threading.current_thread() is threading.main_thread()
+        before = signal.getsignal(signal.SIGTERM)
+        try:
+            ray.init(address, ignore_reinit_error=True, log_to_driver=False, logging_level=logging.ERROR)
+        except (ConnectionError, RuntimeError, ValueError) as error:
+            reason = str(error).strip().partition("\n")[0].rstrip(".")
+            raise UserError(
+                f"--engine ray can't use the cluster at --address {address} ({reason}): start one by `ray start --head`"
+            ) from None
+        finally:
+            if is_main:  # Ray ends the process at once on SIGTERM
+                signal.signal(signal.SIGTERM, before)
+
+    def map(
+        self,
+        function: Callable[..., Result],
+        jobs: Iterable[Job],
+        chunk_size: int,
+        time_limit: Callable[[Job], float],
+    ) -> Iterator[tuple[Job, Result | Lost]]:
+        """Call function(*job) for each job.
+
+        Args:
+            function, jobs, chunk_size, time_limit: as of `clip_map.map_clips`.
+
+        Yields:
+            (job, result), as `clip_map.map_clips`.
+        """
+        run = self._ray.remote(num_cpus=1, max_retries=-1, scheduling_strategy="SPREAD")(_task())
+        setting = self._ray.put((os.getcwd(), sys.path, self._pickle((function, time_limit))))
+        remaining = iter(jobs)
+        running: dict[Any, tuple[Job, ...]] = {}
+        asked, most = -WAIT_SECONDS, 0
+        try:
+            while True:
+                if time.monotonic() >= asked + WAIT_SECONDS:
+                    asked, most = time.monotonic(), self._most_tasks()
+                while len(running) < most and (chunk := tuple(islice(remaining, chunk_size))):
+                    running[run.remote(setting, self._pickle(chunk))] = chunk
+                if not running:
+                    return
+                for task in self._finished(list(running)):
+                    results, error = _read(self._ray.get(task))
+                    yield from zip(running.pop(task), results, strict=error is None)
+                    if error is not None:
+                        raise error
+        finally:  # also when the caller stops, or is interrupted
+            for task in running:
+                self._ray.cancel(task, force=True)
+
+    def _most_tasks(self) -> int:
+        """Count the tasks that the cluster gets at a time; its machines may change."""
+        cores = int(self._ray.cluster_resources().get("CPU", 1))
+        return self._workers or max(TASKS_PER_CORE * cores, 1)
+
+    def _finished(self, tasks: list[Any]) -> list[Any]:
+        """Wait for some of the `tasks`: those that have ended, perhaps none."""
+        self._ray.wait(tasks, timeout=WAIT_SECONDS)
+        return self._ray.wait(tasks, num_returns=len(tasks), timeout=0)[0]
+
+    def _pickle(self, value: Any) -> bytes:
+        """Pickle a `value` with the functions of the script, which the machines can't import."""
+        return self._ray.cloudpickle.dumps(value)
+
+
+def _read(reply: bytes | str) -> tuple[list[Any], Exception | None]:
+    """Read the reply of a task: results, and the exception that ended it."""
+    if isinstance(reply, str):
+        raise UserError(
+            f"{reply} of the Ray cluster has no folder {os.getcwd()}, or not this repository at {sys.path[0]}: all "
+            "machines need the repository and the data at the same paths"
+        )
+    results, error = pickle.loads(reply)
+    return results, error
+
+
+def _task() -> Callable[[tuple[str, list[str], bytes], bytes], bytes | str]:
+    """Make the function that Ray calls, which is sent as it stands: no machine can import anything before it runs."""
+
+    def run(setting: tuple[str, list[str], bytes], jobs: bytes) -> bytes | str:
+        import os
+        import sys
+
+        folder, sys.path[:], call = setting
+        try:
+            os.chdir(folder)
+            from dataset.making.ray_cluster import call_all
+        except (OSError, ImportError):
+            return os.uname().nodename
+        return call_all(call, jobs)
+
+    return run
+
+
+def call_all(call: bytes, jobs: bytes) -> bytes:
+    """Make calls in a child process, on a machine of the cluster.
+
+    Args:
+        call: function and time limit, pickled.
+        jobs: arguments of each call, pickled.
+
+    Returns:
+        The results up to the first exception, and the exception or None, pickled.
+    """
+    results: list[Any] = []
+    try:
+        function, time_limit = pickle.loads(call)
+        chunk = pickle.loads(jobs)
+        results += (result for _, result in map_in_processes(function, chunk, 1, len(chunk), time_limit))
+    except Exception as error:
+        return pickle.dumps((results, error))
+    return pickle.dumps((results, None))
