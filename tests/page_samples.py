@@ -95,12 +95,12 @@ def metrics():
 
 def write(out):
     """Write the page, its metrics.json and two separated pairs into a folder; returns the page's Path."""
-    measured, (table, kind) = metrics(), clip_relevance(LABELS, CLASSES)
+    measured, (relevance, kind) = metrics(), clip_relevance(LABELS, CLASSES)
     out.mkdir(parents=True, exist_ok=True)
     (out / "metrics.json").write_text(json.dumps(measured))
     separation(out / "separation")
     clips = PageClips(IDS, LABELS, CLASSES.name, load_media)
-    retrieval = PageRetrieval(*embeddings(), lambda i, j: table[kind[i], kind[j]])
+    retrieval = PageRetrieval(*embeddings(), lambda i, j: relevance.between(kind[i], kind[j]))
     run = RunInfo([ChangedSetting("model.width", 8, 64, "channels <i>of</i> the first convolution")], log())
     return html_report.write_report(out, measured, run, PageContent(clips, retrieval, maps()))
 

@@ -130,28 +130,69 @@ def _is_class(entry: Any) -> bool:
     return named and isinstance(children, list) and all(isinstance(child, str) for child in children)
 
 
-def clip_relevance(clip_labels: Sequence[Sequence[str]], ontology: Ontology) -> tuple[np.ndarray, np.ndarray]:
-    """Compute the relevance of clips to each other: the largest over all pairs of their labels (OtS sec. 4.2).
+class SetRelevance:
+    """The relevance of U sets of labels to each other: the largest over all pairs of their labels (OtS sec. 4.2).
+
+    `relevance[sets]`, of (q,) indices of sets, gives the rows of these sets, (q, U) int8, which are computed from the
+    relevance of classes: a table of all sets grows with the square of their number. `len(relevance)` is U.
+
+    Args:
+        sets: distinct tuples of class ids, the empty one first if it is there.
+        ontology: the class graph.
+    """
+
+    def __init__(self, sets: Sequence[tuple[str, ...]], ontology: Ontology) -> None:
+        labels = sorted({label for one in sets for label in one}, key=lambda label: (label not in ontology, label))
+        self._num_known = sum(label in ontology for label in labels)  # the others are relevant to themselves only
+        self._num_labels, self._num_sets = len(labels), len(sets)
+        self._of_classes = ontology.relevance(labels[: self._num_known])
+        index = {label: i for i, label in enumerate(labels)}
+        self._flat = np.array([index[label] for one in sets for label in one], np.int64)
+        self._ends = np.cumsum([len(one) for one in sets])
+
+    def __len__(self) -> int:
+        return self._num_sets
+
+    def __getitem__(self, sets: np.ndarray) -> np.ndarray:
+        to_class = np.zeros((self._num_labels, len(sets)), np.int8)  # of each of `sets` to each class
+        for column, one in enumerate(sets):
+            labels = self._labels(one)
+            known = labels[labels < self._num_known]
+            if len(known):
+                to_class[: self._num_known, column] = self._of_classes[known].max(0)
+            to_class[labels[labels >= self._num_known], column] = MAX_RELEVANCE
+        rows = np.zeros((self._num_sets, len(sets)), np.int8)
+        if len(self._flat):
+            first = int(self._ends[0] == 0)  # the empty set, which nothing is relevant to
+            starts = np.concatenate([[0], self._ends[first:-1]])
+            rows[first:] = np.maximum.reduceat(to_class[self._flat], starts)
+        return rows.T
+
+    def _labels(self, one: int) -> np.ndarray:
+        return self._flat[self._ends[one - 1] if one else 0 : self._ends[one]]
+
+    def between(self, one: int, other: int) -> int:
+        """Compute the relevance of two sets, the indices `one` and `other`, to each other: 0..20."""
+        left, right = self._labels(one), self._labels(other)
+        if np.intersect1d(left, right).size:
+            return MAX_RELEVANCE
+        left, right = left[left < self._num_known], right[right < self._num_known]
+        return int(self._of_classes[left][:, right].max(initial=0))
+
+
+def clip_relevance(clip_labels: Sequence[Sequence[str]], ontology: Ontology) -> tuple[SetRelevance, np.ndarray]:
+    """Prepare the relevance of clips to each other: the largest over all pairs of their labels (OtS sec. 4.2).
 
     Args:
         clip_labels: N lists of class ids.
         ontology: the class graph.
 
     Returns:
-        relevance_table (U, U) int8, between the U different sets of labels, and label_set (N,) int64, which of the sets
-        each clip has: the relevance of clips i and j is relevance_table[label_set[i], label_set[j]]. Clips without
-        labels are relevant to none.
+        relevance between the U different sets of labels, and label_set (N,) int64, which of the sets each clip has: the
+        relevance of clip i to all clips is relevance[label_set[[i]]][0, label_set]. Clips without labels are relevant
+        to none.
     """
-    sets = sorted({tuple(sorted(set(labels))) for labels in clip_labels})
-    labels = sorted({label for labels in sets for label in labels})
-    label_index = {label: i for i, label in enumerate(labels)}
-    filled = [[label_index[label] for label in one] for one in sets if one]
-    first = len(sets) - len(filled)  # the empty set, if there is one, is sorted before all others
-    table = np.zeros((len(sets), len(sets)), np.int8)
-    if filled:
-        flat, starts = [label for one in filled for label in one], np.cumsum([0] + [len(one) for one in filled[:-1]])
-        of_labels = ontology.relevance(labels)
-        to_class = np.maximum.reduceat(of_labels[flat], starts)  # (U, L): from each set to each class
-        table[first:, first:] = np.maximum.reduceat(to_class.T[flat], starts)  # to each set
+    of_clips = [tuple(sorted(set(labels))) for labels in clip_labels]
+    sets = sorted(set(of_clips))
     set_index = {one: i for i, one in enumerate(sets)}
-    return table, np.array([set_index[tuple(sorted(set(labels)))] for labels in clip_labels], np.int64)
+    return SetRelevance(sets, ontology), np.array([set_index[one] for one in of_clips], np.int64)

@@ -10,7 +10,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from evaluation.measures.ontology import MAX_RELEVANCE
+from evaluation.measures.ontology import MAX_RELEVANCE, SetRelevance
 from evaluation.measures.ranking import DistanceFunction, euclidean_distances, rank_by_distance
 from evaluation.measures.ranking_scores import (
     Gain,
@@ -22,6 +22,7 @@ from evaluation.measures.ranking_scores import (
 )
 
 RECALLS = (1, 5, 10)
+SETS_AT_ONCE = 64  # sets of labels whose relevance to all others is in memory
 
 
 @dataclass(frozen=True)
@@ -63,10 +64,10 @@ class Rankings:
 
 
 class _LabelSetStats(NamedTuple):
-    """Statistics that depend on a query's set of labels alone, for each of U sets.
+    """Statistics that depend on a query's set of labels alone, for each of S sets.
 
-    ideal: (U, min(k, items)) largest gains of the whole collection, descending. mean_gain: (U,) of the collection.
-    num_relevant: (U,) int64 clips of the collection that share a label with the query.
+    ideal: (S, min(k, items)) largest gains of the whole collection, descending. mean_gain: (S,) of the collection.
+    num_relevant: (S,) int64 clips of the collection that share a label with the query.
     """
 
     ideal: np.ndarray
@@ -74,7 +75,7 @@ class _LabelSetStats(NamedTuple):
     num_relevant: np.ndarray
 
     def random_ndcg(self, k: int) -> np.ndarray:
-        """(U,) expected nDCG@k of a random ranking: each position has the mean gain."""
+        """(S,) expected nDCG@k of a random ranking: each position has the mean gain."""
         return ndcg(np.repeat(self.mean_gain[:, None], self.ideal.shape[1], 1), self.ideal, k)
 
 
@@ -85,14 +86,24 @@ def _first_relevant(relevance: np.ndarray, num_items: int) -> np.ndarray:
 
 
 def _label_set_stats(
-    relevance_table: np.ndarray, label_set: np.ndarray, gain_of: np.ndarray, exclude_self: bool, k: int
+    relevance: SetRelevance | np.ndarray,
+    sets: np.ndarray,
+    label_set: np.ndarray,
+    gain_of: np.ndarray,
+    exclude_self: bool,
+    k: int,
 ) -> _LabelSetStats:
-    """Count the clips of each relevance to each set of labels, `gain_of` (21,) being what a relevance counts."""
-    num_sets, num_items = len(relevance_table), max(len(label_set) - exclude_self, 0)
-    num_clips = np.bincount(label_set, minlength=num_sets)
-    counts = np.stack([np.bincount(row, num_clips, MAX_RELEVANCE + 1) for row in relevance_table])  # (U, 21)
-    if exclude_self:
-        counts[np.arange(num_sets), np.diagonal(relevance_table)] -= num_clips > 0
+    """Count the clips of each relevance to each of `sets` (S,), `gain_of` (21,) being what a relevance counts."""
+    num_items = max(len(label_set) - exclude_self, 0)
+    num_clips = np.bincount(label_set, minlength=len(relevance))
+    counts = np.zeros((len(sets), MAX_RELEVANCE + 1))
+    for start in range(0, len(sets), SETS_AT_ONCE):
+        chunk = sets[start : start + SETS_AT_ONCE]
+        rows = relevance[chunk]
+        counts[start : start + len(chunk)] = [np.bincount(row, num_clips, MAX_RELEVANCE + 1) for row in rows]
+        if exclude_self:
+            own = np.arange(len(chunk))
+            counts[start + own, rows[own, chunk]] -= num_clips[chunk] > 0
     # In the ideal order the first clips are those of relevance 20, then come those of 19, ...: at each position it is
     # 20 minus the number of relevances whose clips all come before it.
     filled = np.cumsum(counts[:, ::-1], 1)
@@ -105,7 +116,7 @@ def _label_set_stats(
 def rank_collection(
     queries: np.ndarray,
     collection: np.ndarray,
-    relevance_table: np.ndarray,
+    relevance: SetRelevance | np.ndarray,
     label_set: np.ndarray,
     *,
     same_modality: bool = False,
@@ -121,7 +132,8 @@ def rank_collection(
 
     Args:
         queries, collection: (N, D) float; row i of both is of the same clip.
-        relevance_table, label_set: (U, U) int and (N,) int in 0..U-1, of `evaluation.measures.ontology.clip_relevance`.
+        relevance, label_set: of `evaluation.measures.ontology.clip_relevance`, the latter (N,) int in 0..U-1; a table
+            of U sets, (U, U) int, will do for the former.
         same_modality: queries and collection are the same embeddings: each query is left out of its collection.
         k, gain: of nDCG@k, and as for `gains`.
         full_ranking: rank the whole collection. Without, only the first results are ranked, in half of the time.
@@ -137,20 +149,21 @@ def rank_collection(
     num_items, query_sets = int(labelled.sum()) - same_modality, label_set[query_indices]
     num_ranked = num_items if full_ranking else min(max(k, *RECALLS), num_items)
     gain_of = gains(np.arange(MAX_RELEVANCE + 1), gain)
-    stats = _label_set_stats(relevance_table, label_set[labelled], gain_of, same_modality, k)
+    sets, set_of = np.unique(query_sets, return_inverse=True)
+    stats = _label_set_stats(relevance, sets, label_set[labelled], gain_of, same_modality, k)
     ndcgs, precisions = np.zeros(len(query_indices)), np.full(len(query_indices), np.nan)
     first_hit = np.zeros(len(query_indices), np.int64)
     distances = distances or euclidean_distances(queries, query_indices, collection)
     chunks = rank_by_distance(distances, query_indices, len(collection), num_ranked, same_modality, ~labelled, chunk)
     for rows, items, own_rank in chunks:
-        relevance = relevance_table[query_sets[rows][:, None], label_set[items]]
-        ndcgs[rows] = ndcg(gain_of[relevance[:, :k]], stats.ideal[query_sets[rows]], k)
-        first_hit[rows] = _first_relevant(relevance, num_items) if same_modality else own_rank
+        found = relevance[query_sets[rows]][np.arange(len(items))[:, None], label_set[items]]
+        ndcgs[rows] = ndcg(gain_of[found[:, :k]], stats.ideal[set_of[rows]], k)
+        first_hit[rows] = _first_relevant(found, num_items) if same_modality else own_rank
         if full_ranking:
-            precisions[rows], _ = average_precision(relevance == MAX_RELEVANCE)
+            precisions[rows], _ = average_precision(found == MAX_RELEVANCE)
 
     by_label = labelled[query_indices]
-    sets = query_sets[by_label]
+    sets = set_of[by_label]
     return Rankings(
         labelled=by_label,
         ndcg=ndcgs[by_label],

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from evaluation.measures.measure import Detail, Headline, Measure, Section, Values, compute_measures
-from evaluation.measures.ontology import Ontology, clip_relevance
+from evaluation.measures.ontology import Ontology, SetRelevance, clip_relevance
 from evaluation.measures.ranking import DistanceFunction
 from evaluation.measures.ranking_scores import Gain, random_median_rank
 from evaluation.measures.rankings import RECALLS, Rankings, rank_collection
@@ -19,6 +19,8 @@ from evaluation.measures.standard_errors import mean_error, median_error
 # Scores of queries (Q,) across modalities with all N clips, in a direction of `RETRIEVAL`: (Q, N) float.
 CrossScores = Callable[[str, np.ndarray], np.ndarray]
 SCORES_AT_ONCE = 2**23  # for which they are called: 32 MB
+MOST_QUERIES = 20_000  # clips up to which all are queries: the work grows with the square of their number
+SOME_QUERIES = 5_000  # of more clips, a random choice: the standard error of an nDCG is at most .007
 
 
 # --------------------------------------------------------------------------------------------------- the measures
@@ -126,7 +128,7 @@ RETRIEVAL = Section[Rankings](
         Detail("k", "results that count in nDCG"),
         Detail("labels", "distinct labels", "{}", "label"),
         Detail("unlabelled", "clips without a label", "{} without labels", "clip", hidden=0),
-        Detail("queries", "clips that are queries, if not all", "{}", "query clip"),
+        Detail("queries", "clips that are queries, a fixed random choice, if not all", "{}", "query clip"),
         Detail("ontology", "file of the class graph", "ontology {}"),
         Detail("gain", "what a result of relevance r counts: 2^r - 1 (exponential) or r (linear)", "gain {}"),
         Detail("moments", "aligned moments of a clip, in `clip`", "{} moments"),
@@ -148,15 +150,19 @@ DIRECTIONS = tuple(RETRIEVAL.groups)  # query - collection
 
 
 def retrieve(
-    queries: np.ndarray, collection: np.ndarray, relevance_table: np.ndarray, label_set: np.ndarray, **options: Any
+    queries: np.ndarray,
+    collection: np.ndarray,
+    relevance: SetRelevance | np.ndarray,
+    label_set: np.ndarray,
+    **options: Any,
 ) -> Values:
     """Compute all measures of one direction, see `RETRIEVAL`, each also as random_KEY, what a random ranking gets.
 
     Args:
-        queries, collection, relevance_table, label_set: as for `rank_collection`.
+        queries, collection, relevance, label_set: as for `rank_collection`.
         options: further arguments of `rank_collection`. Without full_ranking there is neither median_rank nor map.
     """
-    return compute_measures(RETRIEVAL, rank_collection(queries, collection, relevance_table, label_set, **options))
+    return compute_measures(RETRIEVAL, rank_collection(queries, collection, relevance, label_set, **options))
 
 
 def four_directions(
@@ -177,8 +183,9 @@ def four_directions(
         clip_labels: N lists of AudioSet mids, or other labels, which are relevant to themselves only.
         ontology: gives the relevance of labels to each other.
         k, gain, full_ranking: as for `rank_collection`.
-        queries: how many clips are queries, drawn once and for all; 0 for all. With Q of them the standard error of the
-            mean is the queries' standard deviation / sqrt(Q). All of a million clips would be 10^12 products.
+        queries: how many clips are queries, drawn once and for all; 0 for all, or SOME_QUERIES of more than
+            MOST_QUERIES clips. With Q of them the standard error of the mean is the queries' standard deviation /
+            sqrt(Q). All of a million clips would be 10^12 products.
         cross_scores: ranks across modalities by these scores, the largest first; None for the distance of the vectors.
 
     Returns:
@@ -186,12 +193,13 @@ def four_directions(
         clips with labels.
     """
     labelled = np.array([bool(labels) for labels in clip_labels], bool)
-    relevance_table, label_set = clip_relevance(clip_labels, ontology)
+    relevance, label_set = clip_relevance(clip_labels, ontology)
     out: Values = {"k": k, "gain": gain, "labels": len({label for labels in clip_labels for label in labels})}
     out |= {"unlabelled": int((~labelled).sum()), "ontology": ontology.source}
     labelled &= labelled.sum() > 1  # a single one has nothing to be compared with
     query_indices = np.arange(len(v))
-    if 0 < queries < len(v):
+    queries = queries or (SOME_QUERIES if len(v) > MOST_QUERIES else len(v))
+    if queries < len(v):
         out["queries"] = queries
         query_indices = np.sort(np.random.default_rng(0).choice(len(v), queries, replace=False))
     sides = {"im": v, "aud": a}
@@ -204,7 +212,7 @@ def four_directions(
         if cross_scores and not same:
             distances, chunk = _as_distances(cross_scores, direction, query_indices), max(SCORES_AT_ONCE // len(v), 16)
         rankings = rank_collection(
-            sides[query_side], sides[collection_side], relevance_table, label_set, k=k, gain=gain, same_modality=same,
+            sides[query_side], sides[collection_side], relevance, label_set, k=k, gain=gain, same_modality=same,
             full_ranking=full_ranking, query_indices=query_indices, labelled=labelled,
             distances=distances, chunk=chunk,
         )  # fmt: skip

@@ -3,6 +3,7 @@
 import itertools
 import json
 import re
+import tracemalloc
 from math import inf
 from pathlib import Path
 
@@ -125,14 +126,17 @@ def test_clip_relevance_is_the_largest_over_all_pairs_of_labels(path):
     classes, rng = ontology.load_ontology(path), np.random.default_rng(0)
     mids = [*rng.choice(sorted(classes.names), 15, replace=False).tolist(), "/m/unknown1", "/m/unknown2"]
     clips = [rng.choice(mids, rng.integers(0, 5)).tolist() for _ in range(60)]  # some without a label, some twice
-    table, kind = ontology.clip_relevance(clips, classes)
+    relevance, kind = ontology.clip_relevance(clips, classes)
+    table = relevance[np.arange(len(relevance))]
     assert any(not clip for clip in clips) and len(kind) == 60 and len(table) < 60
     steps, place = classes.steps(mids), {mid: i for i, mid in enumerate(mids)}
     for (i, one), (j, other) in itertools.product(enumerate(clips), repeat=2):
         expected = 0
         for a, b in itertools.product(one, other):
             expected = max(expected, 20 - steps[place[a], place[b]])
-        assert table[kind[i], kind[j]] == expected
+        assert table[kind[i], kind[j]] == relevance.between(kind[i], kind[j]) == expected
+    some = np.array([3, 0, 3])
+    assert np.array_equal(relevance[some], table[some])  # some rows alone
 
 
 def test_clip_relevance_worked_by_hand():
@@ -145,7 +149,20 @@ def test_clip_relevance_worked_by_hand():
 
 def test_clips_without_any_label_are_relevant_to_none():
     table, kind = ontology.clip_relevance([[], [], []], HAND)
-    assert table.tolist() == [[0]] and kind.tolist() == [0, 0, 0]
+    assert table[np.arange(1)].tolist() == [[0]] and len(table) == 1 and kind.tolist() == [0, 0, 0]
+
+
+def test_many_sets_of_labels_that_the_ontology_lacks_take_memory_by_their_number():
+    """A table of all sets, or of all labels, would take 400 MB."""
+    clips = [[f"tag{k}", f"tag{k + 1}"] for k in range(20_000)]
+    tracemalloc.start()
+    relevance, kind = ontology.clip_relevance(clips, HAND)
+    rows = relevance[kind[:2]]
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert peak < 30e6 and len(relevance) == 20_000
+    assert [np.flatnonzero(kind == k)[0] for k in np.flatnonzero(rows[0] == 20)] == [0, 1]
+    assert relevance.between(kind[5], kind[6]) == 20 and relevance.between(kind[5], kind[7]) == 0
 
 
 # ------------------------------------------------------------------------------------------------------------ files
