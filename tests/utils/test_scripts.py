@@ -51,10 +51,14 @@ def run(body, **options):
         (RuntimeError("can't start new thread"), ["no more processes or threads", "ulimit -u"]),
         (FileNotFoundError(2, "No usable temporary directory found in ['/x']"), ["set TMPDIR"]),
         (ImportError("x.so: failed to map segment from shared object"), ["memory is short"]),
+        (
+            torch.OutOfMemoryError("CUDA out of memory. Tried to allocate"),
+            ["the GPU's memory", "lower --gpu", "end other"],
+        ),
     ],
 )
 def test_an_error_of_the_machine_is_one_sentence_that_says_what_to_do(error, parts):
-    with pytest.raises(MachineError) as caught, translate_machine_errors("lower --batch"):
+    with pytest.raises(MachineError) as caught, translate_machine_errors("lower --batch", "lower --gpu"):
         raise error
     for part in parts:
         assert part in str(caught.value)
