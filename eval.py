@@ -8,19 +8,27 @@
     python eval.py --checkpoint runs/demo_AVENet/best.pt --tasks finetune   # its encoders trained on with labels
     python eval.py --checkpoint runs/demo_AVENet/best.pt --ids FILE         # on the clips of this list alone
     python eval.py --compare runs/demo_AVENet runs/demo_VOLNet          # evaluated runs side by side
+    python eval.py --embeddings FILE.npz --data.root FOLDER     # another program's results: docs/other_nets.md
 
 The net and its settings come from the checkpoint; any setting can be overridden (`--data.root DIR`).
+The results of another program take their settings from `--config FILE`.
 """
 
 import utils.startup  # isort: skip  # noqa: F401
 
 import argparse
 import json
+import sys
 from pathlib import Path
 from typing import Any
 
+from dataset.mixes import MixtureDataset, find_mixtures
 from dataset.reading.benchmarks.all_benchmarks import BENCHMARKS
+from dataset.reading.benchmarks.benchmark import Benchmark
 from dataset.reading.reader import open_split
+from evaluation.given.evaluate import evaluate_given, given_kind, given_net
+from evaluation.given.sounds import write_mixtures
+from evaluation.given.write import write_embeddings
 from evaluation.measures.ontology import load_ontology
 from evaluation.report.compare import write_comparison
 from evaluation.report.html_report import write_report
@@ -31,13 +39,13 @@ from evaluation.tasks.all_tasks import DEFAULT_TASKS, PROBE_TASKS, TASKS, choose
 from evaluation.tasks.baselines import BASELINES
 from evaluation.tasks.benchmark_choice import BenchmarkChoice
 from evaluation.tasks.clip_list import Choice, choose_clips, list_note, read_clip_list
-from evaluation.tasks.embeddings import as_eval_split, open_benchmark, open_eval_split
+from evaluation.tasks.embeddings import EvalSplit, as_eval_split, open_benchmark, open_eval_split
 from evaluation.tasks.probe_folder import probe_folder
 from evaluation.tasks.task import EvalContext, EvalOptions, TaskResult
 from evaluation.trained_net import TrainedNet, load_trained_net
 from utils.arguments import at_least
 from utils.command_line import parse_command_line
-from utils.config import changed_settings
+from utils.config import Config, changed_settings
 from utils.errors import UserError, exit_on_user_error
 from utils.files import write_text
 from utils.locks import lock_folder
@@ -48,6 +56,13 @@ from utils.run import read_log
 def add_options(parser: argparse.ArgumentParser) -> None:
     """Add the options of eval.py to `parser`."""
     parser.add_argument("--checkpoint", metavar="FILE", help="best.pt or last.pt of a run")
+    given = {"embeddings": "FILE", "maps": "DIR", "separated": "DIR"}
+    what = {"embeddings": "vectors, an npz file", "maps": "maps, CLIP.npy", "separated": "sounds of --write_mixtures"}
+    for kind, form in given.items():
+        parser.add_argument(f"--{kind}", metavar=form, help=f"measure what another program wrote: {what[kind]}")
+    parser.add_argument("--config", metavar="FILE", help="settings for what another program wrote [configs/config_*]")
+    parser.add_argument("--write_embeddings", metavar="FILE", help="also write what was embedded, for --embeddings")
+    parser.add_argument("--write_mixtures", metavar="DIR", help="write the mixtures for another program to separate")
     parser.add_argument("--compare", nargs="+", metavar="RUN", help="evaluated runs: a table and compare.html")
     parser.add_argument("--split", default="test", help="which split to measure [test]")
     parser.add_argument(
@@ -90,27 +105,75 @@ def main(argv: list[str] | None = None) -> dict[str, Any] | Path:
                 "--compare reads runs that are already evaluated: it takes neither --checkpoint, --ids nor settings"
             )
         return write_comparison(args.compare, args.out)
-    if not args.checkpoint:
+    kind = given_kind(args)
+    if args.write_mixtures:
+        return export_mixtures(args, changes)
+    if not args.checkpoint and not kind:
         raise UserError("--checkpoint FILE is missing; training writes best.pt into its run directory")
+    if args.config and not kind:
+        raise UserError("a checkpoint has its own config: leave out --config, or change settings by their names")
     if args.ids and args.probe_folder:
         raise UserError("--ids chooses clips, and --probe_folder probes a whole folder: leave out one of the two")
     if args.audible_and_visible and not args.benchmark:
         raise UserError("--audible_and_visible chooses clips of VGG-SS: add --benchmark vggss, or leave it out")
-    net, run_dir = load_trained_net(args.checkpoint, changes), Path(args.checkpoint).parent
+    if kind:
+        path = Path(getattr(args, kind))
+        net, run_dir = given_net(kind, path, args.config, changes), path.with_suffix("") if path.is_file() else path
+    else:
+        net, run_dir = load_trained_net(args.checkpoint, changes), Path(args.checkpoint).parent
     disable_malloc_trim()
     reserve_blas_buffers()
     out = Path(args.out or run_dir / ("eval_probe" if args.probe_folder else f"eval_{args.benchmark or args.split}"))
     with lock_folder(out, "--out"):
-        return evaluate(args, net, out)
+        return evaluate(args, net, out, kind)
 
 
-def evaluate(args: argparse.Namespace, net: TrainedNet, out: Path) -> dict[str, Any]:
+def export_mixtures(args: argparse.Namespace, changes: dict[str, str]) -> Path:
+    """Write the mixtures of a split for another program to separate.
+
+    Args:
+        args: the command line.
+        changes: settings to override, {dotted name: text}.
+
+    Returns:
+        the folder.
+    """
+    folder = Path(args.write_mixtures)
+    config = given_net("separated", folder, args.config, changes).config
+    data, _ = open_data(args, config)
+    clips = data.clips
+    assert not isinstance(clips, Benchmark)
+    mixtures = find_mixtures(clips, config.mix)[0]
+    with lock_folder(folder, "--write_mixtures"):
+        unreadable = write_mixtures(
+            folder, config, MixtureDataset(clips, config.data, config.mix, middle=True), mixtures
+        )
+    for clip in unreadable:
+        print(f"warning: clip {clip} can't be read: its mixtures are left out", file=sys.stderr)
+    print(f"{folder}: add pred_1.wav ... to each folder, then measure them with eval.py --separated {folder}")
+    return folder
+
+
+def open_data(args: argparse.Namespace, config: Config) -> tuple[EvalSplit, Choice]:
+    """Open what the command line `args` measures on, of the dataset of `config`; also say which clips were chosen."""
+    if args.benchmark:
+        choice = BenchmarkChoice(args.benchmark, config.data.root, args.ids, args.audible_and_visible)
+        return open_benchmark(config, args.benchmark, choice.choose), choice.told
+    if not args.ids:
+        return open_eval_split(config, args.split), Choice({}, [])
+    wanted = read_clip_list(Path(args.ids), args.split)
+    clips, about = choose_clips(open_split(config.data, args.split), wanted)
+    return as_eval_split(config, clips), Choice({"ids": about}, [list_note(about)])
+
+
+def evaluate(args: argparse.Namespace, net: TrainedNet, out: Path, kind: str | None = None) -> dict[str, Any]:
     """Evaluate a net and write the results.
 
     Args:
         args: the command line.
         net: the net.
         out: folder of the results, which no other process writes to.
+        kind: the results of another program are measured, of this kind; None: the net is.
 
     Returns:
         the content of metrics.json.
@@ -119,21 +182,22 @@ def evaluate(args: argparse.Namespace, net: TrainedNet, out: Path) -> dict[str, 
         probes = [task for task in args.tasks if task in PROBE_TASKS] or ["probe"]
         folder = Path(args.probe_folder)
         return write_results(out, net, args.probe_folder, [probe_folder(net, folder, out, args.untrained, probes)])
-    split, tasks = args.benchmark or args.split, choose_tasks(net, args.tasks, args.benchmark)
+    split = args.benchmark or args.split
+    tasks = [] if kind else choose_tasks(net, args.tasks, args.benchmark)
     ontology = load_ontology(net.config.eval.ontology)
-    told = Choice({}, [])
-    if args.benchmark:
-        choice = BenchmarkChoice(split, net.config.data.root, args.ids, args.audible_and_visible)
-        data, told = open_benchmark(net.config, split, choice.choose), choice.told
-    elif args.ids:
-        wanted = read_clip_list(Path(args.ids), split)
-        clips, about = choose_clips(open_split(net.config.data, split), wanted)
-        data, told = as_eval_split(net.config, clips), Choice({"ids": about}, [list_note(about)])
-    else:
-        data = open_eval_split(net.config, split)
+    data, told = open_data(args, net.config)
     options = EvalOptions(args.baselines, args.vgg16, args.pictures, args.video, args.untrained)
     context = EvalContext(net, split, data, ontology, out, options)
-    return write_results(out, net, split, [task.run(context) for task in tasks], told)
+    if kind:
+        results, account = evaluate_given(context, kind, args.tasks)
+        told = Choice(told.values | {"given": account.values()}, [*told.notes, *account.notes()])
+        for note in account.notes()[1:]:
+            print(f"warning: {note}", file=sys.stderr)
+    else:
+        results = [task.run(context) for task in tasks]
+    if args.write_embeddings:
+        write_embeddings(Path(args.write_embeddings), context)
+    return write_results(out, net, split, results, told)
 
 
 def write_results(
@@ -151,9 +215,12 @@ def write_results(
     Returns:
         The measures of metrics.json.
     """
-    metrics: dict[str, Any] = {"model": net.config.model.name, "split": split, "clips": results[0].clips}
+    given = bool(told and "given" in told.values)
+    name = Path(net.path).stem if given else net.config.model.name
+    metrics: dict[str, Any] = {"model": name, "split": split, "clips": results[0].clips}
     skipped, page = results[0].skipped, PageContent()
-    metrics |= {"skipped": len(skipped), "checkpoint": net.path, "step": net.content["step"]}
+    metrics |= {"skipped": len(skipped)}
+    metrics |= {} if given else {"checkpoint": net.path, "step": net.content["step"]}
     metrics["data"] = str(net.config.data.root)
     metrics |= told.values if told else {}
     for result in results:
@@ -166,12 +233,12 @@ def write_results(
     metrics |= {"notes": notes} if notes else {}
     write_text(out / "metrics.json", json.dumps(metrics | {"skipped_clips": skipped}, indent=2) + "\n")
     print(metrics_table(metrics))
-    run = RunInfo(changed_settings(net.config), read_log(Path(net.path).parent))
+    run = RunInfo(changed_settings(net.config), [] if given else read_log(Path(net.path).parent))
     report = write_report(out, metrics, run, page)
     print(f"\nwritten: {out / 'metrics.json'}; report with images and sounds: {report}")
     return metrics
 
 
 if __name__ == "__main__":
-    with exit_on_user_error("lower --eval.batch_size"):
+    with exit_on_user_error("lower --eval.batch_size", "lower --eval.batch_size"):
         main()

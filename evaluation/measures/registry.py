@@ -31,6 +31,11 @@ EVALUATION = (  # values of metrics.json outside of the sections
     Detail("skipped_clips", "{id: reason} of those"),
     Detail("checkpoint", "file of the net's weights"),
     Detail("step", "training step at which they were saved"),
+    Detail(
+        "given",
+        "in place of a checkpoint: the results that another program wrote, how many clips or mixtures of the split "
+        "have none (missing), several (doubled), how many aren't in the split (unknown), and their names",
+    ),
     Detail("data", "folder of the dataset"),
     Detail("ids", "the list of --ids: its file, its clips, how many of them the split lacks, SHA-256 of their names"),
     Detail(

@@ -77,7 +77,7 @@ def _render(out: Path, metrics: dict[str, Any], run: RunInfo, content: PageConte
         embedding_map = map_embeddings(retrieval.v, retrieval.a, clips)
     if clips and maps:
         ranked = rank_heatmaps(maps.logits, maps.boxes)
-        matrix = first_of_each_class(clips.labels, CROSS_CLIPS)
+        matrix = first_of_each_class(clips.labels, CROSS_CLIPS) if maps.cross_logits else []
 
     folder = clear_media_folder(out / MEDIA)
     shown = _shown_clips(galleries, embedding_map, ranked, matrix)
@@ -154,7 +154,7 @@ def _shown_clips(
 def _write_maps(folder: Path, maps: PageMaps, ranked: RankedMaps, matrix: list[int]) -> None:
     """Write the ranked maps, and the maps of each frame with each sound of the matrix."""
     logits = {f"map_{one.index}.png": maps.logits[one.index] for part in ranked.parts.values() for one in part}
-    if matrix:
+    if matrix and maps.cross_logits:
         for i, row in enumerate(maps.cross_logits(matrix)):
             logits |= {f"cross_{i}_{j}.png": one for j, one in enumerate(row)}
     for name, one in logits.items():

@@ -16,7 +16,7 @@ ZOOM = 2  # pixels of an image for each frequency and time
 
 
 def write_mixture_images(
-    folder: Path, mixture: SeparatedMixture, frames: list[np.ndarray], energies: np.ndarray
+    folder: Path, mixture: SeparatedMixture, frames: list[np.ndarray], energies: np.ndarray | None
 ) -> None:
     """Write spectrogram.png and, for sources K = 1..N, (true_)spectrogram_K, (true_)mask_K, frame_K, frame_energy_K.
 
@@ -24,7 +24,7 @@ def write_mixture_images(
         folder: to write to.
         mixture: of N sources.
         frames: N of (S, S, 3) or (T, S, S, 3) uint8.
-        energies: (N, h, w), the energy that each location is given.
+        energies: (N, h, w), the energy that each location is given; None if it isn't known.
     """
     log_magnitude = mixture.spectrogram[0]  # (F, T)
     floor = np.median(log_magnitude) - LOG_RANGE / 2
@@ -39,11 +39,12 @@ def write_mixture_images(
         size = (image.width * ZOOM, image.height * ZOOM)
         save_image(folder / f"{name}.png", image.resize(size, Image.Resampling.NEAREST))
 
-    loudness = relative_loudness(energies)  # on the same scale for all frames of the mixture
-    for k, (frame, loud) in enumerate(zip(frames, loudness, strict=True), 1):
+    for k, frame in enumerate(frames, 1):
         middle = upscale_small(frame if frame.ndim == 3 else frame[len(frame) // 2])
         save_image(folder / f"frame_{k}.png", Image.fromarray(middle))
-        save_image(folder / f"frame_energy_{k}.png", Image.fromarray(draw_energy(middle, loud)))
+        if energies is not None:
+            loud = relative_loudness(energies)[k - 1]  # on the same scale for all frames of the mixture
+            save_image(folder / f"frame_energy_{k}.png", Image.fromarray(draw_energy(middle, loud)))
 
 
 def _masked_level(log_magnitude: np.ndarray, mask: np.ndarray, floor: float) -> np.ndarray:

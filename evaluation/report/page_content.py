@@ -69,13 +69,14 @@ class PageMaps:
     Attributes:
         logits: (N, h, w) float32, of each frame with its own sound; values in 0..1 if they are mixed.
         boxes: the annotated objects of each frame; empty lists where nothing is annotated.
-        cross_logits: maps the indices of K clips to (K, K, h, w): [i, j] is the map of frame i with sound j.
+        cross_logits: maps the indices of K clips to (K, K, h, w): [i, j] is the map of frame i with sound j; None if
+            only those with their own sounds are known.
         mixed: the maps are mixed with object maps, see `models.object_maps`.
     """
 
     logits: np.ndarray
     boxes: list[list[Box]]
-    cross_logits: Callable[[list[int]], np.ndarray]
+    cross_logits: Callable[[list[int]], np.ndarray] | None
     mixed: bool = False
 
 

@@ -1,7 +1,7 @@
 """Embed a split once: correspondence, retrieval and localization share the result of one forward pass."""
 
 import sys
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -175,9 +175,7 @@ def embed_split(model: FrameSoundEncoder, config: Config, split: EvalSplit) -> S
         UserError: a clip can't be read and data.on_error is "stop", or fewer than 2 clips can be read.
     """
     clips, dataset, skipped = split.clips, split.dataset, dict(split.clips.skipped)
-    order = sequential_batches(len(dataset), -(-config.eval.batch_size // dataset.moments))
-    loader = make_loader(dataset, order, config.train.workers, device_of(model))
-    batches = drop_unreadable(loader, make_skip_handler(skipped, config.data.on_error), min_clips=0)
+    batches = readable_batches(config, split, skipped, device_of(model))
     transform = PairTransform(config, train=False)
     with_objects = config.eval.object_weight > 0 and isinstance(model, ObjectMapNet)
     v, a, indices, times, objects = embed_batches(
@@ -186,9 +184,32 @@ def embed_split(model: FrameSoundEncoder, config: Config, split: EvalSplit) -> S
     if len(v) < 2:
         folder = config.data.root if isinstance(clips, Benchmark) else clips.folder
         raise UserError(f"{folder} has fewer than 2 readable clips: an evaluation needs pairs of different clips")
-    labels = [[] if isinstance(clips, Benchmark) else clips.labels[index] for index in indices.tolist()]
-    where = indices.tolist(), times.tolist()
+    where, labels = (indices.tolist(), times.tolist()), labels_of(clips, indices.tolist())
     return SplitEmbeddings(clips, dataset, v, a, *where, labels, skipped, dataset.moments, objects)
+
+
+def readable_batches(
+    config: Config, split: EvalSplit, skipped: dict[str, str], device: torch.device | str = "cpu"
+) -> Iterator[Batch]:
+    """Load the frame and the sound of every readable clip of a split.
+
+    Args:
+        config: the settings.
+        split: from `open_eval_split`, `open_eval_moments` or `open_benchmark`.
+        skipped: gets {id: reason} of the clips that can't be read.
+        device: that the batches go to.
+
+    Raises:
+        UserError: a clip can't be read and data.on_error is "stop".
+    """
+    order = sequential_batches(len(split.dataset), -(-config.eval.batch_size // split.dataset.moments))
+    loader = make_loader(split.dataset, order, config.train.workers, device)
+    return drop_unreadable(loader, make_skip_handler(skipped, config.data.on_error), min_clips=0)
+
+
+def labels_of(clips: ClipDataset | Benchmark, indices: list[int]) -> list[list[str]]:
+    """List the labels of the `clips` at `indices`, AudioSet mids; a benchmark has none."""
+    return [[] if isinstance(clips, Benchmark) else clips.labels[index] for index in indices]
 
 
 @torch.no_grad()

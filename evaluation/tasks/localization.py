@@ -55,7 +55,7 @@ class LocalizationTask:
         """Measure the maps of the split or benchmark of `context`, and draw them: "localization", "negative_sounds"."""
         net, embeddings, clips, out = context.net, context.embeddings, context.data.clips, context.out
         maps = net.location_maps(embeddings.v, embeddings.a, embeddings.objects).numpy()
-        boxes, annotated, notes = _annotations(context)
+        boxes, annotated, notes = annotations(context)
         if not isinstance(clips, Benchmark):
             for k in evenly_spaced(len(maps), context.options.video):
                 write_clip_video(out / "video" / f"{embeddings.ids[k]}.mp4", net, clips, embeddings.indices[k])
@@ -65,15 +65,8 @@ class LocalizationTask:
             notes += (*best_weight_notes(context, annotated), *found)
         if isinstance(clips, Benchmark) and clips.has_masks:
             metrics |= measure_masks(context, clips)
-        drawn, mixed = slice(context.options.pictures), embeddings.objects is not None
-        ids = embeddings.ids[drawn]
-        names = [
-            "; ".join(map(context.ontology.name, mids)) or clip
-            for mids, clip in zip(embeddings.labels[drawn], ids, strict=True)
-        ]
-        write_localization_images(
-            out / "localization", maps[drawn], boxes[drawn], ids, names, lambda k: embeddings.sample(k)[0], mixed
-        )
+        mixed = embeddings.objects is not None
+        draw_maps(context, maps, boxes, mixed)
         page = PageMaps(maps, boxes, make_cross_maps(net, embeddings), mixed)
         return context.embedding_result(metrics, maps=page, notes=notes)
 
@@ -113,8 +106,28 @@ class AnnotatedFrames:
         return values | self.details, data
 
 
-def _annotations(context: EvalContext) -> tuple[list[list[Box]], AnnotatedFrames, tuple[str, ...]]:
-    """The annotated objects of each embedded frame, those that can be measured, and notes."""
+def draw_maps(context: EvalContext, maps: np.ndarray, boxes: list[list[Box]], mixed: bool) -> None:
+    """Write OUT/localization/ID.jpg of the first clips.
+
+    Args:
+        context: of the evaluation; its options say of how many.
+        maps: (N, h, w) of all frames.
+        boxes: the annotated objects of each.
+        mixed: the maps are values in 0..1, not logits.
+    """
+    embeddings, drawn = context.embeddings, slice(context.options.pictures)
+    ids = embeddings.ids[drawn]
+    names = [
+        "; ".join(map(context.ontology.name, mids)) or clip
+        for mids, clip in zip(embeddings.labels[drawn], ids, strict=True)
+    ]
+    write_localization_images(
+        context.out / "localization", maps[drawn], boxes[drawn], ids, names, lambda k: embeddings.sample(k)[0], mixed
+    )
+
+
+def annotations(context: EvalContext) -> tuple[list[list[Box]], AnnotatedFrames, tuple[str, ...]]:
+    """List the annotated objects of each frame of `context`, those that can be measured, and notes."""
     embeddings, clips, size = context.embeddings, context.data.clips, context.config.data.frame_size
     if isinstance(clips, Benchmark):
         return _benchmark_annotations(clips, embeddings.indices)
@@ -195,14 +208,25 @@ def measure_all(
         values["plain"], plain = annotated.measure(net.location_maps(embeddings.v, embeddings.a).numpy(), data)
         values["object"], _ = annotated.measure(embeddings.objects.numpy(), data)
         values["object_weight"] = context.config.eval.object_weight
-    ids = [embeddings.ids[k] for k in annotated.frames]
-    if annotated.pictures is not None:
-        table["picture"] = annotated.pictures
     negatives, more, notes = measure_negative_sounds(
         context, annotated.frames, annotated.truths, annotated.size, plain.overlaps["map"].ciou
     )
-    write_text(context.out / "localization.csv", pd.DataFrame({"id": ids, **table, **more}).to_csv(index=False))
+    write_frame_table(context, annotated, table | more)
     return {"localization": values, "negative_sounds": negatives}, notes
+
+
+def write_frame_table(context: EvalContext, annotated: AnnotatedFrames, table: dict[str, np.ndarray]) -> None:
+    """Write OUT/localization.csv.
+
+    Args:
+        context: of the evaluation.
+        annotated: its N frames that are measured.
+        table: {column: (N,)}.
+    """
+    ids = [context.embeddings.ids[k] for k in annotated.frames]
+    pictures = {} if annotated.pictures is None else {"picture": annotated.pictures}
+    content = pd.DataFrame({"id": ids, **table, **pictures}).to_csv(index=False)
+    write_text(context.out / "localization.csv", content)
 
 
 def annotation_notes(clips: ClipDataset, boxes: list[list[Box]]) -> tuple[str, ...]:

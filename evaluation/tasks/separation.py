@@ -17,6 +17,9 @@ from dataset.reading.audio import to_int16
 from dataset.reading.benchmarks.benchmark import Benchmark
 from dataset.reading.wav import write_wav
 from dataset.transforms.frames import prepare_frames
+from dataset.transforms.mixtures import MixtureSTFT
+from evaluation.given.nets import NoSeparation
+from evaluation.given.sounds import GivenSounds
 from evaluation.measures.separation import (
     ESTIMATE_KINDS,
     MixtureScore,
@@ -40,6 +43,7 @@ from utils.health import mask_metrics
 from utils.precision import autocast
 from utils.tensors import require_finite
 
+MASK_EDGE = 1e-4  # of a mask that estimates imply, from 0 and 1
 EXAMPLES = 12  # mixtures whose sounds and images are written
 
 
@@ -118,6 +122,9 @@ class SeparationTask:
         batches = drop_unreadable(loader, make_skip_handler(skipped, config.data.on_error), min_clips=0)
         features = extract_clip_features(net.separating_net, config, batches)
         readable, noise, judged = features.readable(mixtures), None, config.mix.sources
+        given, before = context.sounds, len(readable)
+        readable = [one for one in readable if not given or given.has([clips.ids[index] for index in one])]
+        lacking = before - len(readable)
         if config.mix.noise_root:
             noise, judged = read_noise(config, clips, context.split, readable, skipped), 1  # as CLIPSep
             readable = noise.mixtures
@@ -130,6 +137,8 @@ class SeparationTask:
 
         def scored() -> Iterator[dict[str, np.ndarray]]:
             for k, mixture in enumerate(one for batch in separated for one in batch.split()):
+                if given:
+                    mixture = with_estimates(mixture, given, [clips.ids[index] for index in readable[k]], config)
                 if k in examples:
                     frames = [dataset[0, index]["frame"] for index in readable[k]]
                     write_example(folder / examples[k], net, mixture, frames)
@@ -148,7 +157,7 @@ class SeparationTask:
         write_json(folder / "pairs.json", entries)
         shared = [[len(clips) + index] for index in noise.indices] if noise else [[] for _ in readable]
         shared = [[*own, *others] for own, others in zip(readable, shared, strict=True)]
-        measures = separation_summary(scores, shared) | {"unreadable": len(mixtures) - len(readable)}
+        measures = separation_summary(scores, shared) | {"unreadable": len(mixtures) - len(readable) - lacking}
         measures |= {"list": listed.about} if listed else {}
         measures |= {"noise": config.mix.noise_root} if noise else {}
         notes = (mixture_list_note(listed.about),) if listed else ()
@@ -164,6 +173,30 @@ def mixture_list_note(about: dict[str, str | int]) -> str:
     missing = f", {about['missing']} of which the split lacks" if about["missing"] else ""
     mixtures = count_text(int(about["mixtures"]), "mixture")
     return f"the mixtures are those of the list {about['file']}: {mixtures}{missing}, SHA-256 {about['sha256']}"
+
+
+def with_estimates(
+    mixture: SeparatedMixture, sounds: GivenSounds, clips: list[str], config: Config
+) -> SeparatedMixture:
+    """Put another program's estimates in the place of a net's.
+
+    Args:
+        mixture: separated by `evaluation.given.nets.NoSeparation`.
+        sounds: the estimates.
+        clips: of the mixture.
+        config: the settings.
+
+    Returns:
+        the mixture; the masks are those that the estimates imply.
+
+    Raises:
+        UserError: see `evaluation.given.sounds.GivenSounds.read`.
+    """
+    estimates = sounds.read(clips, config.mix.samples, config.data.sample_rate)
+    stft = MixtureSTFT(config.mix)
+    mixed, parts = (stft.stft(torch.from_numpy(wave)[None]) for wave in (mixture.mixture[None], estimates))
+    shares = stft.targets(parts, mixed[:, 0])[0].clamp(MASK_EDGE, 1 - MASK_EDGE)
+    return mixture._replace(estimates=estimates, swapped=np.roll(estimates, 1, 0), logits=torch.logit(shares).numpy())
 
 
 def known_signals(mixture: SeparatedMixture, judged: int) -> dict[str, np.ndarray]:
@@ -205,7 +238,9 @@ def write_example(folder: Path, net: TrainedNet, mixture: SeparatedMixture, fram
     sounds |= {"noise": mixture.truths[-1]} if len(mixture.truths) > len(frames) else {}
     for name, sound in sounds.items():
         write_wav(folder / f"{name}.wav", to_int16(sound), net.config.data.sample_rate)
-    write_mixture_images(folder, mixture, frames, location_energies(net, mixture.spectrogram, frames))
+    given = isinstance(net.model, NoSeparation)
+    energies = None if given else location_energies(net, mixture.spectrogram, frames)
+    write_mixture_images(folder, mixture, frames, energies)
 
 
 @torch.no_grad()

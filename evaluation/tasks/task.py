@@ -11,6 +11,7 @@ from torch import nn
 from dataset.making.text import count_text
 from dataset.reading.benchmarks.benchmark import Benchmark
 from dataset.transforms.sounds import prepare_sounds
+from evaluation.given.sounds import GivenSounds
 from evaluation.measures.ontology import Ontology
 from evaluation.report.page_content import ClipMedia, PageClips, PageContent, PageMaps, PageRetrieval
 from evaluation.tasks.embeddings import EvalSplit, SplitEmbeddings, embed_split, open_eval_moments, warn_unknown_labels
@@ -48,6 +49,8 @@ class EvalContext:
         ontology: names of classes, and how related they are.
         out: folder of the results.
         options: of single tasks.
+        given: embeddings that another program wrote, in the place of the net's; or None.
+        sounds: separated sounds that another program wrote, in the place of the net's; or None.
     """
 
     net: TrainedNet
@@ -56,6 +59,8 @@ class EvalContext:
     ontology: Ontology
     out: Path
     options: EvalOptions = field(default_factory=EvalOptions)
+    given: SplitEmbeddings | None = None
+    sounds: GivenSounds | None = None
 
     @property
     def config(self) -> Config:
@@ -65,7 +70,7 @@ class EvalContext:
     @cached_property
     def embeddings(self) -> SplitEmbeddings:
         """The embeddings of the split: computed once, at the first use, and shared by the tasks that compare them."""
-        embeddings = embed_split(self.net.encoder, self.config, self.data)
+        embeddings = self.given or embed_split(self.net.encoder, self.config, self.data)
         warn_unknown_labels(embeddings.labels, self.ontology)
         return embeddings
 

@@ -1,0 +1,1 @@
+"""Results that another program wrote: read, checked, and measured by the tasks of eval.py."""
