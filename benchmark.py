@@ -2,10 +2,15 @@
 
     python benchmark.py
     python benchmark.py --json benchmark.json --only loader_mp4 embed
+    python benchmark.py --device cuda --only train_step embed
 
 Baseline and ours alternate in this process, on one thread each, on clips made for it (10 s, 640 x 360, H.264, a key
 frame every 8 s). The table compares medians of CPU time, which other work on the machine disturbs less than wall-clock
-time; wall-clock time where a GPU takes part.
+time, and shows how far the rounds of ours differ. With --device cuda the nets run on the GPU: after a warm-up, each
+round lasts 0.3 s or more, until the GPU has finished. `make gpu` measures all nets on a GPU.
+
+The rows mp4_libraries and shards_libraries compare with other libraries, those that are installed:
+    pip install torchcodec decord webdataset litdata mosaicml-streaming ffcv
 """
 
 import utils.startup  # isort: skip  # noqa: F401
@@ -34,11 +39,20 @@ from evaluation.speed.loader_benchmarks import (
 )
 from evaluation.speed.measure_benchmarks import ndcg_4300, separation
 from evaluation.speed.net_benchmarks import embed_clips, train_step
-from evaluation.speed.timing import machine_limits
+from evaluation.speed.optional_libraries import LIBRARIES, missing_packages
+from evaluation.speed.shard_libraries import shard_libraries
+from evaluation.speed.timing import describe_machine, device_to_measure, machine_limits
+from evaluation.speed.video_libraries import video_libraries
 from utils.errors import exit_on_user_error
 from utils.files import write_json
 
-SHOWN_EXTRAS = ("ratio_without_in_batch_pairs", "cosine", "share_of_bytes", "largest_difference_db")
+SHOWN_EXTRAS = (
+    "ratio_without_in_batch_pairs",
+    "cosine",
+    "share_of_bytes",
+    "largest_difference_db",
+    "wrong_frames_of_40",
+)
 
 
 class Setup(NamedTuple):
@@ -48,11 +62,13 @@ class Setup(NamedTuple):
         config: the paper's settings: 224 of 256 pixels, 48 kHz, spectrograms of 257 x 200.
         clips: the dataset of this run.
         limits: of the machine, see `machine_limits`.
+        device: of the nets; loading and measures run on the CPU.
     """
 
     config: Config
     clips: BenchmarkClips
     limits: dict[str, float]
+    device: torch.device
 
 
 class Benchmark(NamedTuple):
@@ -72,47 +88,76 @@ BENCHMARKS = {
         lambda s: loader_shards_full(s.clips, s.config), "samples from shards, all work", 6
     ),
     "loader_processes": Benchmark(lambda s: loader_processes(s.clips, s.config), "samples through a process", 1.45),
-    "train_step": Benchmark(lambda s: train_step(s.config, s.limits), "training step, width 64", 7.5),
-    "embed": Benchmark(lambda s: embed_clips(s.limits), "embedding", 8),
+    "train_step": Benchmark(lambda s: train_step(s.config, s.limits, s.device), "training step, width 64", 7.5),
+    "embed": Benchmark(lambda s: embed_clips(s.limits, s.device), "embedding", 8),
     "ndcg_4300": Benchmark(lambda _: ndcg_4300(), "retrieval, 4,300 clips", 1000),
     "separation": Benchmark(lambda _: separation(), "SDR, SIR, SAR of a pair", 8),
     "build_shards": Benchmark(lambda s: build_shards(s.clips), "building shards", 3.8),
 }
+# Each gives several rows, {the baseline's name: result}.
+LIBRARY_BENCHMARKS = {
+    "mp4_libraries": Benchmark(lambda s: video_libraries(s.clips, s.config), "mp4", 1.0),
+    "shards_libraries": Benchmark(lambda s: shard_libraries(s.clips, s.config), "shards", 0.9),
+}
 
 
-def table_line(name: str, result: dict[str, Any]) -> str:
+def table_line(title: str, target: float, result: dict[str, Any]) -> str:
     """Format one row of the table.
 
     Args:
-        name: of the benchmark.
-        result: of its run, see `evaluation.speed.timing.comparison`.
+        title: of the row.
+        target: the ratio to reach.
+        result: of the run, see `evaluation.speed.timing.comparison`.
     """
     limit = f"{result['limit'] / result['plain']:8.1f}x" if "limit" in result else ""
     extras = "".join(f"  {key} {value:.6g}" for key, value in result.items() if key in SHOWN_EXTRAS)
     rates = f"{result['plain']:10.4g} {result['ours']:10.4g} {result['unit']:14}"
-    title, target = BENCHMARKS[name].title, BENCHMARKS[name].target
-    return f"{title:36} {rates} {result['ratio']:8.1f}x {target:8}x {limit:>9}{extras}"
+    ratios = f"{result['ratio']:8.2f}x {target:8}x {limit:>9} {result['ours_spread']:7.0%}"
+    return f"{title:42} {rates} {ratios}{extras}"
+
+
+def run_benchmark(name: str, setup: Setup) -> dict[str, Any]:
+    """Run a benchmark and print its rows; returns what the JSON holds of it.
+
+    Args:
+        name: a key of `BENCHMARKS` or `LIBRARY_BENCHMARKS`.
+        setup: what to run on.
+    """
+    if name in BENCHMARKS:
+        run, title, target = BENCHMARKS[name]
+        result = run(setup)
+        print(table_line(title, target, result), flush=True)
+        return result
+    run, title, target = LIBRARY_BENCHMARKS[name]
+    rows = run(setup)
+    for baseline, result in rows.items():
+        print(table_line(f"{title}: {baseline}", result.get("target", target), result), flush=True)
+    return rows
 
 
 def main(argv: list[str] | None = None) -> None:
-    """Run the benchmarks, print the table, write the JSON."""
+    """Run the benchmarks, print the table, write the JSON; `argv` is the command line, None for this process's."""
+    names = [*BENCHMARKS, *LIBRARY_BENCHMARKS]
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
     parser.add_argument("--json", type=Path, metavar="FILE", help="write the results to FILE")
-    parser.add_argument(
-        "--only", nargs="+", choices=BENCHMARKS, default=list(BENCHMARKS), help="benchmarks to run [all]"
-    )
+    parser.add_argument("--only", nargs="+", choices=names, default=names, help="benchmarks to run [all]")
+    parser.add_argument("--device", choices=("cpu", "cuda"), default="cpu", help="of the nets [cpu]")
     args = parser.parse_args(argv)
+    device = device_to_measure(args.device)
     torch.set_num_threads(1)
     cv2.setNumThreads(1)
     with tempfile.TemporaryDirectory(prefix="benchmark_") as folder:
         clips = BenchmarkClips(Path(folder))
-        limits = machine_limits(clips.decode_jpegs)
-        setup, results = Setup(Config(), clips, limits), {"limits": limits}
+        limits, about = machine_limits(clips.decode_jpegs, device), describe_machine(device)
+        setup, results = Setup(Config(), clips, limits, device), {"machine": about, "limits": limits}
+        print(", ".join(f"{name} {value}" for name, value in about.items()))
         print("on one thread: " + ", ".join(f"{name} {value:.0f}" for name, value in limits.items()))
-        print(f"{'':36} {'baseline':>10} {'ours':>10} {'':14} {'ratio':>9} {'target':>9} {'limit':>9}", flush=True)
+        print(f"{'':42} {'baseline':>10} {'ours':>10} {'':14} {'ratio':>9} {'target':>9} {'limit':>9} {'spread':>7}")
         for name in args.only:
-            results[name] = BENCHMARKS[name].run(setup)
-            print(table_line(name, results[name]), flush=True)
+            results[name] = run_benchmark(name, setup)
+    missing = missing_packages(LIBRARIES)
+    if missing and not {*LIBRARY_BENCHMARKS}.isdisjoint(args.only):
+        print(f"not compared with, as they are not installed: {', '.join(missing)}")
     if args.json:
         write_json(args.json, results)
 

@@ -16,9 +16,10 @@ from dataset.transforms.frames import FRAME_MEAN, FRAME_STD
 
 FPS, RATE, WIDTH, HEIGHT = 25, 48000, 640, 360
 KEY_FRAME_INTERVAL = 8 * FPS  # frames
+DIFFERENT = 5  # clips that differ; the others are copies
 
 
-def make_clips(root: Path, count: int, seconds: int = 10, different: int = 5) -> Path:
+def make_clips(root: Path, count: int, seconds: int = 10, different: int = DIFFERENT) -> Path:
     """Make a dataset of synthetic clips in one split, train.
 
     Args:

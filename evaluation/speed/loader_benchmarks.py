@@ -9,11 +9,19 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
-import cv2
 import numpy as np
+import simplejpeg
 import torch
 
-from dataset.baseline_loaders import make_clips, normalize, opencv_frame, read_npz, scipy_spectrogram, write_npz
+from dataset.baseline_loaders import (
+    DIFFERENT,
+    make_clips,
+    normalize,
+    opencv_frame,
+    read_npz,
+    scipy_spectrogram,
+    write_npz,
+)
 from dataset.loading.loader import make_loader
 from dataset.loading.order import EpochBatchSampler
 from dataset.pairs import PairDataset
@@ -22,7 +30,7 @@ from dataset.reading.container import open_media
 from dataset.reading.reader import ClipDataset
 from dataset.reading.shards import ShardedClips
 from dataset.transforms.frames import PairTransform
-from evaluation.speed.timing import comparison, interleave
+from evaluation.speed.timing import Work, comparison, interleave
 from utils.config import Config
 from utils.errors import UserError
 
@@ -62,10 +70,13 @@ class BenchmarkClips:
         ]
 
     @cached_property
-    def jpeg(self) -> np.ndarray:
-        """A frame of 256 x 256 pixels as a JPEG."""
-        frame = opencv_frame(self.video(0), np.random.default_rng(0))
-        return cv2.imencode(".jpg", cv2.resize(frame, (256, 256)), [cv2.IMWRITE_JPEG_QUALITY, 90])[1]
+    def jpegs(self) -> list[bytes]:
+        """Frames of 256 x 256 pixels, encoded as in shards."""
+        frames = []
+        for k in range(DIFFERENT):
+            with Clips(self.root, "train").open(k) as clip:
+                frames += list(clip.frames([2.0, 4.0, 6.0, 8.0], 256))
+        return [simplejpeg.encode_jpeg(frame, 90, "RGB", "420") for frame in frames]
 
     def video(self, k: int) -> Path:
         """Path of the mp4 of clip number `k`."""
@@ -83,10 +94,11 @@ class BenchmarkClips:
             raise UserError(f"data/build_shards.py failed: {done.stderr.strip()[-300:]}")
         return NUM_CLIPS
 
-    def decode_jpegs(self, count: int = 100) -> int:
-        """Decode the JPEG `count` times."""
-        for _ in range(count):
-            cv2.imdecode(self.jpeg, cv2.IMREAD_COLOR)
+    def decode_jpegs(self, count: int = 500) -> int:
+        """Decode `count` JPEGs into memory that is there already, the limit of shards."""
+        frames, jpegs = np.empty((NUM_CLIPS, 256, 256, 3), np.uint8), self.jpegs
+        for k in range(count):
+            simplejpeg.decode_jpeg(jpegs[k % len(jpegs)], "RGB", buffer=frames[k % NUM_CLIPS])
         return count
 
 
@@ -137,8 +149,8 @@ def loader_mp4(clips: BenchmarkClips, config: Config, count: int = 10, rounds: i
                     pass
         return count * SAMPLES_PER_DECODE
 
-    rates = interleave(rounds, baseline=baseline, ours=ours, limit=decode_only)
-    more = {"limit": rates[2], "limited_by": "decoding", "samples_per_decode": SAMPLES_PER_DECODE}
+    rates = interleave(rounds, {"baseline": baseline, "ours": ours, "limit": decode_only})
+    more = {"limit": rates[2].median, "limited_by": "decoding", "samples_per_decode": SAMPLES_PER_DECODE}
     return comparison("samples/s", rates[0], rates[1], **more)
 
 
@@ -166,13 +178,13 @@ def loader_shards_worker(clips: BenchmarkClips, config: Config, rounds: int = 5)
         rounds: timed calls.
     """
     batches, files, rng = shard_batches(clips, config), clips.npz_files, np.random.default_rng(0)
-    rates = interleave(
-        rounds,
-        baseline=lambda: read_npz_files(files, rng),
-        ours=lambda: len(next(batches)["frames"]),
-        limit=clips.decode_jpegs,
-    )
-    return comparison("samples/s", rates[0], rates[1], limit=rates[2], limited_by="JPEG")
+    works: dict[str, Work] = {
+        "baseline": lambda: read_npz_files(files, rng),
+        "ours": lambda: len(next(batches)["frames"]),
+        "limit": clips.decode_jpegs,
+    }
+    rates = interleave(rounds, works)
+    return comparison("samples/s", rates[0], rates[1], limit=rates[2].median, limited_by="JPEG")
 
 
 def loader_shards_full(clips: BenchmarkClips, config: Config, rounds: int = 5) -> dict[str, Any]:
@@ -185,12 +197,11 @@ def loader_shards_full(clips: BenchmarkClips, config: Config, rounds: int = 5) -
     """
     batches, files, rng = shard_batches(clips, config), clips.npz_files, np.random.default_rng(0)
     transform = PairTransform(config, train=True)
-    rates = interleave(
-        rounds,
-        warm_up=True,
-        baseline=lambda: read_npz_files(files, rng),
-        ours=lambda: len(transform(next(batches))[0]),
-    )
+    works: dict[str, Work] = {
+        "baseline": lambda: read_npz_files(files, rng),
+        "ours": lambda: len(transform(next(batches))[0]),
+    }
+    rates = interleave(rounds, works, warm_up=True)
     return comparison("samples/s", *rates)
 
 
@@ -217,9 +228,10 @@ def loader_processes(clips: BenchmarkClips, config: Config, count: int = 50, rou
     def baseline() -> int:
         return read_batches(torch.utils.data.DataLoader(Samples(), batch_sampler=order, num_workers=1), "frame")
 
-    rates = interleave(
-        rounds, baseline=baseline, ours=lambda: read_batches(make_loader(pairs, order, workers=1), "frames")
-    )
+    def ours() -> int:
+        return read_batches(make_loader(pairs, order, workers=1), "frames")
+
+    rates = interleave(rounds, {"baseline": baseline, "ours": ours})
     return comparison("samples/s", *rates)
 
 
@@ -247,7 +259,8 @@ def build_shards(clips: BenchmarkClips, count: int = 5, rounds: int = 2) -> dict
             write_npz(clips.root, npz_folder, f"clip{k:02d}", np.random.default_rng(k))
         return count
 
-    rates = interleave(rounds, baseline=baseline, ours=lambda: clips.build_shards(next(next_folder)))
+    works: dict[str, Work] = {"baseline": baseline, "ours": lambda: clips.build_shards(next(next_folder))}
+    rates = interleave(rounds, works)
     fraction = (folder_size(shard_folders[0]) / NUM_CLIPS) / (folder_size(npz_folder) / count)
     return comparison("clips/s", *rates, share_of_bytes=fraction)
 

@@ -79,7 +79,7 @@ def ndcg_4300(count: int = 4300, baseline_count: int = 100, rounds: int = 3) -> 
         four_directions(v, a, labels, ontology, K, full_ranking=False)
         return 1
 
-    rates = interleave(rounds, baseline=baseline, ours=ours)
+    rates = interleave(rounds, {"baseline": baseline, "ours": ours})
     return comparison("evaluations/s", *rates, measured_on=baseline_count)
 
 
@@ -109,6 +109,6 @@ def separation(rounds: int = 5, seconds: int = 6, rate: int = 11025) -> dict[str
         scores["ours"] = np.stack(bss_eval(sources, estimates), 1)
         return 1
 
-    rates = interleave(rounds, baseline=baseline, ours=ours)
+    rates = interleave(rounds, {"baseline": baseline, "ours": ours})
     difference = np.abs(np.minimum(scores["baseline"], MAX_DB) - np.minimum(scores["ours"], MAX_DB))
     return comparison("pairs/s", *rates, largest_difference_db=float(difference.max()))

@@ -1,21 +1,80 @@
 """Time functions that do the same work, and what the machine can do at most."""
 
+import platform
+import re
 import resource
 import statistics
 import time
-from collections.abc import Callable
-from typing import Any
+from collections.abc import Callable, Mapping
+from functools import partial
+from pathlib import Path
+from typing import Any, NamedTuple
 
 import torch
 from torch.utils.flop_counter import FlopCounterMode
 
-from utils.device import pick_device
+from utils.device import gpu_problem, installed_gpu, pick_device
+from utils.errors import UserError
 from utils.memory import disable_malloc_trim
 
 BASELINE = "baseline"  # name of the function that the others are compared with
-MATRIX_SIZE = 2048  # of the matrix products that measure the machine
+MATRIX_SIZES = {"cpu": 2048, "cuda": 8192}  # of the matrix products that measure the machine
+CPU = torch.device("cpu")
+# On a GPU a timed call repeats its work until it lasts this long: a single one may take microseconds.
+LEAST_GPU_SECONDS, LEAST_GPU_ROUNDS, MAX_REPEATS = 0.3, 7, 2**20
 
 Work = Callable[[], float]  # does the work and returns how many items it processed
+
+
+class Rate(NamedTuple):
+    """A measured throughput.
+
+    Attributes:
+        median: over the rounds, items per second.
+        spread: largest minus smallest, as a share of the median.
+    """
+
+    median: float
+    spread: float
+
+
+def device_to_measure(name: str) -> torch.device:
+    """Get the device that `--device` names: "cpu", or "cuda" for the first GPU.
+
+    Args:
+        name: of the device.
+
+    Raises:
+        UserError: "cuda", and there is no GPU that torch can use.
+    """
+    if name == "cuda" and pick_device().type != "cuda":
+        reason = gpu_problem().removeprefix("warning: ") or "this machine has none"
+        raise UserError(f"--device cuda measures a GPU that torch can use ({reason}): use --device cpu")
+    return torch.device(name)
+
+
+def processor_name() -> str:
+    """Get the name of this machine's processor, with the instructions for matrices that it has."""
+    info = Path("/proc/cpuinfo")
+    text = info.read_text() if info.is_file() else ""
+    name = re.search(r"model name\s*:\s*(.+)", text)
+    kinds = [kind for kind in ("avx2", "avx512f", "avx512_bf16", "amx_bf16") if re.search(rf"\b{kind}\b", text)]
+    return f"{name[1].strip() if name else platform.machine()} ({', '.join(kinds) or 'no AVX2'})"
+
+
+def describe_machine(device: torch.device) -> dict[str, str]:
+    """Describe what is measured on.
+
+    Args:
+        device: of the nets.
+
+    Returns:
+        processor and torch; of a GPU also card and driver.
+    """
+    found = {"processor": processor_name(), "torch": torch.__version__}
+    if device.type == "cuda":
+        found |= {"card": torch.cuda.get_device_name(device), "driver": installed_gpu()[1] or "unknown"}
+    return found
 
 
 def cpu_seconds() -> float:
@@ -24,51 +83,88 @@ def cpu_seconds() -> float:
     return time.process_time() + children.ru_utime + children.ru_stime
 
 
+def gpu_seconds() -> float:
+    """Get the wall-clock time once the GPU has finished what it was given, seconds."""
+    torch.cuda.synchronize()
+    return time.perf_counter()
+
+
 def interleave(
-    rounds: int, clock: Callable[[], float] | None = None, warm_up: bool = False, **functions: Work
-) -> list[float]:
-    """Measure the median throughput of several functions, called one after the other, `rounds` times.
+    rounds: int,
+    functions: Mapping[str, Work],
+    clock: Callable[[], float] | None = None,
+    warm_up: bool = False,
+    device: torch.device = CPU,
+) -> list[Rate]:
+    """Measure the throughput of several functions, called one after the other, `rounds` times.
+
+    On a GPU each function is called before it is timed, and as often in a timed call as `LEAST_GPU_SECONDS` take.
 
     Args:
-        rounds: calls of each function.
-        clock: returns seconds; by default CPU time, on a GPU wall-clock time.
+        rounds: timed calls of each function; on a GPU at least `LEAST_GPU_ROUNDS`.
+        functions: to time, by their names, such as "baseline" and "ours".
+        clock: returns seconds; by default CPU time; for a GPU the time when it has finished.
         warm_up: call each function but `baseline` once more before each timed call. After `baseline` all memory has
             been released to the system, and the next function has to allocate it again: in training only the first
             step does.
-        functions: the functions to time by their names, such as `baseline` and `ours`.
+        device: that the functions compute on.
 
     Returns:
-        items per second, in the order of `functions`.
+        the rates, in the order of `functions`.
     """
-    clock = clock or (time.perf_counter if torch.cuda.is_available() else cpu_seconds)
+    on_gpu = device.type == "cuda"
+    clock = clock or (gpu_seconds if on_gpu else cpu_seconds)
+    repeats = {name: calls_lasting(LEAST_GPU_SECONDS, work, clock) if on_gpu else 1 for name, work in functions.items()}
     rates: dict[str, list[float]] = {name: [] for name in functions}
-    for _ in range(rounds):
+    for _ in range(max(rounds, LEAST_GPU_ROUNDS) if on_gpu else rounds):
         for name, function in functions.items():
             disable_malloc_trim(name != BASELINE)
             if warm_up and name != BASELINE:
                 function()
             start = clock()
-            count = function()
+            count = sum(function() for _ in range(repeats[name]))
             rates[name].append(count / (clock() - start))
-    return [statistics.median(values) for values in rates.values()]
+    return [summarize(values) for values in rates.values()]
 
 
-def comparison(unit: str, baseline: float, ours: float, **more: Any) -> dict[str, Any]:
+def calls_lasting(seconds: float, function: Work, clock: Callable[[], float]) -> int:
+    """Find how many calls take some time, a power of two; the first call, which warms up, doesn't count.
+
+    Args:
+        seconds: that they should take at least.
+        function: to call.
+        clock: returns seconds.
+    """
+    function()
+    calls = 1
+    while calls < MAX_REPEATS:
+        start = clock()
+        for _ in range(calls):
+            function()
+        if clock() - start >= seconds:
+            break
+        calls *= 2
+    return calls
+
+
+def summarize(rates: list[float]) -> Rate:
+    """Compute the median and the spread of measured `rates`, items per second."""
+    median = statistics.median(rates)
+    return Rate(median, (max(rates) - min(rates)) / median if median else 0.0)
+
+
+def comparison(unit: str, baseline: Rate, ours: Rate, **more: Any) -> dict[str, Any]:
     """Describe one benchmark as benchmark.py writes it to JSON.
 
     Args:
         unit: of the rates, such as "clips/s".
-        baseline: items per second of the baseline, "plain" in the JSON.
-        ours: items per second of this repository.
+        baseline: of the baseline, "plain" in the JSON.
+        ours: of this repository.
         more: further entries.
     """
-    return {"ratio": ours / baseline, "unit": unit, "plain": baseline, "ours": ours, **more}
-
-
-def synchronize(device: torch.device) -> None:
-    """Wait until a GPU has finished; nothing to do if `device` is a CPU."""
-    if device.type == "cuda":
-        torch.cuda.synchronize()
+    rates = {"plain": baseline.median, "ours": ours.median}
+    spreads = {"plain_spread": round(baseline.spread, 4), "ours_spread": round(ours.spread, 4)}
+    return {"ratio": ours.median / baseline.median, "unit": unit, **rates, **spreads, **more}
 
 
 def count_gflop(call: Callable[[], object]) -> float:
@@ -78,32 +174,36 @@ def count_gflop(call: Callable[[], object]) -> float:
     return counter.get_total_flops() / 1e9
 
 
-def machine_limits(decode_jpegs: Work) -> dict[str, float]:
+def machine_limits(decode_jpegs: Work, device: torch.device = CPU) -> dict[str, float]:
     """Measure what one thread (or the GPU) can do: matrix products in GFLOP/s, JPEGs per second.
 
     Args:
-        decode_jpegs: decodes JPEGs of 256 x 256 pixels and returns their number.
+        decode_jpegs: decodes JPEGs of 256 x 256 pixels and returns their number, on the CPU.
+        device: of the matrix products; on a GPU also in fp16.
     """
-    device = pick_device()
-    fp32 = torch.randn(MATRIX_SIZE, MATRIX_SIZE, device=device)
-    bf16 = fp32.bfloat16()
+    size = MATRIX_SIZES[device.type]
+    matrix = torch.randn(size, size, device=device)
+    kinds = {"fp32": matrix, "bf16": matrix.bfloat16()} | ({"fp16": matrix.half()} if device.type == "cuda" else {})
 
-    def multiply(matrix: torch.Tensor) -> float:
-        matrix @ matrix
-        synchronize(device)
-        return 2 * MATRIX_SIZE**3 / 1e9
+    def multiply(kind: str) -> float:
+        kinds[kind] @ kinds[kind]
+        return 2 * size**3 / 1e9
 
-    multiply(fp32)
-    multiply(bf16)
-    rates = interleave(3, fp32=lambda: multiply(fp32), bf16=lambda: multiply(bf16), jpegs=decode_jpegs)
-    return dict(zip(("matmul_fp32_gflops", "matmul_bf16_gflops", "jpeg_256_per_s"), rates, strict=True))
+    for kind in kinds:
+        multiply(kind)
+    products: dict[str, Work] = {f"matmul_{kind}_gflops": partial(multiply, kind) for kind in kinds}
+    rates = interleave(3, products, device=device)
+    limits = {name: rate.median for name, rate in zip(products, rates, strict=True)}
+    return limits | {"jpeg_256_per_s": interleave(3, {"jpegs": decode_jpegs})[0].median}
 
 
 def peak_rate(limits: dict[str, float], gflop: float) -> float:
-    """Compute the rate that matrix products in bf16 would allow if everything else were free, items per second.
+    """Compute the rate that matrix products would allow if everything else were free, items per second.
+
+    The fastest kind of product counts: on a CPU without instructions for bf16 that is fp32.
 
     Args:
         limits: from `machine_limits`.
         gflop: operations per item, in 1e9.
     """
-    return limits["matmul_bf16_gflops"] / gflop
+    return max(value for name, value in limits.items() if name.startswith("matmul")) / gflop

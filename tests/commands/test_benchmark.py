@@ -6,17 +6,23 @@ import sys
 import time
 
 import av
+import cv2
 import numpy as np
 import pytest
+import simplejpeg
 import torch
 
 import benchmark
 from dataset import baseline_loaders
+from dataset.reading.clips import Clips
 from evaluation.measures.ontology import load_ontology
 from evaluation.measures.retrieval import DIRECTIONS, four_directions
-from evaluation.speed import timing
+from evaluation.speed import shard_libraries, timing, video_libraries
+from evaluation.speed.loader_benchmarks import BenchmarkClips
 from evaluation.speed.measure_benchmarks import baseline_ndcg, separation
+from evaluation.speed.optional_libraries import Library, missing_packages
 from utils import memory
+from utils.errors import UserError
 
 
 @pytest.fixture(scope="module")
@@ -51,22 +57,68 @@ def test_baseline_and_ours_compute_the_same_ndcg():
     assert baseline == pytest.approx({direction: found[direction]["ndcg"] for direction in DIRECTIONS}, abs=1e-9)
 
 
+def works_that_list(calls):
+    return {
+        "baseline": lambda: calls.append("baseline") or 4, "ours": lambda: calls.append("ours") or 8,
+    }  # fmt: skip
+
+
 def test_functions_alternate_and_their_medians_are_compared():
     calls, ticks = [], iter([0, 1, 1, 3, 10, 14, 14, 15, 20, 22, 22, 32])  # baseline 1, 4, 2 s; ours 2, 1, 10 s
-    rates = timing.interleave(
-        3, lambda: next(ticks), baseline=lambda: calls.append("baseline") or 4, ours=lambda: calls.append("ours") or 8
-    )
-    assert calls == ["baseline", "ours"] * 3 and rates == [2.0, 4.0]
+    rates = timing.interleave(3, works_that_list(calls), lambda: next(ticks))
+    assert calls == ["baseline", "ours"] * 3 and [rate.median for rate in rates] == [2.0, 4.0]
+    # Baseline took 4, 1 and 2 items a second.
+    assert [rate.spread for rate in rates] == [(4 - 1) / 2, (8 - 0.8) / 4]
     assert timing.comparison("clips/s", *rates)["ratio"] == 2
 
 
 def test_with_a_warm_up_the_first_call_after_the_baseline_does_not_count():
     calls, ticks = [], iter([0, 1, 1, 3])  # asked for by the counted runs alone
-    rates = timing.interleave(
-        1, lambda: next(ticks), warm_up=True, baseline=lambda: calls.append("baseline") or 4,
-        ours=lambda: calls.append("ours") or 8,
-    )  # fmt: skip
-    assert calls == ["baseline", "ours", "ours"] and rates == [4.0, 4.0]
+    rates = timing.interleave(1, works_that_list(calls), lambda: next(ticks), warm_up=True)
+    assert calls == ["baseline", "ours", "ours"] and [rate.median for rate in rates] == [4.0, 4.0]
+
+
+def test_on_a_gpu_works_are_warmed_up_and_no_figure_is_from_a_call_of_microseconds(monkeypatch):
+    now, spans, calls = [0.0], [], []
+
+    def clock():
+        spans.append(now[0])
+        return now[0]
+
+    def ours():
+        now[0] += 3.0 if not calls else 20e-6  # the first call compiles
+        calls.append(now[0])
+        return 2
+
+    [rate] = timing.interleave(2, {"ours": ours}, clock, device=torch.device("cuda"))
+    assert rate.median == pytest.approx(2 / 20e-6, rel=1e-3) and rate.spread < 0.01
+    timed = spans[-2 * timing.LEAST_GPU_ROUNDS :]
+    lengths = [end - begin for begin, end in zip(timed[::2], timed[1::2], strict=True)]
+    assert len(lengths) == timing.LEAST_GPU_ROUNDS and min(lengths) >= timing.LEAST_GPU_SECONDS
+
+
+def test_the_clock_of_a_gpu_waits_until_it_has_finished(monkeypatch):
+    done = []
+    monkeypatch.setattr(torch.cuda, "synchronize", lambda: done.append(1))
+    begin = timing.gpu_seconds()
+    assert timing.gpu_seconds() >= begin and done == [1, 1]
+
+
+def test_without_a_gpu_one_sentence_says_so(monkeypatch):
+    monkeypatch.setattr(timing, "pick_device", lambda: torch.device("cpu"))
+    monkeypatch.setattr(timing, "gpu_problem", lambda: "")
+    with pytest.raises(UserError, match=r"--device cuda .*\(this machine has none\): use --device cpu"):
+        benchmark.main(["--device", "cuda"])
+    monkeypatch.setattr(timing, "gpu_problem", lambda: "warning: this machine has a GPU (T4, driver 1), but no")
+    with pytest.raises(UserError, match=r"can use \(this machine has a GPU \(T4"):
+        timing.device_to_measure("cuda")
+    assert timing.device_to_measure("cpu").type == "cpu"
+
+
+def test_the_limit_is_that_of_the_faster_products():
+    limits = {"matmul_fp32_gflops": 130.0, "matmul_bf16_gflops": 26.0, "jpeg_256_per_s": 4000.0}
+    assert timing.peak_rate(limits, 0.5) == 260
+    assert timing.peak_rate(limits | {"matmul_bf16_gflops": 500.0}, 0.5) == 1000
 
 
 def test_the_work_of_a_step_is_that_of_its_convolutions():
@@ -86,19 +138,23 @@ def test_cpu_time_does_not_count_waiting():
 
 
 def test_the_table_and_the_json_hold_the_rows_that_were_asked_for(tmp_path, monkeypatch, capsys):
-    monkeypatch.setattr(benchmark, "machine_limits", lambda _: {"matmul_fp32_gflops": 70.0})
-    embedding = timing.comparison("clips/s", 2.0, 9.0, limit=12.0)
+    monkeypatch.setattr(benchmark, "machine_limits", lambda *_: {"matmul_fp32_gflops": 70.0})
+    slow, fast = timing.Rate(2.0, 0.1), timing.Rate(9.0, 0.25)
+    embedding = timing.comparison("clips/s", slow, fast, limit=12.0)
     monkeypatch.setitem(benchmark.BENCHMARKS, "embed", benchmark.Benchmark(lambda _: embedding, "embedding", 8))
-    made = timing.comparison("clips/s", 2.0, 3.0, share_of_bytes=0.5)
+    made = timing.comparison("clips/s", slow, timing.Rate(3.0, 0.0), share_of_bytes=0.5)
     monkeypatch.setitem(
         benchmark.BENCHMARKS, "build_shards", benchmark.Benchmark(lambda _: made, "building shards", 3.8)
     )
     benchmark.main(["--only", "embed", "build_shards", "--json", str(tmp_path / "out.json")])
     found = json.loads((tmp_path / "out.json").read_text())
-    assert found.keys() == {"limits", "embed", "build_shards"}
-    assert found["embed"]["ratio"] == 4.5 and found["build_shards"] == made
+    assert found.keys() == {"machine", "limits", "embed", "build_shards"}
+    assert found["machine"]["processor"] and found["machine"]["torch"] == torch.__version__
+    assert found["embed"]["ratio"] == 4.5 and found["embed"]["ours_spread"] == 0.25 and found["build_shards"] == made
     lines = capsys.readouterr().out.splitlines()
-    assert "4.5x" in lines[-2] and "6.0x" in lines[-2] and lines[-1].endswith("share_of_bytes 0.5")
+    assert (
+        "4.50x" in lines[-2] and "6.0x" in lines[-2] and "25%" in lines[-2] and lines[-1].endswith("share_of_bytes 0.5")
+    )
 
 
 def test_the_rows_have_the_names_that_others_read():
@@ -106,6 +162,63 @@ def test_the_rows_have_the_names_that_others_read():
         "loader_mp4", "loader_shards_worker", "loader_shards_full", "train_step", "embed", "ndcg_4300", "separation",
         "build_shards",
     }  # fmt: skip
+
+
+# -------------------------------------------------------------------------------------------------- other libraries
+
+
+class TinyClips(BenchmarkClips):
+    def __init__(self, root):
+        super().__init__(root.parent)
+        self.root = root
+
+
+def test_libraries_that_are_not_installed_are_listed_and_left_out(monkeypatch, capsys):
+    nothing = Library("no_such_module", "no-such-package")
+    assert missing_packages([nothing, Library("json", "json")]) == ["no-such-package"]
+    monkeypatch.setattr(video_libraries, "DECODERS", [(nothing, "", None), *video_libraries.DECODERS[-1:]])
+    assert [name.partition(" ")[0] for name in video_libraries.installed_decoders()] == [
+        "opencv-contrib-python-headless"
+    ]
+
+
+@pytest.mark.parametrize("name", ["torchcodec", "decord", "av", "opencv-contrib-python-headless"])
+def test_decoders_give_the_frames_that_are_shown(name, root):
+    found = [decode for title, decode in video_libraries.installed_decoders().items() if title.startswith(f"{name} ")]
+    if not found:
+        pytest.skip(f"{name} is not installed")
+    times = [0.6, 0.64, 1.2]
+    size, wrong = 256, video_libraries.WRONG_FRAME
+    with Clips(root, "train").open(0) as clip:
+        expected = clip.frames(times, size).astype(np.float32)
+    frames = found[0](root / "train" / "video" / "clip00.mp4", times, size)
+    assert frames.shape == (3, size, size, 3) and np.abs(frames - expected).mean((1, 2, 3)).max() < wrong
+    assert np.abs(np.roll(frames, 1, 0) - expected).mean((1, 2, 3)).min() > wrong  # its neighbours are others
+    loaded, sounds = video_libraries.load_visit(TinyClips(root), 0, found[0], times, size)
+    assert (loaded == frames).all() and sounds.shape == (3, 48000) and sounds.dtype == np.int16
+
+
+def test_a_sample_of_a_shard_holds_what_is_stored():
+    rng = np.random.default_rng(0)
+    frame = cv2.resize(rng.integers(0, 255, (8, 8, 3), np.uint8), (256, 256))
+    sound = rng.integers(-9, 9, 48000, np.int16)
+    sample = shard_libraries.Stored(simplejpeg.encode_jpeg(frame), bytes(44) + sound.tobytes())
+    decoded = shard_libraries.decode(sample)
+    assert np.abs(decoded.frame.astype(int) - frame).mean() < 4 and (decoded.sound == sound).all()
+    assert shard_libraries.read_batches(iter([decoded] * 90)) == 90
+    assert shard_libraries.jpeg_batches([sample] * 50)() == 50
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("reader", shard_libraries.READERS, ids=lambda reader: reader[0].package + reader[1])
+def test_other_libraries_read_each_sample_once(reader, tmp_path):
+    library, _, make = reader
+    if not library.load():
+        pytest.skip(f"{library.package} is not installed")
+    frame = np.zeros((256, 256, 3), np.uint8)
+    sample = shard_libraries.Stored(simplejpeg.encode_jpeg(frame), bytes(44 + 96000))
+    batches = make(tmp_path, [sample] * 90)
+    assert batches() == batches() == 90
 
 
 def test_baseline_and_ours_compute_the_same_sdr_sir_and_sar():
