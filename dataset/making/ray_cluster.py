@@ -8,6 +8,7 @@ import logging
 import os
 import pickle
 import signal
+import socket
 import sys
 import threading
 import time
@@ -19,6 +20,7 @@ from dataset.making.processes import Job, Lost, Result, map_in_processes
 from utils.errors import UserError
 
 WAIT_SECONDS = 1.0  # for a result, before the size of the cluster is asked for again: machines come and go
+CONNECT_SECONDS = 10.0  # for a connection to the head of a cluster
 TASKS_PER_CORE = 2  # sent to the cluster at a time: none waits for this process
 
 
@@ -42,8 +44,11 @@ class RayCluster:
         is_main = threading.current_thread() is threading.main_thread()
         before = signal.getsignal(signal.SIGTERM)
         try:
+            if address != "auto":  # Ray tries for minutes
+                host, _, port = address.rpartition(":")
+                socket.create_connection((host, int(port)), CONNECT_SECONDS).close()
             ray.init(address, ignore_reinit_error=True, log_to_driver=False, logging_level=logging.ERROR)
-        except (ConnectionError, RuntimeError, ValueError) as error:
+        except (OSError, RuntimeError, ValueError, OverflowError) as error:
             reason = str(error).strip().partition("\n")[0].rstrip(".")
             raise UserError(
                 f"--engine ray can't use the cluster at --address {address} ({reason}): start one by `ray start --head`"
