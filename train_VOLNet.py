@@ -68,8 +68,7 @@ def main(argv: list[str] | None = None) -> None:
         maps = location_maps(model, v, a, objects, weight) if len(v) else torch.empty(0)
         indices, times, maps = gather_clips(indices, times, maps)
         peaks = peak_fraction(maps.numpy(), data.val_boxes(indices, times))
-        # For the log only: boxes choose nothing.
-        return metrics | ({} if peaks is None else {"peak_accuracy": peaks})
+        return metrics | ({} if peaks is None else {"peak_accuracy": peaks})  # for the log only: it chooses nothing
 
     best = fit(
         model,
