@@ -146,9 +146,9 @@ def _measure_sounds(context: EvalContext, path: Path, wanted: list[str]) -> tupl
     keys = {tuple(sorted(mixture)) for mixture in names}
     account = Account("separated", path, "mixture", doubled=sounds.doubled)
     account.missing.extend("+".join(mixture) for mixture in names if not sounds.has(mixture))
-    account.unknown.extend("+".join(order) for key, (_, order) in sounds.folders.items() if key not in keys)
+    account.unknown.extend("+".join(order) for order in sounds.folders if tuple(sorted(order)) not in keys)
     if len(account.missing) == len(names):
-        first = sounds.folder / next(iter(sounds.folders.values()), ("0001", []))[0] / "pred_1.wav"
+        first = sounds.folder / next(iter(sounds.folders.values()), "0001") / "pred_1.wav"
         raise UserError(
             f"{path} has the separated sounds of no mixture of {clips.folder} (such as {first}): check --data.root "
             "and the settings of mix, and add the sounds to the folders of --write_mixtures"

@@ -8,6 +8,7 @@ DIR/FOLDER/pred_K.wav     what the other program adds: its estimate of source K,
 
 import csv
 import io
+import itertools
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -31,23 +32,29 @@ class GivenSounds(NamedTuple):
 
     Attributes:
         folder: that holds them.
-        folders: {clips of a mixture, sorted: (folder of the first of its rows, its clips in the order of the sounds)}.
+        folders: {clips of a mixture, in the order of its sounds: name of the folder of the first of its rows}.
         doubled: mixtures that several rows name.
     """
 
     folder: Path
-    folders: dict[tuple[str, ...], tuple[str, list[str]]]
+    folders: dict[tuple[str, ...], str]
     doubled: list[str]
 
-    def file(self, clips: Sequence[str], k: int) -> Path:
-        """Name the file of the estimate of the k-th of a mixture's `clips`, 0..N-1."""
-        name, order = self.folders[tuple(sorted(clips))]
-        return self.folder / name / f"pred_{order.index(clips[k]) + 1}.wav"
+    def _order(self, clips: Sequence[str]) -> tuple[str, ...] | None:
+        """The row of the mixture of `clips`: in the same order, or else in another one; None without any."""
+        return next((order for order in itertools.permutations(clips) if order in self.folders), None)
+
+    def files(self, clips: Sequence[str]) -> list[Path]:
+        """List the files of the estimates of a mixture's `clips`; empty if no row names it."""
+        order = self._order(clips)
+        if order is None:
+            return []
+        return [self.folder / self.folders[order] / f"pred_{order.index(clip) + 1}.wav" for clip in clips]
 
     def has(self, clips: Sequence[str]) -> bool:
         """Check whether the mixture of `clips` has an estimate of each."""
-        known = tuple(sorted(clips)) in self.folders
-        return known and all(self.file(clips, k).is_file() for k in range(len(clips)))
+        files = self.files(clips)
+        return bool(files) and all(file.is_file() for file in files)
 
     def read(self, clips: Sequence[str], samples: int, rate: int) -> np.ndarray:
         """Read the estimates of a mixture.
@@ -63,7 +70,7 @@ class GivenSounds(NamedTuple):
         Raises:
             UserError: a wav can't be read, or has another rate, length or form.
         """
-        return np.stack([read_sound(self.file(clips, k), samples, rate) for k in range(len(clips))])
+        return np.stack([read_sound(file, samples, rate) for file in self.files(clips)])
 
 
 def read_sound(path: Path, samples: int, rate: int) -> np.ndarray:
@@ -112,7 +119,7 @@ def read_mixture_table(folder: Path, sources: int) -> GivenSounds:
             f"there is no {path}: write the mixtures with python eval.py --write_mixtures {folder}, then add the "
             "separated sounds, pred_1.wav ..., to their folders"
         )
-    folders, doubled = dict[tuple[str, ...], tuple[str, list[str]]](), list[str]()
+    folders, doubled = dict[tuple[str, ...], str](), list[str]()
     for number, cells in enumerate(csv.reader(io.StringIO(read_text(path))), 1):
         if not cells or (number == 1 and cells[0] == "folder"):
             continue
@@ -121,10 +128,9 @@ def read_mixture_table(folder: Path, sources: int) -> GivenSounds:
             raise UserError(f"{path}, line {number} must name a folder and {sources} different clips (mix.sources)")
         if Path(name).is_absolute() or ".." in Path(name).parts:
             raise UserError(f"{path}, line {number} names {name!r}: its folders must lie in {folder}")
-        key = tuple(sorted(clips))
-        if key in folders:
+        if tuple(clips) in folders:
             doubled.append("+".join(clips))
-        folders.setdefault(key, (name, clips))
+        folders.setdefault(tuple(clips), name)
     return GivenSounds(folder, folders, doubled)
 
 

@@ -145,9 +145,9 @@ def test_a_wrong_form_is_one_sentence(name, root, tmp_path):
 @pytest.mark.parametrize("content", [b"", b"PK\3\4 no zip", b"\x93NUMPY", b"clip,modality\n"])
 def test_a_file_that_is_no_npz_is_one_sentence(content, root, tmp_path):
     (tmp_path / "net.npz").write_bytes(content)
-    with pytest.raises(UserError, match="net.npz is damaged, or no npz file"):
+    with pytest.raises(UserError, match=r"net\.npz is damaged, or no npz file"):
         measure(root, tmp_path / "out", embeddings=tmp_path / "net.npz")
-    with pytest.raises(UserError, match="gone.npz can't be read"):
+    with pytest.raises(UserError, match=r"gone\.npz can't be read"):
         measure(root, tmp_path / "out", embeddings=tmp_path / "gone.npz")
 
 
@@ -184,3 +184,32 @@ def test_a_clip_that_cannot_be_read_is_skipped_as_in_any_evaluation(root, tmp_pa
     assert (found["clips"], found["skipped"], found["given"]["unknown"]) == (9, 1, 0)
     assert list(json.loads((tmp_path / "out" / "metrics.json").read_text())["skipped_clips"]) == [clips[0]]
     assert SETTINGS["train.workers"] == 0
+
+
+def test_the_example_of_the_page_runs_with_a_small_net(root, tmp_path, monkeypatch):
+    from pathlib import Path
+    from types import SimpleNamespace
+
+    import torch
+
+    class Images:
+        def get_image_features(self, pixels):
+            return pixels.float().mean((1, 2)) @ torch.eye(3, 8) + 1
+
+    class Sounds:
+        def get_audio_features(self, waves):
+            return torch.fft.rfft(waves).abs()[:, :800].unflatten(1, (8, 100)).sum(2)
+
+    text = (Path(script.__file__).parent / "docs" / "other_nets.md").read_text(encoding="utf-8")
+    code = text.partition("```python\n")[2].partition("```")[0].replace("data/demo", str(root))
+    assert len([line for line in code.splitlines() if line.strip()]) <= 32
+    monkeypatch.chdir(tmp_path)
+    names = SimpleNamespace(
+        processor=lambda images, return_tensors: {"pixels": torch.from_numpy(images)[None]}, model=Images(),
+        audio_processor=lambda audio, sampling_rate, return_tensors: {"waves": torch.from_numpy(audio)[None]},
+        audio_model=Sounds(),
+    )  # fmt: skip
+    exec(compile(code, "other_nets.md", "exec"), vars(names))
+    monkeypatch.chdir(Path(script.__file__).parent)
+    found = measure(root, tmp_path / "out", embeddings=tmp_path / "clip.npz")
+    assert found["clips"] == 10 and 0 <= found["retrieval"]["im-aud"]["ndcg"] <= 1
