@@ -4,7 +4,7 @@ import argparse
 import json
 import sys
 import weakref
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any, Protocol
@@ -17,7 +17,7 @@ from utils import checkpoint, distributed
 from utils.agreement import Clips, check_shared_folder
 from utils.config import Value, from_dict, old_frame_net, to_dict
 from utils.errors import UserError
-from utils.files import read_file, write_text
+from utils.files import read_file, regular_size, write_text
 from utils.locks import lock_folder
 from utils.tensorboard_log import TensorBoardLog
 
@@ -283,15 +283,26 @@ def read_log(folder: str | Path) -> list[dict[str, Any]]:
     Returns:
         dicts with "kind", "step" and values; metrics have their names of today.
     """
+    return list(iterate_log(folder))
+
+
+def iterate_log(folder: str | Path) -> Iterator[dict[str, Any]]:
+    """Read the lines of a run's log.jsonl as `read_log`, one at a time: the log of a long run has a GB.
+
+    Args:
+        folder: the run's directory; without a log there are no lines.
+    """
     path = Path(folder) / "log.jsonl"
-    lines = []
-    for text in read_file(path).decode(errors="replace").splitlines() if path.exists() else []:
-        try:
-            line = json.loads(text)
-        except (ValueError, RecursionError):
-            break
-        if not (isinstance(line, dict) and {"kind", "step"} <= line.keys()):
-            break
-        values: dict[str, Any] = line
-        lines.append({RENAMED_METRICS.get(name, name): value for name, value in values.items()})
-    return lines
+    if not path.exists():
+        return
+    regular_size(path)
+    with open(path, "rb") as file:
+        for text in file:
+            try:
+                line = json.loads(text.decode(errors="replace"))
+            except (ValueError, RecursionError):
+                return
+            if not (isinstance(line, dict) and {"kind", "step"} <= line.keys()):
+                return
+            values: dict[str, Any] = line
+            yield {RENAMED_METRICS.get(name, name): value for name, value in values.items()}

@@ -31,8 +31,8 @@ class KeptResults:
     """The results in an open file.
 
     Args:
-        path: of the file, for messages.
-        file: open for reading and appending. One of another version of the check is emptied.
+        path: of the file.
+        file: it, open for appending, without a buffer. One of another version of the check is emptied.
         time_limit: the option: where a clip took too long before, another limit asks for another try.
     """
 
@@ -43,21 +43,21 @@ class KeptResults:
 
     def _read(self) -> None:
         """Read the lines up to one that a kill, a full disk or a power cut has ruined, which is cut off."""
-        self._file.seek(0)
         end = 0
-        for text in self._file:
-            try:
-                line: Any = json.loads(text)
-                if not text.endswith(b"\n") or (end == 0 and line != HEADER):
+        with open(self._path, "rb") as lines:
+            for text in lines:
+                try:
+                    line: Any = json.loads(text)
+                    if not text.endswith(b"\n") or (end == 0 and line != HEADER):
+                        break
+                    if end:
+                        key, stamp, limit = (line.pop("split"), line["clip"]), line.pop("files"), line.pop("limit")
+                        kept = stamp, _to_result(line)
+                        if limit in (None, self._time_limit):
+                            self._kept[key] = kept
+                except (ValueError, TypeError, AttributeError, KeyError, RecursionError):
                     break
-                if end:
-                    key, stamp, limit = (line.pop("split"), line["clip"]), line.pop("files"), line.pop("limit")
-                    kept = stamp, _to_result(line)
-                    if limit in (None, self._time_limit):
-                        self._kept[key] = kept
-            except (ValueError, TypeError, AttributeError, KeyError):
-                break
-            end += len(text)
+                end += len(text)
         self._file.truncate(end)
         if not end:
             self._append(HEADER)
@@ -112,7 +112,7 @@ def keep_results(path: Path, time_limit: float) -> Iterator[KeptResults]:
 
 def _open(path: Path) -> BinaryIO:
     try:
-        return open(path, "ab+", buffering=0)
+        return open(path, "ab", buffering=0)
     except OSError as error:
         raise _cannot_write(path, error) from None
 

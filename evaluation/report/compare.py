@@ -6,17 +6,16 @@ import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 from urllib.parse import quote
 
 from evaluation.measures.measure import Values, look_up
 from evaluation.measures.registry import SECTIONS
-from evaluation.report.curves import compare_charts
+from evaluation.report.curves import COMPARED_CURVES, ThinnedLog, compare_charts
 from evaluation.report.html_report import run_duration, template_environment
 from evaluation.report.rows import MetricRow, metric_rows, section_meanings, section_titles
 from utils.errors import UserError
 from utils.files import read_text, write_text
-from utils.run import read_log
+from utils.run import iterate_log
 
 MUST_MATCH = ("data", "split", "clips")  # values of metrics.json without which measures are not comparable
 RETRIEVAL_MUST_MATCH = ("k", "gain", "ontology")
@@ -30,13 +29,13 @@ class EvaluatedRun:
         name: the shortest end of its folder's path that no other run shares.
         file: of its metrics.json.
         metrics: its content.
-        log: lines of log.jsonl, may be empty.
+        log: its log.jsonl, may be empty.
     """
 
     name: str
     file: Path
     metrics: Values
-    log: list[dict[str, Any]]
+    log: ThinnedLog
 
     def report_link(self, folder: Path) -> str | None:
         """Make a link from a page in `folder` to the run's own report, None where it has none."""
@@ -107,7 +106,7 @@ def read_runs(paths: Sequence[str | Path]) -> list[EvaluatedRun]:
             raise UserError(f"--compare got {file} twice: name each run once")
     names = _distinct_names(files)
     return [
-        EvaluatedRun(name, file, _read_metrics(file), read_log(_run_folder(file)))
+        EvaluatedRun(name, file, _read_metrics(file), ThinnedLog(iterate_log(_run_folder(file)), COMPARED_CURVES))
         for name, file in zip(names, files, strict=True)
     ]
 
@@ -253,7 +252,7 @@ def write_comparison(paths: Sequence[str | Path], out: str | Path | None = None)
         print(f"warning: {warning}", file=sys.stderr)
     folder = Path(out or os.path.commonpath([_run_folder(run.file).parent for run in runs]))
     views = [
-        {"name": run.name, "file": run.file, "metrics": run.metrics, "duration": run_duration(run.log),
+        {"name": run.name, "file": run.file, "metrics": run.metrics, "duration": run_duration(run.log.timed),
          "report": run.report_link(folder)}
         for run in runs
     ]  # fmt: skip

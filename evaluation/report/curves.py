@@ -1,16 +1,17 @@
 """Training curves as lines of an inline SVG: geometry only, the page's style draws them."""
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections import defaultdict
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 WIDTH, HEIGHT = 360, 190  # of the whole chart, in its own units
 LEFT, RIGHT, TOP, BOTTOM = 38, 10, 10, 26  # margins for the numbers at the axes
-MAX_POINTS = 400  # points of a line
+MAX_POINTS = 800  # points of a line, about two of each unit of the width
 CHANCE_LOSS = math.log(2)
 
-Log = Sequence[Mapping[str, Any]]  # lines of log.jsonl
+LogLine = dict[str, Any]  # a line of log.jsonl
 Points = Sequence[tuple[float, float]]  # (step, value)
 
 
@@ -79,6 +80,88 @@ COMPARED: tuple[tuple[str, float | None], ...] = (  # key in log.jsonl, level of
 )  # fmt: skip
 
 
+COMPARED_CURVES = tuple((kind, key) for key, _ in COMPARED for kind in ("val", "train"))
+
+
+class ThinnedCurve:
+    """A curve in constant memory: of each stretch of its points the lowest and the highest are kept.
+
+    So what is drawn looks like all points, with every peak. Stretches get longer as points come.
+    """
+
+    def __init__(self) -> None:
+        self._stretches: list[tuple[_Point, _Point]] = []  # lowest and highest point
+        self._length = 1  # points of a stretch
+        self._count = 0
+        self._last: _Point | None = None
+
+    def add(self, step: float, value: float) -> None:
+        """Add the next point: a finite `value` at a `step`."""
+        self._last = point = _Point(value, self._count, step)
+        if self._count % self._length:
+            self._stretches[-1] = _join(self._stretches[-1], (point, point))
+        else:
+            self._stretches.append((point, point))
+        self._count += 1
+        if self._count % self._length == 0 and len(self._stretches) == MAX_POINTS // 2:
+            pairs = zip(self._stretches[::2], self._stretches[1::2], strict=True)
+            self._stretches = [_join(first, second) for first, second in pairs]
+            self._length *= 2
+
+    def points(self) -> list[tuple[float, float]]:
+        """List the points that are kept: (step, value) in their order, with the last one."""
+        kept = {point for stretch in self._stretches for point in stretch} | ({self._last} if self._last else set())
+        return [(point.step, point.value) for point in sorted(kept, key=lambda point: point.number)]
+
+
+class _Point(NamedTuple):
+    value: float
+    number: int
+    step: float
+
+
+def _join(first: tuple[_Point, _Point], second: tuple[_Point, _Point]) -> tuple[_Point, _Point]:
+    return min(first[0], second[0]), max(first[1], second[1])
+
+
+class ThinnedLog:
+    """What is shown of a log.jsonl, in constant memory.
+
+    Args:
+        lines: of the log; read once.
+        curves: (kind, key) of the curves that are shown.
+
+    Attributes:
+        timed: the last line that says after how many seconds it was written; empty without one.
+        scores_pairs: whether the loss is that of pairs, of which ln 2 is chance.
+    """
+
+    def __init__(self, lines: Iterable[LogLine], curves: Collection[tuple[str, str]]) -> None:
+        self._curves: dict[tuple[str, str], ThinnedCurve] = defaultdict(ThinnedCurve)
+        self._has_lines = self.scores_pairs = False
+        self.timed: list[LogLine] = []
+        for line in lines:
+            self._has_lines = True
+            self.scores_pairs |= "auc" in line
+            if "seconds" in line and "step" in line:
+                self.timed = [line]
+            for kind, key in curves:
+                if line.get("kind") == kind and isinstance(line.get(key), (int, float)) and math.isfinite(line[key]):
+                    self._curves[kind, key].add(line["step"], line[key])
+
+    def __bool__(self) -> bool:
+        """Tell whether there was any line."""
+        return self._has_lines
+
+    def points(self, kind: str, key: str) -> Points:
+        """List the points of a curve, (step, value); empty if it has none.
+
+        Args:
+            kind, key: one of `curves`.
+        """
+        return self._curves[kind, key].points() if (kind, key) in self._curves else []
+
+
 class Line(NamedTuple):
     """A curve of a chart: its name, the value at its end, and the points of an SVG polyline.
 
@@ -123,7 +206,7 @@ class Chart:
     bottom: int = HEIGHT - BOTTOM
 
 
-def run_charts(log: Log) -> list[Chart]:
+def run_charts(log: Iterable[LogLine]) -> list[Chart]:
     """Draw the curves of one run.
 
     Args:
@@ -132,36 +215,32 @@ def run_charts(log: Log) -> list[Chart]:
     Returns:
         the charts that have something to show.
     """
+    thinned = ThinnedLog(log, {(curve.kind, curve.key) for _, curves, _ in RUN_CHARTS for curve in curves})
     charts = []
     for title, curves, chance in RUN_CHARTS:
-        lines = {curve.name: _points(log, curve.kind, curve.key) for curve in curves}
+        lines = {curve.name: thinned.points(curve.kind, curve.key) for curve in curves}
         lines = {name: points for name, points in lines.items() if points}
         if lines:
-            charts.append(chart(title, lines, chance if title != "loss" or _scores_pairs(log) else None))
+            charts.append(chart(title, lines, chance if title != "loss" or thinned.scores_pairs else None))
     return charts
 
 
-def compare_charts(logs: Mapping[str, Log]) -> list[Chart]:
+def compare_charts(logs: Mapping[str, ThinnedLog]) -> list[Chart]:
     """Draw the curves of several runs: a chart for each quantity, of the validation where there is one.
 
     Args:
-        logs: {name of a run: lines of its log.jsonl}.
+        logs: {name of a run: its log with COMPARED_CURVES}.
     """
-    charts, scores_pairs = [], any(map(_scores_pairs, logs.values()))
+    charts, scores_pairs = [], any(log.scores_pairs for log in logs.values())
     for key, chance in COMPARED:
         for kind, name in (("val", "validation"), ("train", "training")):
-            lines = {run: _points(log, kind, key) for run, log in logs.items()}
+            lines = {run: log.points(kind, key) for run, log in logs.items()}
             lines = {run: points for run, points in lines.items() if points}
             if lines:
                 title = f"{name}: {key.replace('_', ' ')}"
                 charts.append(chart(title, lines, chance if key != "loss" or scores_pairs else None))
                 break
     return charts
-
-
-def _scores_pairs(log: Log) -> bool:
-    """Whether the loss is that of pairs, of which ln 2 is chance."""
-    return any("auc" in line for line in log)
 
 
 def chart(title: str, lines: Mapping[str, Points], chance: float | None = None) -> Chart:
@@ -208,14 +287,3 @@ def _scale(low: float, high: float, start: float, end: float) -> Callable[[float
     """Map low..high linearly to start..end."""
     span = (high - low) or 1
     return lambda value: start + (value - low) / span * (end - start)
-
-
-def _points(log: Log, kind: str, key: str) -> Points:
-    """(step, value) of a quantity, thinned to MAX_POINTS points; the last one is kept."""
-    points = [
-        (line["step"], line[key])
-        for line in log
-        if line.get("kind") == kind and isinstance(line.get(key), (int, float)) and math.isfinite(line[key])
-    ]
-    stride = max(math.ceil(len(points) / MAX_POINTS), 1)
-    return points[:-1][::stride] + points[-1:]

@@ -1,6 +1,9 @@
 """CPU time and memory that a piece of work takes, for the table of how costs grow with the size of the work."""
 
+import os
 import re
+import subprocess
+import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -34,3 +37,23 @@ def measure_use() -> Iterator[dict[str, float]]:
     yield use
     use["cpu_seconds"] = time.process_time() - begin
     use["peak_mb"] = max(resident_mb(peak=True) - before, 0.0)
+
+
+def command_use(words: list[str]) -> dict[str, float]:
+    """Measure what a Python command takes in a process of its own, with those that it starts.
+
+    Args:
+        words: the script and its arguments.
+
+    Returns:
+        "cpu_seconds", and "peak_mb", the largest memory of its largest process.
+
+    Raises:
+        RuntimeError: it failed.
+    """
+    process = subprocess.Popen([sys.executable, *words], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    _, status, use = os.wait4(process.pid, 0)
+    process.returncode = os.waitstatus_to_exitcode(status)  # it is waited for already
+    if process.returncode:
+        raise RuntimeError(f"{' '.join(words)} ended with exit code {process.returncode}")
+    return {"cpu_seconds": use.ru_utime + use.ru_stime, "peak_mb": use.ru_maxrss / 1024}

@@ -2,14 +2,19 @@
 
 import json
 import re
+import tracemalloc
 
+import numpy as np
 import page_samples as samples
 import pytest
 from test_page import Parsed
 
 import eval as evaluate
 from evaluation.report.compare import compare_measures, comparison_table, differences, read_runs
+from evaluation.report.curves import COMPARED_CURVES, MAX_POINTS, ThinnedLog
+from evaluation.report.html_report import run_duration
 from utils.errors import UserError
+from utils.run import iterate_log
 
 
 def make_run(folder, change=None, log=True):
@@ -135,3 +140,37 @@ def test_mistakes_get_one_sentence(two, tmp_path):
         (tmp_path / "broken" / "metrics.json").write_text(content or "")
         with pytest.raises(UserError, match=said):
             evaluate.main(["--compare", *map(str, words)])
+
+
+def test_curves_of_long_runs_keep_every_peak_in_constant_memory():
+    """The drawn line covers what all points would: in each column of pixels the same lowest and highest value."""
+    rng = np.random.default_rng(0)
+    values = np.cumsum(rng.standard_normal(100_000)) / 100
+    values[[777, 54_321]] = 30, -30  # of single points
+    lines = ({"kind": "train", "step": 10 * k, "loss": value} for k, value in enumerate(values))
+    log = ThinnedLog(lines, [("train", "loss")])
+    steps, kept = np.array(log.points("train", "loss")).T
+    assert len(kept) <= MAX_POINTS + 1 and (np.diff(steps) > 0).all()
+    assert (kept[-1], kept.max(), kept.min()) == (values[-1], 30, -30)
+    assert set(zip(steps, kept, strict=True)) <= {(10 * k, value) for k, value in enumerate(values)}
+    for first in range(0, len(values), 256):  # half a unit of the chart's width
+        drawn, whole = kept[(steps >= 10 * first) & (steps < 10 * (first + 256))], values[first : first + 256]
+        assert (drawn.min(), drawn.max()) == (whole.min(), whole.max())
+
+
+@pytest.mark.parametrize("count", [0, 1, 2, 399, 400])
+def test_all_points_of_a_short_curve_are_drawn(count):
+    log = ThinnedLog(({"kind": "val", "step": k, "auc": k % 3} for k in range(count)), [("val", "auc")])
+    assert log.points("val", "auc")[:399] == [(k, k % 3) for k in range(min(count, 399))]
+    assert bool(log) == log.scores_pairs == (count > 0)
+
+
+def test_a_long_log_is_not_held_in_memory(tmp_path):
+    line = json.dumps({"kind": "train", "step": 1, "seconds": 5.0, **{f"metric_{k}": 0.123456 for k in range(20)}})
+    (tmp_path / "log.jsonl").write_text(f"{line}\n" * 20_000)
+    tracemalloc.start()
+    log = ThinnedLog(iterate_log(tmp_path), COMPARED_CURVES)
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert run_duration(log.timed)["seconds"] == 5.0
+    assert peak < 2e6  # bytes; the file has 9 MB, its lines as dicts ten times as much
