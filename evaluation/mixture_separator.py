@@ -14,6 +14,7 @@ from models.interfaces import SeparatingNet, device_of
 from utils.config import Config
 from utils.device import to_device
 from utils.precision import autocast
+from utils.tensors import to_host
 
 
 class SeparatedMixtures(NamedTuple):
@@ -136,9 +137,11 @@ def separate_mixtures(
     for start in range(0, len(mixtures), MIXTURES_PER_BATCH):
         part = mixtures[start : start + MIXTURES_PER_BATCH]
         rows = torch.tensor([[clips.row[index] for index in mixture] for mixture in part])
+        rows = rows.to(clips.waves.device, non_blocking=True)
         waves = clips.waves[rows]
         if noise is not None:
-            waves = torch.cat([waves, noise[start : start + MIXTURES_PER_BATCH, None].to(waves.device)], 1)
+            added = noise[start : start + MIXTURES_PER_BATCH, None].to(waves.device, non_blocking=True)
+            waves = torch.cat([waves, added], 1)
         truths = waves / waves.shape[1]
         sources = stft.stft(truths)  # (B, N, bins, columns), with noise (B, N + 1, bins, columns)
         mixture = sources.sum(1)
@@ -147,11 +150,11 @@ def separate_mixtures(
         with autocast(spectrogram.device, config.train.precision):
             maps = model.sound_maps(spectrogram)
         logits = model.mask_logits(clips.features[rows], maps)
-        estimates = stft.apply_masks(torch.sigmoid(logits), mixture, samples)
-        ideal_binary, ideal_ratio = (
-            stft.istft(ideal_masks(asked.abs(), mixture.abs()[:, None], kind) * mixture[:, None], samples)
-            for kind in ("binary", "ratio")
-        )
+        masks = [stft.bin_masks(torch.sigmoid(logits))]
+        masks += [ideal_masks(asked.abs(), mixture.abs()[:, None], kind) for kind in ("binary", "ratio")]
+        # Together, as each inverse STFT waits for the device.
+        waves = stft.istft(torch.cat(masks, 1) * mixture[:, None], samples)
+        estimates, ideal_binary, ideal_ratio = waves.split(rows.shape[1], 1)
         separated = SeparatedMixtures(
             truths=truths,
             mixture=truths.sum(1),
@@ -164,4 +167,4 @@ def separate_mixtures(
             logits=logits,
             targets=stft.targets(asked, mixture),
         )
-        yield SeparatedMixtures(*(tensor.cpu() for tensor in separated))
+        yield SeparatedMixtures(*to_host(*separated))

@@ -32,12 +32,12 @@ def score_pairs(pair_logits: PairLogits, v: Tensor, a: Tensor, device: torch.dev
     """
     values = CHUNK_VALUES.get(torch.device(device).type, CHUNK_VALUES["cpu"])
     num_frames = max(values // (v[0, :1].numel() * CHUNK_SOUNDS), 1) if len(v) else 1
-    out, sounds = torch.empty(len(v), len(a)), a.to(device)
+    out, sounds = torch.empty(len(v), len(a)), a.to(device, non_blocking=True)
     for row in range(0, len(v), num_frames):
-        frames = v[row : row + num_frames].to(device)
-        for column in range(0, len(a), CHUNK_SOUNDS):
-            logits = pair_logits(frames, sounds[column : column + CHUNK_SOUNDS])
-            out[row : row + num_frames, column : column + CHUNK_SOUNDS] = logits
+        frames = v[row : row + num_frames].to(device, non_blocking=True)
+        columns = range(0, len(a), CHUNK_SOUNDS)
+        parts = [pair_logits(frames, sounds[column : column + CHUNK_SOUNDS]) for column in columns]
+        out[row : row + num_frames] = torch.cat(parts, 1)
     return out
 
 

@@ -26,7 +26,7 @@ from utils.config import Config, from_dict, old_frame_net, override
 from utils.device import channels_last, gpu_problem, pick_device
 from utils.errors import UserError
 from utils.precision import autocast, resolve_precision
-from utils.tensors import require_finite
+from utils.tensors import require_finite, to_host
 
 
 @dataclass(frozen=True)
@@ -137,7 +137,9 @@ class TrainedNet:
         """Normalize frames as the net takes them."""
         if self.config.data.flow != "none":
             raise self._unsuitable("needs optical flow with each frame", "AVENet, AVOLNet or L3Net")
-        pixels = prepare_frames(torch.from_numpy(frames).to(self.device), self.config.data.frame_size)
+        pixels = prepare_frames(
+            torch.from_numpy(frames).to(self.device, non_blocking=True), self.config.data.frame_size
+        )
         return pixels.to(self.dtype)
 
     @torch.no_grad()
@@ -157,7 +159,7 @@ class TrainedNet:
             return self.embed_frames(frames), None
         with autocast(self.device, self.config.train.precision):
             v, objects = self.model.embed_with_objects(self._prepare(frames), self.config.eval.flip_tta)
-        v, objects = to_float32(v).cpu(), to_float32(objects).cpu()
+        v, objects = to_host(to_float32(v), to_float32(objects))
         return require_finite(v, "embeddings"), require_finite(objects, "embeddings")
 
     @torch.no_grad()
@@ -174,7 +176,9 @@ class TrainedNet:
             UserError: the net embeds no frames and sounds, or an embedding is not finite.
         """
         model, rate = self.encoder, self.config.data.sample_rate
-        spectrograms = prepare_sounds(torch.from_numpy(sounds).to(self.device), rate, self.config.spectrogram)
+        spectrograms = prepare_sounds(
+            torch.from_numpy(sounds).to(self.device, non_blocking=True), rate, self.config.spectrogram
+        )
         with autocast(self.device, self.config.train.precision):
             return require_finite(to_float32(model.embed_sounds(spectrograms.to(self.dtype))).cpu(), "embeddings")
 
@@ -192,7 +196,8 @@ class TrainedNet:
         Raises:
             UserError: the net scores no pairs.
         """
-        return torch.sigmoid(self.embedding_net.pair_logits(v.to(self.device), a.to(self.device))).cpu()
+        v, a = v.to(self.device, non_blocking=True), a.to(self.device, non_blocking=True)
+        return torch.sigmoid(self.embedding_net.pair_logits(v, a)).cpu()
 
     def localize(self, v: Tensor, a: Tensor, objects: Tensor | None = None) -> Tensor:
         """Compute where in each frame its sound comes from (OtS sec. 5).

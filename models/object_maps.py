@@ -60,5 +60,5 @@ def location_maps(
         (N, h, w) float32 on the CPU: logits; with `objects` and a `weight` above 0 mixed maps, in 0..1.
     """
     device = device_of(net)
-    logits = net.location_logits(v.to(device), a.to(device)).cpu()
+    logits = net.location_logits(v.to(device, non_blocking=True), a.to(device, non_blocking=True)).cpu()
     return logits if objects is None or not weight else mix_maps(logits, objects.cpu(), weight)

@@ -1,7 +1,7 @@
 """Training steps on fake CUDA tensors, which have shapes and a device but no values: no GPU is needed.
 
 A program of its own, as it pretends to torch that there is a GPU: `python tests/fake_gpu.py CASE ...` prints a line of
-JSON for each case, such as demo_AVENet, see `run_case`.
+JSON for each case, such as demo_AVENet (see `run_case`) or evaluate_demo_AVENet (see `fake_evaluation`).
 """
 
 import contextlib
@@ -26,6 +26,7 @@ SCRIPTS = {
     "AVENet": "train_AVENet", "VOLNet": "train_VOLNet", "L3Net": "train_AVENet", "AVENet_MF": "train_AVENet",
     "AVENet_OF": "train_AVENet", "PixelPlayer": "train_PixelPlayer",
 }  # fmt: skip
+EVALUATE = "evaluate_"  # begins a case that is evaluated, not trained
 # Clips of a batch at full size, as many as the documentation's table of memory has.
 BATCH = {"AVENet": 128, "VOLNet": 128, "L3Net": 128, "AVENet_MF": 16, "AVENet_OF": 128, "PixelPlayer": 20}
 # With CUDA builds of torch, backward asks the driver whether each GPU is in use. Here is the answer: there are GPUs,
@@ -297,11 +298,13 @@ def main():
     torch.Tensor.record_stream = lambda self, stream: None
     torch._fused_sgd_ = lambda weights, *_, **__: torch._foreach_add_(weights, 0.0)  # the only one without a fake
     FakeTensorMode.__deepcopy__ = lambda self, memo: self  # of a net that is copied
+    from fake_evaluation import run_evaluation  # imports this file
+
     with FakeTensorMode():
         backward = allow_backward()
         for case in sys.argv[1:]:
             try:
-                result = run_case(case)
+                result = run_evaluation(case.removeprefix(EVALUATE)) if case.startswith(EVALUATE) else run_case(case)
             except Exception:
                 result = {"error": traceback.format_exc()}
             print(json.dumps({"case": case, "backward": backward, **result}), flush=True)
@@ -309,5 +312,6 @@ def main():
 
 if __name__ == "__main__":
     sys.path.insert(0, str(ROOT))
+    sys.modules["fake_gpu"] = sys.modules["__main__"]
     main()
     os._exit(0)  # taking torch down would look for the GPU

@@ -1,4 +1,4 @@
-"""A training step as a GPU would run it, on fake CUDA tensors: one device, no waits, few kernels, known memory.
+"""Training steps and evaluations as a GPU would run them, on fake CUDA tensors: one device, no waits, few kernels.
 
 What isn't tested: the speed, the values, and what a kernel needs for itself.
 """
@@ -13,6 +13,7 @@ import pytest
 from kill_and_resume import REPOSITORY, one_thread
 
 CASES = [f"{size}_{name}" for size in ("config", "demo") for name in fake_gpu.SCRIPTS]
+EVALUATIONS = [fake_gpu.EVALUATE + case for case in CASES]
 # Most operators of a step that compute, a kernel or more each. On a GPU the host starts about 100,000 a second.
 MOST = {
     "config_AVENet": 400, "config_VOLNet": 345, "config_L3Net": 340, "config_AVENet_MF": 400, "config_AVENet_OF": 480,
@@ -48,14 +49,18 @@ os._exit(0)
 
 @pytest.fixture(scope="module")
 def results(tmp_path_factory):
-    """{case: what `fake_gpu.run_case` found}, of all cases."""
+    """{case: what `fake_gpu.run_case` or `fake_evaluation.run_evaluation` found}, of all cases."""
     driver = fake_gpu.build_driver(tmp_path_factory.mktemp("driver"))
     env = one_thread() | ({"LD_PRELOAD": str(driver)} if driver else {})
     done = subprocess.run(
-        [sys.executable, "tests/fake_gpu.py", *CASES], cwd=REPOSITORY, env=env, capture_output=True, text=True
+        [sys.executable, "tests/fake_gpu.py", *CASES, *EVALUATIONS],
+        cwd=REPOSITORY,
+        env=env,
+        capture_output=True,
+        text=True,
     )
     lines = [json.loads(line) for line in done.stdout.splitlines() if line.startswith("{")]
-    assert len(lines) == len(CASES), done.stderr
+    assert len(lines) == len(CASES) + len(EVALUATIONS), done.stderr
     return {line["case"]: line for line in lines}
 
 
@@ -72,6 +77,23 @@ def test_a_step_starts_few_kernels(case, results):
     counts = results[case]["launches"]
     assert sum(counts.values()) < MOST[case], counts
     assert counts.get("average", 0) <= 2  # whatever the number of weights
+
+
+@pytest.mark.parametrize("case", EVALUATIONS)
+def test_an_evaluation_waits_for_a_gpu_only_where_a_batch_gives_its_results(case, results):
+    result = results[case]
+    assert "error" not in result, result["error"]
+    waits = result["waits"]
+    if case.endswith("PixelPlayer"):
+        assert result["devices"]["features"] == ["cuda"] and waits["features"] == []  # they stay there
+        parts = {"separate 1"}  # "separate 0" makes constants
+    else:
+        assert waits["frame vectors"] == waits["sound vectors"] == []  # of embeddings on the CPU
+        parts = {"embed", "pair scores", "matching pairs", "net.embed_sounds", "net.correspondence"}
+        parts |= {"maps", "net.localize"} if case.endswith("VOLNet") else set()
+        parts |= set() if case.endswith("OF") else {"net.embed_frames"}
+    assert {part for part, found in waits.items() if len(found) == 1} >= parts, waits
+    assert all("cuda" not in result["devices"][part] for part in parts)
 
 
 def test_the_documented_memory_of_a_step_is_what_its_tensors_need(results):

@@ -13,6 +13,19 @@ from utils.errors import UserError
 from utils.files import StrPath, regular_size
 
 
+def to_host(*tensors: Tensor) -> list[Tensor]:
+    """Copy tensors to the CPU in one transfer, for which the host waits once; those of a CPU stay as they are.
+
+    Args:
+        tensors: one or more of one type, on one device.
+    """
+    if len(tensors) == 1 or not tensors[0].is_cuda:
+        return [tensor.cpu() for tensor in tensors]
+    flat = torch.cat([tensor.reshape(-1) for tensor in tensors]).cpu()
+    parts = flat.split([tensor.numel() for tensor in tensors])
+    return [part.view(tensor.shape) for part, tensor in zip(parts, tensors, strict=True)]
+
+
 def load_tensors(path: StrPath, what: str, advice: str, device: str | torch.device = "cpu") -> Any:
     """Read a file of `torch.save`, or, named *.safetensors, of safetensors.
 

@@ -110,7 +110,7 @@ class MixtureSTFT:
         return spectra.unflatten(0, waves.shape[:-1])
 
     def istft(self, spectra: Tensor, samples: int) -> Tensor:
-        """Compute the inverse of `stft`.
+        """Compute the inverse of `stft`, as `torch.istft`, which would wait for a GPU to check the window.
 
         Args:
             spectra: (..., bins, columns) complex64.
@@ -119,10 +119,13 @@ class MixtureSTFT:
         Returns:
             (..., samples) float32.
         """
-        window = constant(_hann_window, spectra.device, self.mix.n_fft, spectra.real.dtype)
-        flat = spectra.flatten(0, -3)
-        waves = torch.istft(flat, self.mix.n_fft, self.mix.hop, window=window, center=True, length=samples)
-        return waves.unflatten(0, spectra.shape[:-2])
+        n_fft, hop, dtype, columns = self.mix.n_fft, self.mix.hop, spectra.real.dtype, spectra.shape[-1]
+        window = constant(_hann_window, spectra.device, n_fft, dtype)
+        weights = constant(_overlapped_window, spectra.device, n_fft, hop, columns, dtype)
+        pieces = torch.fft.irfft(spectra.flatten(0, -3), n_fft, dim=1) * window[:, None]
+        own = slice(n_fft // 2, n_fft // 2 + samples)  # without the zeros beyond the start
+        waves = (_overlap_add(pieces, hop) / weights)[:, own]
+        return F.pad(waves, (0, samples - waves.shape[1])).unflatten(0, spectra.shape[:-2])
 
     def to_log_freq(self, magnitudes: Tensor) -> Tensor:
         """Resample `magnitudes` from bins to rows, linearly: (B, C, bins, columns) -> (B, C, rows, columns)."""
@@ -185,14 +188,36 @@ class MixtureSTFT:
         Returns:
             (B, N, samples) float32.
         """
+        return self.istft(self.bin_masks(masks) * mixture[:, None], samples)
+
+    def bin_masks(self, masks: Tensor) -> Tensor:
+        """Compute what each bin is multiplied by.
+
+        Args:
+            masks: (B, N, rows, columns) float32 in 0..1; with mix.mask "binary" they are thresholded at 0.5.
+
+        Returns:
+            (B, N, bins, columns) float32.
+        """
         masks = self.to_linear_freq(masks)
-        if self.mix.mask == "binary":
-            masks = (masks > 0.5).to(masks.dtype)
-        return self.istft(masks * mixture[:, None], samples)
+        return (masks > 0.5).to(masks.dtype) if self.mix.mask == "binary" else masks
 
 
 def _hann_window(size: int, dtype: torch.dtype) -> Tensor:
     return torch.hann_window(size, dtype=dtype)
+
+
+def _overlap_add(pieces: Tensor, hop: int) -> Tensor:
+    """Add up pieces of waves, (N, size, columns), each `hop` samples after the one before: (N, samples)."""
+    _, size, columns = pieces.shape
+    return F.fold(pieces, (1, hop * (columns - 1) + size), (1, size), stride=(1, hop)).flatten(1)
+
+
+def _overlapped_window(size: int, hop: int, columns: int, dtype: torch.dtype) -> Tensor:
+    """How much each sample counts in the sum of the pieces: (samples,); 1 where none does."""
+    squares = _hann_window(size, dtype).square()
+    sums = _overlap_add(squares[None, :, None].expand(1, size, columns), hop)[0]
+    return torch.where(sums > 1e-11, sums, 1.0)
 
 
 def change_speed(waves: Tensor, factors: Tensor) -> Tensor:

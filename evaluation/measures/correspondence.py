@@ -233,8 +233,14 @@ def score_group_rows(
     rows = []
     for group in evaluation_groups(len(a), largest):
         own = np.searchsorted(positions, group[np.isin(group, positions)])
-        rows.append(pair_logits(v[own], a[group]).cpu() if len(own) else torch.empty(0, len(group)))
+        part = pair_logits(_rows(v, own), _rows(a, group)).cpu() if len(own) else torch.empty(0, len(group))
+        rows.append(part)
     return rows
+
+
+def _rows(values: Tensor, indices: np.ndarray) -> Tensor:
+    """Choose rows on a GPU without waiting for it, as numpy's indices would."""
+    return values[torch.from_numpy(indices).to(values.device, non_blocking=True)]
 
 
 def join_group_rows(

@@ -25,7 +25,7 @@ from utils.config import Config
 from utils.device import to_device
 from utils.errors import UserError
 from utils.precision import autocast
-from utils.tensors import require_finite
+from utils.tensors import require_finite, to_host
 
 
 class Embeddings(NamedTuple):
@@ -249,7 +249,7 @@ def embed_batches(
         frames, spectrograms = transform(batch)
         with autocast(device, precision):
             found = [*_embed(model, frames, flip, with_objects), model.embed_sounds(spectrograms)]
-        found = [require_finite(one.float().cpu(), "embeddings") for one in found]
+        found = [require_finite(one, "embeddings") for one in to_host(*(one.float() for one in found))]
         if batch["sounds"].ndim == 3:  # (M * B, ...) of M moments, see `PairTransform`
             found = [one.unflatten(0, (-1, len(batch["indices"]))).transpose(0, 1) for one in found]
         v, *objects, a = found

@@ -271,6 +271,20 @@ def test_the_spectrogram_is_scipys_and_turns_back_into_the_sound():
     assert torch.allclose(spectra.istft(found, 8000), waves, atol=1e-5)
 
 
+@pytest.mark.parametrize(("n_fft", "hop", "samples"), [(512, 128, 8000), (510, 128, 7777), (1022, 300, 9001)])
+def test_spectra_turn_into_the_waves_of_torch(n_fft, hop, samples):
+    spectra = MixtureSTFT(Mix(samples=samples, n_fft=n_fft, hop=hop))
+    masked = spectra.stft(torch.randn(2, 3, samples))
+    masked = masked * torch.rand(masked.shape)
+    window = torch.hann_window(n_fft)
+    for length in (samples, samples - 100, samples + 700):
+        expected = torch.istft(masked.flatten(0, 1), n_fft, hop, window=window, center=True, length=length)
+        found = spectra.istft(masked, length)
+        within = samples - n_fft  # at its very end torch divides by almost nothing
+        assert found.shape == (2, 3, length)
+        assert torch.allclose(found.flatten(0, 1)[:, :within], expected[:, :within], atol=1e-5)
+
+
 def test_the_papers_spectrogram_is_512_by_256_and_256_by_256_in_rows():
     spectra = MixtureSTFT(Mix())
     found = spectra.stft(torch.rand(1, 65535))

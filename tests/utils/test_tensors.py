@@ -14,7 +14,7 @@ from utils.checkpoint import FORM, RESUME_FORM, check_content
 from utils.config import CONFIG_VERSION, load_config, override
 from utils.errors import UserError
 from utils.optimizers import restore_optimizers
-from utils.tensors import check_finite, fits, load_tensors, tensor_problem
+from utils.tensors import check_finite, fits, load_tensors, tensor_problem, to_host
 
 WEIGHT = torch.arange(6.0).view(2, 3)
 UNFIT = {
@@ -35,6 +35,19 @@ FIT = {
     "bfloat16": WEIGHT.bfloat16(),
     "strided": WEIGHT.T.contiguous().T,
 }
+
+
+class OnGPU(torch.Tensor):
+    """Says that it is on a GPU."""
+
+    is_cuda = True
+
+
+def test_tensors_come_to_the_host_together_as_they_are():
+    values = [torch.randn(2, 3), torch.randn(4), torch.randn(2, 3, 4, 4).contiguous(memory_format=torch.channels_last)]
+    for tensors in (values, [value.as_subclass(OnGPU) for value in values], values[:1]):
+        for found, expected in zip(to_host(*tensors), values, strict=False):
+            assert found.shape == expected.shape and (found == expected).all()
 
 
 @pytest.mark.parametrize("value", UNFIT.values(), ids=UNFIT)
