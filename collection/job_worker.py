@@ -36,6 +36,10 @@ def describe_error(error: Exception) -> str:
     return f"it can't be processed ({type(error).__name__}): the server's terminal says more"
 
 
+class Stopped(Exception):
+    """A job that is not wanted any more."""
+
+
 class Channel:
     """Writes messages to the process that started this one.
 
@@ -46,6 +50,7 @@ class Channel:
     def __init__(self, descriptor: int) -> None:
         self._file = os.fdopen(descriptor, "w", buffering=1)
         self._last = 0.0
+        self.stop_file = ""  # of the job: it is to stop once this exists
 
     def send(self, **message: Any) -> None:
         """Send a `message`, plain data."""
@@ -57,10 +62,14 @@ class Channel:
         Args:
             items: of a known number.
             stage: what is done with them.
+
+        Raises:
+            Stopped: the job is not wanted any more.
         """
-        self.send(stage=stage, fraction=0.0)
         for done, item in enumerate(items):
-            if time.monotonic() - self._last > MESSAGE_SECONDS:
+            if not done or time.monotonic() - self._last > MESSAGE_SECONDS:
+                if os.path.exists(self.stop_file):
+                    raise Stopped
                 self.send(stage=stage, fraction=done / len(items))
                 self._last = time.monotonic()
             yield item
@@ -77,9 +86,12 @@ def main(argument: str) -> None:
     }
     for line in sys.stdin:
         job = json.loads(line)
+        channel.stop_file = job["stop"]
         net = nets["where" if job["task"] == "where" else "apart"]
         try:
             result = run_task(net, job["task"], Path(job["folder"]), channel.progress, job["options"])
+        except Stopped:
+            channel.send(error="stopped")
         except Exception as error:  # one video must not end the process that others wait for
             channel.send(error=describe_error(error))
         else:

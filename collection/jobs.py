@@ -23,6 +23,7 @@ from collection.worker_process import WorkerEnded, WorkerProcess
 
 State = Literal["waiting", "running", "done", "failed", "cancelled"]
 TIDY_SECONDS = 1.0  # between two looks for jobs to end or to remove
+STOP_SECONDS = 30.0  # that a worker gets to stop by itself: a new process would have to load its nets
 BUSY = 503  # of HTTP: come back later
 
 
@@ -64,7 +65,7 @@ class Job:
         error: why it has failed, one sentence.
         result: once it is done.
         seen: when its page last asked about it, of time.monotonic().
-        begun: when it began to run.
+        begun, ended: when it began to run, and when it was over.
     """
 
     task: Task
@@ -79,11 +80,17 @@ class Job:
     result: dict[str, Any] | None = None
     seen: float = field(default_factory=time.monotonic)
     begun: float = 0.0
+    ended: float = 0.0
 
     @property
     def is_over(self) -> bool:
         """Whether nothing more will happen to it."""
         return self.state in ("done", "failed", "cancelled")
+
+    @property
+    def stop_file(self) -> Path:
+        """Exists once its worker shall stop."""
+        return self.folder / f"{self.id}.stop"
 
 
 class Jobs:
@@ -117,6 +124,8 @@ class Jobs:
         self._closing.set()
         for job in list(self._jobs.values()):
             self._end(job, "cancelled")
+        for worker in self._workers:
+            worker.kill()
         with self._lock:
             self._changed.notify_all()
         for thread in self._threads:
@@ -218,9 +227,9 @@ class Jobs:
                 return
             if job.state == "waiting":
                 self._queue.remove(job)
-            job.state, job.error = state, error
-            if worker := self._running.get(job):
-                worker.kill()
+            job.state, job.error, job.ended = state, error, time.monotonic()
+            if self._running.get(job):
+                job.stop_file.touch()
 
     def _work(self, worker: WorkerProcess) -> None:
         """Run jobs on a worker until the server is closed."""
@@ -265,9 +274,14 @@ class Jobs:
         def note(message: dict[str, Any]) -> None:
             job.stage, job.fraction = message["stage"], message["fraction"]
 
-        answer = worker.run({"task": job.task, "folder": str(job.folder), "options": job.options}, note)
+        request = {"task": job.task, "folder": str(job.folder), "options": job.options, "stop": str(job.stop_file)}
+        try:
+            answer = worker.run(request, note)
+        finally:
+            with self._lock:
+                self._running[job] = None
+                job.stop_file.unlink(missing_ok=True)
         with self._lock:
-            self._running[job] = None
             if job.is_over:
                 raise Cancelled
             if "error" in answer:
@@ -286,6 +300,9 @@ class Jobs:
                 elif now - job.seen > limits.absent:
                     self._end(job, "cancelled")
             with self._lock:
+                for job, worker in self._running.items():
+                    if worker and job.is_over and now - job.ended > STOP_SECONDS:
+                        worker.kill()
                 over = [job for job in self._jobs.values() if job.is_over and job not in self._running]
                 for job in over:
                     if job.owner is None and job.state != "done":

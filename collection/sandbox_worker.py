@@ -81,6 +81,8 @@ def convert_upload(path: Path, folder: Path, longest: float) -> float:
             clip.sound(0.0, SAMPLE_RATE)  # refuses silence
         return seconds
     except Exception as error:
+        if isinstance(error, MediaError) and error.kind == "no sound":
+            raise RefusedUpload(415, "it has no sound: send a video with its sound") from None
         raise _refusal(error) from None
 
 

@@ -59,6 +59,9 @@ class WorkerProcess:
         Raises:
             WorkerEnded: the process has ended before that.
         """
+        if self._process.poll() is not None:
+            self.close()
+            self._process = self._start()
         assert self._process.stdin and self._process.stdout
         try:
             self._process.stdin.write(json.dumps(request) + "\n")
