@@ -48,7 +48,7 @@ from dataset.reading.shard_format import (
     read_manifest,
     shard_files,
 )
-from utils.arguments import add_engine_options, at_least
+from utils.arguments import add_worker_options, at_least
 from utils.errors import UserError, exit_on_user_error
 from utils.locks import lock_folder
 from utils.progress_bar import progress_bar
@@ -100,7 +100,7 @@ def parse_arguments(argv: list[str] | None) -> argparse.Namespace:
     add("--on_error", choices=("stop", "skip"), help=on_error)
     add("--split", choices=SPLITS, help="split of the tars of SRC itself [train]")
     add("--csv", type=Path, metavar="LIST", help="list of videos with the labels of the clips in tars [their json's]")
-    add_engine_options(add)
+    add_worker_options(add)
     add("--time_limit", type=at_least(1, float), default=TIME_LIMIT, metavar="S", help=TIME_LIMIT_HELP)
     add("--verify", type=Path, metavar="DST", help="verify shards instead of building them")
     args = parser.parse_args(argv)

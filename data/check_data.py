@@ -54,7 +54,7 @@ from dataset.making.text import count_text, printable
 from dataset.making.video_lists import FORMAT_HELP, FORMAT_NAMES, PART_HELP, VideoList, read_list
 from dataset.reading.limits import TIME_LIMIT, TIME_LIMIT_HELP, reading_limit
 from dataset.small_splits import warn_of_small_splits
-from utils.arguments import add_engine_options, at_least
+from utils.arguments import add_worker_options, at_least
 from utils.errors import UserError, exit_on_user_error
 from utils.locks import lock_folder
 from utils.progress_bar import progress_bar
@@ -232,7 +232,7 @@ def parse_arguments(argv: list[str] | None) -> argparse.Namespace:
     add("--csv", type=Path, metavar="FILE", help="file for the results, one line for each clip [ROOT/check.csv]")
     add("--html", type=Path, metavar="FILE", help="file for the HTML page [ROOT/check.html]")
     add("--most", type=at_least(0), default=60, metavar="N", help="refused clips of each kind on the page [60]")
-    add_engine_options(add)
+    add_worker_options(add)
     add("--time_limit", type=at_least(1, float), default=TIME_LIMIT, metavar="S", help=TIME_LIMIT_HELP)
     add("--move_bad", type=Path, metavar="DIR", help="move refused clips to DIR/SPLIT/ [they stay in place]")
     add(

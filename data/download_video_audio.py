@@ -21,6 +21,7 @@ from pathlib import Path
 
 import _path  # noqa: F401
 
+from data.download.cluster_workers import ClusterWorkers
 from data.download.failures import FAILURE_KINDS
 from data.download.fetch import find_ffmpeg, read_cookies
 from data.download.folders import list_clips, remove_locks, remove_lone_wavs, work_folder
@@ -32,12 +33,15 @@ from data.download.resuming import refuse_other_cuts, refuse_other_times
 from data.download.settings import DownloadSettings
 from data.download.tables import read_labels, update_tables
 from data.download.workers import TAKEN, Workers
+from dataset.making.clip_map import read_engine
 from dataset.making.label_maps import map_labels, read_label_map
+from dataset.making.ray_cluster import RayCluster
 from dataset.making.text import count_text
 from dataset.making.video_lists import read_list
 from utils.errors import exit_on_user_error
 from utils.progress_bar import progress_bar
 
+AnyWorkers = Workers | ClusterWorkers
 MAX_SAVING = 0.05  # fraction of the time that may go into rewriting vid2genre.json and failures.csv
 
 
@@ -50,6 +54,7 @@ def main(argv: list[str] | None = None) -> None:
     """
     args = parse_arguments(argv, __doc__)
     plan = read_plan(args)
+    cluster = read_engine(args, is_one_each=True)
     settings = DownloadSettings(
         url=args.url, mode=args.mode, height=args.height, fps=args.fps, workers=args.workers, sleep=args.sleep,
         rate=args.rate, cookies=read_cookies(args.cookies) if args.cookies else None, proxy=args.proxy,
@@ -59,7 +64,7 @@ def main(argv: list[str] | None = None) -> None:
     before = signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
         with work_folder(args.out) as folder:
-            download(args, settings, plan, folder)
+            download(args, settings, plan, folder, cluster)
     finally:
         signal.signal(signal.SIGTERM, before)
 
@@ -81,7 +86,9 @@ def read_plan(args: argparse.Namespace) -> DownloadPlan:
     return make_plan(listed, args.shard, length)
 
 
-def download(args: argparse.Namespace, settings: DownloadSettings, plan: DownloadPlan, folder: Path) -> None:
+def download(
+    args: argparse.Namespace, settings: DownloadSettings, plan: DownloadPlan, folder: Path, cluster: RayCluster | None
+) -> None:
     """Download what is missing and report it.
 
     Args:
@@ -89,6 +96,7 @@ def download(args: argparse.Namespace, settings: DownloadSettings, plan: Downloa
         settings: of the workers.
         plan: of the list.
         folder: for temporary files.
+        cluster: whose machines download; None: this machine.
 
     Raises:
         UserError, SystemExit: as `main`.
@@ -108,7 +116,11 @@ def download(args: argparse.Namespace, settings: DownloadSettings, plan: Downloa
         f"{count_text(len(plan.segments), plan.noun)} listed, {len(complete)} exist, {len(missing)} to download",
         flush=True,
     )
-    workers = Workers(args.out, plan, missing, folder, journal, settings)
+    workers: AnyWorkers = (
+        ClusterWorkers(args.out, plan, missing, journal, settings, cluster)
+        if cluster
+        else Workers(args.out, plan, missing, folder, journal, settings)
+    )
     is_interrupted = False
     counts: Counter[str] = Counter()
     try:
@@ -125,7 +137,7 @@ def download(args: argparse.Namespace, settings: DownloadSettings, plan: Downloa
         exit_with(130 if is_interrupted else 1, workers, folder)
 
 
-def exit_with(code: int, workers: Workers, folder: Path) -> None:
+def exit_with(code: int, workers: AnyWorkers, folder: Path) -> None:
     """Exit with this `code`, at once if one of the `workers` still waits for the network; then `folder` is removed."""
     if workers.are_alive():
         shutil.rmtree(folder, ignore_errors=True)
@@ -143,7 +155,7 @@ def is_wanted(kind: str, retry: list[str]) -> bool:
     return kind == "done" or FAILURE_KINDS[kind].is_retried or kind in retry or "all" in retry
 
 
-def run_workers(workers: Workers, total: int, counts: Counter[str], save: Callable[[], None]) -> None:
+def run_workers(workers: AnyWorkers, total: int, counts: Counter[str], save: Callable[[], None]) -> None:
     """Run workers to the end and show their progress.
 
     Args:

@@ -48,7 +48,7 @@ from dataset.reading.annotations import Box, read_boxes
 from dataset.reading.limits import TIME_LIMIT, TIME_LIMIT_HELP
 from dataset.small_splits import warn_of_small_splits
 from evaluation.measures import ontology
-from utils.arguments import add_engine_options, at_least
+from utils.arguments import add_worker_options, at_least
 from utils.errors import UserError, exit_on_user_error
 from utils.files import write_json
 from utils.locks import lock_folder
@@ -105,7 +105,7 @@ def parse_arguments(argv: list[str] | None) -> argparse.Namespace:
     labels = "the first folder below SRC names the class of its videos, by\nAudioSet's name or any other"
     add("--labels", choices=("folders",), help=labels)
     add("--dry_run", action="store_true", help="say what would be done, check and write nothing")
-    add_engine_options(add)
+    add_worker_options(add)
     add("--time_limit", type=at_least(1, float), default=TIME_LIMIT, metavar="S", help=TIME_LIMIT_HELP)
     args = parser.parse_args(argv)
     if args.every and not args.cut:

@@ -1,6 +1,7 @@
 """What several test files share: scripts that are ready sooner, shards."""
 
 import json
+import os
 import signal
 import subprocess
 import sys
@@ -77,3 +78,16 @@ def make_shards(monkeypatch):
 
     monkeypatch.setattr(build_shards, "map_clips", in_turn)
     return build
+
+
+@pytest.fixture(scope="module")
+def ray_cluster():
+    """A cluster of one machine with one core; tests add others."""
+    utils = pytest.importorskip("ray.cluster_utils", reason="Ray is optional: pip install ray")
+    os.environ["RAY_USAGE_STATS_ENABLED"] = "0"
+    small = {"num_cpus": 1, "object_store_memory": 80 * 2**20}
+    made = utils.Cluster(initialize_head=True, head_node_args={**small, "include_dashboard": False})
+    made.small = small
+    yield made
+    sys.modules["ray"].shutdown()
+    made.shutdown()

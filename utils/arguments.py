@@ -43,13 +43,22 @@ def worker_count(text: str) -> int | float:
 worker_count.__name__ = "int"  # in argparse's messages
 
 
-def add_engine_options(add: Callable[..., Any]) -> None:
+def add_worker_options(add: Callable[..., Any]) -> None:
     """Add --workers, --engine and --address, which say where the work is done; `clip_map.read_workers` reads them.
 
     Args:
         add: a parser's add_argument.
     """
     add("--workers", type=worker_count, metavar="N", help="number of processes [all cores]")
+    add_engine_options(add)
+
+
+def add_engine_options(add: Callable[..., Any]) -> None:
+    """Add --engine and --address; `clip_map.read_engine` reads them.
+
+    Args:
+        add: a parser's add_argument.
+    """
     engine = "processes of this machine, or of all machines of a Ray cluster\n(see docs/clusters.md) [processes]"
     add("--engine", choices=ENGINES, default="processes", help=engine)
     address = "head of the Ray cluster [auto: of the one that this machine is part of]"

@@ -3,9 +3,11 @@
 A segment of a list is one clip, or is cut into several.
 """
 
+import fcntl
 import json
 import os
 import threading
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TypedDict
 
@@ -29,15 +31,18 @@ class Journal:
 
     Args:
         out: folder of the split.
+        last: events that are known already, of the first `position` bytes.
+        position: where to begin to read.
 
     Attributes:
         last: {segment: its last event}.
+        position: up to where it is read, bytes.
     """
 
-    def __init__(self, out: Path) -> None:
+    def __init__(self, out: Path, last: Mapping[str, Event] | None = None, position: int = 0) -> None:
         self.path = state_folder(out) / "journal.jsonl"
-        self.last: dict[str, Event] = {}
-        self._position, self._lock = 0, threading.Lock()
+        self.last: dict[str, Event] = {**(last or {})}
+        self.position, self._lock = position, threading.Lock()
         with open(self.path, "ab+") as file:
             if file.tell():
                 file.seek(-1, os.SEEK_END)
@@ -48,15 +53,16 @@ class Journal:
     def write(self, event: Event) -> None:
         """Append one `event`; a line that a kill cuts is ignored."""
         with open(self.path, "ab", buffering=0) as file:
+            fcntl.flock(file, fcntl.LOCK_EX)  # on network file systems two machines would overwrite each other's lines
             file.write(json.dumps(event).encode() + b"\n")
 
     def refresh(self) -> None:
         """Read what this and other processes have appended."""
         with self._lock, open(self.path, "rb") as file:
-            file.seek(self._position)
+            file.seek(self.position)
             text = file.read()
             text = text[: text.rfind(b"\n") + 1]  # the rest is being written
-            self._position += len(text)
+            self.position += len(text)
             for line in text.splitlines():
                 event = _parse_event(line)
                 if event:

@@ -10,7 +10,7 @@ from typing import Any
 from data.download.failures import FAILURE_KINDS
 from data.download.settings import CLIP
 from dataset.making.video_lists import FORMAT_HELP, PART_HELP
-from utils.arguments import at_least, worker_count
+from utils.arguments import add_engine_options, at_least, worker_count
 from utils.errors import UserError
 
 YOUTUBE = "https://www.youtube.com/watch?v={id}"
@@ -76,7 +76,8 @@ def _add_download_options(add: Callable[..., Any]) -> None:
         metavar="N",
         help="frames per second; 0 keeps the source's times [25]",
     )
-    add("--workers", type=worker_count, default=4, metavar="N", help="downloads at the same time [4]")
+    add("--workers", type=worker_count, default=4, metavar="N", help="downloads at the same time on a machine [4]")
+    add_engine_options(add)
     sleep = "mean pause between a worker's downloads, seconds; random,\nhalf to one and a half times as long [5]"
     add("--sleep", type=at_least(0, float, 86_400), default=5, metavar="S", help=sleep)
     rate = "largest rate of a worker, KB/s, in full mode; 0 for any [0]"

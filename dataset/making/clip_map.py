@@ -19,16 +19,29 @@ def read_workers(args: argparse.Namespace) -> Workers:
     """Read where the work is done; a cluster is connected to.
 
     Args:
+        args: a command line with the options of `utils.arguments.add_worker_options`.
+
+    Raises:
+        UserError: as `read_engine`.
+    """
+    return read_engine(args, args.workers) or args.workers or os.cpu_count() or 1
+
+
+def read_engine(args: argparse.Namespace, workers: int | None = None, is_one_each: bool = False) -> RayCluster | None:
+    """Connect to the cluster that a command line asks for, if it does.
+
+    Args:
         args: a command line with the options of `utils.arguments.add_engine_options`.
+        workers, is_one_each: as of `RayCluster`.
 
     Raises:
         UserError: the options don't go together, Ray is missing, or there is no such cluster.
     """
     if args.engine == "ray":
-        return RayCluster(args.address or "auto", args.workers)
+        return RayCluster(args.address or "auto", workers, is_one_each)
     if args.address is not None:
         raise UserError("--address is of a Ray cluster: give it with --engine ray")
-    return args.workers or os.cpu_count() or 1
+    return None
 
 
 def map_clips(

@@ -29,18 +29,20 @@ class RayCluster:
 
     Args:
         address: of its head, "HOST:PORT"; "auto" for the cluster that this machine is part of.
-        workers: number of processes in all; None: all cores of the cluster.
+        workers: number of calls at a time; None: all cores of the cluster are at work.
+        is_one_each: make one call at a time on each machine, whatever `workers` is.
 
     Raises:
         UserError: Ray is missing, or there is no such cluster.
     """
 
-    def __init__(self, address: str = "auto", workers: int | None = None) -> None:
+    def __init__(self, address: str = "auto", workers: int | None = None, is_one_each: bool = False) -> None:
         try:
             import ray
         except ImportError:
             raise UserError("--engine ray needs Ray: pip install ray, on all machines of the cluster") from None
-        self._ray, self._workers = ray, workers
+        self._ray, self._workers, self._is_one_each = ray, workers, is_one_each
+        self._is_stopped = threading.Event()
         is_main = threading.current_thread() is threading.main_thread()
         before = signal.getsignal(signal.SIGTERM)
         try:
@@ -56,6 +58,10 @@ class RayCluster:
         finally:
             if is_main:  # Ray ends the process at once on SIGTERM
                 signal.signal(signal.SIGTERM, before)
+
+    def stop(self) -> None:
+        """End what `map` does, from another thread: within about a second no call is made any more."""
+        self._is_stopped.set()
 
     def map(
         self,
@@ -78,7 +84,7 @@ class RayCluster:
         running: dict[Any, tuple[Job, ...]] = {}
         asked, most = -WAIT_SECONDS, 0
         try:
-            while True:
+            while not self._is_stopped.is_set():
                 if time.monotonic() >= asked + WAIT_SECONDS:
                     asked, most = time.monotonic(), self._most_tasks()
                 while len(running) < most and (chunk := tuple(islice(remaining, chunk_size))):
@@ -96,6 +102,8 @@ class RayCluster:
 
     def _most_tasks(self) -> int:
         """Count the tasks that the cluster gets at a time; its machines may change."""
+        if self._is_one_each:
+            return sum(node["Alive"] for node in self._ray.nodes())
         cores = int(self._ray.cluster_resources().get("CPU", 1))
         return self._workers or max(TASKS_PER_CORE * cores, 1)
 

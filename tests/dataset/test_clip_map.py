@@ -18,13 +18,13 @@ from data import check_data
 from dataset.making.clip_map import map_clips, read_workers
 from dataset.making.processes import Lost
 from dataset.making.ray_cluster import RayCluster
-from utils.arguments import add_engine_options
+from utils.arguments import add_worker_options
 from utils.errors import UserError
 
 
 def parse(*words):
     parser = argparse.ArgumentParser()
-    add_engine_options(parser.add_argument)
+    add_worker_options(parser.add_argument)
     return parser.parse_args(words)
 
 
@@ -44,19 +44,6 @@ def test_mistakes_about_clusters_are_named(monkeypatch, tmp_path):
         check_data.main([str(tmp_path), "--engine", "ray"])
 
 
-@pytest.fixture(scope="module")
-def cluster():
-    """A cluster of one machine with one core; tests add others."""
-    utils = pytest.importorskip("ray.cluster_utils", reason="Ray is optional: pip install ray")
-    os.environ["RAY_USAGE_STATS_ENABLED"] = "0"
-    small = {"num_cpus": 1, "object_store_memory": 80 * 2**20}
-    made = utils.Cluster(initialize_head=True, head_node_args={**small, "include_dashboard": False})
-    made.small = small
-    yield made
-    sys.modules["ray"].shutdown()
-    made.shutdown()
-
-
 @pytest.mark.slow
 @pytest.mark.parametrize("address", ["localhost:1", "localhost", "localhost:99999", "no.such.host.invalid:6379"])
 def test_there_is_no_such_cluster(address):
@@ -66,10 +53,10 @@ def test_there_is_no_such_cluster(address):
 
 
 @pytest.mark.slow
-def test_crashes_hangs_and_errors_are_those_of_processes(cluster, monkeypatch):
+def test_crashes_hangs_and_errors_are_those_of_processes(ray_cluster, monkeypatch):
     monkeypatch.chdir(REPOSITORY)
     before = signal.getsignal(signal.SIGTERM)
-    workers = RayCluster(cluster.address)
+    workers = RayCluster(ray_cluster.address)
     assert signal.getsignal(signal.SIGTERM) is before
     jobs = [("1 + 1",), ("__import__('os').abort()",), ("__import__('time').sleep(600)",), ("2 + 2",)]
     for chunk_size in (1, 3):
@@ -95,15 +82,15 @@ def digests(folder):
 
 @pytest.mark.slow
 @pytest.mark.parametrize("is_killed", [False, True], ids=["all live", "one is killed"])
-def test_files_are_those_of_one_machine_though_a_machine_dies(cluster, tmp_path, is_killed):
-    node = cluster.add_node(**cluster.small)
+def test_files_are_those_of_one_machine_though_a_machine_dies(ray_cluster, tmp_path, is_killed):
+    node = ray_cluster.add_node(**ray_cluster.small)
     files = make_clip(tmp_path / "set" / "train", "a", aac=True)
     for k in range(120):
         for path in files:
             shutil.copy(path, path.with_stem(f"c{k:03d}"))
     (tmp_path / "set" / "train" / "audio" / "c007.wav").unlink()
     write_genres(tmp_path / "set" / "train")
-    on_ray = ["--engine", "ray", "--address", cluster.address]
+    on_ray = ["--engine", "ray", "--address", ray_cluster.address]
     tables = []
     for words in ([*on_ray, "--csv", str(tmp_path / "ray.csv")], ["--csv", str(tmp_path / "own.csv")]):
         command = [sys.executable, "data/check_data.py", str(tmp_path / "set"), *words]
@@ -113,7 +100,7 @@ def test_files_are_those_of_one_machine_though_a_machine_dies(cluster, tmp_path,
             while not kept.exists() or kept.read_bytes().count(b"\n") < 20:
                 assert process.poll() is None
                 time.sleep(0.05)
-            cluster.remove_node(node, allow_graceful=False)
+            ray_cluster.remove_node(node, allow_graceful=False)
         out, _ = process.communicate(timeout=300)
         assert process.returncode == 0 and "120 of 121 clips are ok" in out
         with open(words[-1], encoding="utf-8") as file:
@@ -125,4 +112,4 @@ def test_files_are_those_of_one_machine_though_a_machine_dies(cluster, tmp_path,
             command += ["--size", "32", "--clips", "16", "--on_error", "skip"]
             subprocess.run(command, cwd=REPOSITORY, env=one_thread(), check=True, capture_output=True)
         assert digests(tmp_path / "ray") == digests(tmp_path / "own")
-        cluster.remove_node(node)
+        ray_cluster.remove_node(node)
