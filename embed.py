@@ -10,21 +10,24 @@ A remainder of half a second or more at the end gets a row with the last second 
 shorter one gets none. Sounds of less than a second are left out, unless --pad is given.
 A net with another data.seconds takes sounds of that length around the same times, moved inside the file at its ends;
 shorter files are left out as well.
-If it is interrupted, even by SIGKILL, the same command resumes and writes the same files.
+If it is interrupted, even by SIGKILL, the same command resumes and writes the same files. If files were added, changed
+or removed since, it embeds the new and the changed ones alone and drops those that are gone.
 """
 
 import utils.startup  # isort: skip  # noqa: F401
 
 import argparse
 import os
-import shutil
 import sys
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
-from collection.parts import embed_in_parts, files_digest, finish_collection, open_parts
-from collection.storage import Collection, OutputPaths, file_digest, output_paths
+from collection.embedded_files import DoneFiles, EmbeddedFiles, stamp_files
+from collection.joining import finish_collection, replace_files, save_left_out
+from collection.parts import add_parts, embed_in_parts, open_parts, refuse_other_settings
+from collection.storage import Collection, OutputPaths, file_digest, load_collection, output_paths
 from dataset.making.text import count_text
 from dataset.reading.limits import TIME_LIMIT, TIME_LIMIT_HELP
 from dataset.reading.media_folder import find_media
@@ -89,34 +92,96 @@ def embed(args: argparse.Namespace, changes: dict[str, str], paths: OutputPaths)
     Returns:
         The collection.
     """
-    if paths.npz.exists():
-        shutil.rmtree(paths.parts, ignore_errors=True)  # left by a kill after the npz was written
-        raise UserError(f"{paths.npz} already exists: choose another --out, or remove it to embed again")
+    replace_files(paths)  # a run that was killed meanwhile has left this to do
     net = load_trained_net(args.checkpoint, changes)
     refuse_multiframe(net)
     disable_malloc_trim()
     items, skipped = find_media(Path(args.input))
     skipped = {name: reason for name, reason in skipped.items() if not is_output(Path(args.input) / name, paths)}
-    digest, files = file_digest(args.checkpoint), files_digest(items)
     options = EmbedOptions(args.hop, args.pad, args.maps, args.time_limit)
     if options.maps:
         _ = net.localizing_net  # or a UserError
-    settings = {"checkpoint": digest, "hop": args.hop, "pad": args.pad, "maps": args.maps}
-    open_parts(paths.parts, settings | {"settings": changes, "input": files})
-
+    about: dict[str, Any] = {
+        "input": str(Path(args.input).resolve()), "hop": args.hop, "pad": args.pad, "maps": args.maps,
+        "model": net.config.model.name, "checkpoint": str(Path(args.checkpoint).resolve()),
+        "digest": file_digest(args.checkpoint), "changes": changes,
+    }  # fmt: skip
+    done = DoneFiles(items, stamp_files(items))
+    before = EmbeddedFiles(paths.npz) if paths.npz.exists() else None
+    if before:
+        refuse_other_settings(f"{paths.npz} already exists", compared(before.about), compared(about), paths.npz)
+    gone = done.add(before) if before else 0
+    if before and done.is_done().all() and not gone:
+        return say_nothing_is_new(paths, before, skipped)
+    counts = describe_changes(before, done, gone) if before else ""
+    open_parts(paths.parts, compared(about))
+    add_parts(done, paths.parts)
     with progress_bar(len(items), unit="file") as bar:
-        parts = embed_in_parts(
-            items, paths.parts, lambda rest: embed_files(net, rest, options, args.threads), bar.update
-        )
-    about = {"input": str(Path(args.input).resolve()), "hop": args.hop, "pad": args.pad, "model": net.config.model.name}
-    about |= {"checkpoint": str(Path(args.checkpoint).resolve()), "digest": digest, "changes": changes}
-    collection = finish_collection(args.out, parts, about, skipped)
-    rows, files = count_text(len(collection.times), "row"), count_text(len(np.unique(collection.files)), "file")
+        embed_in_parts(done, paths.parts, lambda rest: embed_files(net, rest, options, args.threads), bar.update)
+    collection = finish_collection(paths, done, about, skipped)
+    describe_result(collection, paths, counts)
+    return collection
+
+
+def compared(about: dict[str, Any]) -> dict[str, Any]:
+    """Get what all rows of a collection must share, by words for people, from its `about`."""
+    changes = {name: value for name, value in about["changes"].items() if name != "eval.batch_size"}
+    words = {"checkpoint": "digest", "input": "input", "hop": "hop", "pad": "pad", "maps": "maps"}
+    return {word: about[key] for word, key in words.items()} | {"settings": changes}
+
+
+def describe_changes(before: EmbeddedFiles, done: DoneFiles, gone: int) -> str:
+    """Count what has changed in the input folder.
+
+    Args:
+        before: the files of the collection as it was.
+        done: the files of the folder, with those of `before` that have not changed.
+        gone: files of `before` that the folder doesn't hold any more.
+    """
+    known = {name for _, name in before.names()}
+    waiting = [item.name for item, kept in zip(done.items, done.is_done(), strict=True) if not kept]
+    changed = sum(name in known for name in waiting)
+    kept = len(done.items) - len(waiting)
+    return f"{len(waiting) - changed} new, {changed} changed, {gone} removed, {kept} unchanged"
+
+
+def say_nothing_is_new(paths: OutputPaths, before: EmbeddedFiles, skipped: dict[str, str]) -> Collection:
+    """Leave a collection as it is.
+
+    Args:
+        paths: its files.
+        before: what it holds.
+        skipped: {name: reason} of the folder's files that can't be embedded, which may be others than before.
+
+    Returns:
+        The collection.
+    """
+    names = {name for _, name in before.names()}
+    known = {name: reason for name, reason in before.about["skipped"].items() if name in names}
+    save_left_out(paths.left_out, {"skipped": known | skipped, "in_part": before.about["in_part"]})
+    rows, files = count_text(int(before.first_row[-1]), "row"), count_text(len(before.stamps), "file")
+    print(f"nothing is new: {paths.npz} holds the {files} of the folder, {rows}")
+    return load_collection(paths.npz)
+
+
+def describe_result(collection: Collection, paths: OutputPaths, counts: str) -> None:
+    """Print what was embedded.
+
+    Args:
+        collection: the result.
+        paths: its files.
+        counts: of `describe_changes`; "" without an earlier collection.
+    """
+    if collection.maps is not None:
+        print(f"{paths.maps.stat().st_size / 1e6:,.1f} MB of maps: {paths.maps}")
+    if counts:
+        print(f"files: {counts}")
+    rows = count_text(len(collection.times), "row")
+    files = count_text(1 + np.count_nonzero(np.diff(collection.files)), "file")
     print(f"{rows} of {files}: {paths.npz}, {paths.csv}")
     left_out, in_part = len(collection.about["skipped"]), len(collection.about["in_part"])
     if left_out or in_part:
         print(f"{left_out} left out, {in_part} embedded in part: {paths.left_out} gives the reasons", file=sys.stderr)
-    return collection
 
 
 def is_output(path: Path, paths: OutputPaths) -> bool:
@@ -128,6 +193,7 @@ def is_output(path: Path, paths: OutputPaths) -> bool:
     """
     return (
         path.name.startswith(f".{paths.parts.stem}.")
+        or path.absolute() in [one.absolute() for one in (paths.npz, paths.maps, paths.csv, paths.left_out)]
         or path.absolute() == paths.parts.absolute()
         or (paths.parts.absolute() in path.absolute().parents)
     )

@@ -1,12 +1,11 @@
 """Embed files so that an interrupted embed.py resumes: what is finished goes to npz files in the folder NAME.parts.
 
-A part is named by the number of its first file. It ends where a batch ends, so a resumed run embeds the same batches,
-and ends with the same result.
+A part holds some files, each with what shows that it has changed since; a part's name comes from those of its files.
+It ends where a batch ends, so a resumed run embeds the same batches, and ends with the same result.
 """
 
 import hashlib
 import json
-import shutil
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -14,16 +13,8 @@ from typing import Any
 
 import numpy as np
 
-from collection.storage import (
-    Collection,
-    load_collection,
-    output_paths,
-    report_write_errors,
-    save_collection,
-    save_maps,
-    write_csv,
-)
-from dataset.making.left_out import LeftOut, write_left_out
+from collection.embedded_files import DoneFiles, EmbeddedFiles
+from collection.storage import Collection, report_write_errors, save_part
 from dataset.reading.media_folder import MediaItem
 from evaluation.file_embedding import join_collections
 from utils.errors import UserError
@@ -33,54 +24,60 @@ PART_SECONDS = 2.0  # between two parts: a killed run loses the work of this tim
 
 
 def embed_in_parts(
-    items: list[MediaItem],
+    done: DoneFiles,
     folder: Path,
     embed: Callable[[list[MediaItem]], Iterator[Collection]],
-    done: Callable[[int], object],
-) -> list[Path]:
-    """Embed files, except those in the parts of an earlier run.
+    finished: Callable[[int], object],
+) -> None:
+    """Embed the files that are not done, and add the parts that they are written to.
 
     Args:
-        items: the files.
+        done: the files; at the end all are done.
         folder: where the parts go; `open_parts` has made it.
         embed: embeds files; yields the rows of the next ones.
-        done: is called with the number of files that are finished.
-
-    Returns:
-        the paths of the parts, in the order of their files.
+        finished: is called with the number of files that are finished.
     """
-    paths: list[Path] = []
-    count = 0
-    while (path := _part_path(folder, count)).exists():
-        finished = len(load_collection(path, with_maps=False).about["files"])
-        paths.append(path)
-        count += finished
-        done(finished)
+    rest = np.flatnonzero(~done.is_done()).tolist()
+    finished(len(done.items) - len(rest))
     waiting: list[Collection] = []
-    written = time.monotonic()
-    for group in embed(items[count:]) if count < len(items) else ():
+    first, count, written = 0, 0, time.monotonic()
+
+    def save() -> None:
+        nonlocal first
+        numbers = rest[first : first + count]
+        done.add(_save_part(folder, waiting, done.stamps[numbers]))
+        first += count
+
+    for group in embed([done.items[number] for number in rest]) if len(rest) else ():
         waiting.append(group)
-        done(len(group.about["files"]))
+        finished(len(group.about["files"]))
+        count += len(group.about["files"])
         if time.monotonic() - written >= PART_SECONDS:
-            paths.append(_save_part(folder, count, waiting))
-            count += sum(len(group.about["files"]) for group in waiting)
+            save()
             waiting.clear()
-            written = time.monotonic()
-    return [*paths, _save_part(folder, count, waiting)] if waiting else paths
+            count, written = 0, time.monotonic()
+    if waiting:
+        save()
 
 
-def _part_path(folder: Path, first: int) -> Path:
-    return folder / f"{first:09d}.npz"
-
-
-def _save_part(folder: Path, first: int, groups: list[Collection]) -> Path:
+def _save_part(folder: Path, groups: list[Collection], stamps: np.ndarray) -> EmbeddedFiles:
     part = join_collections(groups, {})
     maps = [group.maps for group in groups if group.maps is not None and len(group.maps)]
     if part.norms is not None:
         part.maps = np.concatenate(maps) if maps else groups[0].maps
-    path = _part_path(folder, first)
-    save_collection(path, part)
-    return path
+    names = json.dumps([name for name, *_ in part.about["files"]]).encode()
+    path = folder / f"{hashlib.sha256(names).hexdigest()[:24]}.npz"
+    save_part(path, part, stamps)
+    return EmbeddedFiles(path, verify=False)
+
+
+def add_parts(done: DoneFiles, folder: Path) -> None:
+    """Add the parts that an interrupted run has left in `folder`, NAME.parts, to what is `done`."""
+    for path in sorted(folder.glob("*.npz")):
+        try:
+            done.add(EmbeddedFiles(path))
+        except UserError:  # a power cut has damaged it: its files are embedded again
+            path.unlink(missing_ok=True)
 
 
 def open_parts(folder: Path, settings: dict[str, Any]) -> None:
@@ -97,64 +94,30 @@ def open_parts(folder: Path, settings: dict[str, Any]) -> None:
     try:
         folder.mkdir(parents=True, exist_ok=True)
         if not stored.exists():
-            write_json(stored, settings)
+            with report_write_errors(stored):
+                write_json(stored, settings)
         before = json.loads(stored.read_text(encoding="utf-8"))
     except OSError as error:
         raise UserError(f"{folder} can't be written ({error.strerror}): choose another --out") from None
     except ValueError:
         before = {}
+    refuse_other_settings(f"{folder} holds parts of an embedding", before, settings, folder)
+
+
+def refuse_other_settings(what: str, before: dict[str, Any], settings: dict[str, Any], path: Path) -> None:
+    """Refuse to join embeddings of different kinds.
+
+    Args:
+        what: is there, for the message.
+        before: its settings.
+        settings: {name: plain value} of this run.
+        path: what to remove to start again.
+
+    Raises:
+        UserError: a setting is another one.
+    """
     different = [name for name, value in settings.items() if before.get(name) != value]
     if different:
         raise UserError(
-            f"{folder} holds parts of an embedding with another {' and '.join(different)}: choose another --out, or "
-            f"remove {folder} to start again"
+            f"{what} with another {' and '.join(different)}: choose another --out, or remove {path} to start again"
         )
-
-
-def finish_collection(out: str, parts: list[Path], about: dict[str, Any], skipped: dict[str, str]) -> Collection:
-    """Write NAME's files and remove the folder of the parts. The npz is written last: where it exists, all do.
-
-    Args:
-        out: NAME.
-        parts: of `embed_in_parts`.
-        about: of the collection.
-        skipped: {file name: reason} of files that aren't in the parts.
-
-    Returns:
-        The collection.
-
-    Raises:
-        UserError: the files can't be written, or the collection is empty (only NAME_left_out.csv is written then).
-    """
-    paths = output_paths(out)
-    collection = join_collections([load_collection(part, with_maps=False) for part in parts], about)
-    collection.about["skipped"] |= skipped
-    rows = [LeftOut("", name, "left out", reason) for name, reason in collection.about["skipped"].items()]
-    rows += [LeftOut("", name, "in part", reason) for name, reason in collection.about["in_part"].items()]
-    with report_write_errors(paths.left_out):
-        write_left_out(paths.left_out, rows)
-    if not len(collection.times):
-        shutil.rmtree(paths.parts)
-        raise UserError(f"nothing could be embedded: {paths.left_out} gives the reason for each file")
-    with report_write_errors(paths.csv):
-        write_csv(paths.csv, collection)
-    if collection.norms is not None:
-        size = save_maps(paths.maps, parts)
-        print(f"{size / 1e6:,.1f} MB of maps: {paths.maps}")
-    save_collection(paths.npz, collection)
-    shutil.rmtree(paths.parts)
-    return collection
-
-
-def files_digest(items: list[MediaItem]) -> str:
-    """Compute a short hash of the `items` that changes when a file or its sound is added, removed or modified."""
-    files = [[name, *_size_and_time(item.root / name)] for item in items for name in {item.name, item.sound_name}]
-    return hashlib.sha256(json.dumps(sorted(files)).encode()).hexdigest()[:16]
-
-
-def _size_and_time(path: Path) -> tuple[int, int]:
-    try:
-        stat = path.stat()
-    except OSError:  # it was removed meanwhile: its reader will say so
-        return -1, -1
-    return stat.st_size, stat.st_mtime_ns

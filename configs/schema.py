@@ -317,7 +317,7 @@ class Eval:
     )
     queries: int = setting(
         0,
-        "clips used as retrieval queries, a fixed random choice; 0: every clip (OtS), or 5,000 of more than 20,000",
+        "clips used as retrieval queries, a fixed random choice; 0: every clip (OtS), or 4,000 of more than 20,000",
         AVC_NETS,
     )
     object_weight: float = setting(

@@ -20,6 +20,7 @@ from utils.errors import UserError
 
 ARRAY_DIMS = {"frames": 2, "sounds": 2, "has_frame": 1, "has_sound": 1, "times": 1, "files": 1}
 OPTIONAL_DIMS = {"norms": 1, "maps": 4}
+FILES_AT_ONCE = 2**12  # that wait to be read
 
 
 @dataclass
@@ -147,23 +148,17 @@ def embed_files(
         later run that begins there embeds the same batches. about["skipped"] is {name: reason} of the files that can't
         be read, about["in_part"] of those whose sound or frames are left out.
     """
-    data, batch_size = net.config.data, net.config.eval.batch_size
+    batch_size = net.config.eval.batch_size
     group = _Group(net, options, batch_size)
     in_part: dict[int, str] = {}
-    limits = [reading_limit(options.time_limit, *{item.path, item.sound}) for item in items]
-    streams: list[Iterable[Moment]] = []
-    for k, item in enumerate(items):
-        note = partial(in_part.__setitem__, k)
-        moments = iter_moments(item, data.resize_size, data.sample_rate, options.hop, options.pad, note, data.seconds)
-        streams.append(_limit_time(moments, limits[k]))
     first = 0
-    for file, element in prefetch(streams, threads, limits):
+    for file, limit, element in _read_moments(net, items, options, threads, in_part):
         name = items[file].name
         if isinstance(element, MediaError):
             advice = ": --pad embeds it" if element.kind == "short" and not options.pad else ""
             group.skipped[name] = element.reason + advice
         elif isinstance(element, TimeoutError):
-            group.skipped[name] = f"takes longer than {limits[file]:.0f} s to read: --time_limit raises this"
+            group.skipped[name] = f"takes longer than {limit:.0f} s to read: --time_limit raises this"
         elif isinstance(element, MemoryError):  # no fault of this file: the next ones would fail too
             raise element
         elif isinstance(element, Exception):  # decoders fail in many ways: one file must not stop thousands
@@ -173,10 +168,35 @@ def embed_files(
             continue
         if element is None:
             if file in in_part and name not in group.skipped:
-                group.in_part[name] = f"is embedded in part: it {in_part[file]}"
+                group.in_part[name] = f"is embedded in part: it {in_part.pop(file)}"
             if group.count >= batch_size or file == len(items) - 1:
                 yield group.finish(items[first : file + 1])
                 group, first = _Group(net, options, batch_size), file + 1
+
+
+def _read_moments(
+    net: TrainedNet, items: Sequence[MediaItem], options: EmbedOptions, threads: int, in_part: dict[int, str]
+) -> Iterator[tuple[int, float, Any]]:
+    """Read the moments of files, some thousand files at a time: what waits to be read takes memory.
+
+    Args:
+        net, items, options, threads: as of `embed_files`.
+        in_part: gets {number of a file: what is left out of it}.
+
+    Yields:
+        (number of the file, its time limit in seconds, element of its stream, see `prefetch`).
+    """
+    data = net.config.data
+    for start in range(0, len(items), FILES_AT_ONCE):
+        chunk = items[start : start + FILES_AT_ONCE]
+        limits = [reading_limit(options.time_limit, *{item.path, item.sound}) for item in chunk]
+        streams: list[Iterable[Moment]] = []
+        for k, item in enumerate(chunk):
+            note = partial(in_part.__setitem__, start + k)
+            rest = options.hop, options.pad, note, data.seconds
+            streams.append(_limit_time(iter_moments(item, data.resize_size, data.sample_rate, *rest), limits[k]))
+        for k, element in prefetch(streams, threads, limits):
+            yield start + k, limits[k], element
 
 
 def _limit_time(moments: Iterator[Moment], seconds: float) -> Iterator[Moment]:

@@ -20,7 +20,7 @@ from evaluation.measures.standard_errors import mean_error, median_error
 CrossScores = Callable[[str, np.ndarray], np.ndarray]
 SCORES_AT_ONCE = 2**23  # for which they are called: 32 MB
 MOST_QUERIES = 20_000  # clips up to which all are queries: the work grows with the square of their number
-SOME_QUERIES = 5_000  # of more clips, a random choice: the standard error of an nDCG is at most .007
+SOME_QUERIES = 4_000  # of more clips, a random choice: the standard error of an nDCG is at most .008
 
 
 # --------------------------------------------------------------------------------------------------- the measures

@@ -150,14 +150,6 @@ def test_parts_of_another_checkpoint_hop_setting_or_folder_are_refused(net, fold
         embed.main(words(net, folder, tmp_path / "emb") + words(net, folder, tmp_path / "emb", **change))
 
 
-def test_a_finished_embedding_is_not_overwritten(net, folder, whole):
-    out, _ = whole
-    before = content(out)
-    with pytest.raises(UserError, match="already exists"):
-        embed.main(words(net, folder, out))
-    assert content(out) == before
-
-
 def test_a_folder_without_readable_files_is_an_error(net, tmp_path):
     (tmp_path / "in").mkdir()
     (tmp_path / "in" / "bad.wav").write_bytes(b"RIFF....")
