@@ -255,6 +255,7 @@ def load_trained_net(path: str | Path, changes: dict[str, Any] | None = None) ->
     if problem := gpu_problem():
         print(problem, file=sys.stderr)
     device = pick_device()
+    torch.backends.cudnn.allow_tf32 = config.train.tf32
     resolve_precision(device, config.train.precision)
     try:
         check_memory(config, device)
