@@ -193,21 +193,16 @@ def test_the_example_of_the_page_runs_with_a_small_net(root, tmp_path, monkeypat
     import torch
 
     class Images:
-        def get_image_features(self, pixels):
+        def encode_image(self, pixels):
             return pixels.float().mean((1, 2)) @ torch.eye(3, 8) + 1
-
-    class Sounds:
-        def get_audio_features(self, waves):
-            return torch.fft.rfft(waves).abs()[:, :800].unflatten(1, (8, 100)).sum(2)
 
     text = (Path(script.__file__).parent / "docs" / "other_nets.md").read_text(encoding="utf-8")
     code = text.partition("```python\n")[2].partition("```")[0].replace("data/demo", str(root))
     assert len([line for line in code.splitlines() if line.strip()]) <= 32
     monkeypatch.chdir(tmp_path)
     names = SimpleNamespace(
-        processor=lambda images, return_tensors: {"pixels": torch.from_numpy(images)[None]}, model=Images(),
-        audio_processor=lambda audio, sampling_rate, return_tensors: {"waves": torch.from_numpy(audio)[None]},
-        audio_model=Sounds(),
+        preprocess=lambda image: torch.from_numpy(np.array(image)), model=Images(),
+        audio_model=lambda waves: torch.fft.rfft(waves).abs()[:, :800].unflatten(1, (8, 100)).sum(2),
     )  # fmt: skip
     exec(compile(code, "other_nets.md", "exec"), vars(names))
     monkeypatch.chdir(Path(script.__file__).parent)
