@@ -64,7 +64,7 @@ def choose_nets(name: str, checkpoints: Sequence[str], files: str, changes: dict
         if task in tasks:
             raise UserError(f"both {tasks[task][0]} and {path} {TASK_NAMES[task]}: give one checkpoint for each task")
         tasks[task] = path, changes
-    return PageNets(index, tasks)
+    return PageNets(index, {task: tasks[task] for task in TASK_NAMES if task in tasks})  # in the order of the tabs
 
 
 def _own_checkpoint(collection: Collection, given: list[str]) -> str:

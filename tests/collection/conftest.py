@@ -2,17 +2,24 @@
 
 import shutil
 import threading
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
-from helpers import make_clip, numbered, small_checkpoint, tone, write_sound
+import torch
+from helpers import make_clip, numbered, small_checkpoint, tone, write_sound, write_video
 from PIL import Image
 
 import embed
 from collection import storage
+from collection.jobs import JobLimits, Jobs
 from collection.sandbox import Sandbox
 from collection.search_index import open_search_index
 from collection.server import create_server, make_app
+from configs import demo_PixelPlayer
+from models import build_net
+from utils import checkpoint
+from utils.config import CONFIG_VERSION, override, to_dict
 
 
 @pytest.fixture(scope="session")
@@ -47,6 +54,49 @@ def start_page(folder):
     yield start
     for end in ends:
         end()
+
+
+def pixel_checkpoint(path):
+    """Write best.pt of a small PixelPlayer, untrained, of which every pixel gets much of the sound."""
+    sizes = {"model.width": 4, "model.sound_width": 4, "model.detail": False, "data.frame_size": 64}
+    config = override(demo_PixelPlayer.config, sizes | {"data.resize_size": 64, "train.precision": "fp32"})
+    torch.manual_seed(1)
+    net = build_net(config.model)
+    torch.nn.init.constant_(net.synthesizer.bias, 1.0)
+    content = {"config": to_dict(config), "config_version": CONFIG_VERSION, "model": net.state_dict()}
+    checkpoint.save(path, content | {"ema": None, "step": 0, "metrics": {}})
+    return path
+
+
+@pytest.fixture(scope="session")
+def nets(folder):
+    """Checkpoints of untrained nets: `where` of an AVOL-Net, `apart` of a PixelPlayer."""
+    return {"where": folder.parent / "best.pt", "apart": pixel_checkpoint(folder.parent / "pixels.pt")}
+
+
+@pytest.fixture(scope="session")
+def videos(folder, nets):
+    """A running page with all tabs: its `url`, a `client` of Flask, its `jobs` and `max_upload`, bytes."""
+    sandbox, max_upload = Sandbox(), 300_000
+    jobs = Jobs({task: (str(path), {}) for task, path in nets.items()}, sandbox, JobLimits(longest=20.0))
+    index = open_search_index(storage.load_collection(folder.parent / "emb.npz"))
+    app = make_app(index, lambda path: sandbox.read(path, index.size, index.rate, 10), "8 files", max_upload, jobs)
+    running = create_server(app, "127.0.0.1", 0)
+    threading.Thread(target=running.serve_forever, daemon=True).start()
+    url = f"http://127.0.0.1:{running.port}"
+    yield SimpleNamespace(url=url, client=app.test_client(), jobs=jobs, max_upload=max_upload)
+    running.shutdown()
+    jobs.close()
+    sandbox.close()
+
+
+@pytest.fixture(scope="session")
+def long_video(folder):
+    """A video of 20 s of noise, on which every job takes a while."""
+    path, generator = folder.parent / "long.mp4", np.random.default_rng(0)
+    pictures = [np.kron(generator.integers(0, 255, (6, 8, 3), np.uint8), np.ones((8, 8, 1), np.uint8))] * 200
+    write_video(path, pictures, 10, sound=generator.uniform(-0.3, 0.3, 160_000), rate=8000)
+    return path
 
 
 @pytest.fixture(scope="module")
