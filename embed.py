@@ -32,7 +32,7 @@ from dataset.making.text import count_text
 from dataset.reading.limits import TIME_LIMIT, TIME_LIMIT_HELP
 from dataset.reading.media_folder import find_media
 from evaluation.file_embedding import EmbedOptions, embed_files, refuse_multiframe
-from evaluation.trained_net import load_trained_net
+from evaluation.trained_net import TrainedNet, load_trained_net
 from utils.arguments import at_least, worker_count
 from utils.command_line import parse_command_line
 from utils.errors import UserError, exit_on_user_error
@@ -58,6 +58,10 @@ def add_options(parser: argparse.ArgumentParser) -> None:
         "--maps", action="store_true",
         help="also write NAME_maps.npy, the embeddings at each location of the frames (AVOL-Net; 50 KB for a frame of\n"
         "14 x 14 locations): search.py then ranks by the net's own score of pairs",
+    )  # fmt: skip
+    parser.add_argument(
+        "--engine", choices=["torch", "onnx"], default="torch",
+        help="what computes: torch, or onnxruntime on the CPU: then --checkpoint is a folder of export.py --to onnx",
     )  # fmt: skip
     limit = at_least(1, float)
     parser.add_argument("--time_limit", type=limit, default=TIME_LIMIT, metavar="S", help=TIME_LIMIT_HELP)
@@ -93,7 +97,7 @@ def embed(args: argparse.Namespace, changes: dict[str, str], paths: OutputPaths)
         The collection.
     """
     replace_files(paths)  # a run that was killed meanwhile has left this to do
-    net = load_trained_net(args.checkpoint, changes)
+    net = load_engine(args.checkpoint, changes, args.engine)
     refuse_multiframe(net)
     disable_malloc_trim()
     items, skipped = find_media(Path(args.input))
@@ -103,8 +107,8 @@ def embed(args: argparse.Namespace, changes: dict[str, str], paths: OutputPaths)
         _ = net.localizing_net  # or a UserError
     about: dict[str, Any] = {
         "input": str(Path(args.input).resolve()), "hop": args.hop, "pad": args.pad, "maps": args.maps,
-        "model": net.config.model.name, "checkpoint": str(Path(args.checkpoint).resolve()),
-        "digest": file_digest(args.checkpoint), "changes": changes,
+        "model": net.config.model.name, "checkpoint": str(Path(net.path).resolve()),
+        "digest": file_digest(net.weights_file), "engine": args.engine, "changes": changes,
     }  # fmt: skip
     done = DoneFiles(items, stamp_files(items))
     before = EmbeddedFiles(paths.npz) if paths.npz.exists() else None
@@ -123,11 +127,28 @@ def embed(args: argparse.Namespace, changes: dict[str, str], paths: OutputPaths)
     return collection
 
 
+def load_engine(checkpoint: str, changes: dict[str, str], engine: str) -> TrainedNet:
+    """Load a net to be run by torch, or by onnxruntime.
+
+    Args:
+        checkpoint: of the command line.
+        changes: settings to override, {dotted name: text}.
+        engine: "torch" or "onnx".
+    """
+    if engine == "torch":
+        return load_trained_net(checkpoint, changes)
+    from evaluation.exporting.onnx_net import load_onnx_net  # what it needs is optional
+
+    return load_onnx_net(checkpoint, changes)
+
+
 def compared(about: dict[str, Any]) -> dict[str, Any]:
     """Get what all rows of a collection must share, by words for people, from its `about`."""
     changes = {name: value for name, value in about["changes"].items() if name != "eval.batch_size"}
     words = {"checkpoint": "digest", "input": "input", "hop": "hop", "pad": "pad", "maps": "maps"}
-    return {word: about[key] for word, key in words.items()} | {"settings": changes}
+    return {word: about[key] for word, key in words.items()} | {
+        "engine": about.get("engine", "torch"), "settings": changes
+    }  # fmt: skip
 
 
 def describe_changes(before: EmbeddedFiles, done: DoneFiles, gone: int) -> str:

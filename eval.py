@@ -120,7 +120,8 @@ def main(argv: list[str] | None = None) -> dict[str, Any] | Path:
         path = Path(getattr(args, kind))
         net, run_dir = given_net(kind, path, args.config, changes), path.with_suffix("") if path.is_file() else path
     else:
-        net, run_dir = load_trained_net(args.checkpoint, changes), Path(args.checkpoint).parent
+        net = load_trained_net(args.checkpoint, changes)
+        run_dir = net.weights_file.parent
     disable_malloc_trim()
     reserve_blas_buffers()
     out = Path(args.out or run_dir / ("eval_probe" if args.probe_folder else f"eval_{args.benchmark or args.split}"))

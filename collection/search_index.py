@@ -89,7 +89,7 @@ def open_search_index(
     about = collection.about
     path = checkpoint or about["checkpoint"]
     net = load_trained_net(path, collection_settings(collection, changes or {}))
-    if file_digest(path) != about["digest"]:
+    if file_digest(net.weights_file) != about["digest"]:
         raise UserError(f"the collection was embedded with another checkpoint than {path}: pass it with --checkpoint")
     root = Path(folder or about["input"]).resolve()
     root = root.parent if root.is_file() else root

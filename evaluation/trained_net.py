@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from dataset.transforms.frames import prepare_frames
 from dataset.transforms.sounds import prepare_sounds
-from evaluation.checkpoint_files import find_checkpoint, read_checkpoint
+from evaluation.checkpoint_files import EXPORT_WEIGHTS, find_checkpoint, read_checkpoint
 from models import build_net
 from models.interfaces import EmbeddingNet, FrameSoundEncoder, LocalizingNet, ObjectMapNet, SeparatingNet, device_of
 from models.layers import to_float32
@@ -55,6 +55,12 @@ class TrainedNet:
     def device(self) -> torch.device:
         """The device of the weights."""
         return device_of(self.model)
+
+    @property
+    def weights_file(self) -> Path:
+        """The file that holds the weights: the checkpoint, or the one in a folder of export.py."""
+        path = Path(self.path)
+        return path / EXPORT_WEIGHTS if path.is_dir() else path
 
     @property
     def dtype(self) -> torch.dtype:

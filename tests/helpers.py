@@ -241,6 +241,31 @@ def small_checkpoint(path, seed=0, **settings):
     return path
 
 
+def small_pixelplayer(path, **settings):
+    """Write best.pt of an untrained PixelPlayer of the smallest size; returns its Path.
+
+    Args:
+        path: Path. settings: {dotted name: value}.
+    """
+    import torch
+
+    from configs.demo_PixelPlayer import config as demo
+    from models import build_net
+    from utils import checkpoint
+    from utils.config import CONFIG_VERSION, override, to_dict
+
+    small = {"model.width": 4, "model.sound_width": 4, "model.num_channels": 4}
+    sizes = {"data.frame_size": 64, "data.resize_size": 72, "train.precision": "fp32"}
+    config = override(demo, {**small, **sizes, **settings})
+    torch.manual_seed(0)
+    model = build_net(config.model)
+    model.data_dependent_init(torch.randn(8, 1, 3, 64, 64), torch.randn(8, 1, 128, 64))
+    path.parent.mkdir(parents=True, exist_ok=True)
+    content = {"config": to_dict(config), "config_version": CONFIG_VERSION, "model": model.state_dict()}
+    checkpoint.save(path, content | {"ema": None, "step": 0, "metrics": {}})
+    return path
+
+
 def read_left_out(path):
     """{file: reason} of a left_out.csv."""
     with open(path, encoding="utf-8", newline="") as file:

@@ -47,7 +47,7 @@ def prepare_sounds(
         freq_mask = random_band_mask("freq_mask", rows, augment.freq_mask, random) if augment.freq_mask else None
         time_mask = random_band_mask("time_mask", columns, augment.time_mask, random) if augment.time_mask else None
     filters = constant(mel_filterbank, waves.device, spec.n_mels, spec.n_fft, rate) if spec.n_mels else None
-    transform = partial(_log_spectrogram, filters=filters, rate=rate, spec=spec)
+    transform = partial(log_spectrogram, filters=filters, rate=rate, spec=spec)
     return apply_in_chunks(transform, waves, pitch, noise, curve, freq_mask, time_mask)[:, None]
 
 
@@ -82,7 +82,7 @@ def _augment_waves(waves: Tensor, augment: Any, random: RandomStream) -> Tensor:
     return waves + level * other.roll(3, 0)  # not of the clip whose frame is blended in
 
 
-def _log_spectrogram(
+def log_spectrogram(
     waves: Tensor,
     pitch: Tensor | None,
     noise: Tensor | None,
@@ -93,11 +93,28 @@ def _log_spectrogram(
     filters: Tensor | None,
     rate: int,
     spec: Any,
+    power_of: Callable[..., Tensor] | None = None,
 ) -> Tensor:
-    """From waves (B, samples) to log spectrograms (B, F, T), with the augmentation that `prepare_sounds` has drawn."""
+    """Compute normalized log spectrograms, with the augmentation that `prepare_sounds` has drawn.
+
+    Args:
+        waves: (B, samples) float32 in -1..1.
+        pitch: (B,), factors of the frequencies, or None.
+        noise: (B,), power of white noise over the sound's mean, or None.
+        curve: (B, F), added to the logarithm, or None.
+        freq_mask: (B, F) bool, or None.
+        time_mask: (B, T) bool, or None.
+        filters: (n_mels, bins), or None.
+        rate: sample rate, Hz.
+        spec: the settings `configs.schema.Spectrogram`.
+        power_of: maps waves to their power (B, bins, T); None for `power_spectrogram`.
+
+    Returns:
+        (B, F, T) float32.
+    """
     if spec.equal_loudness:
         waves = waves * (TARGET_RMS / waves.square().mean(1, keepdim=True).sqrt().clamp(min=1e-4))
-    power = power_spectrogram(waves, rate, spec.window, spec.hop, spec.n_fft)  # (B, F, T)
+    power = power_of(waves) if power_of else power_spectrogram(waves, rate, spec.window, spec.hop, spec.n_fft)
     if pitch is not None:
         power = scale_frequencies(power, pitch)
     if filters is not None:
@@ -134,14 +151,14 @@ def power_spectrogram(waves: Tensor, rate: int, window: float = 0.01, hop: float
     lacking = (columns - 1) * step + size - waves.shape[-1]
     if lacking > 0:
         waves = torch.cat([waves, waves[:, -lacking - 1 : -1].flip(1)], 1)
-    window_values = constant(_unit_window, waves.device, size, waves.dtype)
+    window_values = constant(unit_window, waves.device, size, waves.dtype)
     pieces = waves.unfold(-1, size, step)[:, :columns] * window_values  # (B, T, size)
     spectrum = torch.fft.rfft(pieces, n=n_fft)
     return spectrum.real.square().add_(spectrum.imag.square()).transpose(1, 2)
 
 
-def _unit_window(size: int, dtype: torch.dtype) -> Tensor:
-    """A periodic Hann window with the sum 1."""
+def unit_window(size: int, dtype: torch.dtype) -> Tensor:
+    """Make a periodic Hann window of `size` samples with the sum 1: (size,) of `dtype`."""
     hann = torch.hann_window(size, periodic=True, dtype=dtype)
     return hann / hann.sum()
 
