@@ -27,8 +27,7 @@ def resolve_precision(device: torch.device, precision: str) -> str:
     if device.type == "cuda":
         supported, otherwise = torch.cuda.is_bf16_supported(including_emulation=False), "fp16"
     else:
-        features = torch.cpu.get_capabilities()
-        supported, otherwise = any(features.get(f"{name}_bf16") for name in ("avx512", "amx", "arm")), "fp32"
+        supported, otherwise = _cpu_has_bf16(), "fp32"
     if precision == "auto":
         return "bf16" if supported else otherwise
     if precision == "bf16" and device.type == "cuda" and not supported:
@@ -37,6 +36,14 @@ def resolve_precision(device: torch.device, precision: str) -> str:
             "auto, which is fp16 on such a card"
         )
     return precision
+
+
+def _cpu_has_bf16() -> bool:
+    """Check whether the processor has instructions for bf16."""
+    if hasattr(torch.cpu, "get_capabilities"):
+        features = torch.cpu.get_capabilities()
+        return any(features.get(f"{name}_bf16") for name in ("avx512", "amx", "arm"))
+    return bool(torch.cpu._is_avx512_bf16_supported())  # torch 2.9
 
 
 def autocast(device: torch.device, precision: str) -> torch.autocast:
