@@ -39,6 +39,7 @@ class MixtureDataset(PairDataset):
         middle: take the middle of each clip, for evaluation; else a random part.
     """
 
+    plain = False
     draw_names = ("mixture_start", "frame_time", "frame_position")
 
     def __init__(

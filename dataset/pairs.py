@@ -6,12 +6,16 @@ its positive and, with equal weight, in negatives, so that how it was cut can't 
 shortcut that OtS sec. 3.3 warns of.
 """
 
+from collections import Counter
 from collections.abc import Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
+from itertools import chain, count, islice
+from math import ceil, floor
 from typing import NamedTuple
 
 import numpy as np
 import torch
+from torch import Tensor
 
 from dataset.loading.cache import CachedClip, ClipCache
 from dataset.loading.loader import (
@@ -31,6 +35,8 @@ from dataset.reading.audio import sound_samples
 from dataset.reading.errors import ClipError
 from dataset.reading.flow import FlowCache
 from dataset.reading.reader import ClipDataset, OpenClip
+from dataset.reading.shards import ShardedClips
+from dataset.shard_pairs import ShardPairs
 
 
 class SampleDraw(NamedTuple):
@@ -73,6 +79,7 @@ class PairDataset(SampleDataset):
     """
 
     draw_names: tuple[str, ...] = ("time", "misalignment", "off_grid_time")
+    plain = True  # a sample is a frame, or one of each moment, and its sound: False of a subclass that has others
 
     def __init__(
         self,
@@ -112,16 +119,55 @@ class PairDataset(SampleDataset):
             keys: (epoch, index) of each sample.
             pool: shared memory to write to, or None.
         """
-        draws: dict[int, list[SampleDraw]] = {}  # of each clip
-        counts: dict[int, int] = {}  # of each epoch's samples
-        for (epoch, index), draw in zip(keys, self._draw(keys), strict=True):
-            draws.setdefault(index, []).append(draw)
-            counts[epoch] = counts.get(epoch, 0) + 1
-        batches = {epoch: BatchBuilder(self.layout(count), pool) for epoch, count in counts.items()}
-        for clip_draws, samples in zip(draws.values(), self._read_clips(draws), strict=True):
-            for draw, sample in zip(clip_draws, samples, strict=True):
-                batches[draw.epoch].add(sample)
+        sizes = Counter(epoch for epoch, _ in keys)
+        batches = {epoch: BatchBuilder(self.layout(size), pool) for epoch, size in sizes.items()}
+        if reader := self._shard_pairs():
+            self._read_batches(keys, batches, reader)
+        else:
+            draws: dict[int, list[SampleDraw]] = {}  # of each clip
+            for (_, index), draw in zip(keys, self._draw(keys), strict=True):
+                draws.setdefault(index, []).append(draw)
+            for clip_draws, samples in zip(draws.values(), self._read_clips(draws), strict=True):
+                for draw, sample in zip(clip_draws, samples, strict=True):
+                    batches[draw.epoch].add(sample)
         return [batch.build() for batch in batches.values()]
+
+    def _shard_pairs(self) -> ShardPairs | None:
+        """Return what reads the samples of a batch at once: only plain ones, of shards on this machine, can be."""
+        other = self.cache or self.annotated or self.off_grid or self.frames > 1 or self.flow
+        clips = self.clips
+        if not self.plain or other or not isinstance(clips, ShardedClips) or clips.parallel_reads > 1:
+            return None
+        is_native = clips.settings["rate"] == self.rate
+        return ShardPairs(clips, self.size, self.step, self.moments) if is_native else None
+
+    def _read_batches(self, keys: list[Key], batches: Mapping[int, BatchBuilder], reader: ShardPairs) -> None:
+        """Read plain samples from shards into their batches, each where it belongs."""
+        of_clip: dict[int, list[Key]] = {}
+        for key in keys:
+            of_clip.setdefault(key[1], []).append(key)
+        keys = list(chain.from_iterable(of_clip.values()))
+        free = {epoch: count() for epoch in batches}
+        rows = [next(free[epoch]) for epoch, _ in keys]
+        frames, sounds = (
+            [places[epoch][row] for (epoch, _), row in zip(keys, rows, strict=True)]
+            for places in ({epoch: batch.places[key] for epoch, batch in batches.items()} for key in ("frame", "sound"))
+        )
+        seeds, numbers = self._draw_numbers(keys)
+        fractions = dict(zip(self.draw_names, numbers.T.double().numpy(), strict=True))
+        times = np.full(len(keys), 0.5) if self.even else fractions["time"]
+        offsets = (2 * fractions["misalignment"] - 1) * self.misalignment
+        read = zip(keys, rows, seeds, reader.read([k for _, k in keys], times, offsets, frames, sounds), strict=True)
+        for index, own in of_clip.items():
+            samples = list(islice(read, len(own)))
+            written = [(key[0], row, seed, time) for key, row, seed, time in samples if time is not None]
+            if len(written) == len(own):
+                for epoch, row, seed, time in written:
+                    batches[epoch].add_written(row, seed, index, time)
+                continue
+            draws = self._draw(own)  # open the clip alone, which says what is wrong
+            for draw, sample in zip(draws, self._read_samples(index, draws), strict=True):
+                batches[draw.epoch].add(sample)
 
     def layout(self, count: int) -> list[TensorSpec]:
         """List the arrays of a batch of `count` samples."""
@@ -140,12 +186,17 @@ class PairDataset(SampleDataset):
 
     def _draw(self, keys: list[Key]) -> list[SampleDraw]:
         """Draw the random numbers of all samples at once."""
-        seeds = [sample_seed(self.seed, epoch, self.clips.ids[index]) for epoch, index in keys]
-        rows = RandomStream(torch.tensor(seeds, dtype=torch.int64)).uniform(*self.draw_names).tolist()
+        seeds, numbers = self._draw_numbers(keys)
         return [
             SampleDraw(epoch, seed, dict(zip(self.draw_names, row, strict=True)))
-            for (epoch, _), seed, row in zip(keys, seeds, rows, strict=True)
+            for (epoch, _), seed, row in zip(keys, seeds, numbers.tolist(), strict=True)
         ]
+
+    def _draw_numbers(self, keys: list[Key]) -> tuple[list[int], Tensor]:
+        """Draw the seed of each sample, and its random numbers by name, (samples, names) float32."""
+        ids = self.clips.ids
+        seeds = [sample_seed(self.seed, epoch, ids[index]) for epoch, index in keys]
+        return seeds, RandomStream(torch.tensor(seeds, dtype=torch.int64)).uniform(*self.draw_names)
 
     def _read_clips(self, draws: dict[int, list[SampleDraw]]) -> Iterator[list[Sample]]:
         """Read the samples of each clip, several clips at the same time where that is faster."""
@@ -268,6 +319,6 @@ def sample_times(first: float, last: float, step: float) -> list[float]:
     Returns:
         the multiples of `step` in first..last, ascending; [first] if there is none.
     """
-    lowest, highest = int(np.ceil(first / step - 1e-6)), int(np.floor(last / step + 1e-6))
+    lowest, highest = ceil(first / step - 1e-6), floor(last / step + 1e-6)
     # Summed up as for a clip in the cache, so that both are the same to the last bit.
-    return [lowest * step + k * step for k in range(highest - lowest + 1)] or [first]
+    return (lowest * step + np.arange(highest - lowest + 1) * step).tolist() or [first]

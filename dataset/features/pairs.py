@@ -23,6 +23,7 @@ class FeatureDataset(PairDataset):
         moments: frames of a sample, one of each of as many equal parts of the clip's frames (data.moments).
     """
 
+    plain = False
     draw_names = ("time", "misalignment", "view")
 
     def __init__(

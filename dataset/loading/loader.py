@@ -23,6 +23,7 @@ from utils.system_errors import TYPES, describe_machine_error, is_memory_error
 Key = tuple[int, int]  # (epoch, index of the clip): a sample of a dataset
 Sample = dict[str, Any]  # see `make_sample`; of a clip that can't be read {"index", "clip", "error"}
 Batch = dict[str, Any]  # see `collate`
+Place = dict[str, np.ndarray]  # {key of a sample's array: those of all samples of a batch}
 SkipHandler = Callable[[str, str], None]  # called with the id and the error message of a clip that can't be read
 
 # {array of a sample: its name in a batch}
@@ -75,16 +76,17 @@ def collate(samples: list[Sample]) -> Batch:
     for key, name in BATCH_NAMES.items():
         if readable and key in readable[0]:
             arrays[name] = torch.from_numpy(np.stack([sample[key] for sample in readable]))
-    return _assemble(readable, errors, arrays)
+    return _assemble([(sample["seed"], sample["index"], sample["time"]) for sample in readable], errors, arrays)
 
 
-def _assemble(samples: list[Sample], errors: list[tuple[str, str]], arrays: dict[str, Tensor]) -> Batch:
-    """Build the batch of readable samples whose arrays are stacked already."""
+def _assemble(facts: list[tuple[int, int, float]], errors: list[tuple[str, str]], arrays: dict[str, Tensor]) -> Batch:
+    """Build the batch of readable samples, given as (seed, index, time), whose arrays are stacked already."""
     frames = {} if "features" in arrays else {"frames": torch.empty(0)}
     batch: Batch = frames | {"sounds": torch.empty(0)} | arrays
-    batch["seeds"] = torch.tensor([sample["seed"] for sample in samples], dtype=torch.int64)
-    batch["indices"] = torch.tensor([sample["index"] for sample in samples], dtype=torch.int64)
-    batch["times"] = torch.tensor([sample["time"] for sample in samples], dtype=torch.float64)
+    seeds, indices, times = zip(*facts, strict=True) if facts else ((), (), ())
+    batch["seeds"] = torch.tensor(seeds, dtype=torch.int64)
+    batch["indices"] = torch.tensor(indices, dtype=torch.int64)
+    batch["times"] = torch.tensor(times, dtype=torch.float64)
     batch["errors"] = errors
     if "other_sounds" in batch:
         batch["sounds"] = torch.cat([batch["sounds"], batch.pop("other_sounds")])
@@ -277,7 +279,7 @@ def make_skip_handler(skipped: dict[str, str], on_error: str) -> SkipHandler:
 
 
 class BatchBuilder:
-    """Collates samples one by one, so that each large array is copied only once.
+    """Collates samples one by one, so that each large array is copied only once, or written where it belongs.
 
     Args:
         layout: from `SampleDataset.layout`.
@@ -292,21 +294,34 @@ class BatchBuilder:
         for spec in layout:
             self.arrays[spec.key] = tensor_view(torch.from_numpy(memory), offset, spec.shape, spec.dtype)
             offset += spec.nbytes
-        self.readable: list[Sample] = []
+        self.places: Place = {key: tensor.numpy() for key, tensor in self.arrays.items()}
+        self._facts: list[tuple[int, int, float]] = []  # of the samples that could be read: seed, index, time
         self.errors: list[tuple[str, str]] = []
 
     def add(self, sample: Sample) -> None:
-        """Add a `sample`, or its error; its arrays are copied and removed from it."""
+        """Add a `sample`, or its error; its arrays are copied."""
         if "error" in sample:
             self.errors.append((sample["clip"], sample["error"]))
             return
-        for key, tensor in self.arrays.items():
-            tensor.numpy()[len(self.readable)] = sample.pop(key)
-        self.readable.append(sample)
+        for key, array in self.places.items():
+            array[len(self._facts)] = sample[key]
+        self._facts.append((sample["seed"], sample["index"], sample["time"]))
+
+    def add_written(self, row: int, seed: int, index: int, time: float) -> None:
+        """Add a sample whose arrays were written to a row of `places`, none before the next one to be added.
+
+        Args:
+            row: its number.
+            seed, index, time: of the sample, see `make_sample`.
+        """
+        if row != len(self._facts):  # an earlier one could not be read
+            for array in self.places.values():
+                array[len(self._facts)] = array[row]
+        self._facts.append((seed, index, time))
 
     def build(self) -> Batch | SharedBatch:
         """Build what `collate` gives for the same samples, wrapped in a SharedBatch if it lies in shared memory."""
-        count = len(self.readable)
+        count = len(self._facts)
         arrays = {BATCH_NAMES[key]: tensor[:count] for key, tensor in self.arrays.items() if count}
-        batch = _assemble(self.readable, self.errors, arrays)
+        batch = _assemble(self._facts, self.errors, arrays)
         return batch if self.pool is None or self.slot is None else SharedBatch(self.pool, self.slot, batch)

@@ -24,12 +24,11 @@ from dataset.reading.limits import SECONDS_PER_MEGABYTE, TIME_LIMIT
 from dataset.reading.picture_clips import PictureReader
 from dataset.reading.picture_files import is_of_pictures
 from dataset.reading.shard_format import ShardEntry, pack_index
+from dataset.reading.tar_members import TAR_BLOCK
 from dataset.reading.upright import to_upright_rgb, upright_size
 from dataset.reading.wav import MAX_WAV_SAMPLES, WAV_HEADER, wav_header
 from utils.errors import UserError
 from utils.files import atomic_write, write_json
-
-TAR_BLOCK = 512  # bytes
 
 
 class ShardSettings(TypedDict):

@@ -19,6 +19,7 @@ from dataset.reading.limits import refuse_rate, require_file
 SOUND_SECONDS = 1.0  # length of the sound that belongs to a frame, unless data.seconds is another one (OtS sec. 3)
 SAMPLE_RATE = 48000  # of the wav files that are written, Hz (OtS sec. 3)
 INT16_SCALE = 32768.0  # int16 samples are fractions of this
+SHORT_PART = 2048  # samples, of which one is hardly ever 0 where a sound isn't silent
 BLOCK_SECONDS = 10  # a whole sound is read in parts of this length
 QUALITY = "VHQ"  # of soxr: computed in double precision
 FILTER_REACH = 160  # soxr's filter at this quality reaches over 146 periods of the lower rate at most, to either side
@@ -112,9 +113,12 @@ class AudioReader:
             time: seconds.
             rate: sample rate of the result, Hz.
         """
+        return self.waveform(*self._sound_part(time, rate), rate)
+
+    def _sound_part(self, time: float, rate: int) -> tuple[int, int]:
+        """The first sample of the sound centered at a time, and how many it has."""
         count = sound_samples(self.seconds, rate)
-        start = min(max(round((time - self.seconds / 2) * rate), 0), self.num_samples(rate) - count)
-        return self.waveform(start, count, rate)
+        return min(max(round((time - self.seconds / 2) * rate), 0), self.num_samples(rate) - count), count
 
     def full_waveform(self, rate: int) -> np.ndarray:
         """Read the whole sound of the clip at `rate`, Hz: (num_samples(rate),) int16 mono."""
@@ -145,10 +149,14 @@ class AudioReader:
             sound = self._read_int16(start, count)
         else:
             sound = resample_part(self._read_float, start, count, self.native_rate, rate)
+        self._refuse_silence(sound)
+        return sound
+
+    def _refuse_silence(self, sound: np.ndarray) -> None:
+        """Raise a ClipError if the clip is silent from start to end; `sound` is a part of it, which seldom is."""
         if not (self._has_sound or self.takes_silence):
             # A resampled sound may be louder than 1 where its samples round to 0: the samples of the file decide.
-            self._has_sound = bool((np.abs(sound, dtype=np.int32) > 1).any()) or self._find_sound()
-        return sound
+            self._has_sound = is_louder(sound[:SHORT_PART], 1) or is_louder(sound, 1) or self._find_sound()
 
     def num_samples(self, rate: int) -> int:
         """Count the samples of the whole sound at `rate`, Hz."""
@@ -185,6 +193,16 @@ class AudioReader:
             if self._read_int16(start, min(block, self.native_samples - start)).any():
                 return True
         raise self._error("silent", self.audio_file, "is silent from start to end")
+
+
+def is_louder(sound: np.ndarray, level: int) -> bool:
+    """Check whether a sample of a `sound`, (samples,) int16, lies outside of -level..level; none does in an empty one.
+
+    Args:
+        sound: any number of samples.
+        level: 0 or more.
+    """
+    return len(sound) > 0 and bool(sound.max() > level or sound.min() < -level)
 
 
 def sound_samples(seconds: float, rate: int) -> int:

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import cast
 
 import fsspec
+import numpy as np
 from upath import UPath
 
 from dataset.reading.errors import MediaError
@@ -93,6 +94,15 @@ class RemoteBytes:
                 time.sleep(pause)
                 pause *= 2
         raise MediaError("storage", self.url, f"can't be read, tried {MAX_TRIES} times ({reason})")
+
+    def read_into(self, begin: int, out: np.ndarray) -> None:
+        """Read bytes into an array.
+
+        Args:
+            begin: the first byte.
+            out: contiguous, of any type; as many bytes are read as it has.
+        """
+        out[...] = np.frombuffer(self[begin : begin + out.nbytes], out.dtype).reshape(out.shape)
 
 
 def _is_permanent(error: Exception) -> bool:

@@ -18,6 +18,7 @@ MANIFEST, UNFINISHED_MANIFEST = "shards.json", "unfinished.json"  # the second e
 CLIP_DTYPE = np.dtype([("first", "<i8"), ("frames", "<i8"), ("sound", "<i8"), ("samples", "<i8"),
                  ("last", "<f8"), ("video_end", "<f8")])  # fmt: skip
 FRAME_DTYPE = np.dtype([("time", "<f8"), ("offset", "<i8"), ("bytes", "<i8")])
+INDEX_HEADER = 16  # bytes: the numbers of rows of both
 REBUILD_HINT = "remove this file and repeat `python data/build_shards.py SRC DST`, which builds it again"
 
 
@@ -118,8 +119,8 @@ def read_index(path: Path, sha256: str) -> tuple[np.ndarray, np.ndarray]:
     if hashlib.sha256(content).hexdigest() != sha256:
         raise MediaError("damaged", path, "is damaged (its SHA-256 differs)", REBUILD_HINT)
     clips, frames = np.frombuffer(content, "<i8", 2).tolist()
-    rows = np.frombuffer(content, CLIP_DTYPE, clips, 16)
-    return rows, np.frombuffer(content, FRAME_DTYPE, frames, 16 + rows.nbytes)
+    rows = np.frombuffer(content, CLIP_DTYPE, clips, INDEX_HEADER)
+    return rows, np.frombuffer(content, FRAME_DTYPE, frames, INDEX_HEADER + rows.nbytes)
 
 
 def pack_index(clips: list[tuple], frames: list[tuple]) -> bytes:

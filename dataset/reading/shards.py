@@ -15,9 +15,8 @@ times shards show the frame that the video shows. Between them they show the kep
 """
 
 import functools
-import mmap
-from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import simplejpeg
@@ -27,15 +26,18 @@ from dataset.reading.annotations import read_boxes, read_genres
 from dataset.reading.audio import INT16_SCALE, SOUND_SECONDS, AudioReader, too_short
 from dataset.reading.clip_reader import TIME_TOLERANCE
 from dataset.reading.clips import SplitClips, split_folder
-from dataset.reading.errors import ClipError, MediaError, MediaErrorKind, OnError, error_reason
+from dataset.reading.errors import ClipError, MediaError, MediaErrorKind, OnError
 from dataset.reading.names import normalize_name
 from dataset.reading.remote import PARALLEL_READS, RemoteBytes, is_url
 from dataset.reading.settings import DataSettings
-from dataset.reading.shard_format import REBUILD_HINT, ShardEntry, is_shards, read_index, read_manifest, shard_files
+from dataset.reading.shard_format import REBUILD_HINT, ShardEntry, is_shards, read_manifest, shard_files
+from dataset.reading.shard_index import ShardIndex
+from dataset.reading.stored_bytes import FileBytes, open_bytes
+from dataset.reading.tar_members import TAR_BLOCK
 from dataset.reading.upright import crop_square
 from utils.errors import UserError
 
-MAX_MAPPED = 256  # shards that a process keeps open; each takes a file descriptor
+MAX_OPEN = 256  # shards that a process keeps open; each takes a file descriptor
 
 
 class ShardedClips(SplitClips):
@@ -48,6 +50,7 @@ class ShardedClips(SplitClips):
 
     Attributes:
         settings: options of data/build_shards.py.
+        index: where each clip lies.
 
     Raises:
         UserError: no shards, unfinished ones, another version, or a shard that is missing or has another size.
@@ -75,11 +78,12 @@ class ShardedClips(SplitClips):
             reason = f"lacks clip {clip} ({why})"
             raise ClipError(clip, "missing", folder, reason, "pass --data.on_error skip")
         super().__init__(folder, {c: mids for c, mids in labels.items() if c not in skipped}, boxes, skipped)
-        self.settings, self._shards = manifest["settings"], shards
+        self.settings = manifest["settings"]
         self.parallel_reads = PARALLEL_READS if is_url(root) else 1
-        self._located = np.array([located[clip] for clip in self.ids])  # (N, 2): shard and row
-        # Each process opens a shard when it first needs it, and keeps the most recent ones open.
-        self._open_shard = functools.lru_cache(MAX_MAPPED)(lambda k: _OpenShard(folder, shards[k]))
+        self._located = np.array([located[clip] for clip in self.ids], np.int32)  # (N, 2): shard and row
+        self.index = ShardIndex(folder, shards)
+        self._path = functools.lru_cache(MAX_OPEN)(self.index.tar)
+        self._stored = functools.lru_cache(MAX_OPEN)(lambda shard: open_bytes(self._path(shard), REBUILD_HINT))
 
     @classmethod
     def recognizes(cls, root: Path | str) -> bool:
@@ -114,14 +118,32 @@ class ShardedClips(SplitClips):
     def open(self, index: int) -> "ShardClipReader":
         """Open the clip at `index`: `with clips.open(i) as clip: clip.frame(t, 256); clip.sound(t, 48000)`."""
         shard, row = self._located[index].tolist()
-        tar = self.folder / f"{self._shards[shard]['name']}.tar"
-        open_shard = functools.partial(self._open_shard, shard)
-        return ShardClipReader(self.ids[index], tar, open_shard, row, self.settings["rate"], self.seconds)
+        return ShardClipReader(self.ids[index], self._path(shard), self, shard, row, self.seconds)
+
+    def stored(self, shard: int) -> FileBytes | RemoteBytes:
+        """Get the bytes of a shard: each process opens it when it first needs it, and keeps the most recent ones open.
+
+        Args:
+            shard: its number.
+
+        Raises:
+            MediaError: it can't be read.
+        """
+        return self._stored(shard)
+
+    def find_many(self, indices: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Find clips: the numbers of their shards, and the other two of `ShardIndex.find_many`.
+
+        Args:
+            indices: (N,) of the clips.
+        """
+        shards, rows = self._located[indices].T
+        return shards, *self.index.find_many(shards, rows)
 
     def version(self, index: int) -> str:
         """Identify the content of the clip at `index`, by the hash of its shard."""
         shard, row = self._located[index].tolist()
-        return f"{self._shards[shard]['tar_sha256']}, {row}"
+        return f"{self.index.tar_sum(shard)}, {row}"
 
 
 def _check_sizes(folder: Path, shards: list[ShardEntry]) -> None:
@@ -131,36 +153,14 @@ def _check_sizes(folder: Path, shards: list[ShardEntry]) -> None:
                 raise UserError(f"{path} is missing or doesn't have {size} bytes: {REBUILD_HINT}")
 
 
-class _OpenShard:
-    """A shard's bytes, as a memory map or by URL, and its index.
-
-    Raises:
-        MediaError: it can't be read.
-    """
-
-    def __init__(self, folder: Path, shard: ShardEntry) -> None:
-        (self.path, _), (index, _) = shard_files(folder, shard)
-        self.clips, self.frames = read_index(index, shard["index_sha256"])
-        self.bytes: memoryview | RemoteBytes
-        if is_url(self.path):
-            self.bytes = RemoteBytes(self.path)
-            return
-        try:
-            with open(self.path, "rb") as file:
-                self.bytes = memoryview(mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ))
-        except OSError as error:
-            raise MediaError("storage", self.path, f"can't be read ({error_reason(error)})", REBUILD_HINT) from None
-
-
 class ShardClipReader(AudioReader):
     """One clip of a shard, open for reading in a `with` statement: a `dataset.reading.reader.OpenClip`.
 
     Args:
         clip: the clip's id.
         tar: path or URL of the shard.
-        open_shard: opens it, or returns it if it is open already.
-        row: of the clip in the shard's index.
-        rate: sample rate of the shard, Hz.
+        clips: the split.
+        shard, row: number of the shard, and of the clip in it.
         seconds: length of the sound that belongs to a frame.
 
     Attributes:
@@ -181,73 +181,68 @@ class ShardClipReader(AudioReader):
         self,
         clip: str,
         tar: Path,
-        open_shard: Callable[[], _OpenShard],
+        clips: ShardedClips,
+        shard: int,
         row: int,
-        rate: int,
         seconds: float = SOUND_SECONDS,
     ) -> None:
         super().__init__(clip, tar, seconds)
-        self.video_file, self.native_rate = tar, rate
-        self._open_shard, self._row = open_shard, row
+        self.video_file, self.native_rate = tar, clips.settings["rate"]
+        self._clips, self._place = clips, (shard, row)
 
     def _open(self) -> None:
         try:
-            shard = self._open_shard()
+            place, self._bytes = self._clips.index.find(*self._place), self._clips.stored(self._place[0])
         except MediaError as error:
             raise error.for_clip(self.clip) from error
-        first, count, self._sound, self.native_samples, last, self.video_end = shard.clips[self._row].item()
+        self._frames, self.times, self._sound, self.native_samples, last, self.video_end = place
         self.sound_seconds = self.native_samples / self.native_rate
-        # The index holds the last time for a second of sound: before the video's end it tells how long the sound was,
-        # to the last bit, before it was resampled.
-        end = last + SOUND_SECONDS / 2 if last < self.video_end else max(self.sound_seconds, last + SOUND_SECONDS / 2)
+        end = float(sound_end(self.native_samples, self.native_rate, last, self.video_end))
         self.first, self.last = self.seconds / 2, min(end - self.seconds / 2, self.video_end)
         if self.last < self.first:
             reason = too_short(min(end, self.video_end), self.seconds)
             raise ClipError(self.clip, "short", self.audio_file, f"holds clip {self.clip}, which {reason}")
-        self._frames, self._shard_bytes = shard.frames[first : first + count], shard.bytes
-        self.times = self._frames["time"]
 
     def _error(self, kind: MediaErrorKind, path: Path | str, reason: str) -> ClipError:
         return ClipError(self.clip, kind, path, f"{reason} at clip {self.clip}", REBUILD_HINT)
 
-    def _read_bytes(self, offset: int, count: int) -> bytes | memoryview:
+    def _read_bytes(self, offset: int, count: int) -> bytes:
         try:
-            return self._shard_bytes[offset : offset + count]
+            return self._bytes[offset : offset + count]
         except MediaError as error:
             raise error.for_clip(self.clip) from error
 
-    def frame(self, time: float, size: int, crop: float | None = None) -> np.ndarray:
+    def frame(self, time: float, size: int, crop: float | None = None, out: np.ndarray | None = None) -> np.ndarray:
         """Read the kept frame shown at a time: (size, size, 3) uint8 RGB.
 
         Args:
             time: seconds.
             size: pixels.
             crop: None to resize the whole frame; else the position of a square along its longer side, 0..1.
+            out: array for the result, contiguous; None for a new one.
         """
-        number = max(int(np.searchsorted(self.times, time + TIME_TOLERANCE, "right")) - 1, 0)
-        _, offset, count = self._frames[number].item()
-        jpeg = self._read_bytes(offset, count)
+        number = max(int(self.times.searchsorted(time + TIME_TOLERANCE, "right")) - 1, 0)
+        block, count = self._frames[number].item()
         try:
-            # The decoder itself shrinks by eighths, as long as the frame stays larger than requested.
-            pixels = simplejpeg.decode_jpeg(jpeg, "RGB", min_height=size, min_width=size)
+            return decode_frame(self._read_bytes(block * TAR_BLOCK, count), size, crop, out)
         except ValueError as error:
             raise self._error("damaged", self.audio_file, f"is damaged ({error})") from error
-        pixels = pixels if crop is None else np.ascontiguousarray(crop_square(pixels, crop))
-        if pixels.shape[:2] == (size, size):
-            return pixels
-        # One thread, and a frame that isn't reused: a resizer's threads don't survive the fork of a loader process.
-        frame = VideoFrame.from_ndarray(pixels, format="rgb24")
-        return frame.to_ndarray(width=size, height=size, format="rgb24", interpolation="AREA", threads=1)
 
-    def frames(self, times: list[float], size: int, crop: float | None = None) -> np.ndarray:
+    def frames(
+        self, times: list[float], size: int, crop: float | None = None, out: np.ndarray | None = None
+    ) -> np.ndarray:
         """Read the kept frames shown at several times: (len(times), size, size, 3) uint8 RGB.
 
         Args:
             times: seconds.
             size: pixels.
             crop: as of `frame`.
+            out: array for the result, contiguous; None for a new one.
         """
-        return np.stack([self.frame(time, size, crop) for time in times])
+        out = np.empty((len(times), size, size, 3), np.uint8) if out is None else out
+        for time, place in zip(times, out, strict=True):
+            self.frame(time, size, crop, place)
+        return out
 
     def frame_stack(self, time: float, count: int, size: int) -> np.ndarray:
         """Raise a `ClipError`, whatever `time`, `count` and `size` are: frames 0.04 s apart are not kept."""
@@ -261,3 +256,49 @@ class ShardClipReader(AudioReader):
         low, high = max(start, 0), min(start + count, self.native_samples)
         out[low - start : high - start] = self._read_int16(low, high - low) / np.float32(INT16_SCALE)
         return out
+
+
+def sound_end(samples: Any, rate: int, last: Any, video_end: Any) -> Any:
+    """Compute when the sound of a clip ended before it was resampled, seconds.
+
+    Args:
+        samples: of the clip's sound, or (N,) of several clips, as the following.
+        rate: samples a second.
+        last: the latest time for a second of sound, seconds. Before the video's end it tells how long the sound was,
+            to the last bit.
+        video_end: the latest time at which a frame is shown, seconds.
+    """
+    end = last + SOUND_SECONDS / 2
+    return np.where(last < video_end, end, np.maximum(samples / rate, end))
+
+
+def decode_frame(jpeg: bytes, size: int, crop: float | None = None, out: np.ndarray | None = None) -> np.ndarray:
+    """Decode a kept frame: (size, size, 3) uint8 RGB.
+
+    Args:
+        jpeg: the frame.
+        size: pixels.
+        crop: None to resize the whole frame; else the position of a square along its longer side, 0..1.
+        out: array for the result, contiguous; None for a new one.
+
+    Raises:
+        ValueError: it is damaged.
+    """
+    try:
+        # The decoder itself shrinks by eighths, as long as the frame stays larger than requested.
+        pixels = simplejpeg.decode_jpeg(jpeg, "RGB", min_height=size, min_width=size, buffer=out)
+        if out is not None and pixels.shape == out.shape:
+            return out
+    except ValueError:
+        if out is None:
+            raise
+        pixels = simplejpeg.decode_jpeg(jpeg, "RGB", min_height=size, min_width=size)  # it is larger, or damaged
+    pixels = pixels if crop is None else np.ascontiguousarray(crop_square(pixels, crop))
+    if pixels.shape[:2] != (size, size):
+        # One thread, and a frame that isn't reused: a resizer's threads don't survive the fork of a loader process.
+        frame = VideoFrame.from_ndarray(pixels, format="rgb24")
+        pixels = frame.to_ndarray(width=size, height=size, format="rgb24", interpolation="AREA", threads=1)
+    if out is None:
+        return pixels
+    out[...] = pixels
+    return out
