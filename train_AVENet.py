@@ -8,10 +8,18 @@ The paper: Objects that Sound, arXiv 1712.06651, section 3. `--help` lists every
 
 import utils.startup  # isort: skip  # noqa: F401
 
+from utils.arguments import answer_help
+from utils.command_line import add_resume_option, parse_train_command
+
+CONFIG, SCRIPT = "configs/config_AVENet.py", "train_AVENet.py"
+if __name__ == "__main__":
+    answer_help(lambda: parse_train_command(None, __doc__, add_resume_option, CONFIG, SCRIPT))
+
 import torch
 
 from dataset.data_module import AVCDataModule
 from dataset.transforms.frames import PairTransform
+from evaluation.report.run_report import write_run_report
 from evaluation.tasks.correspondence import validate_avc
 from evaluation.tasks.embeddings import embed_batches
 from models import build_net
@@ -32,9 +40,8 @@ from utils.training import setup_training
 def main(argv: list[str] | None = None) -> None:
     """Train a net; `argv` is the command line without the script's name, None for that of this process."""
     # Batches of B frames and B seconds of sound; negative pairs come from the batch.
-    config, device, data, run, on_skip = setup_training(
-        argv, __doc__, "train_AVENet.py", "configs/config_AVENet.py", AVCDataModule
-    )
+    config, device, data, run, on_skip = setup_training(argv, __doc__, SCRIPT, CONFIG, AVCDataModule)
+    run.keep_report(write_run_report)
     train = config.train
     train_transform, val_transform = PairTransform(config, train=True), PairTransform(config, train=False)
 

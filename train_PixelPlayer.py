@@ -8,6 +8,13 @@ The paper: The Sound of Pixels, arXiv 1804.03160, section 3. `--help` lists ever
 
 import utils.startup  # isort: skip  # noqa: F401
 
+from utils.arguments import answer_help
+from utils.command_line import add_resume_option, parse_train_command
+
+CONFIG, SCRIPT = "configs/config_PixelPlayer.py", "train_PixelPlayer.py"
+if __name__ == "__main__":
+    answer_help(lambda: parse_train_command(None, __doc__, add_resume_option, CONFIG, SCRIPT))
+
 from functools import partial
 
 import torch
@@ -16,6 +23,7 @@ from dataset.data_module import MixtureDataModule
 from dataset.loading.loader import Batch
 from dataset.mixes import fixed_mixtures
 from dataset.transforms.mixtures import MixtureSTFT, MixtureTransform, stack_sources
+from evaluation.report.run_report import write_run_report
 from evaluation.tasks.separation import validate_separation
 from models import build_net
 from models.losses import make_separation_step
@@ -36,9 +44,8 @@ from utils.training import setup_training
 def main(argv: list[str] | None = None) -> None:
     """Train PixelPlayer; `argv` is the command line without the script's name, None for that of this process."""
     # Batches of B clips, which become B mixtures; and fixed mixtures of different classes for validation.
-    config, device, data, run, on_skip = setup_training(
-        argv, __doc__, "train_PixelPlayer.py", "configs/config_PixelPlayer.py", MixtureDataModule
-    )
+    config, device, data, run, on_skip = setup_training(argv, __doc__, SCRIPT, CONFIG, MixtureDataModule)
+    run.keep_report(write_run_report)
     train, mix = config.train, config.mix
     mixtures = fixed_mixtures(data.splits["val"], mix)
     if distributed.rank() == 0:

@@ -186,8 +186,7 @@ def load_script(case):
     )
 
     def setup(argv, description, file, config_file, data_module):
-        from utils.command_line import parse_train_command
-        from utils.run import add_resume_option
+        from utils.command_line import add_resume_option, parse_train_command
 
         config = parse_train_command(argv, description, add_resume_option, config_file, file)[1]
         run = types.SimpleNamespace(

@@ -2,8 +2,11 @@
 
 import argparse
 import os
+import sys
 from collections.abc import Callable
 from typing import Any
+
+from utils.errors import exit_on_user_error
 
 MOST = 1_000_000  # for numbers without a limit of their own: more is a slip
 ENGINES = ("processes", "ray")
@@ -28,6 +31,17 @@ def at_least(least: float, kind: type[int] | type[float] = int, most: float = MO
 
     read.__name__ = kind.__name__
     return read
+
+
+def answer_help(parse: Callable[[], object]) -> None:
+    """Print the help of a script and exit, if --help is among its words: before it imports what takes seconds.
+
+    Args:
+        parse: parses the command line of this process.
+    """
+    if not {"-h", "--help"}.isdisjoint(sys.argv[1:]):
+        with exit_on_user_error():
+            parse()
 
 
 def max_workers() -> int:

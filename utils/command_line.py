@@ -129,6 +129,11 @@ def _parse(parser: _Parser, argv: Iterable[str] | None) -> tuple[argparse.Namesp
     return args, changes
 
 
+def add_resume_option(parser: argparse.ArgumentParser) -> None:
+    """Add `--resume` to the `parser` of a training script."""
+    parser.add_argument("--resume", action="store_true", help="resume the run in train.run_dir")
+
+
 def _settings_help(title: str, settings: Mapping[str, Setting], mark_nets: bool = True) -> str:
     """Describe settings with their values, and the nets that read them unless all do, under a title."""
     lines = [title]

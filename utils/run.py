@@ -1,6 +1,5 @@
 """A run's directory: its config, log and checkpoints. A directory that holds a run is never overwritten."""
 
-import argparse
 import json
 import sys
 import weakref
@@ -18,6 +17,7 @@ from utils.agreement import Clips, check_shared_folder
 from utils.config import Value, from_dict, old_frame_net, to_dict
 from utils.errors import UserError
 from utils.files import read_file, regular_size, write_text
+from utils.live_report import LiveReport
 from utils.locks import lock_folder
 from utils.tensorboard_log import TensorBoardLog
 
@@ -45,11 +45,6 @@ class Split(Clips, Protocol):
         ...
 
 
-def add_resume_option(parser: argparse.ArgumentParser) -> None:
-    """Add `--resume` to the `parser` of a training script."""
-    parser.add_argument("--resume", action="store_true", help="resume the run in train.run_dir")
-
-
 class Run:
     """An open run directory. Of several processes, only process 0 reads, writes and locks it.
 
@@ -73,6 +68,7 @@ class Run:
         self.resumed: dict[str, Any] | None = None
         self._log = self.folder / "log.jsonl"
         self._tensorboard: TensorBoardLog | None = None
+        self._report: LiveReport | None = None
         self._on_skip: SkipHandler | None = None
         self._unsynced: list[tuple[str, str]] = []  # skipped by this process, not yet known to process 0
         self._lock = ExitStack()
@@ -152,7 +148,7 @@ class Run:
     def _prepare_folder(self) -> None:
         """Remove files half-written by a kill, write config.json, cut the log back to the checkpoint."""
         self.folder.mkdir(parents=True, exist_ok=True)
-        for name in ("last.pt", "best.pt", "log.jsonl", "config.json"):
+        for name in ("last.pt", "best.pt", "log.jsonl", "config.json", "report.html"):
             for temporary in self.folder.glob(f".{name}.*.tmp"):
                 temporary.unlink()
         write_text(self.folder / "config.json", json.dumps(to_dict(self.config), indent=2) + "\n")
@@ -214,6 +210,21 @@ class Run:
                 f"the log in {self.folder} can't be written ({error.strerror}): free some disk space, then resume with "
                 "--resume"
             ) from error
+        if self._report:
+            self._report.update(now=kind == "val")
+
+    def keep_report(self, write: Callable[["Run"], object]) -> None:
+        """Keep a page of the run up to date: after each validation, and every minute; in process 0.
+
+        Args:
+            write: writes the page of a run. If it fails, this is said once, and training goes on.
+        """
+        page = self.folder / "report.html"
+        if not distributed.rank():
+            self._report = LiveReport(
+                lambda: write(self),
+                lambda reason: self.log_message(f"warning: {page} can't be written, training goes on ({reason})"),
+            )
 
     def log_message(self, message: str) -> None:
         """Print a `message` on stderr, above the progress bar; in process 0."""

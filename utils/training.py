@@ -10,13 +10,13 @@ from configs.schema import Config
 from utils import distributed
 from utils.agreement import check_agreement
 from utils.arguments import max_workers
-from utils.command_line import parse_train_command
+from utils.command_line import add_resume_option, parse_train_command
 from utils.device import gpu_problem, pick_device
 from utils.errors import UserError
 from utils.kernels import check_compiler, choose_kernels
 from utils.memory import disable_malloc_trim
 from utils.precision import resolve_precision
-from utils.run import Run, SkipHandler, Split, add_resume_option
+from utils.run import Run, SkipHandler, Split
 
 
 class DataModule(Protocol):
