@@ -215,7 +215,7 @@ class PixelSeparator:
         frames = torch.from_numpy(self.clip.frames(shown, data.resize_size)).to(self.net.device)
         pixels = prepare_frames(frames, data.frame_size).to(self.net.dtype)
         with autocast(self.net.device, self.net.config.train.precision):
-            return self.model.pixel_features(pixels).float()
+            return self.model.pixel_features(pixels).to(self.net.dtype)
 
     def _segment_features(self, start: int) -> Tensor:
         """Features of the frames in the middle of a segment, max-pooled over them as in training: (K, h, w)."""
@@ -238,7 +238,7 @@ class PixelSeparator:
             maps = self.model.sound_maps(self.stft.net_input(spectrum).to(self.net.dtype))
         rows = torch.eye(maps.shape[2], device=maps.device)
         row_to_bin = self.stft.to_linear_freq(rows[None, None])[0, 0]  # (bins, F): which row of a mask acts on a bin
-        return SegmentMaps(spectrum[0], maps[0].float(), row_to_bin.T @ spectrum[0].abs() ** 2)
+        return SegmentMaps(spectrum[0], maps[0].to(self.net.dtype), row_to_bin.T @ spectrum[0].abs() ** 2)
 
     def _reference(self) -> Reference:
         """NUM_REFERENCE columns of the whole sound, the loud half only."""

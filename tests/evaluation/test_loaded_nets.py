@@ -48,9 +48,14 @@ def files(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def embedded(files, ave, tmp_path_factory):
-    """{(file, time): (kind of vector, vector)} that embed.py writes."""
+    """{(file, time): vector} that embed.py writes.
+
+    In batches of one, as the tests embed: others round differently, which an untrained net enlarges to 2e-6 (a trained
+    one of the demo to 2e-7).
+    """
     out = tmp_path_factory.mktemp("out") / "emb"
-    got = embed.main(["--checkpoint", ave.net.path, "--input", str(files), "--out", str(out)])
+    words = ["--checkpoint", ave.net.path, "--input", str(files), "--out", str(out), "--eval.batch_size", "1"]
+    got = embed.main(words)
     with open(f"{out}.csv", newline="") as file:
         assert len(list(csv.DictReader(file))) == len(got.times)
     return {
@@ -61,12 +66,12 @@ def embedded(files, ave, tmp_path_factory):
 
 def test_embeddings_are_those_that_embed_writes(ave, files, embedded):
     photos = [files / "china.jpg", files / "flower.jpg"]
-    for name, vector in zip(("china.jpg", "flower.jpg"), ave.embed_frames(photos), strict=True):
-        np.testing.assert_allclose(vector, embedded[name, 0.0], atol=1e-6)
+    for path in photos:
+        np.testing.assert_allclose(ave.embed_frames(path)[0], embedded[path.name, 0.0], atol=1e-6)
     seconds = [(name, time) for name, time in embedded if not name.endswith("jpg")]
     assert len(seconds) == 3 + 2 + 1
     for name, time in seconds:
-        np.testing.assert_allclose(ave.embed_sounds(files / name, time=time)[0], embedded[name, time], 1e-5, 1e-6)
+        np.testing.assert_allclose(ave.embed_sounds(files / name, time=time)[0], embedded[name, time], atol=1e-6)
 
 
 def test_a_sound_without_a_time_is_cut_in_the_middle(ave, files, embedded):
@@ -159,7 +164,9 @@ def test_inference_mode_and_float64(vol):
 
 def test_each_net_has_what_it_can_do_and_only_that(ave, vol, tmp_path):
     pixels = models.load(small_pixelplayer(tmp_path / "p/best.pt"))
-    frames = models.load(small_checkpoint(tmp_path / "m/best.pt", **{"model.name": "AVENet_MF", "data.frames": 8}))
+    frames = models.load(
+        small_checkpoint(tmp_path / "m/best.pt", **{"model.name": "AVENet_MF", "data.frames": 8, "data.cache_gb": 0})
+    )
     every = {"embed_frames", "embed_sounds", "correspondence", "localize", "separate"}
     for net, kind in ((ave, PairNet), (vol, MapNet), (pixels, SeparationNet), (frames, PairNet)):
         assert type(net) is kind and {name for name in every if hasattr(net, name)} == {*net.methods}

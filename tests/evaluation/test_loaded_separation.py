@@ -13,7 +13,7 @@ from evaluation.loaded_nets import SeparationNet
 from models.pixelplayer import PixelPlayer
 from utils.errors import UserError
 
-RED, GREY, BLUE, LOW, HIGH = (220, 30, 30), (120, 120, 120), (30, 30, 220), 400, 2600
+RED, GREY, BLUE, LOW, HIGH = (220, 30, 30), (120, 120, 120), (30, 30, 220), 150, 2600
 LEFT, RIGHT = (0.1, 0.5), (0.9, 0.5)
 
 
@@ -26,7 +26,7 @@ class ColorNet(PixelPlayer):
         return torch.stack([difference > 1, difference < -1], 1).to(frames.dtype)
 
     def sound_maps(self, spectrograms):
-        high = torch.linspace(-10, 10, spectrograms.shape[2])[:, None].expand(spectrograms.shape[2:])
+        high = torch.linspace(-30, 30, spectrograms.shape[2])[:, None].expand(spectrograms.shape[2:])
         return torch.stack([-high, high])[None].expand(len(spectrograms), -1, -1, -1).to(spectrograms.dtype)
 
 
@@ -39,7 +39,7 @@ def loaded(tmp_path_factory):
 def net(loaded):
     """A net that separates red from blue, instead of a trained one."""
     model = ColorNet(2, 4, 4, 6).eval()
-    torch.nn.init.constant_(model.synthesizer.bias, -1)  # grey locations get no sound
+    torch.nn.init.constant_(model.synthesizer.bias, -8)  # grey locations get no sound
     held = loaded.net
     return SeparationNet(type(held)(model, held.config, held.content, held.path))
 
