@@ -168,7 +168,7 @@ def find_mixtures(clips: ClipDataset, mix: Any) -> tuple[list[list[int]], Mixtur
         UserError: as `fixed_mixtures`.
     """
     listed = read_mixtures(Path(mix.pairs), clips, mix.sources) if mix.pairs else None
-    mixtures = listed.found if listed else _draw_mixtures(clips.labels, mix.sources)
+    mixtures = listed.found if listed else _draw_mixtures(list(clips.labels), mix.sources)
     if not mixtures:
         raise UserError(
             f"{clips.folder} has no {mix.sources} clips of different classes, so separation can't be evaluated: check "

@@ -61,7 +61,7 @@ def check_agreement(config: Config, splits: Mapping[str, Clips], device: torch.d
         "versions": {"torch": torch.__version__, "the device": device.type},
         "settings": {n: s.value for n, s in list_settings(config).items() if n not in LOCAL_SETTINGS},
         "clips": {
-            split: (len(clips.ids), _digest(json.dumps([list(clips.ids), clips.labels]).encode()))
+            split: (len(clips.ids), _digest(json.dumps([list(clips.ids), list(clips.labels)]).encode()))
             for split, clips in splits.items()
         },
     }

@@ -15,7 +15,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, Sampler, get_worker_info
 from torch.utils.data.dataloader import _BaseDataLoaderIter
 
-from dataset.loading.shared_memory import SharedBatch, SharedMemoryPool, tensor_view
+from dataset.loading.shared_memory import SPARE, SharedBatch, SharedMemoryPool, fit_memory, tensor_view
 from utils.child_processes import end_with_parent, own_cores
 from utils.errors import UserError
 from utils.system_errors import TYPES, describe_machine_error, is_memory_error
@@ -159,10 +159,9 @@ def make_loader(
     workers = own_cores() if workers < 0 else workers
     workers = min(workers, len(order)) if isinstance(order, list) else workers
     clips_of_batch = Counter(epoch for epoch, _ in next(iter(order), []))  # of the first fetch
-    prefetch = 4 if len(clips_of_batch) <= 1 else 2  # fetches that each worker loads ahead
-    pool, size = None, sum(spec.nbytes for spec in dataset.layout(max(clips_of_batch.values(), default=0)))
-    if workers and size:
-        pool = SharedMemoryPool((workers * prefetch + 2) * len(clips_of_batch), size)
+    size = sum(spec.nbytes for spec in dataset.layout(max(clips_of_batch.values(), default=0)))
+    workers, prefetch = fit_memory(workers, size * len(clips_of_batch), 4 if len(clips_of_batch) <= 1 else 2)
+    pool = SharedMemoryPool((workers * prefetch + SPARE) * len(clips_of_batch), size) if workers and size else None
     return BatchLoader(
         _Fetches(dataset, pool),
         batch_sampler=order,

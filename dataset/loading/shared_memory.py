@@ -7,6 +7,8 @@ as decoding a JPEG. So workers write each batch into a slot of a pool of shared 
 import itertools
 import mmap
 import multiprocessing
+import os
+import sys
 import weakref
 from collections.abc import Callable
 from math import prod
@@ -15,6 +17,11 @@ from typing import Any
 import numpy as np
 import torch
 from torch import Tensor
+
+from utils.memory import available_memory
+
+SPARE = 2  # fetches in shared memory that training holds, beside those that are loaded
+AHEAD_BYTES = 2 * 10**9  # of shared memory, within which each process may load more than one fetch ahead
 
 _POOLS: "weakref.WeakValueDictionary[int, SharedMemoryPool]" = weakref.WeakValueDictionary()  # by their numbers
 _POOL_NUMBERS = itertools.count()  # a pool has the same number in the worker processes, which are forked later
@@ -96,3 +103,28 @@ def _rebuild_batch(number: int | None, slot: int, views: dict[str, tuple], rest:
 def tensor_view(flat: Tensor, offset: int, shape: tuple[int, ...], dtype: torch.dtype) -> Tensor:
     """View the bytes of `flat`, (bytes,) uint8, from `offset` on as a tensor of a `shape` and `dtype`."""
     return flat[offset : offset + prod(shape) * dtype.itemsize].view(dtype).view(shape)
+
+
+def fit_memory(workers: int, size: int, prefetch: int) -> tuple[int, int]:
+    """Bound the shared memory for batches: load fewer ahead, or with fewer processes, which is reported.
+
+    Args:
+        workers: processes that load.
+        size: of a fetch, bytes.
+        prefetch: fetches that each process loads ahead.
+
+    Returns:
+        the processes that load, and the fetches that each loads ahead; both at least 1, with any size.
+    """
+    while prefetch > 1 and (workers * prefetch + SPARE) * size > AHEAD_BYTES:
+        prefetch -= 1
+    limit = available_memory(torch.device("cpu")) // 4 // max(int(os.environ.get("LOCAL_WORLD_SIZE", 1)), 1)
+    fitting = workers if not size else min(workers, max(limit // size - SPARE, 1))
+    if fitting < workers:
+        print(
+            f"warning: {fitting} of {workers} loader processes: batches that are loaded at the same time take "
+            f"{size / 1e9:.2f} GB for each, and may take {limit / 1e9:.1f} GB, a quarter of the memory "
+            "(train.batch_size, data.samples_per_decode)",
+            file=sys.stderr,
+        )
+    return fitting, prefetch

@@ -8,6 +8,7 @@ everything of `OpenClip` that concerns the sound of a wav file: a subclass exten
 `dataset.reading.images.open_image` become the clip's by `for_clip`.
 """
 
+from collections.abc import Sequence
 from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Protocol, runtime_checkable
@@ -98,8 +99,8 @@ class ClipDataset(Protocol):
 
     Attributes:
         folder: what holds the split, for messages; the last part of its path is the split's name.
-        ids: sorted list of the clips' ids, never empty.
-        labels: list of lists of AudioSet mids, in the order of `ids`; a list may be empty.
+        ids: the clips' ids, sorted, never empty.
+        labels: lists of AudioSet mids, in the order of `ids`; a list may be empty.
         boxes: {id: annotated objects}; clips without annotations are absent.
         skipped: {id: reason} of the clips that were left out.
         parallel_reads: how many clips a loader process should read at the same time: 1 for a local disk, more where
@@ -113,8 +114,8 @@ class ClipDataset(Protocol):
     """
 
     folder: Path
-    ids: list[str]
-    labels: list[list[str]]
+    ids: Sequence[str]
+    labels: Sequence[list[str]]
     boxes: dict[str, list[Box]]
     skipped: dict[str, str]
     parallel_reads: int

@@ -5,7 +5,9 @@ references, so that the system copies the page that it lies in. Numbers in an ar
 """
 
 import mmap
+from array import array
 from collections.abc import Iterable, Iterator, Sequence
+from itertools import accumulate, chain
 from typing import Generic, TypeVar, overload
 
 import numpy as np
@@ -62,7 +64,7 @@ class PackedSequence(Sequence[T], Generic[T]):
 
 
 class PackedTexts(PackedSequence[str]):
-    """Texts in an array of bytes: 19 bytes for an id of 11 letters.
+    """Texts as bytes in a row: 19 bytes for an id of 11 letters.
 
     Args:
         texts: the elements.
@@ -70,12 +72,11 @@ class PackedTexts(PackedSequence[str]):
 
     def __init__(self, texts: Iterable[str]) -> None:
         encoded = [text.encode("utf-8", "surrogatepass") for text in texts]
-        self._ends = np.cumsum([0, *map(len, encoded)])
-        self._bytes = np.frombuffer(b"".join(encoded), np.uint8)
+        self._ends = array("q", accumulate(map(len, encoded), initial=0))
+        self._bytes = b"".join(encoded)
 
     def _element(self, index: int) -> str:
-        start, end = self._ends[index : index + 2].tolist()
-        return self._bytes[start:end].tobytes().decode("utf-8", "surrogatepass")
+        return self._bytes[self._ends[index] : self._ends[index + 1]].decode("utf-8", "surrogatepass")
 
     def __len__(self) -> int:
         return len(self._ends) - 1
@@ -91,13 +92,12 @@ class PackedLabels(PackedSequence[list[str]]):
     def __init__(self, lists: Iterable[Iterable[str]]) -> None:
         numbers: dict[str, int] = {}
         rows = [[numbers.setdefault(label, len(numbers)) for label in labels] for labels in lists]
-        self._names = PackedTexts(numbers)
-        self._ends = np.cumsum([0, *map(len, rows)])
-        self._numbers = np.fromiter((number for row in rows for number in row), np.int32, int(self._ends[-1]))
+        self._names = list(numbers)
+        self._ends = array("q", accumulate(map(len, rows), initial=0))
+        self._numbers = array("i", chain.from_iterable(rows))
 
     def _element(self, index: int) -> list[str]:
-        start, end = self._ends[index : index + 2].tolist()
-        return [self._names[number] for number in self._numbers[start:end].tolist()]
+        return [self._names[number] for number in self._numbers[self._ends[index] : self._ends[index + 1]]]
 
     def __len__(self) -> int:
         return len(self._ends) - 1
