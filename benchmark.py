@@ -11,6 +11,7 @@ round lasts 0.3 s or more, until the GPU has finished. `make gpu` measures all n
 
 The rows mp4_libraries and shards_libraries compare with other libraries, those that are installed:
     pip install torchcodec decord webdataset litdata mosaicml-streaming ffcv
+The rows onnx_embedding compare with onnxruntime in fp32 and in int8: pip install onnx onnxscript onnxruntime
 """
 
 import utils.startup  # isort: skip  # noqa: F401
@@ -39,6 +40,7 @@ from evaluation.speed.loader_benchmarks import (
 )
 from evaluation.speed.measure_benchmarks import ndcg_4300, separation
 from evaluation.speed.net_benchmarks import embed_clips, train_step
+from evaluation.speed.onnx_benchmarks import ONNX_LIBRARIES, onnx_embedding
 from evaluation.speed.optional_libraries import LIBRARIES, missing_packages
 from evaluation.speed.shard_libraries import shard_libraries
 from evaluation.speed.timing import describe_machine, device_to_measure, machine_limits
@@ -97,6 +99,7 @@ BENCHMARKS = {
 # Each gives several rows, {the baseline's name: result}.
 LIBRARY_BENCHMARKS = {
     "mp4_libraries": Benchmark(lambda s: video_libraries(s.clips, s.config), "mp4", 1.0),
+    "onnx_embedding": Benchmark(lambda _: onnx_embedding(), "embedding", 1.0),
     "shards_libraries": Benchmark(lambda s: shard_libraries(s.clips, s.config), "shards", 0.9),
 }
 
@@ -155,7 +158,7 @@ def main(argv: list[str] | None = None) -> None:
         print(f"{'':42} {'baseline':>10} {'ours':>10} {'':14} {'ratio':>9} {'target':>9} {'limit':>9} {'spread':>7}")
         for name in args.only:
             results[name] = run_benchmark(name, setup)
-    missing = missing_packages(LIBRARIES)
+    missing = missing_packages([*LIBRARIES, *ONNX_LIBRARIES])
     if missing and not {*LIBRARY_BENCHMARKS}.isdisjoint(args.only):
         print(f"not compared with, as they are not installed: {', '.join(missing)}")
     if args.json:

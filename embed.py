@@ -18,27 +18,10 @@ import utils.startup  # isort: skip  # noqa: F401
 
 import argparse
 import os
-import sys
-from pathlib import Path
-from typing import Any
 
-import numpy as np
-
-from collection.embedded_files import DoneFiles, EmbeddedFiles, stamp_files
-from collection.joining import finish_collection, replace_files, save_left_out
-from collection.parts import add_parts, embed_in_parts, open_parts, refuse_other_settings
-from collection.storage import Collection, OutputPaths, file_digest, load_collection, output_paths
-from dataset.making.text import count_text
 from dataset.reading.limits import TIME_LIMIT, TIME_LIMIT_HELP
-from dataset.reading.media_folder import find_media
-from evaluation.file_embedding import EmbedOptions, embed_files, refuse_multiframe
-from evaluation.trained_net import TrainedNet, load_trained_net
-from utils.arguments import at_least, worker_count
+from utils.arguments import answer_help, at_least, worker_count
 from utils.command_line import parse_command_line
-from utils.errors import UserError, exit_on_user_error
-from utils.locks import lock_output
-from utils.memory import disable_malloc_trim
-from utils.progress_bar import progress_bar
 
 MIN_HOP = 0.04  # one frame at 25 fps, seconds
 DEFAULT_THREADS = min(os.cpu_count() or 1, 8)
@@ -72,6 +55,29 @@ def add_options(parser: argparse.ArgumentParser) -> None:
         metavar="N",
         help="decoding threads [all cores, max. 8]",
     )
+
+
+if __name__ == "__main__":  # the libraries below take seconds to import
+    answer_help(lambda: parse_command_line(None, __doc__, add_options))
+
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from collection.embedded_files import DoneFiles, EmbeddedFiles, stamp_files
+from collection.joining import finish_collection, replace_files, save_left_out
+from collection.parts import add_parts, embed_in_parts, open_parts, refuse_other_settings
+from collection.storage import Collection, OutputPaths, file_digest, load_collection, output_paths
+from dataset.making.text import count_text
+from dataset.reading.media_folder import find_media
+from evaluation.file_embedding import EmbedOptions, embed_files, refuse_multiframe
+from evaluation.trained_net import TrainedNet, load_trained_net
+from utils.errors import UserError, exit_on_user_error
+from utils.locks import lock_output
+from utils.memory import disable_malloc_trim
+from utils.progress_bar import progress_bar
 
 
 def main(argv: list[str] | None = None) -> Collection:

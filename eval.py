@@ -17,40 +17,11 @@ The results of another program take their settings from `--config FILE`.
 import utils.startup  # isort: skip  # noqa: F401
 
 import argparse
-import json
-import sys
-from pathlib import Path
-from typing import Any
 
-from dataset.mixes import MixtureDataset, find_mixtures
-from dataset.reading.benchmarks.all_benchmarks import BENCHMARKS
-from dataset.reading.benchmarks.benchmark import Benchmark
-from dataset.reading.reader import open_split
-from evaluation.given.evaluate import evaluate_given, given_kind, given_net
-from evaluation.given.sounds import write_mixtures
-from evaluation.given.write import write_embeddings
-from evaluation.measures.ontology import load_ontology
-from evaluation.report.compare import write_comparison
-from evaluation.report.html_report import write_report
-from evaluation.report.notes import small_split_note
-from evaluation.report.page_content import PageContent, RunInfo
-from evaluation.report.text_table import metrics_table
-from evaluation.tasks.all_tasks import DEFAULT_TASKS, PROBE_TASKS, TASKS, choose_tasks
-from evaluation.tasks.baselines import BASELINES
-from evaluation.tasks.benchmark_choice import BenchmarkChoice
-from evaluation.tasks.clip_list import Choice, choose_clips, list_note, read_clip_list
-from evaluation.tasks.embeddings import EvalSplit, as_eval_split, open_benchmark, open_eval_split
-from evaluation.tasks.probe_folder import probe_folder
-from evaluation.tasks.task import EvalContext, EvalOptions, TaskResult
-from evaluation.trained_net import TrainedNet, load_trained_net
-from utils.arguments import at_least
+from dataset.reading.benchmarks.names import BENCHMARK_NAMES
+from evaluation.tasks.names import BASELINES, DEFAULT_TASKS, PROBE_TASKS, TASK_NAMES
+from utils.arguments import answer_help, at_least
 from utils.command_line import parse_command_line
-from utils.config import Config, changed_settings
-from utils.errors import UserError, exit_on_user_error
-from utils.files import write_text
-from utils.locks import lock_folder
-from utils.memory import disable_malloc_trim, reserve_blas_buffers
-from utils.run import read_log
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
@@ -70,7 +41,11 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--out", metavar="DIR", help="folder of the results [eval_SPLIT next to the checkpoint]")
     parser.add_argument(
-        "--tasks", nargs="+", choices=TASKS, default=DEFAULT_TASKS, help="what to measure [all but probe, finetune]"
+        "--tasks",
+        nargs="+",
+        choices=TASK_NAMES,
+        default=DEFAULT_TASKS,
+        help="what to measure [all but probe, finetune]",
     )
     parser.add_argument(
         "--baselines", nargs="+", choices=BASELINES, default=(), help="baselines of retrieval:\n"
@@ -78,7 +53,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
         "vgg16+cca: those and the net's sounds, aligned",
     )  # fmt: skip
     parser.add_argument("--vgg16", metavar="FILE", default="imagenet", help="VGG16's weights [downloaded, 528 MB]")
-    parser.add_argument("--benchmark", choices=BENCHMARKS, help="data.root is this benchmark: localization only")
+    parser.add_argument("--benchmark", choices=BENCHMARK_NAMES, help="data.root is this benchmark: localization only")
     parser.add_argument(
         "--probe_folder",
         metavar="DIR",
@@ -94,6 +69,41 @@ def add_options(parser: argparse.ArgumentParser) -> None:
         "--pictures", type=at_least(0), default=200, metavar="N", help="clips whose maps are drawn [200]"
     )
     parser.add_argument("--video", type=at_least(0), default=0, metavar="N", help="clips whose maps become a video [0]")
+
+
+if __name__ == "__main__":  # the libraries below take seconds to import
+    answer_help(lambda: parse_command_line(None, __doc__, add_options))
+
+import json
+import sys
+from pathlib import Path
+from typing import Any
+
+from dataset.mixes import MixtureDataset, find_mixtures
+from dataset.reading.benchmarks.benchmark import Benchmark
+from dataset.reading.reader import open_split
+from evaluation.given.evaluate import evaluate_given, given_kind, given_net
+from evaluation.given.sounds import write_mixtures
+from evaluation.given.write import write_embeddings
+from evaluation.measures.ontology import load_ontology
+from evaluation.report.compare import write_comparison
+from evaluation.report.html_report import write_report
+from evaluation.report.notes import small_split_note
+from evaluation.report.page_content import PageContent, RunInfo
+from evaluation.report.text_table import metrics_table
+from evaluation.tasks.all_tasks import choose_tasks
+from evaluation.tasks.benchmark_choice import BenchmarkChoice
+from evaluation.tasks.clip_list import Choice, choose_clips, list_note, read_clip_list
+from evaluation.tasks.embeddings import EvalSplit, as_eval_split, open_benchmark, open_eval_split
+from evaluation.tasks.probe_folder import probe_folder
+from evaluation.tasks.task import EvalContext, EvalOptions, TaskResult
+from evaluation.trained_net import TrainedNet, load_trained_net
+from utils.config import Config, changed_settings
+from utils.errors import UserError, exit_on_user_error
+from utils.files import write_text
+from utils.locks import lock_folder
+from utils.memory import disable_malloc_trim, reserve_blas_buffers
+from utils.run import read_log
 
 
 def main(argv: list[str] | None = None) -> dict[str, Any] | Path:

@@ -12,14 +12,10 @@ import utils.startup  # isort: skip  # noqa: F401
 
 import argparse
 from pathlib import Path
-from typing import Any
 
-from evaluation.exporting.folder import ExportOptions, export_net
-from evaluation.exporting.onnx_files import OPSET
-from evaluation.trained_net import load_trained_net
-from utils.arguments import at_least
+from evaluation.exporting import OPSET
+from utils.arguments import answer_help, at_least
 from utils.command_line import parse_command_line
-from utils.errors import UserError, exit_on_user_error
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
@@ -36,6 +32,16 @@ def add_options(parser: argparse.ArgumentParser) -> None:
         help="compute the convolutions of ONNX files in int8, calibrated on one half of the clips and compared on the\n"
         "other: faster on a CPU",
     )  # fmt: skip
+
+
+if __name__ == "__main__":  # the libraries below take seconds to import
+    answer_help(lambda: parse_command_line(None, __doc__, add_options))
+
+from typing import Any
+
+from evaluation.exporting.folder import ExportOptions, export_net
+from evaluation.trained_net import load_trained_net
+from utils.errors import UserError, exit_on_user_error
 
 
 def main(argv: list[str] | None = None) -> dict[str, Any]:

@@ -12,22 +12,11 @@ Only this machine can reach the page, unless --host says otherwise. The first te
 import utils.startup  # isort: skip  # noqa: F401
 
 import argparse
-from collections.abc import Callable
-from pathlib import Path
 
-from collection.jobs import JobLimits, Jobs
-from collection.page_nets import PageNets, choose_nets
-from collection.query import Query
-from collection.sandbox import Sandbox
-from collection.search_index import SearchIndex
-from dataset.making.text import count_text
-from utils.arguments import at_least, worker_count
+from utils.arguments import answer_help, at_least, worker_count
 from utils.command_line import parse_command_line
-from utils.errors import UserError, exit_on_user_error
 
-QUERY_SECONDS = 10  # of a query that are used
 LONGEST_SECONDS = 3600  # of a video that --longest may allow
-MEGABYTE = 2**20
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
@@ -54,6 +43,24 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     )  # fmt: skip
 
 
+if __name__ == "__main__":  # the libraries below take seconds to import
+    answer_help(lambda: parse_command_line(None, __doc__, add_options))
+
+from collections.abc import Callable
+from pathlib import Path
+
+from collection.jobs import JobLimits, Jobs
+from collection.page_nets import PageNets, choose_nets
+from collection.query import Query
+from collection.sandbox import Sandbox
+from collection.search_index import SearchIndex
+from dataset.making.text import count_text
+from utils.errors import UserError, exit_on_user_error
+
+QUERY_SECONDS = 10  # of a query that are used
+MEGABYTE = 2**20
+
+
 def describe_ranking(index: SearchIndex) -> str:
     """Say how a net with localization maps ranks images by a sound, and sounds by an image, in `index`."""
     if index.scores_pairs:
@@ -66,7 +73,7 @@ def describe_ranking(index: SearchIndex) -> str:
 
 
 def describe_page(nets: PageNets) -> str:
-    """Say what the page holds, for its header: the collection, and the checkpoint of each task with videos."""
+    """Say what the page of `nets` has, for its header: the collection, and the net of each task with videos."""
     parts = []
     if nets.index:
         collection = nets.index.collection
@@ -112,6 +119,8 @@ def main(argv: list[str] | None = None) -> None:
             raise UserError(message) from None
         if index and index.localizes:
             print(describe_ranking(index))
+        for note in index.notes if index else ():
+            print(note)
         print(f"http://{args.host}:{server.port}   (Ctrl-C stops the server)", flush=True)
         server.serve_forever()
     finally:

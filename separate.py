@@ -12,26 +12,10 @@ separated. --rate writes them at another rate.
 import utils.startup  # isort: skip  # noqa: F401
 
 import argparse
-import re
-import shutil
-import sys
-import tempfile
 from pathlib import Path
 
-from dataset.reading.errors import error_reason
-from evaluation.measures.clustering import clusters_at
-from evaluation.pixel_separator import PixelSeparator, choose_locations
-from evaluation.report.separation_output import SeparatedVideo, SoundRates, write_images, write_sounds, write_videos
-from evaluation.separation_clip import open_video
-from evaluation.trained_net import TrainedNet, load_trained_net
-from models.interfaces import SeparatingNet
-from utils.arguments import at_least
+from utils.arguments import answer_help, at_least
 from utils.command_line import parse_command_line
-from utils.errors import UserError, exit_on_user_error
-from utils.files import write_json
-from utils.locks import lock_folder
-from utils.memory import disable_malloc_trim, reserve_blas_buffers
-from utils.system_errors import ADVICE
 
 MIN_RATE, MAX_RATE = 1000, 384_000  # of the sounds in the results, Hz
 
@@ -57,6 +41,28 @@ def parse_location(text: str) -> tuple[float, float]:
     if not (0 <= x <= 1 and 0 <= y <= 1):
         raise argparse.ArgumentTypeError(f"{text.strip()} is outside the frame: x and y go from 0 (left, top) to 1")
     return x, y
+
+
+if __name__ == "__main__":  # the libraries below take seconds to import
+    answer_help(lambda: parse_command_line(None, __doc__, add_options))
+
+import re
+import shutil
+import sys
+import tempfile
+
+from dataset.reading.errors import error_reason
+from evaluation.measures.clustering import clusters_at
+from evaluation.pixel_separator import PixelSeparator, choose_locations
+from evaluation.report.separation_output import SeparatedVideo, SoundRates, write_images, write_sounds, write_videos
+from evaluation.separation_clip import open_video
+from evaluation.trained_net import TrainedNet, load_trained_net
+from models.interfaces import SeparatingNet
+from utils.errors import UserError, exit_on_user_error
+from utils.files import write_json
+from utils.locks import lock_folder
+from utils.memory import disable_malloc_trim, reserve_blas_buffers
+from utils.system_errors import ADVICE
 
 
 def main(argv: list[str] | None = None) -> dict:

@@ -12,7 +12,7 @@ from utils.arguments import answer_help
 from utils.command_line import add_resume_option, parse_train_command
 
 CONFIG, SCRIPT = "configs/config_AVENet.py", "train_AVENet.py"
-if __name__ == "__main__":
+if __name__ == "__main__":  # the libraries below take seconds to import
     answer_help(lambda: parse_train_command(None, __doc__, add_resume_option, CONFIG, SCRIPT))
 
 import torch

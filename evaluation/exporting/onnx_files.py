@@ -12,10 +12,10 @@ from typing import Any
 import numpy as np
 import torch
 
+from evaluation.exporting import OPSET
 from evaluation.exporting.graphs import Graph
 from utils.errors import UserError
 
-OPSET = 18  # of ONNX: what torch's exporter writes without a conversion
 PACKAGES = ("onnx", "onnxscript", "onnxruntime")  # what writing ONNX files needs
 
 

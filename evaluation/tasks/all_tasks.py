@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from evaluation.tasks.correspondence import CorrespondenceTask
 from evaluation.tasks.finetune import FineTuneTask
 from evaluation.tasks.localization import LocalizationTask
+from evaluation.tasks.names import BENCHMARK_TASKS
 from evaluation.tasks.probe import ProbeTask
 from evaluation.tasks.retrieval import RetrievalTask
 from evaluation.tasks.separation import SeparationTask
@@ -20,9 +21,6 @@ TASKS: dict[str, Task] = {
     "probe": ProbeTask(),
     "finetune": FineTuneTask(),
 }
-DEFAULT_TASKS = ("avc", "retrieval", "localization", "separation")  # probe and finetune need the train split too
-PROBE_TASKS = ("probe", "finetune")  # of a folder of classes
-BENCHMARK_TASKS = ("localization",)  # public benchmarks have boxes only
 
 
 def choose_tasks(net: TrainedNet, names: Sequence[str], benchmark: str | None = None) -> list[Task]:

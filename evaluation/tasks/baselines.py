@@ -13,7 +13,6 @@ from evaluation.trained_net import TrainedNet
 from models.interfaces import FrameSoundEncoder
 from utils.config import Config
 
-BASELINES = ("cca", "vgg16", "vgg16+cca")
 Measure = Callable[[np.ndarray, np.ndarray], dict[str, Any]]
 
 

@@ -24,7 +24,7 @@ class EvalOptions:
     """Options of eval.py that concern a single task.
 
     Attributes:
-        baselines: retrieval: names of `evaluation.tasks.baselines.BASELINES`.
+        baselines: retrieval: names of `evaluation.tasks.names.BASELINES`.
         vgg16: retrieval: file of VGG16's weights, or "imagenet" to download them.
         pictures: localization: number of clips whose maps are drawn.
         video: localization: number of clips whose maps become a video.

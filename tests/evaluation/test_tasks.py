@@ -4,10 +4,13 @@ import pytest
 import torch
 from helpers import make_dataset, small_checkpoint
 
+from dataset.reading.benchmarks.all_benchmarks import BENCHMARKS
+from dataset.reading.benchmarks.names import BENCHMARK_NAMES
 from evaluation.measures.ontology import load_ontology
 from evaluation.tasks import task as tasks_task
-from evaluation.tasks.all_tasks import DEFAULT_TASKS, TASKS, choose_tasks
+from evaluation.tasks.all_tasks import TASKS, choose_tasks
 from evaluation.tasks.embeddings import open_eval_split
+from evaluation.tasks.names import DEFAULT_TASKS, TASK_NAMES
 from evaluation.tasks.task import EvalContext
 from evaluation.trained_net import TrainedNet, load_trained_net
 from models import build_net
@@ -40,6 +43,7 @@ def test_a_task_applies_to_the_nets_that_have_its_methods(name, expected):
 
 def test_tasks_are_listed_by_their_names():
     assert all(task.name == name for name, task in TASKS.items()) and set(DEFAULT_TASKS) < set(TASKS)
+    assert tuple(TASKS) == TASK_NAMES and tuple(BENCHMARKS) == BENCHMARK_NAMES
 
 
 def test_a_task_that_does_not_apply_is_named_with_those_that_do():
