@@ -3,6 +3,7 @@
     python benchmark.py
     python benchmark.py --json benchmark.json --only loader_mp4 embed
     python benchmark.py --device cuda --only train_step embed
+    python benchmark.py --growth                # what grows faster than the work?
 
 Baseline and ours alternate in this process, on one thread each, on clips made for it (10 s, 640 x 360, H.264, a key
 frame every 8 s). The table compares medians of CPU time, which other work on the machine disturbs less than wall-clock
@@ -18,18 +19,43 @@ import utils.startup  # isort: skip  # noqa: F401
 
 import argparse
 import os
+from pathlib import Path
+
+from utils.arguments import answer_help
+
+NAMES = (
+    "loader_mp4", "loader_shards_worker", "loader_shards_full", "loader_processes", "train_step",
+    "embed", "ndcg_4300", "separation", "build_shards", "mp4_libraries",
+    "onnx_embedding", "shards_libraries",
+)  # fmt: skip
+
+
+def parse_arguments(argv: list[str] | None) -> argparse.Namespace:
+    """Parse the command line."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
+    parser.add_argument("--json", type=Path, metavar="FILE", help="write the results to FILE")
+    parser.add_argument("--only", nargs="+", choices=NAMES, default=NAMES, help="benchmarks to run [all]")
+    parser.add_argument("--device", choices=("cpu", "cuda"), default="cpu", help="of the nets [cpu]")
+    growth = "measure how costs grow with the size of the work instead: at 1, 10 and 100 times a size"
+    parser.add_argument("--growth", action="store_true", help=growth)
+    return parser.parse_args(argv)
+
+
+if __name__ == "__main__":  # the libraries below take seconds to import
+    answer_help(lambda: parse_arguments(None))
 
 os.environ.update(dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"), "1"))  # before numpy
 
+import sys
 import tempfile
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any, NamedTuple
 
 import cv2
 import torch
 
 from configs.schema import Config
+from evaluation.speed.growth import print_growth
 from evaluation.speed.loader_benchmarks import (
     BenchmarkClips,
     build_shards,
@@ -140,12 +166,9 @@ def run_benchmark(name: str, setup: Setup) -> dict[str, Any]:
 
 def main(argv: list[str] | None = None) -> None:
     """Run the benchmarks, print the table, write the JSON; `argv` is the command line, None for this process's."""
-    names = [*BENCHMARKS, *LIBRARY_BENCHMARKS]
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
-    parser.add_argument("--json", type=Path, metavar="FILE", help="write the results to FILE")
-    parser.add_argument("--only", nargs="+", choices=names, default=names, help="benchmarks to run [all]")
-    parser.add_argument("--device", choices=("cpu", "cuda"), default="cpu", help="of the nets [cpu]")
-    args = parser.parse_args(argv)
+    args = parse_arguments(argv)
+    if args.growth:
+        sys.exit(0 if print_growth([]) else 1)
     device = device_to_measure(args.device)
     torch.set_num_threads(1)
     cv2.setNumThreads(1)

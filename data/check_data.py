@@ -12,17 +12,69 @@ it, even after SIGKILL: results are kept in ROOT/check.results.jsonl, and only n
 """
 
 import argparse
+from pathlib import Path
+
+import _path  # noqa: F401
+
+from data.checking import MISSING_LIST
+from dataset.making.split_folders import SPLIT_ORDER
+from dataset.making.video_lists import FORMAT_HELP, FORMAT_NAMES, PART_HELP
+from dataset.reading.limits import TIME_LIMIT, TIME_LIMIT_HELP
+from utils.arguments import add_worker_options, answer_help, at_least
+from utils.errors import UserError
+
+REFUSABLE = {"still": "still", "constant": "constant sound", "duplicate": "duplicate"}  # kinds by the words of --refuse
+
+
+def parse_arguments(argv: list[str] | None) -> argparse.Namespace:
+    """Parse the command line."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
+    add = parser.add_argument
+    add("root", type=Path, metavar="ROOT", help="dataset folder, or one split of it")
+    add("--csv", type=Path, metavar="FILE", help="file for the results, one line for each clip [ROOT/check.csv]")
+    add("--html", type=Path, metavar="FILE", help="file for the HTML page [ROOT/check.html]")
+    add("--most", type=at_least(0), default=60, metavar="N", help="refused clips of each kind on the page [60]")
+    add_worker_options(add)
+    add("--time_limit", type=at_least(1, float), default=TIME_LIMIT, metavar="S", help=TIME_LIMIT_HELP)
+    add("--move_bad", type=Path, metavar="DIR", help="move refused clips to DIR/SPLIT/ [they stay in place]")
+    add(
+        "--repair",
+        type=Path,
+        metavar="DIR",
+        help="write corrected copies of clips that can be cured to DIR/SPLIT/ [none]",
+    )
+    refuse = "what else is refused: still (pictures that never change), constant (sounds that never change),\n"
+    refuse += "duplicate (the same picture and sound as another clip) [none: only reported]"
+    add("--refuse", nargs="+", choices=[*REFUSABLE], default=[], metavar="KIND", help=refuse)
+    exclude = "lists of benchmarks, whose videos should not be in train; those in ROOT/benchmarks/ and\n"
+    exclude += "ROOT/vggss.json are compared anyway"
+    add("--exclude", nargs="+", type=Path, default=[], metavar="FILE", help=exclude)
+    add(
+        "--list",
+        type=Path,
+        metavar="FILE",
+        help=f"say which clips of this list are missing, in {MISSING_LIST} beside --csv",
+    )
+    add("--format", choices=FORMAT_NAMES, metavar="NAME", help=FORMAT_HELP)
+    add("--part", choices=SPLIT_ORDER, metavar="PART", help=PART_HELP)
+    add("--dry_run", action="store_true", help="list what --move_bad and --repair would do, and do nothing")
+    args = parser.parse_args(argv)
+    for option in ("format", "part"):
+        if getattr(args, option) is not None and args.list is None:
+            raise UserError(f"--{option} is of a list: give it with --list FILE")
+    return args
+
+
+if __name__ == "__main__":  # the libraries below take a second to import
+    answer_help(lambda: parse_arguments(None))
+
 import sys
 import time
 from collections import Counter
 from contextlib import ExitStack
 from functools import partial
-from pathlib import Path
-
-import _path  # noqa: F401
 
 from data.checking.kept_results import KeptResults, Stamp, keep_results, stamp_files
-from data.checking.listed import FILE_NAME as MISSING
 from data.checking.listed import report_list
 from data.checking.report import (
     ALL_KINDS,
@@ -49,19 +101,17 @@ from dataset.making.repair_folder import (
     record_repair,
     refuse_target_in_source,
 )
-from dataset.making.split_folders import SPLIT_ORDER, SplitFolder, find_splits
+from dataset.making.split_folders import SplitFolder, find_splits
 from dataset.making.text import count_text, printable
-from dataset.making.video_lists import FORMAT_HELP, FORMAT_NAMES, PART_HELP, VideoList, read_list
-from dataset.reading.limits import TIME_LIMIT, TIME_LIMIT_HELP, reading_limit
+from dataset.making.video_lists import VideoList, read_list
+from dataset.reading.limits import reading_limit
 from dataset.small_splits import warn_of_small_splits
-from utils.arguments import add_worker_options, at_least
-from utils.errors import UserError, exit_on_user_error
+from utils.errors import exit_on_user_error
 from utils.locks import lock_folder
 from utils.progress_bar import progress_bar
 
 KEPT_KINDS = ("ok", "unlisted")  # kinds of clips that --move_bad doesn't move
 NO_TRAINING = ("val", "test")  # splits that a benchmark may have clips in
-REFUSABLE = {"still": "still", "constant": "constant sound", "duplicate": "duplicate"}  # kinds by the words of --refuse
 REPAIR_TIMES = 4  # how often a clip is read while it is repaired, about: its time limit is so many times as long
 
 Results = dict[tuple[str, str], CheckResult]  # by split and clip
@@ -122,7 +172,7 @@ def check(args: argparse.Namespace, splits: list[SplitFolder], workers: Workers)
     seconds = time.monotonic() - begin
     write_reports(args, splits, results, leaks, seconds)
     if listed is not None:
-        report_list(listed, splits, results, csv.with_name(MISSING))
+        report_list(listed, splits, results, csv.with_name(MISSING_LIST))
     if args.repair:
         repair(args, splits, results, workers)
     refused = {key: result.message for key, result in results.items() if result.kind not in KEPT_KINDS}
@@ -222,42 +272,6 @@ def move_refused(args: argparse.Namespace, splits: list[SplitFolder], refused: d
         return
     for move in plan.files:
         print(f"would move {printable(str(move.source))} to {printable(str(move.target))}: {printable(move.reason)}")
-
-
-def parse_arguments(argv: list[str] | None) -> argparse.Namespace:
-    """Parse the command line."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
-    add = parser.add_argument
-    add("root", type=Path, metavar="ROOT", help="dataset folder, or one split of it")
-    add("--csv", type=Path, metavar="FILE", help="file for the results, one line for each clip [ROOT/check.csv]")
-    add("--html", type=Path, metavar="FILE", help="file for the HTML page [ROOT/check.html]")
-    add("--most", type=at_least(0), default=60, metavar="N", help="refused clips of each kind on the page [60]")
-    add_worker_options(add)
-    add("--time_limit", type=at_least(1, float), default=TIME_LIMIT, metavar="S", help=TIME_LIMIT_HELP)
-    add("--move_bad", type=Path, metavar="DIR", help="move refused clips to DIR/SPLIT/ [they stay in place]")
-    add(
-        "--repair",
-        type=Path,
-        metavar="DIR",
-        help="write corrected copies of clips that can be cured to DIR/SPLIT/ [none]",
-    )
-    refuse = "what else is refused: still (pictures that never change), constant (sounds that never change),\n"
-    refuse += "duplicate (the same picture and sound as another clip) [none: only reported]"
-    add("--refuse", nargs="+", choices=[*REFUSABLE], default=[], metavar="KIND", help=refuse)
-    exclude = "lists of benchmarks, whose videos should not be in train; those in ROOT/benchmarks/ and\n"
-    exclude += "ROOT/vggss.json are compared anyway"
-    add("--exclude", nargs="+", type=Path, default=[], metavar="FILE", help=exclude)
-    add(
-        "--list", type=Path, metavar="FILE", help=f"say which clips of this list are missing, in {MISSING} beside --csv"
-    )
-    add("--format", choices=FORMAT_NAMES, metavar="NAME", help=FORMAT_HELP)
-    add("--part", choices=SPLIT_ORDER, metavar="PART", help=PART_HELP)
-    add("--dry_run", action="store_true", help="list what --move_bad and --repair would do, and do nothing")
-    args = parser.parse_args(argv)
-    for option in ("format", "part"):
-        if getattr(args, option) is not None and args.list is None:
-            raise UserError(f"--{option} is of a list: give it with --list FILE")
-    return args
 
 
 def check_clips(

@@ -16,12 +16,37 @@ resumed by the same command.
 """
 
 import argparse
-import json
 import os
 from pathlib import Path
-from typing import Any
 
 import _path  # noqa: F401
+
+from utils.arguments import answer_help, at_least, worker_count
+
+SIZES = {"train": 1500, "val": 120, "test": 200}  # clips, by default
+
+
+def parse_arguments(argv: list[str] | None) -> argparse.Namespace:
+    """Parse the command line."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
+    add = parser.add_argument
+    add("--out", type=Path, default=Path("data/demo"), help="folder of the dataset [data/demo]")
+    for split, clips in SIZES.items():
+        add(f"--{split}", type=at_least(1), default=clips, metavar="N", help=f"number of {split} clips [{clips}]")
+    add("--seed", type=at_least(0, most=2**32 - 1), default=0, help="seed of the random generator [0]")
+    rates = (16000, 22050, 32000, 44100, 48000)
+    add("--sample_rate", type=int, default=16000, choices=rates, help="sample rate of the sound, Hz [16000]")
+    add("--workers", type=worker_count, default=os.cpu_count(), help="number of processes [all cores]")
+    add("--sheet", type=Path, metavar="PNG", help="also write a contact sheet of the set to this file [none]")
+    return parser.parse_args(argv)
+
+
+if __name__ == "__main__":  # the libraries below take a second to import
+    answer_help(lambda: parse_arguments(None))
+
+import json
+from typing import Any
+
 import av
 import numpy as np
 
@@ -31,14 +56,12 @@ from data.demo_clips.contact_sheet import write_contact_sheet
 from data.demo_clips.test_sets import are_test_sets_complete, describe_test_sets, make_test_sets
 from dataset.making.processes import Lost, map_in_processes
 from dataset.reading.annotations import load_json
-from utils.arguments import at_least, worker_count
 from utils.errors import UserError, exit_on_user_error
 from utils.files import is_empty_folder, write_text
 from utils.locks import lock_folder
 from utils.progress_bar import progress_bar
 
 VERSION = 1  # of the generator: raise it whenever the same settings no longer give the same clips
-SIZES = {"train": 1500, "val": 120, "test": 200}  # clips, by default
 
 
 def main(argv: list[str] | None = None) -> None:
@@ -62,21 +85,6 @@ def main(argv: list[str] | None = None) -> None:
             print(f"contact sheet: {args.sheet}")
     except (OSError, av.FFmpegError) as error:
         raise UserError(f"{error}: fix this, then repeat the command to resume") from None
-
-
-def parse_arguments(argv: list[str] | None) -> argparse.Namespace:
-    """Parse the command line."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
-    add = parser.add_argument
-    add("--out", type=Path, default=Path("data/demo"), help="folder of the dataset [data/demo]")
-    for split, clips in SIZES.items():
-        add(f"--{split}", type=at_least(1), default=clips, metavar="N", help=f"number of {split} clips [{clips}]")
-    add("--seed", type=at_least(0, most=2**32 - 1), default=0, help="seed of the random generator [0]")
-    rates = (16000, 22050, 32000, 44100, 48000)
-    add("--sample_rate", type=int, default=16000, choices=rates, help="sample rate of the sound, Hz [16000]")
-    add("--workers", type=worker_count, default=os.cpu_count(), help="number of processes [all cores]")
-    add("--sheet", type=Path, metavar="PNG", help="also write a contact sheet of the set to this file [none]")
-    return parser.parse_args(argv)
 
 
 def open_folder(root: Path, settings: dict[str, Any]) -> None:

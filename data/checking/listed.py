@@ -13,8 +13,6 @@ from dataset.making.split_folders import SplitFolder
 from dataset.making.text import count_text, escape_surrogates
 from dataset.making.video_lists import VideoList
 
-FILE_NAME = "missing.csv"
-
 
 def report_list(listed: VideoList, splits: Sequence[SplitFolder], results: Results, path: Path) -> None:
     """Print how many clips of a list are in a dataset, and write the others with the reason: `id,reason`.

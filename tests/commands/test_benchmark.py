@@ -158,6 +158,7 @@ def test_the_table_and_the_json_hold_the_rows_that_were_asked_for(tmp_path, monk
 
 
 def test_the_rows_have_the_names_that_others_read():
+    assert (*benchmark.BENCHMARKS, *benchmark.LIBRARY_BENCHMARKS) == benchmark.NAMES
     assert benchmark.BENCHMARKS.keys() >= {
         "loader_mp4", "loader_shards_worker", "loader_shards_full", "train_step", "embed", "ndcg_4300", "separation",
         "build_shards",
