@@ -142,7 +142,7 @@ def load_engine(checkpoint: str, changes: dict[str, str], engine: str) -> Traine
         engine: "torch" or "onnx".
     """
     if engine == "torch":
-        return load_trained_net(checkpoint, changes)
+        return load_trained_net(checkpoint, changes).folded()
     from evaluation.exporting.onnx_net import load_onnx_net  # what it needs is optional
 
     return load_onnx_net(checkpoint, changes)

@@ -46,7 +46,8 @@ class LoadedNet:
         net: with the evaluated weights.
 
     Attributes:
-        net: the net as the scripts use it; `net.model` is the `torch.nn.Module`, `net.config` its settings.
+        net: the net as the scripts use it; `net.model` is the `torch.nn.Module`, `net.config` its settings. In fp32 its
+            batch norms are folded: to train it further, take `evaluation.trained_net.load_trained_net`.
     """
 
     methods: tuple[str, ...] = ()
@@ -307,6 +308,7 @@ def load_net(source: str | Path, changes: Mapping[str, Any] | None = None) -> Lo
     net = load_trained_net(source, dict(changes or {}))
     if isinstance(net.model, SeparatingNet):
         return SeparationNet(net)
+    net = net.folded()
     if isinstance(net.model, LocalizingNet):
         return MapNet(net)
     if isinstance(net.model, EmbeddingNet) and net.config.data.flow == "none":

@@ -81,6 +81,18 @@ def test_the_running_average_of_the_weights_is_the_net_that_is_evaluated(ave, tm
         torch.testing.assert_close(value.cpu(), average[name], rtol=0, atol=0)
 
 
+def test_a_folded_net_has_the_same_embeddings(ave, vol):
+    for net, side in ((ave, 36), (vol, 64)):
+        frames, sounds = clips(side=side)
+        folded = net.folded()
+        if net is vol:  # in fp32
+            assert not any(isinstance(module, torch.nn.BatchNorm2d) for module in folded.model.modules())
+        torch.testing.assert_close(folded.embed_frames(frames), net.embed_frames(frames), atol=1e-5, rtol=1e-5)
+        torch.testing.assert_close(folded.embed_sounds(sounds), net.embed_sounds(sounds), atol=1e-5, rtol=1e-5)
+    half = load_trained_net(ave.path, {"train.precision": "bf16"})
+    assert half.folded() is half
+
+
 def test_correspondence_gives_the_probability_of_every_pair(ave):
     frames, sounds = clips(4)
     v, a = ave.embed_frames(frames), ave.embed_sounds(sounds[:3])
