@@ -185,7 +185,7 @@ class Jobs:
         return job
 
     def find(self, job_id: str) -> Job:
-        """Find a job by its id, and note that its page is still open; a LookupError if there is none."""
+        """Find the job of the id `job_id`, and note that its page is still open; a LookupError if there is none."""
         with self._lock:
             job = self._jobs[job_id]
             job.seen = time.monotonic()
@@ -194,7 +194,7 @@ class Jobs:
             return job
 
     def describe(self, job_id: str) -> dict[str, Any]:
-        """Say how far the job of an id is: plain data for JSON."""
+        """Say how far the job of the id `job_id` is: plain data for JSON."""
         with self._lock:
             job = self.find(job_id)
             before = self._queue.index(job) if job in self._queue else 0
@@ -202,7 +202,7 @@ class Jobs:
             return about | {"before": before, "error": job.error, "result": job.result}
 
     def cancel(self, job_id: str) -> None:
-        """Cancel the job of an id; one that is over stays as it is."""
+        """Cancel the job of the id `job_id`; one that is over stays as it is."""
         self._end(self.find(job_id), "cancelled")
 
     # ---------------------------------------------------------------------------------------------------- in threads

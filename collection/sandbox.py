@@ -14,6 +14,7 @@ import subprocess
 import sys
 import threading
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +26,7 @@ MAX_SECONDS = 10  # wall-clock and CPU time of one query, seconds
 MAX_DECODING = 4  # uploads that are decoded at the same time
 SECONDS_PER_SECOND = 2  # time that converting a second of a clip may take, beside MAX_SECONDS
 MAX_CLIP_BYTES = 256 * 2**20  # of each file of a converted clip
+DYING_SECONDS = 1.0  # in which a process that was killed has ended
 CHECK_SECONDS = 0.2  # between two looks at whether a request is still wanted
 REPOSITORY = Path(__file__).parent.parent
 REPLY_HEADER = struct.Struct("<iq")  # exit code, as of os.waitstatus_to_exitcode; length of the reply, bytes
@@ -119,15 +121,11 @@ class Sandbox:
 
     def _request(self, request: bytes, is_wanted: Callable[[], bool]) -> tuple[int, bytes]:
         """Send one request, starting the process again if it has died; returns the exit code and the reply."""
+        process = self._process
         ours, theirs = socket.socketpair()
         with ours:
-            with theirs, self._lock:
-                try:
-                    socket.send_fds(self._requests, [request], [theirs.fileno()])
-                except OSError:  # the process was killed, perhaps by the system, out of memory
-                    self.close()
-                    self._start()
-                    return -signal.SIGKILL, b""
+            with theirs, self._lock, suppress(OSError):  # the process is dead: the reply will be empty
+                socket.send_fds(self._requests, [request], [theirs.fileno()])
             received = bytearray()
             while True:
                 if select.select([ours], [], [], CHECK_SECONDS)[0]:
@@ -138,7 +136,16 @@ class Sandbox:
                 elif not is_wanted():  # the worker ends the process when the socket is closed
                     raise Cancelled
         if len(received) < REPLY_HEADER.size:
+            self._restart(process)
             return -signal.SIGKILL, b""
         code, length = REPLY_HEADER.unpack_from(received)
         reply = bytes(received[REPLY_HEADER.size :])
         return (code, reply) if len(reply) == length else (-signal.SIGKILL, b"")
+
+    def _restart(self, process: subprocess.Popen[bytes]) -> None:
+        """Start the process again if `process` was killed, perhaps by the system, out of memory."""
+        with self._lock, suppress(subprocess.TimeoutExpired):
+            if self._process is process:
+                process.wait(DYING_SECONDS)
+                self.close()
+                self._start()
