@@ -20,7 +20,7 @@ import argparse
 import os
 
 from dataset.reading.limits import TIME_LIMIT, TIME_LIMIT_HELP
-from utils.arguments import answer_help, at_least, worker_count
+from utils.arguments import add_address_option, answer_help, at_least, worker_count
 from utils.command_line import parse_command_line
 
 MIN_HOP = 0.04  # one frame at 25 fps, seconds
@@ -43,9 +43,11 @@ def add_options(parser: argparse.ArgumentParser) -> None:
         "14 x 14 locations): search.py then ranks by the net's own score of pairs",
     )  # fmt: skip
     parser.add_argument(
-        "--engine", choices=["torch", "onnx"], default="torch",
-        help="what computes: torch, or onnxruntime on the CPU: then --checkpoint is a folder of export.py --to onnx",
+        "--engine", choices=["torch", "onnx", "ray"], default="torch",
+        help="what computes: torch, or onnxruntime on the CPU: then --checkpoint is a folder of export.py --to onnx;\n"
+        "or torch on all machines of a Ray cluster, see docs/clusters.md [torch]",
     )  # fmt: skip
+    add_address_option(parser.add_argument)
     limit = at_least(1, float)
     parser.add_argument("--time_limit", type=limit, default=TIME_LIMIT, metavar="S", help=TIME_LIMIT_HELP)
     parser.add_argument(
@@ -61,17 +63,20 @@ if __name__ == "__main__":  # the libraries below take seconds to import
     answer_help(lambda: parse_command_line(None, __doc__, add_options))
 
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from collection.cluster_embedding import embed_on_cluster
 from collection.embedded_files import DoneFiles, EmbeddedFiles, stamp_files
 from collection.joining import finish_collection, replace_files, save_left_out
-from collection.parts import add_parts, embed_in_parts, open_parts, refuse_other_settings
+from collection.parts import add_parts, embed_in_parts, number_groups, open_parts, refuse_other_settings
 from collection.storage import Collection, OutputPaths, file_digest, load_collection, output_paths
+from dataset.making.clip_map import read_engine
 from dataset.making.text import count_text
-from dataset.reading.media_folder import find_media
+from dataset.reading.media_folder import MediaItem, find_media
 from evaluation.file_embedding import EmbedOptions, embed_files, refuse_multiframe
 from evaluation.trained_net import TrainedNet, load_trained_net
 from utils.errors import UserError, exit_on_user_error
@@ -103,6 +108,7 @@ def embed(args: argparse.Namespace, changes: dict[str, str], paths: OutputPaths)
         The collection.
     """
     replace_files(paths)  # a run that was killed meanwhile has left this to do
+    cluster = read_engine(args, cores=args.threads)
     net = load_engine(args.checkpoint, changes, args.engine)
     refuse_multiframe(net)
     disable_malloc_trim()
@@ -114,7 +120,8 @@ def embed(args: argparse.Namespace, changes: dict[str, str], paths: OutputPaths)
     about: dict[str, Any] = {
         "input": str(Path(args.input).resolve()), "hop": args.hop, "pad": args.pad, "maps": args.maps,
         "model": net.config.model.name, "checkpoint": str(Path(net.path).resolve()),
-        "digest": file_digest(net.weights_file), "engine": args.engine, "changes": changes,
+        "digest": file_digest(net.weights_file), "changes": changes,
+        "engine": "onnx" if args.engine == "onnx" else "torch",  # also on a cluster
     }  # fmt: skip
     done = DoneFiles(items, stamp_files(items))
     before = EmbeddedFiles(paths.npz) if paths.npz.exists() else None
@@ -126,8 +133,14 @@ def embed(args: argparse.Namespace, changes: dict[str, str], paths: OutputPaths)
     counts = describe_changes(before, done, gone) if before else ""
     open_parts(paths.parts, compared(about))
     add_parts(done, paths.parts)
+
+    def embed_rest(rest: list[MediaItem]) -> Iterator[tuple[int, Collection]]:
+        if cluster is not None:
+            return embed_on_cluster(cluster, args.checkpoint, changes, rest, options, args.threads)
+        return number_groups(embed_files(net, rest, options, args.threads))
+
     with progress_bar(len(items), unit="file") as bar:
-        embed_in_parts(done, paths.parts, lambda rest: embed_files(net, rest, options, args.threads), bar.update)
+        embed_in_parts(done, paths.parts, embed_rest, bar.update)
     collection = finish_collection(paths, done, about, skipped)
     describe_result(collection, paths, counts)
     return collection
@@ -139,9 +152,9 @@ def load_engine(checkpoint: str, changes: dict[str, str], engine: str) -> Traine
     Args:
         checkpoint: of the command line.
         changes: settings to override, {dotted name: text}.
-        engine: "torch" or "onnx".
+        engine: the option.
     """
-    if engine == "torch":
+    if engine != "onnx":
         return load_trained_net(checkpoint, changes).folded()
     from evaluation.exporting.onnx_net import load_onnx_net  # what it needs is optional
 
@@ -204,7 +217,7 @@ def describe_result(collection: Collection, paths: OutputPaths, counts: str) -> 
     if counts:
         print(f"files: {counts}")
     rows = count_text(len(collection.times), "row")
-    files = count_text(1 + np.count_nonzero(np.diff(collection.files)), "file")
+    files = count_text(1 + int(np.count_nonzero(np.diff(collection.files))), "file")
     print(f"{rows} of {files}: {paths.npz}, {paths.csv}")
     left_out, in_part = len(collection.about["skipped"]), len(collection.about["in_part"])
     if left_out or in_part:

@@ -7,7 +7,7 @@ It ends where a batch ends, so a resumed run embeds the same batches, and ends w
 import hashlib
 import json
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -26,7 +26,7 @@ PART_SECONDS = 2.0  # between two parts: a killed run loses the work of this tim
 def embed_in_parts(
     done: DoneFiles,
     folder: Path,
-    embed: Callable[[list[MediaItem]], Iterator[Collection]],
+    embed: Callable[[list[MediaItem]], Iterator[tuple[int, Collection]]],
     finished: Callable[[int], object],
 ) -> None:
     """Embed the files that are not done, and add the parts that they are written to.
@@ -34,30 +34,36 @@ def embed_in_parts(
     Args:
         done: the files; at the end all are done.
         folder: where the parts go; `open_parts` has made it.
-        embed: embeds files; yields the rows of the next ones.
+        embed: embeds files; yields (number of the first one, rows of it and the next ones), in any order.
         finished: is called with the number of files that are finished.
     """
     rest = np.flatnonzero(~done.is_done()).tolist()
     finished(len(done.items) - len(rest))
     waiting: list[Collection] = []
-    first, count, written = 0, 0, time.monotonic()
-
-    def save() -> None:
-        nonlocal first
-        numbers = rest[first : first + count]
-        done.add(_save_part(folder, waiting, done.stamps[numbers]))
-        first += count
-
-    for group in embed([done.items[number] for number in rest]) if len(rest) else ():
+    numbers: list[int] = []
+    written = time.monotonic()
+    for first, group in embed([done.items[number] for number in rest]) if len(rest) else ():
+        count = len(group.about["files"])
         waiting.append(group)
-        finished(len(group.about["files"]))
-        count += len(group.about["files"])
+        numbers += rest[first : first + count]
+        finished(count)
         if time.monotonic() - written >= PART_SECONDS:
-            save()
-            waiting.clear()
-            count, written = 0, time.monotonic()
+            done.add(_save_part(folder, waiting, done.stamps[numbers]))
+            waiting, numbers, written = [], [], time.monotonic()
     if waiting:
-        save()
+        done.add(_save_part(folder, waiting, done.stamps[numbers]))
+
+
+def number_groups(groups: Iterable[Collection], first: int = 0) -> Iterator[tuple[int, Collection]]:
+    """Number groups of rows that come in the order of their files: (number of the first file, group).
+
+    Args:
+        groups: rows of the next files each.
+        first: number of the first file of all.
+    """
+    for group in groups:
+        yield first, group
+        first += len(group.about["files"])
 
 
 def _save_part(folder: Path, groups: list[Collection], stamps: np.ndarray) -> EmbeddedFiles:

@@ -75,5 +75,10 @@ def add_engine_options(add: Callable[..., Any]) -> None:
     """
     engine = "processes of this machine, or of all machines of a Ray cluster\n(see docs/clusters.md) [processes]"
     add("--engine", choices=ENGINES, default="processes", help=engine)
+    add_address_option(add)
+
+
+def add_address_option(add: Callable[..., Any]) -> None:
+    """Add --address by `add`, a parser's add_argument."""
     address = "head of the Ray cluster [auto: of the one that this machine is part of]"
     add("--address", metavar="HOST:PORT", help=address)

@@ -27,18 +27,20 @@ def read_workers(args: argparse.Namespace) -> Workers:
     return read_engine(args, args.workers) or args.workers or os.cpu_count() or 1
 
 
-def read_engine(args: argparse.Namespace, workers: int | None = None, is_one_each: bool = False) -> RayCluster | None:
+def read_engine(
+    args: argparse.Namespace, workers: int | None = None, is_one_each: bool = False, cores: int | None = None
+) -> RayCluster | None:
     """Connect to the cluster that a command line asks for, if it does.
 
     Args:
         args: a command line with the options of `utils.arguments.add_engine_options`.
-        workers, is_one_each: as of `RayCluster`.
+        workers, is_one_each, cores: as of `RayCluster`.
 
     Raises:
         UserError: the options don't go together, Ray is missing, or there is no such cluster.
     """
     if args.engine == "ray":
-        return RayCluster(args.address or "auto", workers, is_one_each)
+        return RayCluster(args.address or "auto", workers, is_one_each, cores)
     if args.address is not None:
         raise UserError("--address is of a Ray cluster: give it with --engine ray")
     return None

@@ -31,18 +31,21 @@ class RayCluster:
         address: of its head, "HOST:PORT"; "auto" for the cluster that this machine is part of.
         workers: number of calls at a time; None: all cores of the cluster are at work.
         is_one_each: make one call at a time on each machine, whatever `workers` is.
+        cores: that a call uses, or as many as the smallest machine has; in a cluster with GPUs a call uses one too.
 
     Raises:
         UserError: Ray is missing, or there is no such cluster.
     """
 
-    def __init__(self, address: str = "auto", workers: int | None = None, is_one_each: bool = False) -> None:
+    def __init__(
+        self, address: str = "auto", workers: int | None = None, is_one_each: bool = False, cores: int | None = None
+    ) -> None:
         try:
             import ray
         except ImportError:
             raise UserError("--engine ray needs Ray: pip install ray, on all machines of the cluster") from None
         self._ray, self._workers, self._is_one_each = ray, workers, is_one_each
-        self._is_stopped = threading.Event()
+        self._cores, self._is_stopped = cores, threading.Event()
         is_main = threading.current_thread() is threading.main_thread()
         before = signal.getsignal(signal.SIGTERM)
         try:
@@ -78,7 +81,9 @@ class RayCluster:
         Yields:
             (job, result), as `clip_map.map_clips`.
         """
-        run = self._ray.remote(num_cpus=1, max_retries=-1, scheduling_strategy="SPREAD")(_task())
+        needs = self._needs()
+        options: dict[str, Any] = {"num_cpus": needs["CPU"], "num_gpus": needs.get("GPU", 0)}
+        run = self._ray.remote(max_retries=-1, scheduling_strategy="SPREAD", **options)(_task())
         setting = self._ray.put((os.getcwd(), sys.path, self._pickle((function, time_limit))))
         remaining = iter(jobs)
         running: dict[Any, tuple[Job, ...]] = {}
@@ -86,7 +91,7 @@ class RayCluster:
         try:
             while not self._is_stopped.is_set():
                 if time.monotonic() >= asked + WAIT_SECONDS:
-                    asked, most = time.monotonic(), self._most_tasks()
+                    asked, most = time.monotonic(), self._most_tasks(needs)
                 while len(running) < most and (chunk := tuple(islice(remaining, chunk_size))):
                     running[run.remote(setting, self._pickle(chunk))] = chunk
                 if not running:
@@ -100,12 +105,22 @@ class RayCluster:
             for task in running:
                 self._ray.cancel(task, force=True)
 
-    def _most_tasks(self) -> int:
-        """Count the tasks that the cluster gets at a time; its machines may change."""
+    def _most_tasks(self, needs: dict[str, int]) -> int:
+        """Count the tasks that the cluster gets at a time, each of which `needs` this; its machines may change."""
         if self._is_one_each:
             return sum(node["Alive"] for node in self._ray.nodes())
-        cores = int(self._ray.cluster_resources().get("CPU", 1))
-        return self._workers or max(TASKS_PER_CORE * cores, 1)
+        there = self._ray.cluster_resources()
+        at_a_time = min(there.get(name, 0) // count for name, count in needs.items())
+        return self._workers or max(TASKS_PER_CORE * int(at_a_time), 1)
+
+    def _needs(self) -> dict[str, int]:
+        """Say what a call occupies of its machine: {resource: how many}, by Ray's names."""
+        if self._cores is None:
+            return {"CPU": 1}
+        machines = [node["Resources"] for node in self._ray.nodes() if node["Alive"]]
+        smallest = int(min(machine.get("CPU", 1) for machine in machines))
+        gpus = {"GPU": 1} if any("GPU" in machine for machine in machines) else {}
+        return {"CPU": max(min(self._cores, smallest), 1), **gpus}
 
     def _finished(self, tasks: list[Any]) -> list[Any]:
         """Wait for some of the `tasks`: those that have ended, perhaps none."""

@@ -18,7 +18,8 @@ from typing import NamedTuple
 
 FACTORS = (1, 10, 100)
 MOST_EXPONENT = 1.1
-LEAST_SECONDS, LEAST_MB = 0.05, 20.0  # less is noise: there is no exponent
+# Costs by the ends of their names, and what is noise: below it there is no exponent.
+NOISE = {"seconds": 0.05, "ms": 20.0, "mb": 20.0, "megabytes": 20.0, "megabytes_of_clips": 20.0}
 
 
 class Row(NamedTuple):
@@ -79,22 +80,20 @@ def exponent(values: list[float], least: float) -> float | None:
 
 
 def table_lines(name: str, results: list[dict[str, float]]) -> list[str]:
-    """Format one row of the table: a line for its time, one for its memory, and one for other values.
+    """Format one row of the table: a line for each value.
 
     Args:
         name: of the row.
         results: at all sizes.
     """
-    row = ROWS[name]
     lines: list[str] = []
-    for key, unit, least in (("cpu_seconds", "CPU s", LEAST_SECONDS), ("peak_mb", "MB", LEAST_MB)):
+    for key in results[0]:
         values = [result[key] for result in results]
-        power = exponent(values, least)
-        shown = "-" if power is None else f"{power:.2f}" + (" above!" if power > MOST_EXPONENT else "")
-        title = f"{row.title} ({row.size:,} {row.unit})" if not lines else ""
-        lines.append(f"{title:52} {unit:6} " + " ".join(f"{value:9.2f}" for value in values) + f"  {shown}")
-    for key in results[0].keys() - {"cpu_seconds", "peak_mb"}:
-        lines.append(f"{'':34} {key:24} " + " ".join(f"{result[key]:9.3g}" for result in results))
+        least = next((least for end, least in NOISE.items() if key.endswith(end)), None)
+        power = None if least is None else exponent(values, least)
+        shown = "" if power is None else f"{power:.2f}" + (" above!" if power > MOST_EXPONENT else "")
+        title = f"{ROWS[name].title} ({ROWS[name].size:,} {ROWS[name].unit})" if not lines else ""
+        lines.append(f"{title:46} {key:20} " + " ".join(f"{value:9.4g}" for value in values) + f"  {shown}".rstrip())
     return lines
 
 
@@ -104,14 +103,8 @@ def print_growth(names: list[str]) -> bool:
     Args:
         names: of the rows; none: all.
     """
-    print(
-        f"{'work (size)':52} {'':6} " + " ".join(f"{f'x {factor}':>9}" for factor in FACTORS) + "  exponent", flush=True
-    )
-    is_good = True
-    for name in names or ROWS:
-        for line in table_lines(name, measure_row(name)):
-            is_good &= not line.endswith("above!")
-            print(line, flush=True)
+    head = " ".join(f"{f'x {factor}':>9}" for factor in FACTORS)
+    print(f"{'work (size)':46} {'cost':20} {head}  exponent", flush=True)
     return is_good
 
 
