@@ -116,7 +116,7 @@ def test_dataset_imports_arrays_and_decoders_only(path):
     allowed += [f"utils.{name}" for name in ("child_processes", "constants", "errors", "files", "system_errors")]
     if path.name == "ray_cluster.py":
         allowed += ["ray"]
-    if path.name == "shared_memory.py":  # batches that are loaded ahead take no more than a part of the memory
+    if path.parent.name == "loading":  # what processes share, and how much of the memory it may take
         allowed += ["utils.memory"]
     if path.parent.name == "features":  # one process computes for all that train together
         allowed += ["utils.distributed", "utils.locks", "utils.memory", "utils.progress_bar"]

@@ -75,6 +75,16 @@ def disable_malloc_trim(keep: bool = True) -> None:
         mallopt(M_TRIM_THRESHOLD, 2**31 - 1 if keep else 64 * MB)
 
 
+def release_freed_memory() -> None:
+    """Return to the system what was freed; without glibc nothing happens. Call it before processes are forked.
+
+    Else each of them keeps a copy of what its parent frees and then uses again.
+    """
+    malloc_trim = getattr(ctypes.CDLL(None), "malloc_trim", None)
+    if malloc_trim is not None:
+        malloc_trim(0)
+
+
 def reserve_blas_buffers() -> None:
     """Let the BLAS of numpy and of scipy take their buffers now: once memory is short they would wait for it for ever.
 

@@ -1,6 +1,7 @@
 """Load batches: collate samples, read them in worker processes, pass them to training in shared memory."""
 
 import atexit
+import gc
 import multiprocessing
 import signal
 import traceback
@@ -18,6 +19,7 @@ from torch.utils.data.dataloader import _BaseDataLoaderIter
 from dataset.loading.shared_memory import SPARE, SharedBatch, SharedMemoryPool, fit_memory, tensor_view
 from utils.child_processes import end_with_parent, own_cores
 from utils.errors import UserError
+from utils.memory import release_freed_memory
 from utils.system_errors import TYPES, describe_machine_error, is_memory_error
 
 Key = tuple[int, int]  # (epoch, index of the clip): a sample of a dataset
@@ -186,6 +188,8 @@ class BatchLoader(DataLoader):
 
     def _start(self) -> Iterator[Any]:
         """Start the workers; the system refuses it without memory, file descriptors or /dev/shm for their queues."""
+        if self.num_workers:
+            release_freed_memory()
         try:
             return super().__iter__()
         except Exception as error:
@@ -229,6 +233,7 @@ def _start_worker(_: int) -> None:
         signal.signal(stop, signal.SIG_IGN)
     end_with_parent()
     torch.set_num_threads(1)
+    gc.freeze()  # the collector writes to each object that it looks at, and the system copies the pages of ours
 
 
 @atexit.register
