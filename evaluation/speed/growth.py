@@ -105,6 +105,11 @@ def print_growth(names: list[str]) -> bool:
     """
     head = " ".join(f"{f'x {factor}':>9}" for factor in FACTORS)
     print(f"{'work (size)':46} {'cost':20} {head}  exponent", flush=True)
+    is_good = True
+    for name in names or ROWS:
+        for line in table_lines(name, measure_row(name)):
+            is_good &= not line.endswith("above!")
+            print(line, flush=True)
     return is_good
 
 
