@@ -2,7 +2,7 @@
 PYTHON ?= $(shell command -v python3.11 || command -v python3)
 RUN := .venv/bin/python
 
-.PHONY: demo test slow processors lint faults
+.PHONY: demo test slow processors lint faults gpu
 .DEFAULT_GOAL := demo
 
 # CPU=1 installs torch without CUDA: 1 GB rather than 6.
@@ -46,6 +46,10 @@ processors: .venv/ready
 PART ?= 1/1
 faults: .venv/ready
 	$(RUN) -m tests.campaign all --part $(PART)
+
+# Measure training on a GPU: all nets at full size, from memory and files, on all GPUs; under ten minutes.
+gpu: .venv/ready
+	$(RUN) -m evaluation.speed.gpu_report --json gpu.json
 
 lint: .venv/ready
 	$(RUN) -m ruff check .
