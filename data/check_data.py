@@ -164,7 +164,11 @@ def check(args: argparse.Namespace, splits: list[SplitFolder], workers: Workers)
     begin = time.monotonic()
     csv = args.csv or args.root / "check.csv"
     with keep_results(csv.parent / f"{csv.stem}.results.jsonl", args.time_limit) as kept:
-        results = check_clips(splits, workers, args.time_limit, kept)
+        try:
+            results = check_clips(splits, workers, args.time_limit, kept)
+        except KeyboardInterrupt:
+            print("\nwhat was checked is kept: the same command resumes", file=sys.stderr)
+            raise
     twins = find_duplicates(splits, results)
     add_duplicates(results, twins)
     refuse_findings(results, [REFUSABLE[word] for word in args.refuse])
