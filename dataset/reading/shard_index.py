@@ -4,8 +4,10 @@ The index of a shard is read when one of its clips is first needed, by whichever
 SHA-256 and kept for all: a visit to a clip costs no reading of an index, of however many shards the split is.
 """
 
+import os
 from contextlib import suppress
 from pathlib import Path
+from threading import Lock
 from typing import NamedTuple
 
 import numpy as np
@@ -73,6 +75,7 @@ class ShardIndex:
         self._clips = shared_array(sum(clips), CLIP)
         self.frames, self.times = shared_array(sum(frames), FRAME), shared_array(sum(frames), np.float64)
         self._is_kept = shared_array(len(shards), np.bool_)
+        self._locks: dict[tuple[int, int], Lock] = {}  # of a process and a shard
 
     def tar(self, shard: int) -> Path:
         """Return the path or URL of the tar of the `shard` with this number."""
@@ -110,7 +113,12 @@ class ShardIndex:
         return self._clips[self._first_clip[shards] + rows], self._is_kept[shards]
 
     def _keep(self, shard: int) -> None:
-        """Read an index. Two processes that do so at the same time write the same."""
+        """Read an index, unless another thread has. Two processes that do so at the same time write the same."""
+        with self._locks.setdefault((os.getpid(), shard), Lock()):  # a lock that was forked while held is never free
+            if not self._is_kept[shard]:
+                self._read(shard)
+
+    def _read(self, shard: int) -> None:
         path = self._folder / f"{self._names[shard]}.index"
         clips, frames = read_index(path, str(self._sums[shard]))
         (first_clip, last_clip), (first_frame, last_frame) = (

@@ -15,6 +15,7 @@ times shards show the frame that the video shows. Between them they show the kep
 """
 
 import functools
+import resource
 from pathlib import Path
 from typing import Any
 
@@ -37,7 +38,8 @@ from dataset.reading.tar_members import TAR_BLOCK
 from dataset.reading.upright import crop_square
 from utils.errors import UserError
 
-MAX_OPEN = 256  # shards that a process keeps open; each takes a file descriptor
+# Shards that a process keeps open: each takes a file descriptor, of which most systems allow a process 1024.
+MAX_OPEN = min(max(256, resource.getrlimit(resource.RLIMIT_NOFILE)[0] // 4), 4096)
 
 
 class ShardedClips(SplitClips):

@@ -12,7 +12,7 @@ from kill_and_resume import SMALL, command, train_command
 
 from dataset.loading.loader import make_loader
 from dataset.pairs import PairDataset
-from dataset.reading import remote
+from dataset.reading import remote, shards
 from dataset.reading.errors import ClipError
 from dataset.reading.reader import open_clips
 from utils.errors import UserError
@@ -91,6 +91,16 @@ def test_a_clip_costs_a_request_for_its_frame_and_one_for_its_sound(site):
     list(make_loader(PairDataset(clips, 48, RATE, 0.2), [[(0, i) for i in range(12)]], 0))
     assert sum(path.endswith(".tar") for path in handler.requests) == 24
     assert len(clips) == 12 and clips.boxes and clips.labels[0]
+
+
+def test_an_index_is_requested_once_however_often_its_clips_are_visited(site, monkeypatch):
+    url, _, handler = site
+    monkeypatch.setattr(shards, "MAX_OPEN", 1)
+    clips = open_clips(url, "train")
+    batches = make_loader(PairDataset(clips, 48, RATE, 0.2), [[(e, i) for i in range(12)] for e in range(3)], 0)
+    assert not any(batch["errors"] for batch in batches)
+    indexes = sorted(path for path in handler.requests if path.endswith(".index"))
+    assert len(set(indexes)) == 3 and len(indexes) == 3
 
 
 def test_a_request_that_fails_is_made_again(site):
