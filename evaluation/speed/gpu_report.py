@@ -146,7 +146,7 @@ class Report:
         self.device, self.tiny, self.folder, self.rows = device, tiny, folder, list[Row]()
         self.end = time.monotonic() + 60 * minutes
         gpus = torch.cuda.device_count() if device == "cuda" else 2
-        self.sizes = Sizes(1, 0.2, 0.05, 2, 1, 2) if tiny else Sizes(12, 1.5, 0.35, 10, -1, gpus)
+        self.sizes = Sizes(1, 0.2, 0.1, 2, 1, 2) if tiny else Sizes(12, 1.5, 0.35, 10, -1, gpus)
 
     def left(self) -> float:
         """Seconds that the next row may take; 0 or less: none."""
