@@ -47,7 +47,9 @@ def read_bytes(path: Path) -> bytes:
         OSError: it can't be read, whatever exception the storage raises.
     """
     try:
-        return path.read_bytes() if is_url(path) else read_file(path)
+        if isinstance(path, UPath) and is_url(path):
+            return path.fs.cat_file(path.path)  # one request, where read_bytes asks for the size first
+        return read_file(path)
     except OSError:
         raise
     except Exception as error:
