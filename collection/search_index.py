@@ -12,6 +12,7 @@ import numpy as np
 import torch
 from PIL import Image
 
+from collection.nearest import Nearest, VectorIndex
 from collection.query import Query
 from collection.row_media import RowMedia
 from collection.storage import Collection, file_digest
@@ -27,22 +28,12 @@ from utils.errors import UserError
 CHANGEABLE = ("train.precision",)  # settings that a search may have other than its collection
 MAX_RECENT = 32  # queries whose maps can still be requested
 MAP_SIDE = 256  # side to which maps are interpolated, pixels
+SOUNDS_AT_A_TIME = 2**16  # whose scores are computed at a time
 ROWS_AT_A_TIME = 256  # frames whose maps are scored at a time: 25 MB of 128 dimensions at 14 x 14 locations
 
 
-Measure = Literal["cosine", "probability"]  # what ranks a list
-
-
-class Scores(NamedTuple):
-    """How well all rows of one modality match a query.
-
-    Attributes:
-        measure: "cosine" of vectors, or the "probability" of a match by the net's own score of pairs.
-        values: (M,) float32, higher is nearer.
-    """
-
-    measure: Measure
-    values: np.ndarray
+# What ranks a list: the cosine of vectors, or the probability of a match by the net's own score of pairs.
+Measure = Literal["cosine", "probability"]
 
 
 class RecentQuery(NamedTuple):
@@ -51,6 +42,12 @@ class RecentQuery(NamedTuple):
     frame: np.ndarray | None
     preview: bytes | None
     sound: torch.Tensor | None
+
+
+def _mean_vector(vectors: torch.Tensor) -> np.ndarray:
+    """The normalized mean of a query's unit vectors, (Q, D) -> (D,)."""
+    mean = vectors.numpy().mean(0)
+    return mean / max(float(np.linalg.norm(mean)), 1e-9)
 
 
 def collection_settings(collection: Collection, changes: Mapping[str, str]) -> dict[str, Any]:
@@ -112,6 +109,7 @@ class SearchIndex:
         localizes: whether maps can be drawn.
         scores_pairs: whether images and sounds are compared by the net's own score of pairs, the largest value of the
             map, for which the collection must hold the frames' maps; else by the cosine of mean vectors.
+        notes: how many rows are searched, for people.
     """
 
     def __init__(self, net: TrainedNet, collection: Collection, root: Path) -> None:
@@ -122,9 +120,10 @@ class SearchIndex:
         self.localizes = isinstance(net.model, LocalizingNet)
         self.scores_pairs = self.localizes and collection.maps is not None
         self._sides = {
-            "images": (np.flatnonzero(collection.has_frame), collection.frames[collection.has_frame]),
-            "sounds": (np.flatnonzero(collection.has_sound), collection.sounds[collection.has_sound]),
+            "images": VectorIndex(collection.frames, collection.has_frame, collection.files),
+            "sounds": VectorIndex(collection.sounds, collection.has_sound, collection.files),
         }
+        self.notes = [f"{side}: {index.note}" for side, index in self._sides.items() if index.note]
         self._recent: OrderedDict[int, RecentQuery] = OrderedDict()
         self._ids, self._lock = itertools.count(1), threading.Lock()
 
@@ -162,50 +161,45 @@ class SearchIndex:
 
     def _rank_by_frames(self, v: torch.Tensor, count: int) -> dict[str, Any]:
         """Rank both lists by embedded frames `v`, (Q, ...); `count` files each."""
-        scores = self._cosines(self.net.encoder.frame_vectors(v))
-        if self.scores_pairs and self.collection.norms is not None:
-            norms = self.collection.norms[self.collection.has_sound]
-            a = torch.from_numpy(self._sides["sounds"][1] * norms[:, None])
-            scores["sounds"] = self._probabilities(
-                score_pairs(self.net.localizing_net.pair_logits, v, a, self.net.device)
-            )
-        return self._list_files(scores, count)
+        vector, norms = _mean_vector(self.net.encoder.frame_vectors(v)), self.collection.norms
+        lists = {"images": self._by_cosine("images", vector, count)}
+        if not self.scores_pairs or norms is None:
+            return lists | {"sounds": self._by_cosine("sounds", vector, count)}
+        rows = self._sides["sounds"].rows
+        logits = [torch.zeros(len(v), 0)]
+        for start in range(0, len(rows), SOUNDS_AT_A_TIME):
+            some = rows[start : start + SOUNDS_AT_A_TIME]
+            a = torch.from_numpy(self.collection.sounds[some] * norms[some][:, None])
+            logits.append(score_pairs(self.net.localizing_net.pair_logits, v, a, self.net.device))
+        return lists | {"sounds": self._by_probability("sounds", torch.cat(logits, 1), count)}
 
     def _rank_by_sounds(self, a: torch.Tensor, count: int) -> dict[str, Any]:
         """Rank both lists by embedded sounds `a`, (Q, ...); `count` files each."""
-        scores = self._cosines(self.net.encoder.sound_vectors(a))
-        if self.scores_pairs and self.collection.maps is not None:
-            logits = [torch.zeros(len(a), 0)]
-            for start in range(0, len(self.collection.maps), ROWS_AT_A_TIME):
-                v = torch.from_numpy(np.array(self.collection.maps[start : start + ROWS_AT_A_TIME])).float()
-                logits.append(score_pairs(self.net.localizing_net.pair_logits, v, a, self.net.device).T)
-            scores["images"] = self._probabilities(torch.cat(logits, 1))
-        return self._list_files(scores, count)
+        vector, maps = _mean_vector(self.net.encoder.sound_vectors(a)), self.collection.maps
+        lists = {"sounds": self._by_cosine("sounds", vector, count)}
+        if not self.scores_pairs or maps is None:
+            return lists | {"images": self._by_cosine("images", vector, count)}
+        logits = []
+        for start in range(0, len(maps), ROWS_AT_A_TIME):
+            v = torch.from_numpy(np.array(maps[start : start + ROWS_AT_A_TIME])).float()
+            logits.append(score_pairs(self.net.localizing_net.pair_logits, v, a, self.net.device))
+        # A map belongs to a frame in the order of the rows, which an index may have changed.
+        frame_of = np.cumsum(self.collection.has_frame)[self._sides["images"].rows] - 1
+        scores = torch.cat([torch.zeros(0, len(a)), *logits])[frame_of].T
+        return lists | {"images": self._by_probability("images", scores, count)}
 
-    def _cosines(self, vectors: torch.Tensor) -> dict[str, Scores]:
-        """Cosines of all rows with the mean of a query's unit vectors, (Q, D)."""
-        mean = vectors.numpy().mean(0)
-        mean /= max(float(np.linalg.norm(mean)), 1e-9)
-        return {
-            side: Scores("cosine", rows @ mean if len(rows) else np.zeros(0)) for side, (_, rows) in self._sides.items()
-        }
+    def _by_cosine(self, side: str, vector: np.ndarray, count: int) -> dict[str, Any]:
+        """List the `count` nearest files of a side by the cosine with `vector` (D,)."""
+        return self._list_files("cosine", self._sides[side].search(vector, count))
 
-    @staticmethod
-    def _probabilities(logits: torch.Tensor) -> Scores:
-        """The mean of a query's logits with all rows, (Q, M), as probabilities; float64 keeps their order."""
-        return Scores("probability", torch.sigmoid(logits.double().mean(0)).numpy())
+    def _by_probability(self, side: str, logits: torch.Tensor, count: int) -> dict[str, Any]:
+        """List files by the mean of a query's logits with all rows, (Q, M), as probabilities; float64 orders them."""
+        values = torch.sigmoid(logits.double().mean(0)).numpy()
+        return self._list_files("probability", self._sides[side].best_of_files(values, count))
 
-    def _list_files(self, scores: dict[str, Scores], count: int) -> dict[str, Any]:
-        """List the `count` nearest files of each side, each by its nearest second."""
-        lists = {}
-        for side, (measure, values) in scores.items():
-            rows = self._sides[side][0]
-            order = np.argsort(-values, kind="stable")
-            _, first = np.unique(self.collection.files[rows[order]], return_index=True)
-            best = order[np.sort(first)[:count]]
-            items = [self._describe(int(rows[k]), float(values[k])) for k in best]
-            lists[side] = {"measure": measure, "items": items}
-        return lists
+    def _list_files(self, measure: Measure, nearest: Nearest) -> dict[str, Any]:
+        items = [self._describe(int(row), float(score)) for row, score in zip(*nearest, strict=True)]
+        return {"measure": measure, "items": items}
 
     def _describe(self, row: int, score: float) -> dict[str, Any]:
         name, kind, _ = self.collection.file_of(row)
