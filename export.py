@@ -65,7 +65,7 @@ def main(argv: list[str] | None = None) -> dict[str, Any]:
         frames, sounds = found["compared_on"]
         print(
             f"int8 agrees with float32 on {frames} frames and {sounds} sounds that were held back: cosine of frames "
-            f"{found['cosine_frames']:.4f}, of sounds {found['cosine_sounds']:.4f}, same first hit {found['top1']:.1%}"
+            f"{found['cosine_frames']:.5f}, of sounds {found['cosine_sounds']:.5f}, same first hit {found['top1']:.1%}"
         )
     print(f"written to {args.out}; in Python: models.load({str(args.out)!r})")
     return about
