@@ -132,8 +132,7 @@ def rank_collection(
 
     Args:
         queries, collection: (N, D) float; row i of both is of the same clip.
-        relevance, label_set: of `evaluation.measures.ontology.clip_relevance`, the latter (N,) int in 0..U-1; a table
-            of U sets, (U, U) int, will do for the former.
+        relevance, label_set: of `ontology.clip_relevance`, label_set (N,) int; a table (U, U) will do as relevance.
         same_modality: queries and collection are the same embeddings: each query is left out of its collection.
         k, gain: of nDCG@k, and as for `gains`.
         full_ranking: rank the whole collection. Without, only the first results are ranked, in half of the time.
@@ -161,7 +160,6 @@ def rank_collection(
         first_hit[rows] = _first_relevant(found, num_items) if same_modality else own_rank
         if full_ranking:
             precisions[rows], _ = average_precision(found == MAX_RELEVANCE)
-
     by_label = labelled[query_indices]
     sets = set_of[by_label]
     return Rankings(
