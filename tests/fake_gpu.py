@@ -7,6 +7,7 @@ JSON for each case, such as demo_AVENet (see `run_case`) or evaluate_demo_AVENet
 import contextlib
 import ctypes
 import importlib
+import inspect
 import json
 import os
 import subprocess
@@ -190,7 +191,12 @@ def load_script(case):
 
         config = parse_train_command(argv, description, add_resume_option, config_file, file)[1]
         run = types.SimpleNamespace(
-            config=config, resumed=None, folder=Path(), init_from=lambda _: set(), log_message=print
+            config=config,
+            resumed=None,
+            folder=Path(),
+            init_from=lambda _: set(),
+            log_message=print,
+            keep_report=lambda _: None,
         )
         got.update(config=config, run=run)
         return config, torch.device("cuda"), data, run, None
@@ -261,16 +267,31 @@ def allow_backward():
         return False
 
 
+def wiring(model, groups, step):
+    """What a training is made of: weights, learning rates, the numbers and names that its step was given."""
+    given = inspect.getclosurevars(step).nonlocals
+    return {
+        "weights": [(name, weight.requires_grad) for name, weight in model.named_parameters()],
+        "groups": [(group["lr_scale"], len(group["params"])) for group in groups],
+        "step": {name: value for name, value in given.items() if isinstance(value, int | float | str)},
+    }
+
+
 def run_case(case):
     """Take two steps; of the second list waits and count launches.
 
     Returns:
-        {"devices": of the loss and the metrics, "waits": [line: operator], "launches": {part: number}, "gib": memory}
+        {"wiring": of the script and of `make gpu`,
+        "devices": of the loss and the metrics, "waits": [line: operator], "launches": {part: number}, "gib": memory}
     """
+    from evaluation.speed.step_rates import build_training
     from utils import engine
 
     got = load_script(case)
     run, model = got["run"], got["model"]
+    with torch.device("cuda"):
+        measured = build_training(run.config, torch.device("cuda"))
+    wirings = [wiring(model, got["param_groups"], got["step"]), wiring(*measured)]
     trainer = engine._Trainer(
         model, run, got["param_groups"], got["batches"], got["steps_per_epoch"], got["step"], got["evaluate"],
         got["best"], None, got.get("unused_until", 0.0),
@@ -283,7 +304,8 @@ def run_case(case):
     with Waits() as waits, Launches() as launches, Peak(t for state in states for t in state.values()) as peak:
         trainer._update(source)
     return {
-        "devices": sorted({value.device.type for value in trainer.sums.values()}), "waits": waits.found,
+        "wiring": wirings, "waits": waits.found,
+        "devices": sorted({value.device.type for value in trainer.sums.values()}),
         "launches": launches.counts, "gib": peak.most / 2**30,
     }  # fmt: skip
 

@@ -73,6 +73,12 @@ def test_a_step_on_a_gpu_neither_mixes_devices_nor_waits_for_it(case, results):
 
 
 @pytest.mark.parametrize("case", CASES)
+def test_make_gpu_measures_the_steps_that_the_scripts_take(case, results):
+    script, measured = results[case]["wiring"]
+    assert len(script["step"]) >= 4 and measured == script
+
+
+@pytest.mark.parametrize("case", CASES)
 def test_a_step_starts_few_kernels(case, results):
     counts = results[case]["launches"]
     assert sum(counts.values()) < MOST[case], counts
