@@ -15,6 +15,7 @@ import torch.nn.functional as F
 from PIL import Image
 from torch import Tensor
 
+from dataset.making.text import count_text
 from dataset.reading.audio import resample, to_int16
 from dataset.reading.suffixes import media_kind
 from dataset.reading.wav import write_wav
@@ -37,6 +38,7 @@ from models.interfaces import EmbeddingNet, LocalizingNet, SeparatingNet
 from utils.errors import UserError
 
 Location = tuple[float, float]
+MAX_SOURCES = 64  # clusters of pixels, as of separate.py
 
 
 class LoadedNet:
@@ -187,7 +189,9 @@ class MapNet(PairNet):
         """
         shown, heard = list_pictures(pictures, self.net.config.data.frames), list_waves(waves)
         if len(shown) != len(heard):
-            raise UserError(f"there are {len(shown)} pictures and {len(heard)} waves: give one sound for each picture")
+            raise UserError(
+                f"there are {count_text(len(shown), 'picture')} and {count_text(len(heard), 'wave')}: give one sound for each"
+            )
         embedded, sounds = self._embed_frames(shown), self._embed_sounds(heard, rate, time, pad)
         maps: list[Tensor] = []
         for (v, objects, sizes), a in zip(embedded, sounds, strict=True):
@@ -246,6 +250,8 @@ class SeparationNet(LoadedNet):
         """
         places = _check_places(at)
         check_rate(rate)
+        if sources is not None and (type(sources) is not int or not 1 <= sources <= MAX_SOURCES):
+            raise UserError(f"sources is {sources!r}, but must be a whole number from 1 to {MAX_SOURCES}")
         if isinstance(pictures, str | Path) and media_kind(Path(pictures)) != "image":
             with tempfile.TemporaryDirectory() as folder:
                 sound = _sound_file(wave, rate, Path(folder))

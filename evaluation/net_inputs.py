@@ -24,11 +24,16 @@ from utils.errors import UserError
 
 Pictures = str | Path | Image.Image | np.ndarray | Tensor | Iterable[Any]
 Waves = str | Path | np.ndarray | Tensor | Iterable[Any]
+MOST_CHANNELS = 8  # of a sound: an array of more rows than that and as few columns is one sound, not many
 CHANNELS = (1, 3, 4)  # of a picture: grey, RGB, RGB and alpha
 LOUDEST = 2.0  # of a sound of float samples: full scale is 1, and a resampled or compressed one may exceed it a little
 
 
 # ---------------------------------------------------------------------------------------------------------- pictures
+
+
+class Stack(list[Any]):
+    """The T pictures that a net of several frames takes as one."""
 
 
 def list_pictures(pictures: Pictures, frames: int = 1) -> list[Any]:
@@ -45,6 +50,7 @@ def list_pictures(pictures: Pictures, frames: int = 1) -> list[Any]:
         UserError: there are none, or an array holds pictures of different sizes.
     """
     single = 3 if frames == 1 else 4  # dimensions of an item
+    pictures = _names(pictures)
     if isinstance(pictures, str | Path | Image.Image):
         items: list[Any] = [pictures]
     elif isinstance(pictures, np.ndarray | Tensor):
@@ -62,14 +68,19 @@ def list_pictures(pictures: Pictures, frames: int = 1) -> list[Any]:
     return items if frames == 1 else [_stack_of(item, frames) for item in items]
 
 
-def _stack_of(item: Any, frames: int) -> list[Any]:
+def _names(values: Any) -> Any:
+    """An array of text as a list of paths; all else as it is."""
+    return values.tolist() if isinstance(values, np.ndarray) and values.dtype.kind == "U" else values
+
+
+def _stack_of(item: Any, frames: int) -> Stack:
     """The T pictures of an item for a net of several frames."""
     pictures = list_pictures(item)
     if len(pictures) != frames:
         raise UserError(
             f"this net takes {frames} frames of a clip, 0.04 s apart, not {len(pictures)}: give (N, T, H, W, 3)"
         )
-    return pictures
+    return Stack(pictures)
 
 
 def _list(values: Any, what: str) -> list[Any]:
@@ -158,9 +169,9 @@ def to_squares(items: list[Any], size: int) -> tuple[np.ndarray, list[tuple[int,
     """
     squares, sizes = [], []
     for item in items:
-        images = [open_picture(picture) for picture in (item if isinstance(item, list) else [item])]
+        images = [open_picture(picture) for picture in (item if isinstance(item, Stack) else [item])]
         found = np.stack([resize_square(image, size) for image in images])
-        squares.append(found if isinstance(item, list) else found[0])
+        squares.append(found if isinstance(item, Stack) else found[0])
         sizes.append((images[0].height, images[0].width))
     return np.stack(squares), sizes
 
@@ -177,6 +188,7 @@ def list_waves(waves: Waves) -> list[Any]:
     Raises:
         UserError: there are none, or an array holds sounds of different lengths.
     """
+    waves = _names(waves)
     if isinstance(waves, str | Path):
         items: list[Any] = [waves]
     elif isinstance(waves, np.ndarray | Tensor):
@@ -184,6 +196,11 @@ def list_waves(waves: Waves) -> list[Any]:
             raise UserError("sounds of different lengths don't fit into one array: give a list of them")
         if waves.ndim not in (1, 2):
             raise UserError(f"waves have the shape {tuple(waves.shape)}: give (samples,), (N, samples), or a list")
+        if waves.ndim == 2 and waves.shape[1] <= MOST_CHANNELS < waves.shape[0]:
+            raise UserError(
+                f"waves have the shape {tuple(waves.shape)}, as one sound of {waves.shape[1]} channels: give a list, "
+                "[wave], and its channels are averaged"
+            )
         items = list(waves) if waves.ndim == 2 else [waves]
     else:
         items = _list(waves, "waves")
@@ -224,8 +241,9 @@ def open_wave(wave: Any, rate: float | None) -> tuple[np.ndarray, int]:
 
 def check_rate(rate: float | None) -> None:
     """Raise a `UserError` if `rate`, Hz, is no sample rate of a sound; None is that of a file."""
-    if rate is not None and not (MIN_RATE <= rate <= MAX_RATE and rate == int(rate)):
-        raise UserError(f"rate is {rate}, but must be a whole number of {MIN_RATE:,} to {MAX_RATE:,} Hz")
+    is_number = isinstance(rate, int | float | np.number) and not isinstance(rate, bool)
+    if rate is not None and not (is_number and MIN_RATE <= rate <= MAX_RATE and rate == int(rate)):
+        raise UserError(f"rate is {rate!r}, but must be a whole number of {MIN_RATE:,} to {MAX_RATE:,} Hz")
 
 
 def _to_float(values: np.ndarray) -> np.ndarray:
@@ -282,8 +300,8 @@ def cut_sounds(
                 f"{name} {too_short(length, seconds)} of sound that the net takes: give a longer one, or pad=True, "
                 "which adds silence"
             )
-        if time is not None and not 0 <= time <= length:
-            raise UserError(f"time is {time}, but {name} lasts from 0 to {format_seconds(length)}")
+        if time is not None and not (isinstance(time, int | float | np.number) and 0 <= time <= length):
+            raise UserError(f"time is {time!r}, but {name} lasts from 0 to {format_seconds(length)}")
         middle = length / 2 if time is None else time
         start = sound_start(round((middle - HALF) * net_rate), net_rate, seconds, max(total, count))
         cut.append(resample_part(partial(read_padded, samples), start, count, native, net_rate))

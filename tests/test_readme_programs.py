@@ -11,6 +11,8 @@ import torch
 from helpers import make_dataset, numbered, small_checkpoint, tone
 from PIL import Image
 
+from evaluation.trained_net import load_trained_net
+
 ROOT = Path(__file__).parent.parent
 RANK = """
 import sys
@@ -46,12 +48,23 @@ def test_a_program_of_ten_lines_ranks_a_folder_of_sounds_for_each_picture(tmp_pa
         (tmp_path / "pictures").mkdir(exist_ok=True)
         Image.fromarray(numbered(len(name) + size[0], size)).save(tmp_path / "pictures" / name)
     (tmp_path / "sounds").mkdir()
-    for k, rate in enumerate((8000, 44100, 22050)):
-        soundfile.write(tmp_path / f"sounds/{k}.wav", tone(1.0 + k, rate, 200 * 2**k), rate)
+    heard = []
+    for k in range(3):
+        wave = np.rint(32767 * tone(1.0 + k, 8000, 200 * 2**k)).astype(np.int16)
+        soundfile.write(tmp_path / f"sounds/{k}.wav", wave, 8000)
+        heard.append(wave[len(wave) // 2 - 4000 :][:8000])  # the second in the middle
     words = run(RANK, net.parent, tmp_path / "pictures", tmp_path / "sounds")
     rows = np.array(words).reshape(3, 4)
     assert rows[:, 0].tolist() == ["a.jpg", "b.jpg", "c.jpg"]
-    assert all(sorted(row[1:]) == ["0.wav", "1.wav", "2.wav"] for row in rows)
+    opened = load_trained_net(net)
+    side = opened.config.data.resize_size
+    images = [
+        Image.open(tmp_path / f"pictures/{name}.jpg").resize((side, side), Image.Resampling.BICUBIC) for name in "abc"
+    ]
+    v, a = opened.embed_frames(np.stack([np.asarray(image) for image in images])), opened.embed_sounds(np.stack(heard))
+    for row, scores in zip(rows, (v @ a.T).numpy(), strict=True):
+        ranked = [scores[int(name[0])] for name in row[1:]]
+        assert sorted(row[1:]) == ["0.wav", "1.wav", "2.wav"] and np.diff(ranked).max() < 0.01  # resized otherwise
 
 
 @pytest.mark.slow

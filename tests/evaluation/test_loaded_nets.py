@@ -139,7 +139,7 @@ def test_maps_have_the_size_of_their_pictures(vol):
     best = vol.correspondence(pictures, waves, 8000).diagonal()
     for one, score in zip(maps, best, strict=True):
         assert one.max() == pytest.approx(score.item(), abs=0.02)
-    with pytest.raises(UserError, match="there are 2 pictures and 1 waves: give one sound for each picture"):
+    with pytest.raises(UserError, match="there are 2 pictures and 1 wave: give one sound for each"):
         vol.localize(pictures, waves[0], 8000)
 
 
@@ -197,6 +197,8 @@ def test_each_net_has_what_it_can_do_and_only_that(ave, vol, tmp_path):
         (np.zeros((0, 8, 3), np.uint8), "a picture has the shape"),
         (7, "pictures can't be of type int"),
         ([None], "a picture can't be of type NoneType"),
+        ([[np.zeros((8, 8, 3), np.uint8)]], r"a picture has the shape \(1, 8, 8, 3\)"),
+        (np.array(["missing.jpg"]), "missing.jpg is missing"),
         ("missing.jpg", "missing.jpg is missing"),
         (Path(__file__), "can't be read as an image"),
     ],
@@ -215,6 +217,8 @@ def test_bad_pictures_are_one_sentence(ave, pictures, message):
         (np.zeros(8000), -8000, "rate is -8000"),
         (np.zeros(8000), 8000.5, "rate is 8000.5"),
         (np.zeros(8000), float("nan"), "rate is nan"),
+        (np.zeros(8000), "8000", "rate is '8000'"),
+        (np.zeros(8000), True, "rate is True"),
         (np.zeros(8000), None, "rate is missing: an array of samples needs its sample rate, in Hz"),
         (np.full(8000, np.nan), 8000, "a sound holds samples that are not numbers"),
         (np.r_[np.zeros(8000), np.inf], 8000, "a sound holds samples that are not numbers"),
@@ -222,6 +226,11 @@ def test_bad_pictures_are_one_sentence(ave, pictures, message):
         (np.zeros(4000), 8000, r"wave 0 lasts 0.50 s, shorter than one second .*, or pad=True"),
         ([np.zeros(8000), np.zeros(10)], 8000, "wave 1 lasts 1.25 ms"),
         (np.array([np.zeros(3), np.zeros(4)], object), 8000, "different lengths don't fit into one array"),
+        (
+            np.zeros((8000, 2)),
+            8000,
+            r"waves have the shape \(8000, 2\), as one sound of 2 channels: give a list, \[wave\]",
+        ),
         (np.zeros((1, 2, 8000)), 8000, r"waves have the shape \(1, 2, 8000\)"),
         (np.zeros(8000, complex), 8000, "a sound can't be of type ndarray"),
         (np.zeros(8000, np.int64), 8000, "a sound is of type int64"),

@@ -117,6 +117,7 @@ def test_a_sound_of_its_own_for_a_video_and_float64(net, tmp_path):
         ((picture(), mixture(8000), 8000, (1.2, 0.5)), r"at is \(1.2, 0.5\), but must be one or more \(x, y\) in 0..1"),
         ((picture(), mixture(8000), 8000, "left"), "at is 'left', but must be"),
         ((picture(), mixture(8000), 8000, []), r"at is \[\], but must be"),
+        ((picture(), mixture(8000), 8000, None, 0), "sources is 0, but must be a whole number from 1 to 64"),
         (("missing.mp4",), "missing.mp4"),
     ],
 )
