@@ -189,9 +189,8 @@ class MapNet(PairNet):
         """
         shown, heard = list_pictures(pictures, self.net.config.data.frames), list_waves(waves)
         if len(shown) != len(heard):
-            raise UserError(
-                f"there are {count_text(len(shown), 'picture')} and {count_text(len(heard), 'wave')}: give one sound for each"
-            )
+            counts = f"{count_text(len(shown), 'picture')} and {count_text(len(heard), 'wave')}"
+            raise UserError(f"there are {counts}: give one sound for each")
         embedded, sounds = self._embed_frames(shown), self._embed_sounds(heard, rate, time, pad)
         maps: list[Tensor] = []
         for (v, objects, sizes), a in zip(embedded, sounds, strict=True):
