@@ -54,7 +54,7 @@ OPTIONS = {
         ("csv", "cookies", "times", "label_map"), ("mode", "retry", "format", "part"),
     ),
     "search": (("port", "largest"), ("collection",), ()),
-    "benchmark": ((), (), ("only",)),
+    "benchmark": ((), (), ("only", "device")),
 }  # fmt: skip
 OPTION_NUMBERS = ("", "nan", "1e400", "-1", "[1]", "99999999999", "9" * 5000)
 # Config files, and values of `config` in one that imports the schema.
