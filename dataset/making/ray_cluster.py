@@ -97,7 +97,7 @@ class RayCluster:
                 if not running:
                     return
                 for task in self._finished(list(running)):
-                    results, error = _read(self._ray.get(task))
+                    results, error = _read(self._get(task))
                     yield from zip(running.pop(task), results, strict=error is None)
                     if error is not None:
                         raise error
@@ -126,6 +126,13 @@ class RayCluster:
         """Wait for some of the `tasks`: those that have ended, perhaps none."""
         self._ray.wait(tasks, timeout=WAIT_SECONDS)
         return self._ray.wait(tasks, num_returns=len(tasks), timeout=0)[0]
+
+    def _get(self, task: Any) -> bytes | str:
+        try:
+            return self._ray.get(task)
+        except self._ray.exceptions.RayError as error:  # not of a machine that died: Ray has tried again
+            reason = str(error).strip().partition("\n")[0].rstrip(".")
+            raise UserError(f"the Ray cluster has failed ({reason}): repeat the command, which resumes") from None
 
     def _pickle(self, value: Any) -> bytes:
         """Pickle a `value` with the functions of the script, which the machines can't import."""

@@ -43,7 +43,7 @@ ROWS = {
     "search": Row("search.py, a query", "rows", 10_000),
     "shards": Row("opening shards and reading clips", "clips", 1_000),
     "loader": Row("a loader worker's ids and labels", "clips", 10_000),
-    "check": Row("check_data, beside reading clips", "clips", 300),
+    "check": Row("check_data, beside reading clips", "clips", 1_000),
     "compare": Row("--compare, a run's log", "lines", 2_000),
 }
 
