@@ -17,9 +17,11 @@ from dataset.making.text import count_text
 HALF_ERROR = 6e-4  # of a cosine with a vector in half precision: 2^-11, and what sums in float32 lose
 ROWS_AT_A_TIME = 2**13  # of vectors in half precision that become float32: they stay in the processor's cache
 IVF_ROWS = 200_000  # above which FAISS is used
-TRAINING_ROWS = 40  # for each cell of the index
+CELLS = 1024  # of the index: a fixed number, so that the time to build it grows with the rows
+TRAINING_ROWS = 40  # for each cell
 ROWS_FOR_FILE = 30  # that are asked of the index for each file to find; then 16 times as many
-RECALL_QUERIES = 32  # rows of the collection, with which the index is compared with exact search
+RECALL_QUERIES = 16  # rows of the collection, with noise, for which the index is compared with exact search
+QUERY_NOISE = 0.5  # its length: no query is a row of the collection
 RECALL = 0.99  # of the 12 nearest files that an index must find, by looking into more cells
 FILES_SHOWN = 12  # for which it is measured
 
@@ -141,19 +143,19 @@ class VectorIndex:
             rows = count_text(len(self.rows), "row")
             self.note = f"exact search of {rows}: an index makes it many times as fast (pip install faiss-cpu)"
             return
-        cells = int(2 * len(self.rows) ** 0.5)
+        cells = min(CELLS, len(self.rows) // TRAINING_ROWS)
         index: Any = faiss.index_factory(self.vectors.shape[1], f"IVF{cells},SQfp16", faiss.METRIC_INNER_PRODUCT)
         rng = np.random.default_rng(0)
         sample = np.sort(rng.choice(len(self.rows), min(TRAINING_ROWS * cells, len(self.rows)), replace=False))
         index.train(np.nan_to_num(self.vectors[self.rows[sample]]))
         for _, chunk in self._chunks():
             index.add(chunk)
-        queries = self.vectors[self.rows[np.sort(rng.choice(len(self.rows), RECALL_QUERIES, replace=False))]]
-        truth = [self.search(np.array(query), FILES_SHOWN).rows for query in queries]
+        queries = self._sample_queries(rng)
+        truth = [self.search(query, FILES_SHOWN).rows for query in queries]
         self._index, index.nprobe = index, 4
         while True:
             index.nprobe = min(2 * index.nprobe, cells)
-            found = [self.search(np.array(query), FILES_SHOWN).rows for query in queries]
+            found = [self.search(query, FILES_SHOWN).rows for query in queries]
             recall = np.mean([np.isin(right, rows).mean() for right, rows in zip(truth, found, strict=True)])
             if recall >= RECALL or index.nprobe == cells:
                 break
@@ -161,6 +163,13 @@ class VectorIndex:
             f"index of {count_text(len(self.rows), 'row')}: recall {recall:.3f} of the {FILES_SHOWN} nearest files "
             f"({index.nprobe} of {cells:,} cells), ranked exactly"
         )
+
+    def _sample_queries(self, rng: np.random.Generator) -> np.ndarray:
+        """Draw (RECALL_QUERIES, D) float32 unit vectors that are like those of queries."""
+        near = self.vectors[self.rows[np.sort(rng.choice(len(self.rows), RECALL_QUERIES, replace=False))]]
+        noise = rng.standard_normal(near.shape, np.float32)
+        queries = near + QUERY_NOISE * noise / np.linalg.norm(noise, axis=1, keepdims=True)
+        return np.asarray(queries / np.maximum(np.linalg.norm(queries, axis=1, keepdims=True), 1e-9))
 
     def _from_index(self, query: np.ndarray, count: int) -> np.ndarray | None:
         """Places of candidates; None where too few files have them, so that exact search is needed."""
