@@ -62,6 +62,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
 if __name__ == "__main__":  # the libraries below take seconds to import
     answer_help(lambda: parse_command_line(None, __doc__, add_options))
 
+import shutil
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -196,6 +197,7 @@ def say_nothing_is_new(paths: OutputPaths, before: EmbeddedFiles, skipped: dict[
     Returns:
         The collection.
     """
+    shutil.rmtree(paths.parts, ignore_errors=True)  # of files that an interrupted run embedded, and that are gone
     names = {name for _, name in before.names()}
     known = {name: reason for name, reason in before.about["skipped"].items() if name in names}
     save_left_out(paths.left_out, {"skipped": known | skipped, "in_part": before.about["in_part"]})

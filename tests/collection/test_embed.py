@@ -184,8 +184,11 @@ def test_the_script_says_what_is_missing_without_a_traceback(script):
 
 @pytest.mark.slow
 def test_killed_at_random_moments_it_resumes_with_the_same_result(net, tmp_path):
-    for k in range(60):
-        write_video(tmp_path / "in" / f"{k}.mp4", [numbered(k)] * 600, 10, sound=tone(60, 8000, 200 + 9 * k), rate=8000)
+    def write_videos(numbers):
+        for k in numbers:
+            sound = tone(60, 8000, 200 + 9 * k)
+            write_video(tmp_path / "in" / f"{k}.mp4", [numbered(k)] * 600, 10, sound=sound, rate=8000)
+
     small = "import sys, collection.parts as c; c.PART_SECONDS = 0.3; import embed; embed.main(sys.argv[1:])"
 
     def run(out, seconds):
@@ -198,13 +201,16 @@ def test_killed_at_random_moments_it_resumes_with_the_same_result(net, tmp_path)
             process.wait()
             return None
 
-    begin = time.monotonic()
-    assert run(tmp_path / "whole", 300) == 0
-    seconds, random, kills = time.monotonic() - begin, np.random.default_rng(0), 0
-    while run(tmp_path / "killed", random.uniform(0.3, 0.8) * seconds) is None:
-        kills += 1
-        assert kills < 20
-    assert kills and content(tmp_path / "killed") == content(tmp_path / "whole")
+    random = np.random.default_rng(0)
+    for numbers in (range(60), range(60, 100)):  # then again with new files
+        write_videos(numbers)
+        begin = time.monotonic()
+        assert run(tmp_path / "whole", 300) == 0
+        seconds, kills = time.monotonic() - begin, 0
+        while run(tmp_path / "killed", random.uniform(0.3, 0.8) * seconds) is None:
+            kills += 1
+            assert kills < 20
+        assert kills and content(tmp_path / "killed") == content(tmp_path / "whole")
 
 
 # -------------------------------------------------------------------------------------------- short, hanging, in part
