@@ -116,6 +116,11 @@ class Train:
     compile: bool = setting(
         False, "compile the encoders with torch.compile in training: minutes at the start, fewer kernels in each step"
     )
+    low_res_until: float = setting(
+        0.0, "fraction of the run in which frames enter the net at train.low_res_size, which costs less; 0: none",
+        AVC_NETS,
+    )  # fmt: skip
+    low_res_size: int = setting(64, "height and width of frames until train.low_res_until, pixels", AVC_NETS)
     seed: int = setting(0, "random seed of the weights, the order of clips and all augmentation")
     workers: int = setting(
         -1, "processes that load clips, per GPU; 0: load in the training process; -1: as many as it has cores"
@@ -124,6 +129,11 @@ class Train:
     save_every: int = setting(500, "steps between checkpoints; each validation writes one too")
     save_seconds: float = setting(60.0, "least time between these checkpoints, seconds; later saves wait for it")
     log_every: int = setting(20, "steps between lines of the log")
+    log: Literal["tensorboard", "wandb", "none"] = setting(
+        "tensorboard",
+        "where the log's numbers go beside log.jsonl; wandb: Weights & Biases, if the package is installed (offline "
+        "with WANDB_MODE=offline)",
+    )
 
     @property
     def similarity(self) -> str:

@@ -20,11 +20,12 @@ from utils.files import read_file, regular_size, write_text
 from utils.live_report import LiveReport
 from utils.locks import lock_folder
 from utils.tensorboard_log import TensorBoardLog
+from utils.wandb_log import WandbLog, require_wandb
 
 # Settings that may differ when a run is resumed: they change where it reads and how long it runs, not what it learns.
 FREE_ON_RESUME = (
     "data.root", "data.on_error", "data.cache_gb", "data.features_dir", "train.run_dir", "train.epochs",
-    "train.max_minutes", "train.workers", "train.log_every", "train.save_every",
+    "train.max_minutes", "train.workers", "train.log", "train.log_every", "train.save_every",
     "train.save_seconds", "train.compile", "train.deterministic", "eval.",
 )  # fmt: skip
 # Metrics that were renamed: what logs of older versions call them.
@@ -67,7 +68,7 @@ class Run:
         self.last, self.best = self.folder / "last.pt", self.folder / "best.pt"
         self.resumed: dict[str, Any] | None = None
         self._log = self.folder / "log.jsonl"
-        self._tensorboard: TensorBoardLog | None = None
+        self._tracker: TensorBoardLog | WandbLog | None = None
         self._report: LiveReport | None = None
         self._on_skip: SkipHandler | None = None
         self._unsynced: list[tuple[str, str]] = []  # skipped by this process, not yet known to process 0
@@ -89,6 +90,8 @@ class Run:
             raise
 
     def _check_and_prepare(self, resume: bool) -> None:
+        if self.config.train.log == "wandb":
+            require_wandb()
         files = [name for name in ("last.pt", "best.pt", "log.jsonl", "config.json") if (self.folder / name).exists()]
         if files == ["log.jsonl", "config.json"] and self._is_log_of_starts():
             files = []  # left by a start that failed before its first step
@@ -203,8 +206,9 @@ class Run:
         try:
             with open(self._log, "a", encoding="utf-8") as file:
                 file.write(json.dumps({"kind": kind, "step": step, **values}) + "\n")
-            self._tensorboard = self._tensorboard or TensorBoardLog(self.folder / "tensorboard", step)
-            self._tensorboard.write(step, numbers)
+            self._tracker = self._tracker or self._start_tracker(step)
+            if self._tracker:
+                self._tracker.write(step, numbers)
         except OSError as error:
             raise UserError(
                 f"the log in {self.folder} can't be written ({error.strerror}): free some disk space, then resume with "
@@ -212,6 +216,11 @@ class Run:
             ) from error
         if self._report:
             self._report.update(now=kind == "val")
+
+    def _start_tracker(self, step: int) -> TensorBoardLog | WandbLog | None:
+        if self.config.train.log == "wandb":
+            return WandbLog(self.folder, to_dict(self.config))
+        return TensorBoardLog(self.folder / "tensorboard", step) if self.config.train.log == "tensorboard" else None
 
     def keep_report(self, write: Callable[["Run"], object]) -> None:
         """Keep a page of the run up to date: after each validation, and every minute; in process 0.
@@ -242,7 +251,9 @@ class Run:
             print(f"next: python eval.py --checkpoint {self.best}")
 
     def close(self) -> None:
-        """Release the directory's lock."""
+        """Release the directory's lock, and end what tracks the run."""
+        if isinstance(self._tracker, WandbLog):
+            self._tracker.close()
         self._lock.close()
 
     # ---------------------------------------------------------------------------------------------- skipped clips

@@ -78,7 +78,10 @@ def validation_rows(validations: Sequence[LogLine]) -> list[ValidationRow]:
     keys = [key for key in keys if key not in known and not key.endswith("_error")]
     return [
         ValidationRow(
-            names.get(key, key.replace("_", " ")), last[key], first.get(key, last[key]), last.get(f"{key}_error")
+            names.get(key, key.replace("_", " ")),
+            last[key],
+            first[key] if key in first else last[key],
+            last.get(f"{key}_error"),
         )
         for key in keys
         if isinstance(last[key], (int, float))
