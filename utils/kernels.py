@@ -89,7 +89,8 @@ def compile_encoders(encoders: Iterable[nn.Module], train: Train) -> None:
         train: the setting train.compile.
     """
     for encoder in encoders if train.compile else ():
-        encoder.compile()
+        # One encoder after the other has other sizes, which torch would take for sizes that change: slower kernels.
+        encoder.compile(dynamic=False)
 
 
 @contextmanager

@@ -1,4 +1,6 @@
-"""Several processes search for weights without a gradient only in that part of a run that has some."""
+"""Several processes train weights that are unused at the start of a run, and compiled modules, as one process does."""
+
+import shutil
 
 import pytest
 import torch
@@ -6,8 +8,10 @@ from processes import import_once, together
 from torch import nn
 from toy_training import batch_of, config
 
+from configs.schema import Train
 from utils import distributed, engine
 from utils.engine import fit
+from utils.kernels import compile_encoders
 from utils.run import Run
 
 UNTIL = 0.35  # of the run: then the second layer learns too
@@ -37,7 +41,7 @@ def own_rows(start):
         start += 1
 
 
-def run(folder):
+def run(folder, compile=False):
     """Train; returns the weights at the end and how often a search began or ended: [whether it searches]."""
     searches, average = [], engine.average_gradients
 
@@ -48,8 +52,9 @@ def run(folder):
     engine.average_gradients = record
     torch.manual_seed(0)
     model = Branches()
+    compile_encoders([model.first], Train(compile=compile))
     fit(
-        model, Run(config(folder, grad_accum_steps=2)),
+        model, Run(config(folder, grad_accum_steps=2, compile=compile)),
         param_groups=[{"params": list(model.parameters()), "lr_scale": 1.0}], batches=own_rows, steps_per_epoch=6,
         step=step, evaluate=lambda model: {"auc": 0.5}, best="auc", unused_until=UNTIL,
     )  # fmt: skip
@@ -68,5 +73,18 @@ def test_the_search_ends_when_all_weights_are_used_and_two_processes_train_as_on
     assert [process.code for process in both] == [0, 0], [process.err for process in both]
     for weights, searches in (process.result for process in both):
         assert searches == [True, False]
+        for name, value in alone.items():
+            torch.testing.assert_close(weights[name], value, rtol=1e-5, atol=1e-6)
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not shutil.which("g++"), reason="torch.compile needs a C++ compiler: install g++")
+def test_two_processes_train_compiled_as_one_does_without(tmp_path):
+    alone, _ = run(tmp_path / "alone")
+    both = together(2, tmp_path, run, tmp_path / "both", True)
+    assert [process.code for process in both] == [0, 0], [process.err for process in both]
+    assert "compiled encoders" in "".join(process.err for process in both)
+    for weights, _ in (process.result for process in both):
+        assert weights.keys() == alone.keys()
         for name, value in alone.items():
             torch.testing.assert_close(weights[name], value, rtol=1e-5, atol=1e-6)
