@@ -49,7 +49,7 @@ def read_upload(path: Path, size: int, rate: int, count: int, seconds: float = S
     Raises:
         RefusedUpload: it is not an image, audio or video, is damaged or too large.
     """
-    item = _detect(path)
+    item = _detect(path, "an image, audio or video file")
     try:
         moments, preview = _decode(item, size, rate, count, seconds)
         return Query(item.kind, moments, _jpeg(preview) if preview else None)
@@ -71,7 +71,7 @@ def convert_upload(path: Path, folder: Path, longest: float) -> float:
     Raises:
         RefusedUpload: it is not a video with sound, is damaged, silent or too large.
     """
-    item = _detect(path)
+    item = _detect(path, "a video")
     if item.kind != "video":
         what = "an image" if item.kind == "image" else "a sound"
         raise RefusedUpload(415, f"it is {what}: send a video with its sound")
@@ -86,14 +86,14 @@ def convert_upload(path: Path, folder: Path, longest: float) -> float:
         raise _refusal(error) from None
 
 
-def _detect(path: Path) -> MediaItem:
-    """Detect what an upload is."""
+def _detect(path: Path, wanted: str) -> MediaItem:
+    """Detect what an upload is; `wanted` is what it should be, for the message."""
     try:
         return MediaItem(path.name, detect_kind(path), path.name, path.parent)
     except MediaError as error:
         if error.kind == "too large":
             raise RefusedUpload(413, f"it {error.reason}") from None
-        raise RefusedUpload(415, "it is not an image, audio or video file that can be read") from None
+        raise RefusedUpload(415, f"it is not {wanted} that can be read: send another file") from None
 
 
 def _refusal(error: Exception) -> RefusedUpload:

@@ -45,7 +45,7 @@ function badge(source, k, inPicture) {
 }
 
 function soundItem(title, file, name, note) {
-  const player = make("audio", { id: `apart-player-${file}`, src: address(file), controls: true, preload: "none" });
+  const player = make("audio", { id: `apart-player-${file}`, src: address(file), controls: true, preload: "metadata" });
   player.setAttribute("aria-label", name);
   const link = make("a", { href: address(file), download: file }, "Download");
   link.setAttribute("aria-label", `Download ${name}`);

@@ -66,6 +66,7 @@ class VideoWork {
     while (number === this.number) {
       if (answer.state === "done") {
         this.finish("Done.");
+        this.announce("Done.");
         return show(answer.result, answer.job);
       }
       if (answer.state === "cancelled") return this.finish("Cancelled.");

@@ -169,7 +169,7 @@ def test_wrong_files_are_refused_in_one_sentence(videos, folder, tmp_path):
     write_video(tmp_path / "silent.mp4", [np.zeros((48, 64, 3), np.uint8)] * 20, 10, sound=np.zeros(16000), rate=8000)
     write_video(tmp_path / "mute.mp4", [np.zeros((48, 64, 3), np.uint8)] * 20, 10)
     cases = [
-        (b"some text", "it is not an image, audio or video file"),
+        (b"some text", "it is not a video that can be read: send another file"),
         (next(folder.glob("*.png")).read_bytes(), "it is an image: send a video with its sound"),
         ((folder / "song.wav").read_bytes(), "it is a sound: send a video with its sound"),
         ((tmp_path / "mute.mp4").read_bytes(), "it has no sound: send a video with its sound"),

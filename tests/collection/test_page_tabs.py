@@ -120,7 +120,7 @@ def test_bad_and_too_large_files_are_refused_in_a_sentence(open_page, videos):
     page.click("#tab-apart")
     page.set_input_files("#apart-file", {"name": "x.mp4", "mimeType": "video/mp4", "buffer": b"no video"})
     page.wait_for_selector("#apart-status.wrong")
-    assert page.inner_text("#apart-status") == "It is not an image, audio or video file that can be read"
+    assert page.inner_text("#apart-status") == "It is not a video that can be read: send another file"
     large = {"name": "x.mp4", "mimeType": "video/mp4", "buffer": bytes(videos.max_upload + 100_000)}
     page.set_input_files("#apart-file", large)
     page.wait_for_selector("#apart-status:has-text('too large')")
