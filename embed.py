@@ -120,11 +120,11 @@ def embed(args: argparse.Namespace, changes: dict[str, str], paths: OutputPaths)
         _ = net.localizing_net  # or a UserError
     about: dict[str, Any] = {
         "input": str(Path(args.input).resolve()), "hop": args.hop, "pad": args.pad, "maps": args.maps,
-        "model": net.config.model.name, "checkpoint": str(Path(net.path).resolve()),
+        "time_limit": args.time_limit, "model": net.config.model.name, "checkpoint": str(Path(net.path).resolve()),
         "digest": file_digest(net.weights_file), "changes": changes,
         "engine": "onnx" if args.engine == "onnx" else "torch",  # also on a cluster
     }  # fmt: skip
-    done = DoneFiles(items, stamp_files(items))
+    done = DoneFiles(items, stamp_files(items), args.time_limit)
     before = EmbeddedFiles(paths.npz) if paths.npz.exists() else None
     if before:
         refuse_other_settings(f"{paths.npz} already exists", compared(before.about), compared(about), paths.npz)
@@ -181,9 +181,11 @@ def describe_changes(before: EmbeddedFiles, done: DoneFiles, gone: int) -> str:
     """
     known = {name for _, name in before.names()}
     waiting = [item.name for item, kept in zip(done.items, done.is_done(), strict=True) if not kept]
-    changed = sum(name in known for name in waiting)
-    kept = len(done.items) - len(waiting)
-    return f"{len(waiting) - changed} new, {changed} changed, {gone} removed, {kept} unchanged"
+    again = sum(name in before.about["skipped"] and name in known for name in waiting)  # were left out
+    changed = sum(name in known for name in waiting) - again
+    new, kept = len(waiting) - changed - again, len(done.items) - len(waiting)
+    tried = f"{again} tried again, " if again else ""
+    return f"{new} new, {changed} changed, {tried}{gone} removed, {kept} unchanged"
 
 
 def say_nothing_is_new(paths: OutputPaths, before: EmbeddedFiles, skipped: dict[str, str]) -> Collection:

@@ -8,6 +8,7 @@ import numpy as np
 
 from collection.arrays import StoredArray, open_npy
 from collection.storage import output_paths, read_about, read_arrays, report_damage
+from dataset.reading.limits import TIME_LIMIT
 from dataset.reading.media_folder import MediaItem
 from utils.errors import UserError
 
@@ -86,18 +87,23 @@ class EmbeddedFiles:
         """Iterate over (number, name) of the files."""
         return ((k, name) for k, (name, *_) in enumerate(self.about["files"]))
 
-    def is_unchanged(self, k: int, item: MediaItem, stamp: np.ndarray) -> bool:
+    def is_unchanged(self, k: int, item: MediaItem, stamp: np.ndarray, time_limit: float) -> bool:
         """Check whether a file is as it was when it was embedded, or was left out.
 
-        A file that was left out is tried again when its permissions change as well.
+        A file that was left out is tried again when its permissions or the time limit have changed as well.
 
         Args:
             k: number of the file.
             item: the file of the same name as it is now.
             stamp: (5,) int64, of it now.
+            time_limit: for reading it now, seconds, the option.
         """
         _, kind, sound_name = self.about["files"][k]
-        numbers = STAMP_SIZE if item.name in self.about["skipped"] else CONTENT_STAMP
+        numbers = CONTENT_STAMP
+        if item.name in self.about["skipped"]:
+            if self.about.get("time_limit") != time_limit:
+                return False
+            numbers = STAMP_SIZE
         same = (self.stamps[k, :numbers] == stamp[:numbers]).all() and (stamp >= 0).all()
         return bool(same and (kind, sound_name) == (item.kind, item.sound_name))
 
@@ -129,15 +135,16 @@ class DoneFiles:
     Args:
         items: the files as they are now, F of them.
         stamps: (F, 5) int64, of them.
+        time_limit: for reading a file, seconds, the option.
 
     Attributes:
-        items, stamps: as given.
+        items, stamps, time_limit: as given.
         place: (F, 2) int64: which source each file is in, and its number there; -1 if it is to be embedded.
         sources: the npz files.
     """
 
-    def __init__(self, items: Sequence[MediaItem], stamps: np.ndarray) -> None:
-        self.items, self.stamps = items, stamps
+    def __init__(self, items: Sequence[MediaItem], stamps: np.ndarray, time_limit: float = TIME_LIMIT) -> None:
+        self.items, self.stamps, self.time_limit = items, stamps, time_limit
         self.place = np.full((len(items), 2), -1, np.int64)
         self.sources: list[EmbeddedFiles] = []
         self._number = {item.name: number for number, item in enumerate(items)}
@@ -150,7 +157,7 @@ class DoneFiles:
             now = self._number.get(name)
             if now is None:
                 gone += 1
-            elif source.is_unchanged(k, self.items[now], self.stamps[now]):
+            elif source.is_unchanged(k, self.items[now], self.stamps[now], self.time_limit):
                 self.place[now] = number, k
         return gone
 

@@ -48,10 +48,10 @@ def embed_in_parts(
         numbers += rest[first : first + count]
         finished(count)
         if time.monotonic() - written >= PART_SECONDS:
-            done.add(_save_part(folder, waiting, done.stamps[numbers]))
+            done.add(_save_part(folder, waiting, done.stamps[numbers], done.time_limit))
             waiting, numbers, written = [], [], time.monotonic()
     if waiting:
-        done.add(_save_part(folder, waiting, done.stamps[numbers]))
+        done.add(_save_part(folder, waiting, done.stamps[numbers], done.time_limit))
 
 
 def number_groups(groups: Iterable[Collection], first: int = 0) -> Iterator[tuple[int, Collection]]:
@@ -66,8 +66,8 @@ def number_groups(groups: Iterable[Collection], first: int = 0) -> Iterator[tupl
         first += len(group.about["files"])
 
 
-def _save_part(folder: Path, groups: list[Collection], stamps: np.ndarray) -> EmbeddedFiles:
-    part = join_collections(groups, {})
+def _save_part(folder: Path, groups: list[Collection], stamps: np.ndarray, time_limit: float) -> EmbeddedFiles:
+    part = join_collections(groups, {"time_limit": time_limit})
     maps = [group.maps for group in groups if group.maps is not None and len(group.maps)]
     if part.norms is not None:
         part.maps = np.concatenate(maps) if maps else groups[0].maps

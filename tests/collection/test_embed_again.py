@@ -136,6 +136,19 @@ def test_a_file_that_was_left_out_is_tried_again_when_it_changes_or_its_permissi
     assert_as_if_embedded_at_once(net, folder)
 
 
+def test_a_file_that_was_left_out_is_tried_again_with_another_time_limit_also_of_an_interrupted_run(
+    net, folder, embedded, monkeypatch
+):
+    with monkeypatch.context() as patch:
+        patch.setattr(embed, "finish_collection", lambda *_: 1 / 0)
+        with pytest.raises(ZeroDivisionError):
+            run(net, folder)
+    embedded.clear()
+    for limit in ("100", "200"):
+        run(net, folder, "emb", "--time_limit", limit)
+    assert embedded == ["bad.wav"] * 2
+
+
 def test_a_new_file_of_no_known_suffix_is_listed_as_left_out_though_nothing_is_new(net, folder, embedded):
     run(net, folder)
     embedded.clear()
