@@ -2,7 +2,7 @@
 PYTHON ?= $(shell command -v python3.11 || command -v python3)
 RUN := .venv/bin/python
 
-.PHONY: demo test slow processors lint faults gpu
+.PHONY: results demo test slow processors lint faults gpu
 .DEFAULT_GOAL := demo
 
 # CPU=1 installs torch without CUDA: 1 GB rather than 6.
@@ -30,6 +30,11 @@ demo: .venv/ready
 # In two processes: the tests of a file share what it has trained.
 test: .venv/ready
 	$(RUN) -m pytest -n 2 --dist loadfile
+
+# Train and evaluate one row of docs/results.md by its name; without NAME, list the names.
+NAME ?=
+results: .venv/ready
+	$(RUN) -m docs.results $(if $(NAME),--name $(NAME),--list)
 
 # Tests that take minutes, such as killing and resuming many times.
 slow: .venv/ready

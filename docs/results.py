@@ -1,12 +1,15 @@
 """Train the demo's nets under equal conditions and print the tables of results.md: mean and half range over the seeds.
 
     python -m docs.results                    # more than two hours on 2 cores; --seeds 0 takes a third of it
+    python -m docs.results --name ave_net     # one row: its figures, time, and the hash of its weights
+    python -m docs.results --list             # the names of the rows
 
 Every net of the first table sees the same clips, the same augmentation and the same number of steps. If it is
 interrupted, the same command resumes.
 """
 
 import argparse
+import hashlib
 import json
 from collections.abc import Callable, Iterable
 from pathlib import Path
@@ -19,13 +22,17 @@ import train_AVENet
 import train_PixelPlayer
 import train_VOLNet
 from evaluation.measures.retrieval import DIRECTIONS
+from utils import checkpoint
+from utils.errors import UserError, exit_on_user_error
+from utils.run import read_log
 
 Rows = dict[str, list[float]]  # {name of the row: its numbers}
 
 
 class Training(NamedTuple):
-    """A training of the tables: its script's `main`, its config, and epochs where they differ from the config's."""
+    """A training of the tables: its name for --name, its script's `main`, its config, epochs unless the config's."""
 
+    name: str
     main: Callable[[list[str]], Any]
     config: str
     epochs: int | None = None
@@ -33,11 +40,11 @@ class Training(NamedTuple):
 
 
 TRAININGS = {
-    "L3-Net": Training(train_AVENet.main, "configs/demo_L3Net.py"),
-    "AVE-Net": Training(train_AVENet.main, "configs/demo_AVENet.py"),
-    "AVOL-Net, from scratch": Training(train_VOLNet.main, "configs/demo_VOLNet.py"),
-    "AVOL-Net, from AVE-Net": Training(train_VOLNet.main, "configs/demo_VOLNet.py", epochs=10, init_from_ave=True),
-    "PixelPlayer": Training(train_PixelPlayer.main, "configs/demo_PixelPlayer.py"),
+    "L3-Net": Training("l3_net", train_AVENet.main, "configs/demo_L3Net.py"),
+    "AVE-Net": Training("ave_net", train_AVENet.main, "configs/demo_AVENet.py"),
+    "AVOL-Net, from scratch": Training("avol_net_scratch", train_VOLNet.main, "configs/demo_VOLNet.py"),
+    "AVOL-Net, from AVE-Net": Training("avol_net", train_VOLNet.main, "configs/demo_VOLNet.py", 10, True),
+    "PixelPlayer": Training("pixelplayer", train_PixelPlayer.main, "configs/demo_PixelPlayer.py"),
 }
 PEAK_MEASURES = ("peak_accuracy", "two_object_accuracy", "distractor_accuracy")
 CENTER_BASELINES = ("centre_accuracy", "two_object_centre", "distractor_centre")
@@ -58,27 +65,74 @@ def main() -> None:
     parser.add_argument("--data.root", dest="root", default="data/demo", help="the dataset [data/demo]")
     parser.add_argument("--out", default="runs/results", help="folder for the runs [runs/results]")
     parser.add_argument("--seeds", nargs="+", type=int, default=[0, 1, 2], help="of the trainings [0 1 2]")
+    parser.add_argument("--name", help="train and evaluate this row alone, and what it starts from")
+    parser.add_argument("--list", action="store_true", help="print the names of the rows")
     args = parser.parse_args()
+    if args.list:
+        print("\n".join(f"{training.name:18}{title}" for title, training in TRAININGS.items()))
+        return
+    if args.name:
+        reproduce(args.name, args.seeds, Path(args.out), args.root)
+        return
     seeds = [train_and_evaluate(seed, Path(args.out) / str(seed), args.root) for seed in args.seeds]
     separation = [metrics.pop("PixelPlayer")["separation"] for metrics in seeds]
     print("\n" + markdown_table([avc_rows(metrics) for metrics in seeds], AVC_COLUMNS))
     print("\n" + markdown_table([separation_rows(metrics) for metrics in separation], SEPARATION_COLUMNS))
 
 
-def train_and_evaluate(seed: int, folder: Path, root: str) -> dict[str, dict[str, Any]]:
-    """Train and evaluate every net, except those that an earlier run has finished.
+def reproduce(name: str, seeds: Iterable[int], folder: Path, root: str) -> None:
+    """Train and evaluate one row, and print what results.md states of it.
+
+    Args:
+        name: of a row.
+        seeds: of its trainings.
+        folder: for the runs.
+        root: of the dataset.
+
+    Raises:
+        UserError: there is no such row.
+    """
+    titles = {training.name: title for title, training in TRAININGS.items()}
+    if name not in titles:
+        raise UserError(f"there is no row {name!r}: the rows are {', '.join(titles)}")
+    wanted = [titles[name]] if not TRAININGS[titles[name]].init_from_ave else ["AVE-Net", titles[name]]
+    for seed in seeds:
+        train_and_evaluate(seed, folder / str(seed), root, wanted)
+        run = run_folder(folder / str(seed), titles[name])
+        seconds = max((line.get("seconds", 0) for line in read_log(run)), default=0)
+        print(f"{name}, seed {seed}: {seconds / 3600:.2f} h of training, weights {weights_hash(run / 'best.pt')}")
+
+
+def run_folder(folder: Path, title: str) -> Path:
+    """Name the folder of a row's run: `title` without spaces and commas, in `folder`."""
+    return folder / title.replace(", ", "_").replace(" ", "_")
+
+
+def weights_hash(path: Path) -> str:
+    """Compute the SHA-256 of the weights that are evaluated of a checkpoint, `path`: names and values, its first 16."""
+    digest = hashlib.sha256()
+    for name, values in sorted(checkpoint.evaluated_weights(checkpoint.load(path)).items()):
+        digest.update(name.encode() + values.contiguous().cpu().numpy().tobytes())
+    return digest.hexdigest()[:16]
+
+
+def train_and_evaluate(
+    seed: int, folder: Path, root: str, wanted: Iterable[str] = tuple(TRAININGS)
+) -> dict[str, dict[str, Any]]:
+    """Train and evaluate nets, except those that an earlier run has finished.
 
     Args:
         seed: of the trainings.
         folder: for the runs.
         root: of the dataset.
+        wanted: keys of TRAININGS.
 
     Returns:
         {name: content of metrics.json}.
     """
     metrics = {}
-    for name, training in TRAININGS.items():
-        run = folder / name.replace(", ", "_").replace(" ", "_")
+    for name in wanted:
+        training, run = TRAININGS[name], run_folder(folder, name)
         settings = {"data.root": root, "train.seed": str(seed), "train.run_dir": str(run)}
         if training.epochs:
             settings["train.epochs"] = str(training.epochs)
@@ -162,4 +216,5 @@ def _short(number: float) -> str:
 
 
 if __name__ == "__main__":
-    main()
+    with exit_on_user_error():
+        main()
