@@ -133,7 +133,8 @@ def explain_kernel_errors(device: torch.device, compiles: bool) -> Iterator[None
             raise
         if is_memory_error(cause):
             raise cause from None
-        reason = " ".join(str(cause).split("\n")[0].split())[:200]
+        lines = [" ".join(line.split()) for line in str(cause).splitlines() if line.strip()]
+        reason = next((line for line in lines if "error:" in line), (lines or [""])[0])[:200]  # of the C++ compiler
         raise UserError(
             f"train.compile: torch {torch.__version__} can't compile the encoders on this machine "
             f"({type(cause).__name__}{': ' if reason else ''}{reason}): {COMPILE_NEEDS[device.type]}, or set "
