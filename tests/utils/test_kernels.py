@@ -74,6 +74,17 @@ def test_too_little_memory_for_compiling_is_no_fault_of_the_compiler(error):
     assert raised.value is error
 
 
+def test_the_compilers_own_error_is_told():
+    from torch._inductor.exc import CppCompileError
+
+    error = CppCompileError(
+        ["g++", "a.cpp"], "In file included from a.cpp:1\nfatal error: Python.h: No such file\n  1 |"
+    )
+    said = r"train\.compile.*CppCompileError: .*fatal error: Python.h: No such file\): install a C\+\+ compiler"
+    with pytest.raises(UserError, match=said), explain_kernel_errors(CPU, compiles=True):
+        raise error
+
+
 @pytest.mark.parametrize("error", [RuntimeError("x"), KeyError("x"), UserError("x")])
 def test_other_errors_stay_what_they_are(error):
     with pytest.raises(type(error)) as raised, explain_kernel_errors(CPU, compiles=True):
