@@ -7,9 +7,11 @@
 import hashlib
 import re
 import sys
+from collections.abc import Sequence
 from pathlib import Path, PurePosixPath
 from typing import NamedTuple
 
+from dataset.making.list_index import read_name
 from dataset.making.segments import iter_rows
 from dataset.making.text import count_text, printable
 from dataset.reading.annotations import is_valid_id, load_json
@@ -92,7 +94,7 @@ def _read_json(path: Path, clips: ClipDataset, sources: int) -> MixtureList:
 
 
 def _read_csv(path: Path, clips: ClipDataset, sources: int) -> MixtureList:
-    indices = {clip: k for k, clip in enumerate(clips.ids)}
+    indices = _by_video(clips.ids) | {clip: k for k, clip in enumerate(clips.ids)}
     mixtures, listed, missing = list[list[int]](), list[list[str]](), set[str]()
     for number, cells in iter_rows(path):
         names = [_clip_name(cell) for cell in (cells if cells[-1] else cells[:-1])]
@@ -122,6 +124,15 @@ def _read_csv(path: Path, clips: ClipDataset, sources: int) -> MixtureList:
             file=sys.stderr,
         )
     return MixtureList(path, listed, mixtures)
+
+
+def _by_video(ids: Sequence[str]) -> dict[str, int]:
+    """{video: index of its clip} of videos of which the split has one clip, cut or whole: lists name whole videos."""
+    clips_of: dict[str, set[int]] = {}
+    for index, clip in enumerate(ids):
+        for video, _, _ in read_name(clip):
+            clips_of.setdefault(video, set()).add(index)
+    return {video: next(iter(clips)) for video, clips in clips_of.items() if len(clips) == 1}
 
 
 def _clip_name(cell: str) -> str:

@@ -3,11 +3,12 @@
 import re
 from collections import Counter
 from collections.abc import Iterable, Mapping
+from math import inf
 from pathlib import Path
 
 from dataset.making.find_videos import SourceVideo
 from dataset.making.label_maps import map_labels
-from dataset.making.list_index import ListIndex
+from dataset.making.list_index import ListIndex, read_name
 from dataset.making.segments import Segment, youtube_id
 from dataset.reading.annotations import read_genres
 
@@ -58,7 +59,9 @@ class ClipLabels:
         for name in names:
             if match := self._index.find(name):
                 return list(match.labels)
-        of_video = (row for name in names for row in self._index.of_video(youtube_id(name)))
+        # A name that tells seconds means a row of the list: those of other seconds don't speak of it.
+        whole = [name for name in names if all(end == inf for _, _, end in read_name(name))]
+        of_video = (row for name in whole for row in self._index.of_video(youtube_id(name)))
         return list(dict.fromkeys(label for row in of_video for label in row.labels))
 
     def unused(self, sources: Iterable[SourceVideo], clips: Iterable[str]) -> list[str]:

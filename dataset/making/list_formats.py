@@ -307,18 +307,16 @@ def _times(start: float, end: float) -> tuple[float, float]:
 
 
 def _label(text: str) -> tuple[str, ...]:
-    """A class of any name."""
+    """Mids with commas, semicolons or bars between them, or one class of any name, which may hold them."""
     label = text.strip()
     if not label or not is_printable_text(label):
         raise ValueError(f"{_quote(text)} is no label: it must be printable text")
-    return (normalize_name(label),)
+    parts = [part.strip() for part in re.split("[,;|]", label)]
+    return tuple(dict.fromkeys(parts)) if all(map(MID.fullmatch, parts)) else (normalize_name(label),)
 
 
 def _labels(text: str) -> tuple[str, ...]:
-    """Classes: mids with commas between them, or one label of any name, which may hold commas; () for no text."""
-    parts = [part.strip() for part in text.split(",")]
-    if all(MID.fullmatch(part) for part in parts):
-        return tuple(dict.fromkeys(parts))
+    """The classes of a text, see `_label`; () for no text."""
     return _label(text) if text.strip() else ()
 
 

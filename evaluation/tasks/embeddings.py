@@ -15,6 +15,7 @@ from dataset.making.text import count_text
 from dataset.pairs import PairDataset
 from dataset.reading.benchmarks.all_benchmarks import BENCHMARKS
 from dataset.reading.benchmarks.benchmark import Benchmark, BenchmarkDataset, Choose
+from dataset.reading.chosen_clips import ChosenClips
 from dataset.reading.flow import open_flow_cache
 from dataset.reading.reader import ClipDataset, open_split
 from dataset.transforms.frames import PairTransform
@@ -183,7 +184,8 @@ def embed_split(model: FrameSoundEncoder, config: Config, split: EvalSplit) -> S
     )
     if len(v) < 2:
         folder = config.data.root if isinstance(clips, Benchmark) else clips.folder
-        raise UserError(f"{folder} has fewer than 2 readable clips: an evaluation needs pairs of different clips")
+        chosen = f"the list of --ids leaves {folder} with" if isinstance(clips, ChosenClips) else f"{folder} has"
+        raise UserError(f"{chosen} fewer than 2 readable clips: an evaluation needs pairs of different clips")
     where, labels = (indices.tolist(), times.tolist()), labels_of(clips, indices.tolist())
     return SplitEmbeddings(clips, dataset, v, a, *where, labels, skipped, dataset.moments, objects)
 
