@@ -72,11 +72,12 @@ class VectorIndex:
         """Find the files nearest to a vector by cosine.
 
         Args:
-            query: (D,) float32 unit vector.
+            query: (D,) float unit vector.
             count: files at most.
         """
         if not len(self.rows):
             return Nearest(self.rows, np.zeros(0))
+        query = np.array(query, np.float32)
         found = self._from_index(query, count) if self._index is not None else None
         if found is None:
             scores = self._approximate(query)
