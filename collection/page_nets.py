@@ -11,7 +11,6 @@ from typing import Any
 from collection.search_index import SearchIndex, collection_settings, open_search_index
 from collection.storage import Collection, file_digest, load_collection, output_paths
 from collection.video_tasks import Task
-from evaluation.checkpoint_files import find_checkpoint
 from evaluation.file_embedding import refuse_multiframe
 from evaluation.trained_net import TrainedNet, load_trained_net
 from models.interfaces import LocalizingNet, SeparatingNet
@@ -49,7 +48,7 @@ def choose_nets(name: str, checkpoints: Sequence[str], files: str, changes: dict
         raise UserError("nothing to show: give --collection NAME, --checkpoint FILE of AVOLNet or PixelPlayer, or both")
     if files and not name:
         raise UserError("--files is the folder of a collection: give --collection NAME too, or leave it out")
-    rest = [str(find_checkpoint(path)) for path in checkpoints]
+    rest = [load_trained_net(path, changes) for path in checkpoints]
     index: SearchIndex | None = None
     tasks: dict[Task, tuple[str, dict[str, Any]]] = {}
     if name:
@@ -58,22 +57,23 @@ def choose_nets(name: str, checkpoints: Sequence[str], files: str, changes: dict
         index = open_search_index(collection, own, files, changes)
         if index.localizes:
             tasks["where"] = own, collection_settings(collection, changes)
-        rest = [path for path in rest if path != own]
-    for path in rest:
-        task = _task_of(load_trained_net(path, changes))
+        rest = [net for net in rest if net.path != own]
+    for net in rest:
+        task = _task_of(net)
         if task in tasks:
-            raise UserError(f"both {tasks[task][0]} and {path} {TASK_NAMES[task]}: give one checkpoint for each task")
-        tasks[task] = path, changes
+            both = f"both {tasks[task][0]} and {net.path}"
+            raise UserError(f"{both} {TASK_NAMES[task]}: give one checkpoint for each task")
+        tasks[task] = net.path, changes
     return PageNets(index, {task: tasks[task] for task in TASK_NAMES if task in tasks})  # in the order of the tabs
 
 
-def _own_checkpoint(collection: Collection, given: list[str]) -> str:
+def _own_checkpoint(collection: Collection, given: list[TrainedNet]) -> str:
     """The checkpoint that embedded a collection: one of those given, or else where it was."""
     about = collection.about
-    same = [path for path in given if Path(path).is_file() and file_digest(path) == about["digest"]]
-    if same or not given or Path(about["checkpoint"]).is_file():
+    same = [net.path for net in given if file_digest(net.weights_file) == about["digest"]]
+    if same or not given or Path(about["checkpoint"]).exists():
         return (same or [about["checkpoint"]])[0]
-    return given[0]  # which `open_search_index` refuses
+    return given[0].path  # which `open_search_index` refuses
 
 
 def _task_of(net: TrainedNet) -> Task:
