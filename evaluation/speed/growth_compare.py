@@ -18,7 +18,7 @@ def measure(size: int) -> dict[str, float]:
         size: lines of the log.
 
     Returns:
-        "cpu_seconds", "peak_mb" (see `measure_use`), "log_mb", the size of the log.
+        "cpu_seconds", "peak_mb" (see `measure_use`), "log_size", MB.
     """
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder, "log.jsonl")
@@ -29,4 +29,4 @@ def measure(size: int) -> dict[str, float]:
                 file.write(json.dumps(line | values) + "\n")
         with measure_use() as use:
             compare_charts({"run": ThinnedLog(iterate_log(folder), COMPARED_CURVES)})
-        return use | {"log_mb": path.stat().st_size / 1e6}
+        return use | {"log_size": path.stat().st_size / 1e6}
