@@ -170,8 +170,8 @@ def test_the_running_average_equals_a_plain_loop_and_is_what_is_evaluated_and_ke
 
 
 def test_the_keys_of_a_checkpoint_are_those_of_the_documentation(tmp_path):
-    page = (Path(__file__).parents[2] / "docs/training.md").read_text(encoding="utf-8")
-    table = page.partition("## Checkpoints")[2].partition("\n## ")[0]
+    page = (Path(__file__).parents[2] / "docs/checkpoints.md").read_text(encoding="utf-8")
+    table = page.partition("## Keys")[2].partition("\n## ")[0]
     keys = [key for row in re.findall(r"^\| (`.*?) \|", table, re.MULTILINE) for key in re.findall(r"`(\w+)`", row)]
     train(config(tmp_path))
     assert sorted(checkpoint.load(tmp_path / "run/last.pt")) == sorted(keys)
