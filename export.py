@@ -39,6 +39,7 @@ if __name__ == "__main__":  # the libraries below take seconds to import
 
 from typing import Any
 
+from dataset.making.text import count_text
 from evaluation.exporting.folder import ExportOptions, export_net
 from evaluation.trained_net import load_trained_net
 from utils.errors import UserError, exit_on_user_error
@@ -59,7 +60,8 @@ def main(argv: list[str] | None = None) -> dict[str, Any]:
         print(f"{name} ({megabytes:.1f} MB): {described['about']}")
     if "difference" in about:
         frames, sounds = about["checked_on"]
-        print(f"checked on {frames} frames and {sounds} sounds: outputs differ by {about['difference']:.1e} at most")
+        inputs = f"{count_text(frames, 'frame')} and {count_text(sounds, 'sound')}"
+        print(f"checked on {inputs}: outputs differ by {about['difference']:.1e} at most")
     if "int8" in about:
         found = about["int8"]
         frames, sounds = found["compared_on"]

@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from dataset.making.text import count_text
 from evaluation.exporting.comparison import Run, to_float
 from evaluation.exporting.onnx_files import quiet
 from evaluation.exporting.real_inputs import RealInputs
@@ -104,7 +105,8 @@ def measure_agreement(
     rounded = {name: round(float(value), 5) for name, value in found.items()}
     if min(rounded["cosine_frames"], rounded["cosine_sounds"]) < MIN_COSINE or rounded["top1"] < MIN_TOP1:
         raise UserError(
-            f"int8 agrees too little with float32 on {len(v)} frames and {len(a)} sounds that were held back (cosine "
+            f"int8 agrees too little with float32 on {count_text(len(v), 'frame')} and {count_text(len(a), 'sound')} that "
+            "were held back (cosine "
             f"of frames {rounded['cosine_frames']:.4f}, of sounds {rounded['cosine_sounds']:.4f}, same first hit "
             f"{rounded['top1']:.0%}; needed are {MIN_COSINE:g} and {MIN_TOP1:.0%}): nothing was written; calibrate on "
             "more files like those that will be embedded, or leave out --int8"
