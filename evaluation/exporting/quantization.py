@@ -105,10 +105,10 @@ def measure_agreement(
     rounded = {name: round(float(value), 5) for name, value in found.items()}
     if min(rounded["cosine_frames"], rounded["cosine_sounds"]) < MIN_COSINE or rounded["top1"] < MIN_TOP1:
         raise UserError(
-            f"int8 agrees too little with float32 on {count_text(len(v), 'frame')} and {count_text(len(a), 'sound')} that "
-            "were held back (cosine "
-            f"of frames {rounded['cosine_frames']:.4f}, of sounds {rounded['cosine_sounds']:.4f}, same first hit "
-            f"{rounded['top1']:.0%}; needed are {MIN_COSINE:g} and {MIN_TOP1:.0%}): nothing was written; calibrate on "
-            "more files like those that will be embedded, or leave out --int8"
+            f"int8 agrees too little with float32 on {count_text(len(v), 'frame')} and {count_text(len(a), 'sound')} "
+            f"that were held back (cosine of frames {rounded['cosine_frames']:.4f}, of sounds "
+            f"{rounded['cosine_sounds']:.4f}, same first hit {rounded['top1']:.0%}; needed are {MIN_COSINE:g} and "
+            f"{MIN_TOP1:.0%}): nothing was written; calibrate on more files like those that will be embedded, or leave "
+            "out --int8"
         )
     return rounded
