@@ -11,8 +11,9 @@ from urllib.parse import quote
 from evaluation.measures.measure import Values, look_up
 from evaluation.measures.registry import SECTIONS
 from evaluation.report.curves import COMPARED_CURVES, ThinnedLog, compare_charts
-from evaluation.report.html_report import run_duration, template_environment
+from evaluation.report.html_report import run_duration
 from evaluation.report.rows import MetricRow, metric_rows, section_meanings, section_titles
+from evaluation.report.templating import template_environment
 from utils.errors import UserError
 from utils.files import read_text, write_text
 from utils.run import iterate_log

@@ -8,10 +8,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import jinja2
 from threadpoolctl import threadpool_limits
 
-from dataset.making.text import count_text
 from evaluation.measures.retrieval import DIRECTIONS, RETRIEVAL
 from evaluation.report.class_tables import class_tables
 from evaluation.report.curves import run_charts
@@ -24,10 +22,10 @@ from evaluation.report.ranked_maps import RankedMaps, rank_heatmaps
 from evaluation.report.rows import headlines, metric_rows, reference_names, section_meanings, section_titles
 from evaluation.report.selection import first_of_each_class
 from evaluation.report.separation_examples import separation_examples
+from evaluation.report.templating import template_environment
 from utils.errors import UserError
 from utils.files import write_text
 
-TEMPLATES = Path(__file__).parent / "templates"
 MEDIA = "report"  # folder of the media, next to report.html
 CROSS_CLIPS = 6  # frames and sounds of the matrix of pairs
 MAP_SIDE = 96  # of a map's image, pixels: the browser enlarges it smoothly
@@ -161,33 +159,12 @@ def _write_maps(folder: Path, maps: PageMaps, ranked: RankedMaps, matrix: list[i
         write_map(folder / name, enlarge_maps(one[None], MAP_SIDE, maps.mixed)[0])
 
 
-def template_environment() -> jinja2.Environment:
-    """Load the templates; everything but this project's own files is escaped."""
-    pages = jinja2.Environment(
-        loader=jinja2.FileSystemLoader(TEMPLATES), autoescape=True, undefined=jinja2.StrictUndefined,
-        trim_blocks=True, lstrip_blocks=True,
-    )  # fmt: skip
-    pages.globals["asset"] = lambda name: (TEMPLATES / name).read_text(encoding="utf-8")
-    pages.filters |= {"minutes": format_duration, "thousands": lambda number: f"{number:,}", "counted": count_text}
-    return pages
-
-
 def json_block(value: Any) -> str:
     """Convert `value` to JSON for a <script> element: nothing in it can end the element or start another."""
     text = json.dumps(value, ensure_ascii=False, separators=(",", ":"))
     for letter in "<>&":
         text = text.replace(letter, f"\\u{ord(letter):04x}")
     return text
-
-
-def format_duration(seconds: float) -> str:
-    """Format `seconds` for people: "43 s", "2 min 5 s", "3 h 10 min"."""
-    seconds = round(seconds)
-    if seconds < 60:
-        return f"{seconds} s"
-    if seconds < 3600:
-        return f"{seconds // 60} min {seconds % 60} s"
-    return f"{seconds // 3600} h {seconds % 3600 // 60} min"
 
 
 def run_duration(log: list[dict[str, Any]]) -> dict[str, Any] | None:

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 from evaluation.report.curves import RUN_CHARTS, LogLine, run_charts
+from evaluation.report.templating import template_environment
 from utils.config import changed_settings
 from utils.files import write_text
 from utils.run import Run, iterate_log
@@ -29,8 +30,6 @@ def write_run_report(run: Run) -> None:
     Raises:
         OSError: it can't be written.
     """
-    from evaluation.report.html_report import template_environment  # half a second, not for every start of a script
-
     last: LogLine = {"step": 0, "epoch": 0.0, "seconds": 0.0}
     validations, warnings, skipped = list[LogLine](), dict[str, None](), 0
     for line in iterate_log(run.folder):  # a long run's has a GB
