@@ -5,6 +5,7 @@ import csv
 import numpy as np
 import pytest
 import soundfile
+import torch
 from given_results import SETTINGS, words
 from helpers import make_dataset
 
@@ -70,6 +71,7 @@ def test_the_sounds_of_a_net_give_its_own_figures(root, mixtures, tmp_path):
     small = {"model.name": "PixelPlayer", "model.width": 4, "model.sound_width": 4, "model.num_channels": 4}
     config = override(Config(), {**SETTINGS, "data.cache_gb": 0, **small, **settings})
     content = {"config": to_dict(config), "config_version": CONFIG_VERSION, "ema": None, "step": 0, "metrics": {}}
+    torch.manual_seed(0)
     net = tmp_path / "best.pt"
     checkpoint.save(net, content | {"model": build_net(config.model).state_dict()})
     wanted = script.main(words({"checkpoint": net, "data.root": root, "train.workers": 0, "out": tmp_path / "own"}))
