@@ -85,6 +85,8 @@ LIMITS = {
     "train.temperature": "[0.01, 10]",
     "train.silence": "[0, 1)",
     "train.avc_warmup": "[0, 1)",
+    "train.low_res_until": "[0, 1)",
+    "train.low_res_size": "[32, 2048]",
     "train.seed": "[0, 4294967295]",
     "train.workers": "[-1, 1024]",
     "train.validate_every": "[1, 1e6]",
@@ -126,7 +128,7 @@ def config_errors(config: Config) -> list[str]:
         (config.augment.crop_min <= config.augment.crop_max, "augment.crop_min must not be above augment.crop_max"),
         *_mix_rules(config.mix, config.model, config.data),
         *_model_rules(config.model),
-        *_train_rules(config.train),
+        *_train_rules(config.train, config.data.frame_size),
         (
             config.data.moments == 1 or config.train.negatives != "off_grid",
             "data.moments must be 1 with train.negatives off_grid",
@@ -274,7 +276,7 @@ def _model_rules(model: Model) -> list[Rule]:
     ]
 
 
-def _train_rules(train: Train) -> list[Rule]:
+def _train_rules(train: Train, size: int) -> list[Rule]:
     return [
         (
             train.gather == "rank" or train.negatives != "off_grid",
@@ -285,6 +287,7 @@ def _train_rules(train: Train) -> list[Rule]:
             or train.lr * max(train.lr_muon, train.lr_vision, train.last_layer_lr_mult) < 1e36,
             "train.lr times its multipliers must be below 1e36",
         ),
+        (not train.low_res_until or train.low_res_size <= size, "train.low_res_size must be at most data.frame_size"),
         (not train.avc_warmup or train.avc_loss_weight > 0, "train.avc_warmup needs train.avc_loss_weight above 0"),
     ]
 
@@ -325,6 +328,7 @@ def _feature_rules(config: Config) -> list[Rule]:
         return []
     hint = "or data.feature_views 0 to encode frames in each step"
     return [
+        (not config.train.low_res_until, f"train.low_res_until must be 0 for a frozen encoder's features, {hint}"),
         (
             config.data.feature_frames >= config.data.moments,
             f"data.feature_frames must be at least data.moments ({config.data.moments}), {hint}",

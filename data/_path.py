@@ -7,4 +7,4 @@ ROOT = Path(__file__).resolve().parent.parent
 if str(ROOT) not in sys.path:
     sys.path.insert(0, str(ROOT))
 
-import utils.startup  # noqa: E402, F401 - as the scripts at the top
+import utils.startup  # noqa: F401 - as the scripts at the top

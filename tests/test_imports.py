@@ -159,7 +159,7 @@ def test_a_script_at_the_top_imports_no_other_script(path):
 @each(*ROOMS, "", "tests")
 def test_every_package_that_is_imported_is_in_the_requirements(path):
     required = listed_in("requirements.txt") | listed_in("requirements-optional.txt")
-    own = {*ROOMS, *(script.stem for folder in ("", "data", "tests") for script in files(folder)), "tests"}
+    own = {*ROOMS, "docs", *(script.stem for folder in ("", "data", "tests") for script in files(folder)), "tests"}
     tops = {name.partition(".")[0] for name in imports_of(path)} - own - STANDARD
     assert {PACKAGES.get(name, name).lower() for name in tops} <= required
 

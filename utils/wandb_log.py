@@ -47,9 +47,13 @@ class WandbLog:
             write_text(file, secrets.token_hex(8) + "\n")
         try:
             self._run = wandb.init(
-                dir=str(folder), project=os.environ.get("WANDB_PROJECT") or PROJECT, name=folder.resolve().name, id=read_text(file).strip(),
-                config=dict(config), resume="allow",
-            )  # fmt: skip
+                dir=str(folder),
+                project=os.environ.get("WANDB_PROJECT") or PROJECT,
+                name=folder.resolve().name,
+                id=read_text(file).strip(),
+                config=dict(config),
+                resume="allow",
+            )
             self._run.define_metric("*", step_metric="step")  # a resumed run may repeat steps
         except wandb.Error as error:
             reason = " ".join(str(error).split())

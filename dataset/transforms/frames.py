@@ -10,6 +10,7 @@ from functools import partial
 from typing import Any
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from dataset.loading.loader import Batch
@@ -29,20 +30,24 @@ class PairTransform:
     """Turn a batch of pairs into the inputs of the nets.
 
     Args:
-        config: a `configs.schema.Config`, of which the sections data, spectrogram and augment are used.
+        config: a `configs.schema.Config`, of which the sections data, spectrogram and augment are used, and where a
+            training's frames are smaller at first, train.low_res_until and low_res_size.
         train: with augmentation.
     """
 
     def __init__(self, config: Any, train: bool) -> None:
         self.data, self.spec = config.data, config.spectrogram
+        self.low_res_until = config.train.low_res_until if train else 0.0
+        self.low_res_size = config.train.low_res_size
         self.augment = config.augment if train else None
 
     def __call__(self, batch: Batch) -> tuple[Tensor, Tensor]:
         """Transform a collated batch on any device.
 
         Returns:
-            frames (B, 3, S, S) float32; (B, 3, T, S, S) for several frames; (B, 3 + 2 * fields, S, S) with flow; of a
-            batch with "features" in place of frames those, (B, C, h, w).
+            frames (B, 3, S, S) float32, S data.frame_size, or train.low_res_size early in a run; (B, 3, T, S, S) for
+            several frames; (B, 3 + 2 * fields, S, S) with flow; of a batch with "features" in place of frames those,
+            (B, C, h, w).
             spectrograms (B, 1, F, T) float32; (2 * B, 1, F, T) if samples have another sound.
             Of samples with M moments both have M * B rows: the first moments of all clips, then the second ones, ...
             Each moment has its own augmentation.
@@ -61,6 +66,8 @@ class PairTransform:
                 frames = prepare_features(batch["features"], augment, random)
             else:
                 frames = prepare_frames(batch["frames"], self.data.frame_size, augment, random, batch.get("flows"))
+                if batch.get("progress", 1.0) < self.low_res_until:
+                    frames = shrink_frames(frames, self.low_res_size)
             return frames, prepare_sounds(batch["sounds"], self.data.sample_rate, self.spec, augment, sounds_random)
 
     def silence_and_noise(self, batch: Batch, count: int) -> Tensor:
@@ -137,6 +144,22 @@ def prepare_frames(
     if blend is not None:
         _blend(pixels[:, :3], blend)  # without flow
     return pixels
+
+
+def shrink_frames(frames: Tensor, size: int) -> Tensor:
+    """Resize the input of a net, with a low-pass filter.
+
+    Args:
+        frames: (B, C, S, S) or (B, 3, T, S, S) float32; channels after the third are optical flow.
+        size: height and width of the result, pixels.
+
+    Returns:
+        (B, C, size, size) or (B, 3, T, size, size); flow is in pixels of the result.
+    """
+    small = F.interpolate(frames.flatten(1, -3), size=(size, size), mode="bilinear", antialias=True)
+    if frames.ndim == 4 and frames.shape[1] > 3:
+        small[:, 3:] *= size / frames.shape[-1]
+    return small.unflatten(1, frames.shape[1:-2])
 
 
 def prepare_features(features: Tensor, augment: Any = None, random: RandomStream | None = None) -> Tensor:

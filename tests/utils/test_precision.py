@@ -45,11 +45,17 @@ def test_auto_is_bf16_on_a_gpu_with_hardware_for_it_else_fp16(card, name, has_bf
 
 @pytest.mark.parametrize("feature", ["avx512_bf16", "amx_bf16", "arm_bf16", None])
 def test_auto_on_a_cpu_is_bf16_with_instructions_for_it_else_fp32(monkeypatch, feature):
-    monkeypatch.setattr(
-        torch.cpu, "get_capabilities", lambda: {"avx512_fp16": True, **({feature: True} if feature else {})}
-    )
+    features = {"avx512_fp16": True, **({feature: True} if feature else {})}
+    monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: features, raising=False)
     assert resolve_precision(CPU, "auto") == ("bf16" if feature else "fp32")
     assert resolve_precision(CPU, "bf16") == "bf16" and resolve_precision(CPU, "fp16") == "fp16"
+
+
+@pytest.mark.parametrize("able", [True, False])
+def test_torch_without_a_list_of_capabilities_is_asked_in_its_own_way(monkeypatch, able):
+    monkeypatch.delattr(torch.cpu, "get_capabilities", raising=False)
+    monkeypatch.setattr(torch.cpu, "_is_avx512_bf16_supported", lambda: able)
+    assert resolve_precision(CPU, "auto") == ("bf16" if able else "fp32")
 
 
 def test_autocast_computes_in_fp16():

@@ -77,7 +77,7 @@ def test_wandb_that_does_not_start_is_one_sentence(tmp_path, wandb):
 
 def test_a_missing_wandb_is_said_before_anything_is_written(tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "wandb", None)
-    with pytest.raises(UserError, match="train.log wandb needs the package wandb.*: pip install wandb, or set"):
+    with pytest.raises(UserError, match=r"train\.log wandb needs the package wandb.*: pip install wandb, or set"):
         make_run(tmp_path / "net", "wandb")
     assert not (tmp_path / "net" / "config.json").exists()
 
