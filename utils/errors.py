@@ -87,6 +87,17 @@ def translate_machine_errors(memory_advice: str = MEMORY_ADVICE, gpu_advice: str
         raise MachineError(message) from error
 
 
+def first_line(error: BaseException, length: int = 200) -> str:
+    """Shorten another library's message to one line, without a full stop, to be quoted in a sentence.
+
+    Args:
+        error: what the library has raised.
+        length: at most, characters.
+    """
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    return (lines[0] if lines else type(error).__name__)[:length].rstrip(".")
+
+
 def flush_output() -> None:
     """Write what stdout has buffered.
 

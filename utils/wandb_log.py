@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from utils.errors import UserError
+from utils.errors import UserError, first_line
 from utils.files import read_text, write_text
 
 PROJECT = "objects-that-sound"  # WANDB_PROJECT names another one
@@ -56,9 +56,9 @@ class WandbLog:
             )
             self._run.define_metric("*", step_metric="step")  # a resumed run may repeat steps
         except wandb.Error as error:
-            reason = " ".join(str(error).split())
             raise UserError(
-                f"wandb can't start ({reason}): run wandb login, or set WANDB_MODE=offline, or --train.log tensorboard"
+                f"wandb can't start ({first_line(error)}): run wandb login, or set WANDB_MODE=offline, or --train.log "
+                "tensorboard"
             ) from None
 
     def write(self, step: int, values: Mapping[str, float]) -> None:

@@ -17,7 +17,7 @@ from itertools import islice
 from typing import Any
 
 from dataset.making.processes import Job, Lost, Result, map_in_processes
-from utils.errors import UserError
+from utils.errors import UserError, first_line
 
 WAIT_SECONDS = 1.0  # for a result, before the size of the cluster is asked for again: machines come and go
 CONNECT_SECONDS = 10.0  # for a connection to the head of a cluster
@@ -54,9 +54,9 @@ class RayCluster:
                 socket.create_connection((host, int(port)), CONNECT_SECONDS).close()
             ray.init(address, ignore_reinit_error=True, log_to_driver=False, logging_level=logging.ERROR)
         except (OSError, RuntimeError, ValueError, OverflowError) as error:
-            reason = str(error).strip().partition("\n")[0].rstrip(".")
             raise UserError(
-                f"--engine ray can't use the cluster at --address {address} ({reason}): start one by `ray start --head`"
+                f"--engine ray can't use the cluster at --address {address} ({first_line(error)}): start one by "
+                "`ray start --head`"
             ) from None
         finally:
             if is_main:  # Ray ends the process at once on SIGTERM
@@ -131,7 +131,7 @@ class RayCluster:
         try:
             return self._ray.get(task)
         except self._ray.exceptions.RayError as error:  # not of a machine that died: Ray has tried again
-            reason = str(error).strip().partition("\n")[0].rstrip(".")
+            reason = first_line(error)
             raise UserError(f"the Ray cluster has failed ({reason}): repeat the command, which resumes") from None
 
     def _pickle(self, value: Any) -> bytes:

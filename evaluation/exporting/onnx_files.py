@@ -14,7 +14,7 @@ import torch
 
 from evaluation.exporting import OPSET
 from evaluation.exporting.graphs import Graph
-from utils.errors import UserError
+from utils.errors import UserError, first_line
 
 PACKAGES = ("onnx", "onnxscript", "onnxruntime")  # what writing ONNX files needs
 
@@ -83,10 +83,9 @@ def open_session(model: Path | bytes, name: str = "", threads: int = 0) -> Any:
             str(model) if isinstance(model, Path) else model, options, providers=["CPUExecutionProvider"]
         )
     except Exception as error:  # of a dozen types, all defined in its binary
-        reason = " ".join(str(error).split())[:200]
         raise UserError(
-            f"onnxruntime {onnxruntime.__version__} can't run {name or str(model)[:200]} ({reason}): install a newer "
-            f"onnxruntime, or export with --opset {OPSET}"
+            f"onnxruntime {onnxruntime.__version__} can't run {name or str(model)[:200]} ({first_line(error)}): "
+            f"install a newer onnxruntime, or export with --opset {OPSET}"
         ) from None
 
 
@@ -137,7 +136,7 @@ def write_exported(graph: Graph, path: Path) -> None:
 
 def not_exportable(path: Path, error: Exception) -> UserError:
     """Say that torch can't export a net: for the file `path`, because of `error`."""
-    reason = " ".join(str(error).split())[:200]
+    reason = first_line(error)
     return UserError(
         f"{path.name} can't be exported by torch {torch.__version__} ({type(error).__name__}: {reason}): take "
         "--to safetensors, or another encoder (model.vision, model.sound)"

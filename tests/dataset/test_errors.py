@@ -88,6 +88,8 @@ EXCEPTIONS = {
     ("utils/tensors.py", "load_tensors"), ("utils/process_errors.py", "describe_process_error"),
     ("utils/system_errors.py", "_says"),
     ("dataset/reading/errors.py", "error_reason"), ("dataset/reading/errors.py", "image_error_reason"),
+    ("utils/kernels.py", "explain_kernel_errors"), ("utils/kernels.py", "_compile_error"),  # of one type for all
+    ("utils/errors.py", "first_line"),
     ("data/download_metadata.py", "verify"),  # shows a file's own name in the place of a temporary one
 }  # fmt: skip
 ERROR_NAMES = {"error", "err", "exc", "exception", "e"}
