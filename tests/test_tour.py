@@ -17,6 +17,8 @@ def test_the_stored_notebook_shows_what_each_step_gave_and_is_small():
     assert all(cell.outputs for cell in CODE[1:]) and not outputs(CODE, "error")
     assert sum("image/jpeg" in output.data for output in outputs(CODE, "display_data")) == 4
     assert tour.NOTEBOOK.stat().st_size < 600_000
+    printed = "".join(output.text for output in outputs(CODE, "stream"))
+    assert "runs/tour/VOLNet/best.pt" in printed and str(tour.NOTEBOOK.parent.parent) not in printed
 
 
 def test_a_progress_bar_is_stored_as_it_ended_and_long_outputs_by_their_last_lines():
