@@ -95,7 +95,7 @@ class BenchmarkClips:
         return NUM_CLIPS
 
     def decode_jpegs(self, count: int = 500) -> int:
-        """Decode `count` JPEGs into memory that is there already, the limit of shards."""
+        """Decode `count` JPEGs into preallocated memory, the limit of shards."""
         frames, jpegs = np.empty((NUM_CLIPS, 256, 256, 3), np.uint8), self.jpegs
         for k in range(count):
             simplejpeg.decode_jpeg(jpegs[k % len(jpegs)], "RGB", buffer=frames[k % NUM_CLIPS])

@@ -1,4 +1,4 @@
-"""A check that is interrupted goes on where it was: nothing is read twice, and the reports are those of one run."""
+"""An interrupted check resumes where it was: nothing is read twice, and the reports are those of one run."""
 
 import os
 import re
