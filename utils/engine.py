@@ -174,6 +174,7 @@ class _Trainer:
             f"lower --train.batch_size ({self.train.batch_size}) and, for as many clips an update, raise "
             "--train.grad_accum_steps by the same factor"
         )
+        complete = False
         try:
             with (
                 self.clock.catch_signals(),
@@ -181,8 +182,9 @@ class _Trainer:
                 explain_kernel_errors(self.device, self.train.compile),
             ):
                 self._loop()
+            complete = True
         finally:
-            self.run.close()
+            self.run.close(complete)
         return self.best
 
     def _progress(self) -> float:

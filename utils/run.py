@@ -57,6 +57,7 @@ class Run:
         folder: the directory, train.run_dir.
         last, best: paths of the checkpoints.
         resumed: content of last.pt if the run is resumed, else None; in every process.
+        state: "running", and after `close` "complete" or "stopped".
 
     Raises:
         UserError: the directory holds a run and `resume` is false, or a run with other settings and it is true; or
@@ -67,6 +68,7 @@ class Run:
         self.config, self.folder = config, Path(config.train.run_dir)
         self.last, self.best = self.folder / "last.pt", self.folder / "best.pt"
         self.resumed: dict[str, Any] | None = None
+        self.state = "running"
         self._log = self.folder / "log.jsonl"
         self._tracker: TensorBoardLog | WandbLog | None = None
         self._report: LiveReport | None = None
@@ -250,8 +252,15 @@ class Run:
             print(f"best validation: {summary}; {self.best}")
             print(f"next: python eval.py --checkpoint {self.best}")
 
-    def close(self) -> None:
-        """Release the directory's lock, and end what tracks the run."""
+    def close(self, complete: bool = False) -> None:
+        """Release the directory's lock, end what tracks the run, and write its page for the last time.
+
+        Args:
+            complete: the training has come to its end; else it was stopped, or has failed.
+        """
+        self.state = "complete" if complete else "stopped"
+        if self._report:
+            self._report.update(now=True)
         if isinstance(self._tracker, WandbLog):
             self._tracker.close()
         self._lock.close()

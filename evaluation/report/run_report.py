@@ -25,7 +25,7 @@ class ValidationRow(NamedTuple):
 
 
 def write_run_report(run: Run) -> None:
-    """Write the page of a run, `run`, that is being trained, from its log.
+    """Write the page of a run, `run`, that is being trained or has ended, from its log.
 
     Raises:
         OSError: it can't be written.
@@ -39,9 +39,10 @@ def write_run_report(run: Run) -> None:
         skipped += line["kind"] == "skipped"
     train = run.config.train
     done = last["seconds"] / 60 / train.max_minutes if train.max_minutes else last["epoch"] / train.epochs
+    done = 1.0 if run.state == "complete" else min(done, 1.0)  # a run by the clock ends a step before its time
     text = template_environment().get_template("run.html").render(
         name=run.folder.resolve().name, model=run.config.model.name, data=run.config.data.root, last=last,
-        done=min(done, 1.0), written=time.strftime("%Y-%m-%d %H:%M:%S"), reload=RELOAD, verdict=verdict(validations),
+        done=done, state=run.state, written=time.strftime("%Y-%m-%d %H:%M:%S"), reload=RELOAD, verdict=verdict(validations),
         rows=validation_rows(validations), charts=run_charts(iterate_log(run.folder)),
         changed=changed_settings(run.config), warnings=list(warnings), skipped=skipped,
     )  # fmt: skip

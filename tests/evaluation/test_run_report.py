@@ -1,13 +1,16 @@
 """runs/NAME/report.html: opens while a net trains, says whether it learns, and never stops the training."""
 
+import contextlib
 import json
 import re
 
 import pytest
+import toy_training
 
 from evaluation.report.run_report import write_run_report
 from utils import live_report
 from utils.config import load_config, override
+from utils.engine import fit
 from utils.live_report import LiveReport
 from utils.run import Run
 
@@ -41,8 +44,35 @@ def test_the_page_follows_each_validation(tmp_path):
     row = re.search(r"AUC</th><td[^>]*>0\.9 <small>± 0\.02</small></td><td[^>]*>0\.53<", page)
     assert row and "<polyline" in page and "train.batch_size" in page
     validate(run, 200, 0.95)
-    assert "100% of the training" in read(run) and "location.reload()" not in read(run)
+    assert "100% of the training" in read(run)
+    run.close(complete=True)
+    assert "the training is complete" in read(run) and "location.reload()" not in read(run)
     assert not list(run.folder.glob(".report*"))  # nothing half-written
+
+
+def fit_toy(config, step=toy_training.step):
+    """Train the toy net by the real loop, with the page; returns the run."""
+    run, model = Run(config), toy_training.toy()
+    run.keep_report(write_run_report)
+    groups = [{"params": list(model.parameters()), "lr_scale": 1.0}]
+    with contextlib.suppress(ZeroDivisionError):
+        fit(model, run, param_groups=groups, batches=toy_training.batches, steps_per_epoch=6, step=step,
+            evaluate=toy_training.evaluate, best="auc")  # fmt: skip
+    return run
+
+
+def test_the_page_of_a_run_by_the_clock_says_that_it_is_complete(tmp_path):
+    """Its last update ends before its time is over."""
+    page = read(fit_toy(toy_training.config(tmp_path, max_minutes=0.01)))
+    assert "100% of the training" in page and "the training is complete" in page and "location.reload()" not in page
+
+
+def test_the_page_of_a_run_that_has_stopped_says_how_it_continues(tmp_path):
+    def step(model, batch):
+        return toy_training.step(model, batch) if batch["number"] < 8 else 1 / 0
+
+    page = read(fit_toy(toy_training.config(tmp_path), step))
+    assert "67% of the training" in page and "with --resume continues it" in page and "location.reload()" not in page
 
 
 def test_warnings_and_skipped_clips_are_on_the_page(tmp_path):
