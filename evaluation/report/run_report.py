@@ -42,8 +42,8 @@ def write_run_report(run: Run) -> None:
     done = 1.0 if run.state == "complete" else min(done, 1.0)  # a run by the clock ends a step before its time
     text = template_environment().get_template("run.html").render(
         name=run.folder.resolve().name, model=run.config.model.name, data=run.config.data.root, last=last,
-        done=done, state=run.state, written=time.strftime("%Y-%m-%d %H:%M:%S"), reload=RELOAD, verdict=verdict(validations),
-        rows=validation_rows(validations), charts=run_charts(iterate_log(run.folder)),
+        done=done, state=run.state, written=time.strftime("%Y-%m-%d %H:%M:%S"), reload=RELOAD,
+        verdict=verdict(validations), rows=validation_rows(validations), charts=run_charts(iterate_log(run.folder)),
         changed=changed_settings(run.config), warnings=list(warnings), skipped=skipped,
     )  # fmt: skip
     write_text(run.folder / "report.html", text)
