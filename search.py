@@ -1,11 +1,11 @@
-"""Serve a local page to try nets on one's own files: search a collection, see what sounds where, take videos apart.
+"""Serve a local page to try nets on one's own files: search a collection, localize sounds, separate them.
 
     python embed.py --checkpoint runs/demo_AVENet/best.pt --input FOLDER --out emb
     python search.py --collection emb                   # then open http://127.0.0.1:7860
     python search.py --checkpoint runs/demo_VOLNet/best.pt --checkpoint runs/demo_PixelPlayer/best.pt
 
 The page has a tab for each thing that its nets can do: a collection is searched by an image, a sound or a video; an
-AVOL-Net shows what sounds where in a video; a PixelPlayer takes its sound apart.
+AVOL-Net localizes the sounding objects of a video; a PixelPlayer separates its sounds.
 Only this machine can reach the page, unless --host says otherwise. The first ten seconds of a query are used.
 """
 

@@ -1,4 +1,4 @@
-"""Which nets the page of search.py uses, and what for: to search, to show what sounds where, to take videos apart.
+"""Which nets the page of search.py uses, and what for: to search, to localize sounding objects, to separate sounds.
 
 A net for videos is loaded by the worker processes; here it is only looked at, so that a wrong one is refused at once.
 """
@@ -16,7 +16,7 @@ from evaluation.trained_net import TrainedNet, load_trained_net
 from models.interfaces import LocalizingNet, SeparatingNet
 from utils.errors import UserError
 
-TASK_NAMES: dict[Task, str] = {"where": "show what sounds where", "apart": "take videos apart"}
+TASK_NAMES: dict[Task, str] = {"where": "localize sounding objects", "apart": "separate sounds"}
 
 
 @dataclass(frozen=True)

@@ -1,4 +1,4 @@
-"""What the page does with a video: show what sounds where, take its sound apart, play the sound of a pixel."""
+"""What the page does with a video: localize sounding objects, separate its sounds, play the sound of a pixel."""
 
 import tempfile
 import zipfile
