@@ -16,10 +16,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
+from collection.job_process import JobProcess, JobProcessEnded
 from collection.query import RefusedUpload
 from collection.sandbox import Cancelled, Sandbox
 from collection.video_tasks import Task
-from collection.worker_process import WorkerEnded, WorkerProcess
 
 State = Literal["waiting", "running", "done", "failed", "cancelled"]
 TIDY_SECONDS = 1.0  # between two looks for jobs to end or to remove
@@ -109,11 +109,11 @@ class Jobs:
         self._root = Path(tempfile.mkdtemp(prefix="objects_that_sound_"))
         self._jobs: dict[str, Job] = {}
         self._queue: deque[Job] = deque()
-        self._running: dict[Job, WorkerProcess | None] = {}  # None while the upload is converted
+        self._running: dict[Job, JobProcess | None] = {}  # None while the upload is converted
         self._lock = threading.RLock()
         self._changed, self._closing = threading.Condition(self._lock), threading.Event()
         threads = max((os.cpu_count() or 1) // limits.workers, 1)
-        self._workers = [WorkerProcess(json.dumps(nets), threads) for _ in range(limits.workers)]
+        self._workers = [JobProcess(json.dumps(nets), threads) for _ in range(limits.workers)]
         self._threads = [threading.Thread(target=self._work, args=(worker,), daemon=True) for worker in self._workers]
         self._threads.append(threading.Thread(target=self._tidy_up, daemon=True))
         for thread in self._threads:
@@ -231,7 +231,7 @@ class Jobs:
             if self._running.get(job):
                 job.stop_file.touch()
 
-    def _work(self, worker: WorkerProcess) -> None:
+    def _work(self, worker: JobProcess) -> None:
         """Run jobs on a worker until the server is closed."""
         while not self._closing.is_set():
             with self._changed:
@@ -248,14 +248,14 @@ class Jobs:
                 self._end(job, "failed", str(refusal))
             except Cancelled:
                 pass
-            except WorkerEnded:
+            except JobProcessEnded:
                 self._end(job, "failed", "the process that worked on it has ended: send a shorter video, or try again")
             except Exception as error:  # a full disk, or a fault of ours: the next visitor is not to blame
                 self._end(job, "failed", f"the server can't work on it ({type(error).__name__})")
             with self._lock:
                 del self._running[job]
 
-    def _run(self, job: Job, worker: WorkerProcess) -> None:
+    def _run(self, job: Job, worker: JobProcess) -> None:
         """Run one job: convert its upload, and have the worker do its task."""
         is_cut = False
         if job.owner is None:

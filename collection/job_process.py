@@ -10,11 +10,11 @@ from typing import Any
 from collection.sandbox import REPOSITORY
 
 
-class WorkerEnded(Exception):
+class JobProcessEnded(Exception):
     """The process has ended: it was killed, or could not load its nets."""
 
 
-class WorkerProcess:
+class JobProcess:
     """A process of collection/job_worker.py, which is started again when it has ended.
 
     Args:
@@ -57,7 +57,7 @@ class WorkerProcess:
             The last message, with its "result" or "error".
 
         Raises:
-            WorkerEnded: the process has ended before that.
+            JobProcessEnded: the process has ended before that.
         """
         if self._process.poll() is not None:
             self.close()
@@ -75,4 +75,4 @@ class WorkerProcess:
             pass
         self.close()
         self._process = self._start()
-        raise WorkerEnded
+        raise JobProcessEnded
