@@ -1,29 +1,31 @@
-"""Long work of the page: a bounded queue of jobs, their progress, and results that are removed after a time.
+"""Long work of the page: queues of jobs, their progress, and results that are removed after a time.
 
-A job belongs to one visitor: whoever doesn't know its id, a random one, can neither see nor cancel it.
+Each kind of work has a lane of its own, so that a short job, a search or a click, never waits for a long video.
 """
 
 import json
 import os
-import secrets
 import shutil
 import tempfile
 import threading
 import time
+import traceback
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
+from collection.job import Job, State, Task
 from collection.job_process import JobProcess, JobProcessEnded
+from collection.job_runners import Runner, SearchRunner, VideoRunner
 from collection.query import RefusedUpload
 from collection.sandbox import Cancelled, Sandbox
-from collection.video_tasks import Task
+from collection.search_index import SearchIndex
+from collection.video_tasks import VideoTask
 
-State = Literal["waiting", "running", "done", "failed", "cancelled"]
 TIDY_SECONDS = 1.0  # between two looks for jobs to end or to remove
-STOP_SECONDS = 30.0  # that a worker gets to stop by itself: a new process would have to load its nets
+STOP_SECONDS = 30.0  # that a process gets to stop by itself: a new one would have to load its nets
 BUSY = 503  # of HTTP: come back later
 
 
@@ -33,17 +35,19 @@ class JobLimits:
 
     Attributes:
         longest: length of a video that is used, seconds; of a longer one its first part is.
-        workers: processes, jobs that run at the same time.
-        waiting: jobs that may wait for one.
+        workers: processes that work on videos, one video each at a time.
+        searches: searches that run at the same time.
+        waiting: jobs of a lane that may wait.
         seconds: time that a job may take.
         absent: a job that its page hasn't asked about for so long is cancelled, seconds: the page was closed. Browsers
             let pages in the background ask once a minute.
         kept: results that nobody has looked at for so long are removed, seconds.
-        finished: results that are kept at most.
+        finished: results of a lane that are kept at most.
     """
 
     longest: float = 60.0
     workers: int = 2
+    searches: int = 4
     waiting: int = 8
     seconds: float = 900.0
     absent: float = 90.0
@@ -51,46 +55,19 @@ class JobLimits:
     finished: int = 24
 
 
-@dataclass(eq=False)
-class Job:
-    """A piece of work for one visitor.
+@dataclass
+class Lane:
+    """A queue of jobs of the same kind, and what runs them.
 
     Attributes:
-        task: what to do.
-        folder: of the clip and the results.
-        owner: the job whose clip it works on; None: it has its own folder and its upload in it.
-        options: further arguments of the task.
-        id: by which its visitor names it.
-        state, stage, fraction: how far it is; fraction of the stage in 0..1.
-        error: why it has failed, one sentence.
-        result: once it is done.
-        seen: when its page last asked about it, of time.monotonic().
-        begun, ended: when it began to run, and when it was over.
+        tasks: of its jobs.
+        runners: each runs one job at a time.
+        queue: jobs that wait, the next one first.
     """
 
-    task: Task
-    folder: Path
-    owner: "Job | None" = None
-    options: dict[str, Any] = field(default_factory=dict)
-    id: str = field(default_factory=lambda: secrets.token_urlsafe(16))
-    state: State = "waiting"
-    stage: str = ""
-    fraction: float = 0.0
-    error: str = ""
-    result: dict[str, Any] | None = None
-    seen: float = field(default_factory=time.monotonic)
-    begun: float = 0.0
-    ended: float = 0.0
-
-    @property
-    def is_over(self) -> bool:
-        """Whether nothing more will happen to it."""
-        return self.state in ("done", "failed", "cancelled")
-
-    @property
-    def stop_file(self) -> Path:
-        """Exists once its worker shall stop."""
-        return self.folder / f"{self.id}.stop"
+    tasks: tuple[Task, ...]
+    runners: list[Runner]
+    queue: deque[Job] = field(default_factory=deque)
 
 
 class Jobs:
@@ -98,46 +75,72 @@ class Jobs:
 
     Args:
         nets: {task: (checkpoint, settings to override)}: "where" needs an AVOL-Net, "apart" a PixelPlayer.
-        sandbox: converts uploads.
+        sandbox: decodes uploads.
         limits: of the jobs.
+        index: to search; None: there are no searches.
     """
 
     def __init__(
-        self, nets: dict[Task, tuple[str, dict[str, Any]]], sandbox: Sandbox, limits: JobLimits = JobLimits()
+        self,
+        nets: Mapping[VideoTask, tuple[str, dict[str, Any]]],
+        sandbox: Sandbox,
+        limits: JobLimits = JobLimits(),
+        index: SearchIndex | None = None,
     ) -> None:
-        self.tasks, self.limits, self._sandbox = tuple(nets), limits, sandbox
+        self.tasks: tuple[Task, ...] = (*(("search",) if index else ()), *nets)  # in the order of the page's tabs
+        self.limits = limits
         self._root = Path(tempfile.mkdtemp(prefix="objects_that_sound_"))
         self._jobs: dict[str, Job] = {}
-        self._queue: deque[Job] = deque()
-        self._running: dict[Job, JobProcess | None] = {}  # None while the upload is converted
+        self._running: dict[Job, Runner] = {}
         self._lock = threading.RLock()
         self._changed, self._closing = threading.Condition(self._lock), threading.Event()
-        threads = max((os.cpu_count() or 1) // limits.workers, 1)
-        self._workers = [JobProcess(json.dumps(nets), threads) for _ in range(limits.workers)]
-        self._threads = [threading.Thread(target=self._work, args=(worker,), daemon=True) for worker in self._workers]
-        self._threads.append(threading.Thread(target=self._tidy_up, daemon=True))
+        self._lanes = self._open_lanes(nets, sandbox, index)
+        self._threads = [threading.Thread(target=self._tidy_up, daemon=True)]
+        for lane in self._lanes:
+            for runner in lane.runners:
+                self._threads.append(threading.Thread(target=self._work, args=(lane, runner), daemon=True))
         for thread in self._threads:
             thread.start()
+
+    def _open_lanes(
+        self, nets: Mapping[VideoTask, tuple[str, dict[str, Any]]], sandbox: Sandbox, index: SearchIndex | None
+    ) -> list[Lane]:
+        """Make the lanes of what the page offers, and start their processes."""
+        limits, lanes = self.limits, []
+        threads = max((os.cpu_count() or 1) // limits.workers, 1)
+
+        def video_lane(tasks: tuple[Task, ...], loaded: Mapping[VideoTask, Any], count: int) -> Lane:
+            processes = [JobProcess(json.dumps(dict(loaded)), threads) for _ in range(count)]
+            return Lane(tasks, [VideoRunner(sandbox, process, lambda: self.limits.longest) for process in processes])
+
+        if index:
+            lanes.append(Lane(("search",), [SearchRunner(sandbox, index) for _ in range(limits.searches)]))
+        if nets:
+            lanes.append(video_lane(tuple(nets), nets, limits.workers))
+        if "apart" in nets:
+            lanes.append(video_lane(("pixel",), {"apart": nets["apart"]}, 1))
+        return lanes
 
     def close(self) -> None:
         """Cancel all jobs, end the processes and remove all files."""
         self._closing.set()
         for job in list(self._jobs.values()):
             self._end(job, "cancelled")
-        for worker in self._workers:
-            worker.kill()
+        runners = [runner for lane in self._lanes for runner in lane.runners]
+        for runner in runners:
+            runner.kill()
         with self._lock:
             self._changed.notify_all()
         for thread in self._threads:
             thread.join()
-        for worker in self._workers:
-            worker.close()
+        for runner in runners:
+            runner.close()
         shutil.rmtree(self._root, ignore_errors=True)
 
     # ------------------------------------------------------------------------------------------------- for visitors
 
     def submit(self, task: Task, save: Callable[[Path], object]) -> Job:
-        """Add a job on an uploaded video.
+        """Add a job on an uploaded file.
 
         Args:
             task: what to do.
@@ -146,10 +149,10 @@ class Jobs:
         Raises:
             RefusedUpload: too many jobs wait, or `save` refuses the upload.
         """
-        self._refuse_full()
+        self._refuse_full(task)
         job = Job(task, Path(tempfile.mkdtemp(dir=self._root)))
         try:
-            save(job.folder / "upload")
+            save(job.upload)
             self._enqueue(job)
         except BaseException:
             shutil.rmtree(job.folder, ignore_errors=True)
@@ -160,7 +163,7 @@ class Jobs:
         """Add a job that separates the sound of one pixel, or find it done.
 
         Args:
-            owner_id: of the job that took the video apart.
+            owner_id: of the job that separated the sounds of the video.
             x, y: of the pixel, 0..1 from the top left corner.
 
         Raises:
@@ -179,7 +182,6 @@ class Jobs:
                     job.seen = time.monotonic()
                     return job
         location = (column + 0.5) / width, (row + 0.5) / height
-        self._refuse_full()
         job = Job("pixel", owner.folder, owner, {"location": location, "name": name})
         self._enqueue(job)
         return job
@@ -197,9 +199,10 @@ class Jobs:
         """Say how far the job of the id `job_id` is: plain data for JSON."""
         with self._lock:
             job = self.find(job_id)
-            before = self._queue.index(job) if job in self._queue else 0
-            about = {"job": job.id, "state": job.state, "stage": job.stage, "fraction": job.fraction}
-            return about | {"before": before, "error": job.error, "result": job.result}
+            queue = self._lane(job.task).queue
+            before = queue.index(job) if job in queue else 0
+            about = {"job": job.id, "state": job.state, "stage": job.stage, "fraction": job.fraction, "before": before}
+            return about | {"status": job.status, "error": job.error, "result": job.result}
 
     def cancel(self, job_id: str) -> None:
         """Cancel the job of the id `job_id`; one that is over stays as it is."""
@@ -207,87 +210,65 @@ class Jobs:
 
     # ---------------------------------------------------------------------------------------------------- in threads
 
-    def _refuse_full(self) -> None:
+    def _lane(self, task: Task) -> Lane:
+        return next(lane for lane in self._lanes if task in lane.tasks)
+
+    def _refuse_full(self, task: Task) -> None:
         with self._lock:
-            count = len(self._queue)
+            count = len(self._lane(task).queue)
         if count >= self.limits.waiting:
             raise RefusedUpload(BUSY, f"{count} others are waiting already: try again in a few minutes")
 
     def _enqueue(self, job: Job) -> None:
         with self._changed:
-            self._refuse_full()
+            self._refuse_full(job.task)
             self._jobs[job.id] = job
-            self._queue.append(job)
-            self._changed.notify()
+            self._lane(job.task).queue.append(job)
+            self._changed.notify_all()
 
-    def _end(self, job: Job, state: State, error: str = "") -> None:
+    def _end(self, job: Job, state: State, error: str = "", status: int = 500) -> None:
         """End a job that is waiting or running."""
         with self._lock:
             if job.is_over:
                 return
             if job.state == "waiting":
-                self._queue.remove(job)
-            job.state, job.error, job.ended = state, error, time.monotonic()
-            if self._running.get(job):
+                self._lane(job.task).queue.remove(job)
+            elif state != "done":
                 job.stop_file.touch()
+            job.state, job.error, job.ended = state, error, time.monotonic()
+            job.status = status if error else job.status
 
-    def _work(self, worker: JobProcess) -> None:
-        """Run jobs on a worker until the server is closed."""
+    def _work(self, lane: Lane, runner: Runner) -> None:
+        """Run jobs of a lane until the server is closed."""
         while not self._closing.is_set():
             with self._changed:
-                while not self._queue and not self._closing.is_set():
+                while not lane.queue and not self._closing.is_set():
                     self._changed.wait()
                 if self._closing.is_set():
                     return
-                job = self._queue.popleft()
+                job = lane.queue.popleft()
                 job.state, job.begun = "running", time.monotonic()
-                self._running[job] = None
-            try:
-                self._run(job, worker)
-            except RefusedUpload as refusal:
-                self._end(job, "failed", str(refusal))
-            except Cancelled:
-                pass
-            except JobProcessEnded:
-                self._end(job, "failed", "the process that worked on it has ended: send a shorter video, or try again")
-            except Exception as error:  # a full disk, or a fault of ours: the next visitor is not to blame
-                self._end(job, "failed", f"the server can't work on it ({type(error).__name__})")
+                self._running[job] = runner
+            self._run(job, runner)
             with self._lock:
                 del self._running[job]
-
-    def _run(self, job: Job, worker: JobProcess) -> None:
-        """Run one job: convert its upload, and have the worker do its task."""
-        is_cut = False
-        if job.owner is None:
-            job.stage = "reading the video"
-            upload = job.folder / "upload"
-            seconds = self._sandbox.convert(
-                upload, job.folder, self.limits.longest, lambda: job.state == "running" and not self._closing.is_set()
-            )
-            upload.unlink()
-            is_cut = seconds > self.limits.longest - 1e-3
-        with self._lock:
-            if job.is_over:
-                raise Cancelled
-            self._running[job] = worker
-
-        def note(message: dict[str, Any]) -> None:
-            job.stage, job.fraction = message["stage"], message["fraction"]
-
-        request = {"task": job.task, "folder": str(job.folder), "options": job.options, "stop": str(job.stop_file)}
-        try:
-            answer = worker.run(request, note)
-        finally:
-            with self._lock:
-                self._running[job] = None
                 job.stop_file.unlink(missing_ok=True)
-        with self._lock:
-            if job.is_over:
-                raise Cancelled
-            if "error" in answer:
-                job.state, job.error = "failed", answer["error"]
-            else:
-                job.state, job.result = "done", answer["result"] | {"cut": is_cut}
+
+    def _run(self, job: Job, runner: Runner) -> None:
+        """Run one job; whatever goes wrong, the next visitor is not to blame."""
+        try:
+            job.result = runner.run(job)
+            self._end(job, "done")
+        except RefusedUpload as refusal:
+            self._end(job, "failed", str(refusal), refusal.status)
+        except Cancelled:
+            pass
+        except JobProcessEnded:
+            self._end(job, "failed", "the process that worked on it has ended: send a shorter video, or try again")
+        except Exception as error:  # a full disk, or a fault of ours
+            if not job.is_over:
+                traceback.print_exception(error)  # on the server's terminal
+            self._end(job, "failed", f"the server can't work on it ({type(error).__name__}): its terminal says more")
 
     def _tidy_up(self) -> None:
         """End and remove jobs when their time is over."""
@@ -295,23 +276,29 @@ class Jobs:
             now, limits = time.monotonic(), self.limits
             for job in list(self._jobs.values()):
                 if job.state == "running" and now - job.begun > limits.seconds:
-                    message = f"it takes more than {limits.seconds / 60:.3g} minutes: send a shorter video"
-                    self._end(job, "failed", message)
+                    message = f"it takes more than {limits.seconds / 60:.3g} minutes: send a shorter file"
+                    self._end(job, "failed", message, 413)
                 elif now - job.seen > limits.absent:
                     self._end(job, "cancelled")
             with self._lock:
-                for job, worker in self._running.items():
-                    if worker and job.is_over and now - job.ended > STOP_SECONDS:
-                        worker.kill()
-                over = [job for job in self._jobs.values() if job.is_over and job not in self._running]
-                for job in over:
-                    if job.owner is None and job.state != "done":
-                        shutil.rmtree(job.folder, ignore_errors=True)  # its upload is of no use any more
-                # Jobs on pixels are kept as long as the one whose clip they work on.
-                owners = sorted((job for job in over if job.owner is None), key=lambda job: job.seen)
-                for k, job in enumerate(owners):
-                    if now - job.seen > limits.kept or len(owners) - k > limits.finished:
-                        self._remove(job)
+                for job, runner in self._running.items():
+                    if job.is_over and now - job.ended > STOP_SECONDS:
+                        runner.kill()
+                for lane in self._lanes:
+                    self._remove_old(lane, now)
+
+    def _remove_old(self, lane: Lane, now: float) -> None:
+        """Remove the files of a lane that nobody needs any more; `now` is the time."""
+        over = [job for job in self._jobs.values() if job.task in lane.tasks and not job.owner and job.is_over]
+        over = [job for job in over if job not in self._running]
+        for job in over:
+            if job.state != "done":
+                shutil.rmtree(job.folder, ignore_errors=True)  # its upload is of no use any more
+        # Jobs on pixels are kept as long as the one whose clip they work on.
+        over.sort(key=lambda job: job.seen)
+        for k, job in enumerate(over):
+            if now - job.seen > self.limits.kept or len(over) - k > self.limits.finished:
+                self._remove(job)
 
     def _remove(self, job: Job) -> None:
         """Forget a job, with those on its pixels, and remove its files."""

@@ -10,13 +10,13 @@ from typing import Any
 
 from collection.search_index import SearchIndex, collection_settings, open_search_index
 from collection.storage import Collection, file_digest, load_collection, output_paths
-from collection.video_tasks import Task
+from collection.video_tasks import VideoTask
 from evaluation.file_embedding import refuse_multiframe
 from evaluation.trained_net import TrainedNet, load_trained_net
 from models.interfaces import LocalizingNet, SeparatingNet
 from utils.errors import UserError
 
-TASK_NAMES: dict[Task, str] = {"where": "localize sounding objects", "apart": "separate sounds"}
+TASK_NAMES: dict[VideoTask, str] = {"where": "localize sounding objects", "apart": "separate sounds"}
 
 
 @dataclass(frozen=True)
@@ -29,7 +29,7 @@ class PageNets:
     """
 
     index: SearchIndex | None
-    tasks: dict[Task, tuple[str, dict[str, Any]]]
+    tasks: dict[VideoTask, tuple[str, dict[str, Any]]]
 
 
 def choose_nets(name: str, checkpoints: Sequence[str], files: str, changes: dict[str, str]) -> PageNets:
@@ -50,7 +50,7 @@ def choose_nets(name: str, checkpoints: Sequence[str], files: str, changes: dict
         raise UserError("--files is the folder of a collection: give --collection NAME too, or leave it out")
     rest = [load_trained_net(path, changes) for path in checkpoints]
     index: SearchIndex | None = None
-    tasks: dict[Task, tuple[str, dict[str, Any]]] = {}
+    tasks: dict[VideoTask, tuple[str, dict[str, Any]]] = {}
     if name:
         collection = load_collection(output_paths(name).npz)
         own = _own_checkpoint(collection, rest)
@@ -76,7 +76,7 @@ def _own_checkpoint(collection: Collection, given: list[TrainedNet]) -> str:
     return given[0].path  # which `open_search_index` refuses
 
 
-def _task_of(net: TrainedNet) -> Task:
+def _task_of(net: TrainedNet) -> VideoTask:
     """What a net does with videos."""
     if isinstance(net.model, SeparatingNet):
         return "apart"

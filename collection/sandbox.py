@@ -23,7 +23,6 @@ from dataset.reading.audio import SOUND_SECONDS
 
 MAX_MEMORY = 2 * 2**30  # address space of a decoding process, bytes
 MAX_SECONDS = 10  # wall-clock and CPU time of one query, seconds
-MAX_DECODING = 4  # uploads that are decoded at the same time
 SECONDS_PER_SECOND = 2  # time that converting a second of a clip may take, beside MAX_SECONDS
 MAX_CLIP_BYTES = 256 * 2**20  # of each file of a converted clip
 DYING_SECONDS = 1.0  # in which a process that was killed has ended
@@ -46,7 +45,7 @@ class Sandbox:
 
     def __init__(self, max_memory: int = MAX_MEMORY, max_seconds: float = MAX_SECONDS) -> None:
         self._max_memory, self._max_seconds = max_memory, max_seconds
-        self._lock, self._decoding = threading.Lock(), threading.BoundedSemaphore(MAX_DECODING)
+        self._lock = threading.Lock()
         self._start()
 
     def _start(self) -> None:
@@ -69,7 +68,15 @@ class Sandbox:
         self._process.wait()
         self._requests.close()
 
-    def read(self, path: Path, size: int, rate: int, count: int, seconds: float = SOUND_SECONDS) -> Query:
+    def read(
+        self,
+        path: Path,
+        size: int,
+        rate: int,
+        count: int,
+        seconds: float = SOUND_SECONDS,
+        is_wanted: Callable[[], bool] = lambda: True,
+    ) -> Query:
         """Decode the first `count` seconds of a file. Its content decides what it is, not its name.
 
         Args:
@@ -78,11 +85,14 @@ class Sandbox:
             rate: of the sounds, Hz.
             count: moments to read at most.
             seconds: length of the sound of a moment.
+            is_wanted: is asked now and then; the process ends once it says no.
 
         Raises:
             RefusedUpload: with a message to show to the user.
+            Cancelled: it is not wanted any more.
         """
-        return unpack_query(self._decode("query", [str(path), size, rate, count, seconds], self._max_seconds))
+        arguments = [str(path), size, rate, count, seconds]
+        return unpack_query(self._decode("query", arguments, self._max_seconds, is_wanted))
 
     def convert(self, path: Path, folder: Path, longest: float, is_wanted: Callable[[], bool] = lambda: True) -> float:
         """Convert a video to a clip of the dataset's format: clip.mp4 and clip.wav.
@@ -111,8 +121,7 @@ class Sandbox:
     ) -> bytes:
         """Run a task of the worker on an upload; returns its reply."""
         request = json.dumps({"task": task, "arguments": arguments, "max_seconds": max_seconds}).encode()
-        with self._decoding:
-            code, reply = self._request(request, is_wanted)
+        code, reply = self._request(request, is_wanted)
         if code in (-signal.SIGALRM, -signal.SIGXCPU):
             raise RefusedUpload(413, f"it takes more than {max_seconds:g} s to decode: send a shorter or smaller file")
         if code:

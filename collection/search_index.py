@@ -1,10 +1,8 @@
 """Search an embedded collection by any image, sound or video: the nearest files, and maps of where sounds come from."""
 
 import io
-import itertools
 import threading
-from collections import OrderedDict
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
@@ -24,10 +22,11 @@ from evaluation.trained_net import TrainedNet, load_trained_net
 from models.interfaces import LocalizingNet
 from utils.config import translate_stored
 from utils.errors import UserError
+from utils.progress_bar import Progress, pass_on
 
 CHANGEABLE = ("train.precision",)  # settings that a search may have other than its collection
-MAX_RECENT = 32  # queries whose maps can still be requested
 MAP_SIDE = 256  # side to which maps are interpolated, pixels
+COMPARING = "comparing with the collection"  # the stage of a search that takes long
 SOUNDS_AT_A_TIME = 2**16  # whose scores are computed at a time
 ROWS_AT_A_TIME = 256  # frames whose maps are scored at a time: 25 MB of 128 dimensions at 14 x 14 locations
 
@@ -36,8 +35,8 @@ ROWS_AT_A_TIME = 256  # frames whose maps are scored at a time: 25 MB of 128 dim
 Measure = Literal["cosine", "probability"]
 
 
-class RecentQuery(NamedTuple):
-    """What is kept of a query to draw its maps: the middle frame, its JPEG, the embedding of the middle sound."""
+class MapSource(NamedTuple):
+    """What maps of a query are drawn from: the middle frame, its JPEG, the embedding of the middle sound."""
 
     frame: np.ndarray | None
     preview: bytes | None
@@ -124,10 +123,9 @@ class SearchIndex:
             "sounds": VectorIndex(collection.sounds, collection.has_sound, collection.files),
         }
         self.notes = [f"{side}: {index.note}" for side, index in self._sides.items() if index.note]
-        self._recent: OrderedDict[int, RecentQuery] = OrderedDict()
-        self._ids, self._lock = itertools.count(1), threading.Lock()
+        self._embedding = threading.Lock()  # a query after the other; all else runs side by side
 
-    def search(self, query: Query, count: int = 12) -> dict[str, Any]:
+    def search(self, query: Query, count: int = 12, progress: Progress = pass_on) -> dict[str, Any]:
         """Find the nearest images and sounds of the collection, by the query's frames and by its sound.
 
         The vector of a query of several seconds is the normalized mean of their unit vectors; its score of pairs is the
@@ -136,30 +134,37 @@ class SearchIndex:
         Args:
             query: decoded upload.
             count: files per list at most.
+            progress: shows how far it is.
 
         Returns:
-            plain data for JSON: "query" (id, for `draw_map`), "kind", "seconds", "maps" (whether maps can be drawn),
-            and "by": {"image": lists, "sound": lists}, as far as the query has them. Lists are {"images": list,
+            plain data for JSON: "kind", "seconds", "maps" (whether maps can be drawn), and "by": {"image": lists, "sound": lists}, as far as the query has them. Lists are {"images": list,
             "sounds": list}, a list is {"measure": see `Scores`, "items": [{"row", "name", "kind", "time", "score",
             "sound" (whether it has one)}]}, nearest first, of each file its nearest second.
         """
         frames = [moment.frame for moment in query.moments if moment.frame is not None]
         sounds = [moment.sound for moment in query.moments if moment.sound is not None]
-        by, sound = {}, None
-        with self._lock:
-            if frames:
-                by["image"] = self._rank_by_frames(self.net.embed_frames(np.stack(frames)), count)
-            if sounds:
-                a = self.net.embed_sounds(np.stack(sounds))
-                by["sound"], sound = self._rank_by_sounds(a, count), a[len(a) // 2]
-            query_id = next(self._ids)
-            self._recent[query_id] = RecentQuery(query.middle.frame, query.preview, sound)
-            if len(self._recent) > MAX_RECENT:
-                self._recent.popitem(last=False)
-        about = {"query": query_id, "kind": query.kind, "seconds": len(query.moments), "maps": self.localizes}
-        return about | {"by": by}
+        by = {}
+        if frames:
+            (v,) = progress([np.stack(frames)], "looking")
+            by["image"] = self._rank_by_frames(self._embed(self.net.embed_frames, v), count, progress)
+        if sounds:
+            (a,) = progress([np.stack(sounds)], "listening")
+            by["sound"] = self._rank_by_sounds(self._embed(self.net.embed_sounds, a), count, progress)
+        return {"kind": query.kind, "seconds": len(query.moments), "maps": self.localizes, "by": by}
 
-    def _rank_by_frames(self, v: torch.Tensor, count: int) -> dict[str, Any]:
+    def map_source(self, query: Query) -> MapSource | None:
+        """Keep of `query` what its maps are drawn from, for `draw_map`; None: the net can't localize."""
+        if not self.localizes:
+            return None
+        middle = query.middle
+        sound = None if middle.sound is None else self._embed(self.net.embed_sounds, middle.sound[None])[0]
+        return MapSource(middle.frame, query.preview, sound)
+
+    def _embed(self, embed: Callable[[np.ndarray], torch.Tensor], inputs: np.ndarray) -> torch.Tensor:
+        with self._embedding:
+            return embed(inputs)
+
+    def _rank_by_frames(self, v: torch.Tensor, count: int, progress: Progress) -> dict[str, Any]:
         """Rank both lists by embedded frames `v`, (Q, ...); `count` files each."""
         vector, norms = _mean_vector(self.net.encoder.frame_vectors(v)), self.collection.norms
         lists = {"images": self._by_cosine("images", vector, count)}
@@ -167,20 +172,20 @@ class SearchIndex:
             return lists | {"sounds": self._by_cosine("sounds", vector, count)}
         rows = self._sides["sounds"].rows
         logits = [torch.zeros(len(v), 0)]
-        for start in range(0, len(rows), SOUNDS_AT_A_TIME):
+        for start in progress(range(0, len(rows), SOUNDS_AT_A_TIME), COMPARING):
             some = rows[start : start + SOUNDS_AT_A_TIME]
             a = torch.from_numpy(self.collection.sounds[some] * norms[some][:, None])
             logits.append(score_pairs(self.net.localizing_net.pair_logits, v, a, self.net.device))
         return lists | {"sounds": self._by_probability("sounds", torch.cat(logits, 1), count)}
 
-    def _rank_by_sounds(self, a: torch.Tensor, count: int) -> dict[str, Any]:
+    def _rank_by_sounds(self, a: torch.Tensor, count: int, progress: Progress) -> dict[str, Any]:
         """Rank both lists by embedded sounds `a`, (Q, ...); `count` files each."""
         vector, maps = _mean_vector(self.net.encoder.sound_vectors(a)), self.collection.maps
         lists = {"sounds": self._by_cosine("sounds", vector, count)}
         if not self.scores_pairs or maps is None:
             return lists | {"images": self._by_cosine("images", vector, count)}
         logits = []
-        for start in range(0, len(maps), ROWS_AT_A_TIME):
+        for start in progress(range(0, len(maps), ROWS_AT_A_TIME), COMPARING):
             v = torch.from_numpy(np.array(maps[start : start + ROWS_AT_A_TIME])).float()
             logits.append(score_pairs(self.net.localizing_net.pair_logits, v, a, self.net.device))
         # A map belongs to a frame in the order of the rows, which an index may have changed.
@@ -206,22 +211,19 @@ class SearchIndex:
         time, has_sound = float(self.collection.times[row]), bool(self.collection.has_sound[row])
         return {"row": row, "name": name, "kind": kind, "time": time, "score": score, "sound": has_sound}
 
-    def draw_map(self, query_id: int, side: Literal["", "image", "sound"] = "", row: int = -1) -> Image.Image:
+    def draw_map(self, source: MapSource, side: Literal["", "image", "sound"] = "", row: int = -1) -> Image.Image:
         """Draw over a frame where a sound comes from.
 
         Args:
-            query_id: of a recent query; its sound over its own frame, unless `side` says otherwise.
+            source: of a query, by `map_source`; its sound over its own frame, unless `side` says otherwise.
             side: "image" draws the query's sound over the frame of `row`; "sound" the sound of `row` over the query's
                 frame.
             row: of the collection.
 
         Raises:
-            LookupError: the query is too old, there is no such frame or sound, or the net can't localize.
+            LookupError: there is no such frame or sound.
         """
-        with self._lock:
-            frame, preview, sound = self._recent[query_id]
-        if not self.localizes:
-            raise LookupError
+        frame, preview, sound = source
         if side == "image":
             image = self.media.frame(row)
             frame = resize_square(image, self.size)
@@ -231,7 +233,7 @@ class SearchIndex:
             sound = self._embed_sound(self.media.sound(row))
         if frame is None or sound is None:
             raise LookupError
-        with self._lock:
+        with self._embedding:
             v, objects = self.net.embed_with_objects(frame[None])
             maps = self.net.location_maps(v, sound[None], objects).numpy()
         values = Image.fromarray(enlarge_maps(maps, MAP_SIDE, objects is not None)[0]).resize(image.size)
@@ -240,5 +242,4 @@ class SearchIndex:
     def _embed_sound(self, sound: np.ndarray) -> torch.Tensor:
         """Embed the sound of a row at 48 kHz, (samples,) int16."""
         samples = resample(sound.astype(np.float32) / INT16_SCALE, SAMPLE_RATE, self.rate)
-        with self._lock:
-            return self.net.embed_sounds(to_int16(samples)[None])[0]
+        return self._embed(self.net.embed_sounds, to_int16(samples)[None])[0]

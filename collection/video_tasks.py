@@ -29,7 +29,7 @@ from utils.errors import UserError
 from utils.files import save_image
 from utils.progress_bar import Progress
 
-Task = Literal["where", "apart", "pixel"]
+VideoTask = Literal["where", "apart", "pixel"]
 Result = dict[str, Any]  # plain data for JSON
 
 MOMENTS_PER_SECOND = 8  # at which maps are computed
@@ -167,10 +167,10 @@ def _rates(separator: PixelSeparator) -> SoundRates:
     return SoundRates(separator.rate, separator.rate, separator.samples)
 
 
-TASKS: dict[Task, Callable[..., Result]] = {"where": show_where, "apart": take_apart, "pixel": play_pixel}
+TASKS: dict[VideoTask, Callable[..., Result]] = {"where": show_where, "apart": take_apart, "pixel": play_pixel}
 
 
-def run_task(net: TrainedNet, task: Task, folder: Path, progress: Progress, options: dict[str, Any]) -> Result:
+def run_task(net: TrainedNet, task: VideoTask, folder: Path, progress: Progress, options: dict[str, Any]) -> Result:
     """Run a task on a clip.
 
     Args:

@@ -33,3 +33,13 @@ def show_stage(items: Any, stage: str) -> Iterable[Any]:
         stage: what is done with them, such as "separating".
     """
     return tqdm(items, stage, disable=None)
+
+
+def pass_on(items: Any, stage: str) -> Iterable[Any]:
+    """Pass items on and show nothing: a `Progress`.
+
+    Args:
+        items: of any number.
+        stage: what is done with them; not shown.
+    """
+    return items
