@@ -71,24 +71,18 @@ if __name__ == "__main__":  # the libraries below take a second to import
 import sys
 import time
 from collections import Counter
+from collections.abc import Iterator
 from contextlib import ExitStack
 from functools import partial
 
-from data.checking.kept_results import KeptResults, Stamp, keep_results, stamp_files
+from data.checking.kept_results import ALL_KINDS, KeptResults, keep_results
 from data.checking.listed import report_list
-from data.checking.report import (
-    ALL_KINDS,
-    describe_findings,
-    left_out,
-    render_page,
-    results_table,
-    summary,
-    write_report,
-)
+from data.checking.report import describe_findings, left_out, render_page, summary, table_lines, write_report
+from data.checking.result_lines import Stamp, stamp_files
 from dataset.making.benchmark_leaks import find_benchmark_leaks, find_benchmark_lists
 from dataset.making.checks import CheckResult, check_clip
 from dataset.making.clip_map import Workers, map_clips, read_workers
-from dataset.making.duplicates import add_duplicates, describe_leaking, find_duplicates, refuse_findings
+from dataset.making.duplicates import describe_leaking, find_duplicates
 from dataset.making.leaks import find_leaks
 from dataset.making.left_out import FILE_NAME, describe_left_out, write_left_out
 from dataset.making.move_clips import move_clips, plan_moves
@@ -113,8 +107,6 @@ from utils.progress_bar import progress_bar
 KEPT_KINDS = ("ok", "unlisted")  # kinds of clips that --move_bad doesn't move
 NO_TRAINING = ("val", "test")  # splits that a benchmark may have clips in
 REPAIR_TIMES = 4  # how often a clip is read while it is repaired, about: its time limit is so many times as long
-
-Results = dict[tuple[str, str], CheckResult]  # by split and clip
 
 
 def main(argv: list[str] | None = None) -> None:
@@ -163,35 +155,36 @@ def check(args: argparse.Namespace, splits: list[SplitFolder], workers: Workers)
     benchmarks = find_leaks_of_benchmarks(args, splits)  # before the clips are read: a list may be wrong
     begin = time.monotonic()
     csv = args.csv or args.root / "check.csv"
-    with keep_results(csv.parent / f"{csv.stem}.results.jsonl", args.time_limit) as kept:
+    with keep_results(csv.parent / f"{csv.stem}.results.jsonl", args.time_limit, splits) as results:
         try:
-            results = check_clips(splits, workers, args.time_limit, kept)
+            check_clips(splits, workers, args.time_limit, results)
         except KeyboardInterrupt:
             print("\nwhat was checked is kept: the same command resumes", file=sys.stderr)
             raise
-    twins = find_duplicates(splits, results)
-    add_duplicates(results, twins)
-    refuse_findings(results, [REFUSABLE[word] for word in args.refuse])
-    leaks = [*find_leaks(splits), *describe_leaking(splits, twins), *benchmarks]
-    seconds = time.monotonic() - begin
-    write_reports(args, splits, results, leaks, seconds)
-    if listed is not None:
-        report_list(listed, splits, results, csv.with_name(MISSING_LIST))
-    if args.repair:
-        repair(args, splits, results, workers)
-    refused = {key: result.message for key, result in results.items() if result.kind not in KEPT_KINDS}
-    clips = "clip is" if len(results) == 1 else "clips are"
-    ok = f"{sum(result.kind == 'ok' for result in results.values())} of {len(results)} {clips} ok"
-    if refused and args.move_bad:
-        move_refused(args, splits, refused)
-        were = "would be" if args.dry_run else "was" if len(refused) == 1 else "were"
-        print(f"{ok}; {len(refused)} {were} moved to {args.move_bad}")
-    else:
-        print(f"{ok}; to move the {len(refused)} refused away: add --move_bad DIR" if refused else ok)
+        twins = find_duplicates(splits, results.with_equal_digests())
+        results.judge(twins, [REFUSABLE[word] for word in args.refuse])
+        leaks = [*find_leaks(splits), *describe_leaking(splits, twins), *benchmarks]
+        seconds = time.monotonic() - begin
+        write_reports(args, splits, results, leaks, seconds)
+        if listed is not None:
+            report_list(listed, splits, results, csv.with_name(MISSING_LIST))
+        if args.repair:
+            repair(args, splits, results, workers)
+        counts = Counter(kind for _, kind in results.kinds())
+        clips = "clip is" if len(results) == 1 else "clips are"
+        ok = f"{counts['ok']} of {len(results)} {clips} ok"
+        count = len(results) - sum(counts[kind] for kind in KEPT_KINDS)
+        if count and args.move_bad:
+            refused = {key: results[key].message for key, kind in results.kinds() if kind not in KEPT_KINDS}
+            move_refused(args, splits, refused)
+            were = "would be" if args.dry_run else "was" if count == 1 else "were"
+            print(f"{ok}; {count} {were} moved to {args.move_bad}")
+        else:
+            print(f"{ok}; to move the {count} refused away: add --move_bad DIR" if count else ok)
 
 
 def write_reports(
-    args: argparse.Namespace, splits: list[SplitFolder], results: Results, leaks: list[str], seconds: float
+    args: argparse.Namespace, splits: list[SplitFolder], results: KeptResults, leaks: list[str], seconds: float
 ) -> None:
     """Print the table, write the files about the clips, and warn of what is wrong with the splits.
 
@@ -202,11 +195,10 @@ def write_reports(
         leaks: what two splits have in common.
         seconds: how long the check took.
     """
-    table = results_table(results)
-    print(summary(table, seconds) if results else "no clips")
+    print(summary(results, seconds) if results else "no clips")
     csv, html = args.csv or args.root / "check.csv", args.html or args.root / "check.html"
-    write_report(csv, "--csv", lambda: table.to_csv(index=False, float_format="%.3f"))
-    write_report(html, "--html", lambda: render_page(args.root, splits, results, leaks, seconds, args.most))
+    write_report(csv, "--csv", table_lines(results))
+    write_report(html, "--html", [render_page(args.root, splits, results, leaks, seconds, args.most)])
     rows = left_out(splits, results)
     listed = csv.with_name(FILE_NAME)
     try:
@@ -215,9 +207,10 @@ def write_reports(
         raise UserError(f"{listed} can't be written ({error.strerror}): choose another --csv") from None
     if rows:
         print(describe_left_out(rows, listed))
-    notes = [result for result in results.values() if result.kind == "ok" and result.message]
-    if notes:
-        print(f"{count_text(len(notes), 'clip')} with a note in {csv}, such as: {notes[0].clip}: {notes[0].message}")
+    notes = results.with_notes()
+    if note := next(notes, None):
+        count = 1 + sum(1 for _ in notes)
+        print(f"{count_text(count, 'clip')} with a note in {csv}, such as: {note[1].clip}: {note[1].message}")
     if found := describe_findings(results):
         print(f"{found}: see the column found of {csv}, and --refuse")
     small = warn_of_small_splits({split.name: len(split.ids) for split in splits})
@@ -225,7 +218,7 @@ def write_reports(
         print(f"warning: {warning}", file=sys.stderr)
 
 
-def repair(args: argparse.Namespace, splits: list[SplitFolder], results: Results, workers: Workers) -> None:
+def repair(args: argparse.Namespace, splits: list[SplitFolder], results: KeptResults, workers: Workers) -> None:
     """Write corrected copies of clips to --repair, and say what was done to each.
 
     Args:
@@ -278,56 +271,42 @@ def move_refused(args: argparse.Namespace, splits: list[SplitFolder], refused: d
         print(f"would move {printable(str(move.source))} to {printable(str(move.target))}: {printable(move.reason)}")
 
 
-def check_clips(
-    splits: list[SplitFolder], workers: Workers, time_limit: float, kept: KeptResults | None = None
-) -> Results:
+def check_clips(splits: list[SplitFolder], workers: Workers, time_limit: float, results: KeptResults) -> None:
     """Check all clips of these splits that have no result yet; show a progress bar.
 
     Args:
         splits: to check.
         workers: where clips are read.
         time_limit: the option, see `reading_limit`.
-        kept: results of earlier runs, to which these are added.
+        results: of earlier runs, to which these are added.
     """
-    results: Results = {}
-    jobs: dict[tuple[str, Path, Path], tuple[SplitFolder, Stamp]] = {}
-    for split in splits:
-        for clip in split.ids:
-            stamp = stamp_files(split, clip) if kept else []
-            if (known := kept.find(split.name, clip, stamp) if kept else None) is not None:
-                results[split.name, clip] = with_listing(known, split)
-            else:
-                jobs[(clip, *split.files(clip))] = split, stamp
-    if results:
-        print(f"{count_text(len(results), 'clip')} checked before and unchanged since", flush=True)
-    counts = Counter(result.kind for result in results.values())
-    with progress_bar(len(results) + len(jobs), initial=len(results)) as bar:
+    reading: dict[tuple[str, Path, Path], tuple[SplitFolder, Stamp]] = {}  # what is being read
+
+    def jobs() -> Iterator[tuple[str, Path, Path]]:
+        for (split, clip), known in zip(keys(), is_known, strict=True):
+            if not known:
+                job = (clip, *split.files(clip))
+                reading[job] = split, stamp_files(split, clip)
+                yield job
+
+    def keys() -> Iterator[tuple[SplitFolder, str]]:
+        return ((split, clip) for split in splits for clip in split.ids)
+
+    is_known = bytearray(results.has(split.name, clip, stamp_files(split, clip)) for split, clip in keys())
+    if any(is_known):
+        print(f"{count_text(sum(is_known), 'clip')} checked before and unchanged since", flush=True)
+    counts = Counter(kind for (_, kind), known in zip(results.kinds(), is_known, strict=True) if known)
+    with progress_bar(len(results), initial=sum(is_known)) as bar:
         for job, result in map_clips(
-            check_clip, jobs, workers, chunk_size=8, time_limit=lambda job: reading_limit(time_limit, *job[1:])
+            check_clip, jobs(), workers, chunk_size=8, time_limit=lambda job: reading_limit(time_limit, *job[1:])
         ):
-            clip, (split, stamp) = job[0], jobs[job]
-            is_lost = isinstance(result, Lost)
-            checked = CheckResult(clip, result.kind, result.reason) if isinstance(result, Lost) else result
-            if kept:
-                kept.add(split.name, checked, stamp, is_lost)
-            results[split.name, clip] = with_listing(checked, split)
-            counts[results[split.name, clip].kind] += 1
+            split, stamp = reading.pop(job)
+            checked = CheckResult(job[0], result.kind, result.reason) if isinstance(result, Lost) else result
+            results.add(split.name, checked, stamp, is_lost=isinstance(result, Lost))
+            counts[results.kind((split.name, job[0]))] += 1
             shown = ", ".join(f"{counts[kind]} {kind}" for kind in ALL_KINDS if counts[kind])
             bar.set_postfix_str(shown, refresh=False)
             bar.update()
-    return {(split.name, clip): results[split.name, clip] for split in splits for clip in split.ids}
-
-
-def with_listing(result: CheckResult, split: SplitFolder) -> CheckResult:
-    """Refuse a clip that is ok but that the table of its split doesn't list.
-
-    Args:
-        result: of the clip.
-        split: of the clip.
-    """
-    if result.kind != "ok" or result.clip in split.labels:
-        return result
-    return result._replace(kind="unlisted", message="vid2genre.json doesn't list it: never trained on")
 
 
 if __name__ == "__main__":

@@ -10,7 +10,7 @@ import json
 import math
 import os
 import stat
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -137,8 +137,14 @@ def atomic_write(path: StrPath, sync: bool = False) -> Iterator[BinaryIO]:
 
 def write_text(path: StrPath, text: str) -> None:
     """Write `text` to `path` atomically, in UTF-8; names that are not UTF-8 are escaped, as JSON reads them."""
+    write_texts(path, [text])
+
+
+def write_texts(path: StrPath, texts: Iterable[str]) -> None:
+    """Write `texts` one after the other to `path`, as `write_text` does."""
     with atomic_write(path) as file:
-        file.write(text.encode(errors="backslashreplace"))
+        for text in texts:
+            file.write(text.encode(errors="backslashreplace"))
 
 
 def write_json(path: StrPath, value: Any) -> None:

@@ -11,11 +11,12 @@ import json
 import os
 from array import array
 from bisect import bisect_left
-from collections import Counter
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, BinaryIO
+
+import numpy as np
 
 from data.checking.result_lines import ResultLine, Stamp, decode_line, encode_line, short_hash
 from dataset.making.checks import CHECK_KINDS, CHECK_VERSION, CheckResult
@@ -198,11 +199,11 @@ class KeptResults(Mapping[Key, CheckResult]):
 
     def with_equal_digests(self) -> dict[Key, CheckResult]:
         """List the results, without thumbnails, of clips whose digest another one has too, as far as hashes tell."""
-        counts = Counter(repeated(self._digests))
+        twice = repeated(self._digests)
         return {
             key: self[key]._replace(thumbnail=None)
             for key, digest in zip(self, self._digests, strict=True)
-            if digest in counts
+            if digest in twice
         }
 
 
@@ -231,6 +232,12 @@ def _open(path: Path) -> BinaryIO:
 def _cannot_use(path: Path, error: OSError, how: str) -> UserError:
     advice = "fix this and repeat the command, or choose another --csv"
     return UserError(f"{path} can't be {how} ({error.strerror}): {advice}")
+
+
+def repeated(hashes: Sequence[int]) -> set[int]:
+    """Find the numbers of 8 bytes, without 0, that a list of `hashes` has more than once."""
+    ordered = np.sort(np.array(hashes, np.uint64))
+    return set(ordered[1:][ordered[1:] == ordered[:-1]].tolist()) - {0}
 
 
 def _hash_stamp(stamp: Any) -> int:

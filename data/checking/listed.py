@@ -6,7 +6,8 @@ from collections.abc import Mapping, Sequence
 from math import inf
 from pathlib import Path
 
-from data.checking.report import Results, write_report
+from data.checking.kept_results import KeptResults
+from data.checking.report import write_report
 from dataset.making.list_index import ListIndex, clips_on_disk
 from dataset.making.segments import Segment
 from dataset.making.split_folders import SplitFolder
@@ -14,7 +15,7 @@ from dataset.making.text import count_text, escape_surrogates
 from dataset.making.video_lists import VideoList
 
 
-def report_list(listed: VideoList, splits: Sequence[SplitFolder], results: Results, path: Path) -> None:
+def report_list(listed: VideoList, splits: Sequence[SplitFolder], results: KeptResults, path: Path) -> None:
     """Print how many clips of a list are in a dataset, and write the others with the reason: `id,reason`.
 
     Args:
@@ -29,12 +30,14 @@ def report_list(listed: VideoList, splits: Sequence[SplitFolder], results: Resul
     rows = [(clip, reasons[segment]) for clip, segment in zip(ids, segments, strict=True) if segment in reasons]
     text = io.StringIO()
     csv.writer(text).writerows([("id", "reason"), *(map(escape_surrogates, row) for row in rows)])
-    write_report(path, "--csv", text.getvalue)
+    write_report(path, "--csv", [text.getvalue()])
     here = len(segments) - len(rows)
     print(f"{here:,} of {count_text(len(segments), 'clip')} of {listed.path} are here and ok, {len(rows):,} missing")
 
 
-def find_missing(segments: Sequence[Segment], splits: Sequence[SplitFolder], results: Results) -> Mapping[Segment, str]:
+def find_missing(
+    segments: Sequence[Segment], splits: Sequence[SplitFolder], results: KeptResults
+) -> Mapping[Segment, str]:
     """Find the clips of a list that a dataset lacks, or has refused, and say why.
 
     Args:
@@ -53,9 +56,8 @@ def find_missing(segments: Sequence[Segment], splits: Sequence[SplitFolder], res
             match = index.find(clip)
             if match is None:
                 continue
-            result = results[split.name, clip]
             name = f"{split.name}/{clip}"
-            is_ok = result.kind in ("ok", "unlisted")
+            is_ok = results.kind((split.name, clip)) in ("ok", "unlisted")
             for segment in match.segments:
                 if match.how == "inside" and segment.end < inf:
                     reasons[segment] = f"{name} is a part of it"
@@ -64,5 +66,6 @@ def find_missing(segments: Sequence[Segment], splits: Sequence[SplitFolder], res
                 elif is_ok:
                     here.add(segment)
                 else:
+                    result = results[split.name, clip]
                     reasons[segment] = f"{name} is refused, {result.kind}: {result.message}"
     return {segment: reason for segment, reason in reasons.items() if segment not in here}

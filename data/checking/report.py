@@ -1,44 +1,46 @@
 """What data/check_data.py writes and prints: a table, check.csv, left_out.csv, and the page check.html."""
 
-from __future__ import annotations
-
 import base64
+import csv
+import io
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import Any
 
 import jinja2
 
-from dataset.making.checks import CHECK_KINDS, CheckResult
+from data.checking.kept_results import ALL_KINDS, KeptResults
+from dataset.making.checks import CheckResult
 from dataset.making.findings import FINDING_KINDS
 from dataset.making.left_out import LeftOut
 from dataset.making.split_folders import SplitFolder
 from dataset.making.text import count_text, escape_surrogates
 from evaluation.measures import ontology
 from utils.errors import UserError
-from utils.files import write_text
-
-if TYPE_CHECKING:
-    import pandas as pd
+from utils.files import write_texts
 
 TEMPLATES = Path(__file__).parents[1] / "templates"
-ALL_KINDS = (*CHECK_KINDS, "unlisted")
-
-Results = Mapping[tuple[str, str], CheckResult]  # by split and clip
+COLUMNS = ("split", "clip", "kind", "seconds", "offset_ms", "loudness_db", "brightness", "found", "message")
 
 
-def results_table(results: Results) -> pd.DataFrame:
-    """Arrange results as the table of check.csv, one row for each clip."""
-    import pandas as pd  # here, as each worker process imports the command and would spend half a second on it
-
-    rows = [
-        (*map(escape_surrogates, (split, clip, r.kind)), r.seconds, r.offset_ms, r.loudness, r.brightness,
-         "; ".join(finding.kind for finding in r.findings), escape_surrogates(full_message(r)))
-        for (split, clip), r in results.items()
-    ]  # fmt: skip
-    columns = ["split", "clip", "kind", "seconds", "offset_ms", "loudness_db", "brightness", "found", "message"]
-    return pd.DataFrame(rows, columns=columns)
+def table_lines(results: KeptResults) -> Iterator[str]:
+    """Format `results` as the lines of check.csv: their names, and one for each clip."""
+    line = io.StringIO(newline="")
+    writer = csv.writer(line, lineterminator="\n")
+    writer.writerow(COLUMNS)
+    for (split, clip), r in results.items():
+        yield line.getvalue()
+        line.seek(0)
+        line.truncate()
+        numbers = (r.seconds, r.offset_ms, r.loudness, r.brightness)
+        found = "; ".join(finding.kind for finding in r.findings)
+        writer.writerow(
+            (*map(escape_surrogates, (split, clip, r.kind)), *("" if x is None else f"{x:.3f}" for x in numbers),
+             found, escape_surrogates(full_message(r)))
+        )  # fmt: skip
+    yield line.getvalue()
 
 
 def full_message(result: CheckResult) -> str:
@@ -46,23 +48,28 @@ def full_message(result: CheckResult) -> str:
     return "; ".join(dict.fromkeys(filter(None, (result.message, *(finding.message for finding in result.findings)))))
 
 
-def describe_findings(results: Results) -> str:
+def describe_findings(results: KeptResults) -> str:
     """Count what was found in clips that are ok, by `results`: "2 still, 1 duplicate"; "" if nothing was."""
-    counts = Counter(finding.kind for result in results.values() if result.kind == "ok" for finding in result.findings)
+    found = (result for _, result in results.with_findings() if result.kind == "ok")
+    counts = Counter(finding.kind for result in found for finding in result.findings)
     return ", ".join(f"{counts[kind]:,} {kind}" for kind in FINDING_KINDS if counts[kind])
 
 
-def summary(table: pd.DataFrame, seconds: float) -> str:
-    """Count the clips of each kind and split in `table`, and those checked per second, given that it took `seconds`."""
-    counts = table.value_counts(["kind", "split"]).unstack(fill_value=0)
-    kinds = [kind for kind in ALL_KINDS if kind in counts.index or kind == "ok"]
-    counts = counts.reindex(index=kinds, columns=table.split.unique(), fill_value=0).rename_axis(None, axis=1)
-    number = count_text(len(table), "clip")
-    speed = f"{number} in {seconds:.1f} s, {len(table) / max(seconds, 1e-9):.1f} clips/s"
-    return f"{counts.rename_axis(None).to_string()}\n{speed}"
+def summary(results: KeptResults, seconds: float) -> str:
+    """Count the clips of each kind and split in `results`, and those checked per second, given `seconds`."""
+    import pandas as pd  # here, as each worker process imports the command and would spend half a second on it
+
+    counts = Counter((kind, split) for (split, _), kind in results.kinds())
+    kinds = [kind for kind in ALL_KINDS if kind == "ok" or any(kind == counted for counted, _ in counts)]
+    splits = list(dict.fromkeys(split for _, split in counts))
+    rows = [[counts[kind, split] for split in splits] for kind in kinds]
+    table = pd.DataFrame(rows, index=kinds, columns=list(map(escape_surrogates, splits)))
+    number = count_text(len(results), "clip")
+    speed = f"{number} in {seconds:.1f} s, {len(results) / max(seconds, 1e-9):.1f} clips/s"
+    return f"{table.to_string()}\n{speed}"
 
 
-def left_out(splits: Sequence[SplitFolder], results: Results) -> list[LeftOut]:
+def left_out(splits: Sequence[SplitFolder], results: KeptResults) -> list[LeftOut]:
     """List the clips that training should not or will not read, and the files of a split that are no part of a clip.
 
     Args:
@@ -72,8 +79,8 @@ def left_out(splits: Sequence[SplitFolder], results: Results) -> list[LeftOut]:
     rows = []
     for split in splits:
         for clip in split.ids:
-            result = results[split.name, clip]
-            if result.kind != "ok":
+            if results.kind((split.name, clip)) != "ok":
+                result = results[split.name, clip]
                 file = next((path for path in split.files(clip) if path.exists()), split.folder)
                 rows.append(LeftOut(clip, str(file), result.kind, result.message))
         rows += [LeftOut("", str(path), "not a clip", form) for path, form in split.unused()]
@@ -81,7 +88,7 @@ def left_out(splits: Sequence[SplitFolder], results: Results) -> list[LeftOut]:
 
 
 def render_page(
-    root: Path, splits: Sequence[SplitFolder], results: Results, leaks: Sequence[str], seconds: float, most: int
+    root: Path, splits: Sequence[SplitFolder], results: KeptResults, leaks: Sequence[str], seconds: float, most: int
 ) -> str:
     """Render the HTML page.
 
@@ -93,17 +100,15 @@ def render_page(
         seconds: how long the check took.
         most: refused clips of each kind that are shown.
     """
-    refused: dict[str, list[dict]] = {kind: [] for kind in ALL_KINDS}
-    noted: dict[str, list[dict]] = {f"ok, but {kind}": [] for kind in FINDING_KINDS}
-    for (split, clip), result in results.items():
-        image = base64.b64encode(result.thumbnail).decode() if result.thumbnail else None
-        shown = {"split": split, "id": clip, "message": full_message(result)}
-        shown = {name: escape_surrogates(text) for name, text in shown.items()}
-        if result.kind != "ok":
-            refused[result.kind].append({**shown, "result": result, "image": image})
-        else:
-            for finding in result.findings:
-                noted[f"ok, but {finding.kind}"].append({**shown, "result": result, "image": image})
+    refused = {kind: Section() for kind in ALL_KINDS}
+    noted = {f"ok, but {kind}": Section() for kind in FINDING_KINDS}
+    for key, kind in results.kinds():
+        if kind != "ok":
+            refused[kind].add(key, results, most)
+    for key, result in results.with_findings():
+        for finding in result.findings if result.kind == "ok" else ():
+            noted[f"ok, but {finding.kind}"].add(key, results, most)
+    sections = {title: section for title, section in (refused | noted).items() if section.count}
     classes = count_classes(splits, results)
     pages = jinja2.Environment(
         loader=jinja2.FileSystemLoader(TEMPLATES),
@@ -117,9 +122,9 @@ def render_page(
         root=escape_surrogates(str(root)),
         splits=[(escape_surrogates(split.name), len(split.ids)) for split in splits],
         total=len(results),
-        ok=sum(result.kind == "ok" for result in results.values()),
-        refused=any(refused.values()),
-        sections={title: clips for title, clips in (refused | noted).items() if clips},
+        ok=sum(kind == "ok" for _, kind in results.kinds()),
+        refused=any(section.count for section in refused.values()),
+        sections=sections,
         leaks=[escape_surrogates(leak) for leak in leaks],
         most=most,
         classes=classes,
@@ -128,7 +133,36 @@ def render_page(
     )
 
 
-def count_classes(splits: Sequence[SplitFolder], results: Results) -> list[dict]:
+@dataclass
+class Section:
+    """A section of the page.
+
+    Attributes:
+        count: of its clips.
+        clips: the first of them, which are shown.
+    """
+
+    count: int = 0
+    clips: list[dict[str, Any]] = field(default_factory=list)
+
+    def add(self, key: tuple[str, str], results: KeptResults, most: int) -> None:
+        """Add a clip.
+
+        Args:
+            key: its split and id.
+            results: of all clips.
+            most: clips that are shown.
+        """
+        self.count += 1
+        if len(self.clips) < most:
+            result = results[key]
+            shown = {"split": key[0], "id": key[1], "message": full_message(result)}
+            image = base64.b64encode(result.thumbnail).decode() if result.thumbnail else None
+            escaped = {name: escape_surrogates(text) for name, text in shown.items()}
+            self.clips.append({**escaped, "result": result, "image": image})
+
+
+def count_classes(splits: Sequence[SplitFolder], results: KeptResults) -> list[dict]:
     """Count the ok and other clips of each class in `splits`, by `results`: one row for each, largest class first."""
     names = ontology.load_ontology()
     rows: dict[str, dict] = {}
@@ -136,14 +170,14 @@ def count_classes(splits: Sequence[SplitFolder], results: Results) -> list[dict]
         for clip, mids in split.labels.items():
             for mid in dict.fromkeys(mids):
                 row = rows.setdefault(mid, {"name": escape_surrogates(names.name(mid)), "ok": 0, "bad": 0})
-                row["ok" if results[split.name, clip].kind == "ok" else "bad"] += 1
+                row["ok" if results.kind((split.name, clip)) == "ok" else "bad"] += 1
     return sorted(rows.values(), key=lambda row: (-row["ok"], -row["bad"], row["name"]))
 
 
-def write_report(path: Path, option: str, render: Callable[[], str]) -> None:
-    """Write what `render` returns to the file `path`, which `option` of the command line names; print the path."""
+def write_report(path: Path, option: str, texts: Iterable[str]) -> None:
+    """Write `texts` in turn to the file `path`, which `option` of the command line names; print the path."""
     try:
-        write_text(path, render())
+        write_texts(path, texts)
     except OSError as error:
         raise UserError(f"{path} can't be written ({error.strerror}): choose another file with {option}") from None
     print(path)

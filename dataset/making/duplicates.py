@@ -22,7 +22,7 @@ def find_duplicates(splits: Sequence[SplitFolder], results: Mapping[Key, CheckRe
 
     Args:
         splits: of the dataset. Of two names of one folder the second one is left out.
-        results: of all their clips.
+        results: of their clips; those whose digest no other one has may be missing.
 
     Returns:
         {(split, clip): the one that it repeats}.
@@ -34,7 +34,7 @@ def find_duplicates(splits: Sequence[SplitFolder], results: Mapping[Key, CheckRe
         if not any(os.path.samefile(split.folder, other.folder) for other in splits[:k])
     ]
     ranked = sorted(distinct, key=lambda split: rank.get(split.name, len(rank)))
-    keys = [(split.name, clip) for split in ranked for clip in split.ids]
+    keys = [key for split in ranked for clip in split.ids if (key := (split.name, clip)) in results]
     by_digest: dict[str, list[Key]] = defaultdict(list)
     for key in sorted(keys, key=lambda key: results[key].kind != "ok"):
         if digest := results[key].digest:
@@ -42,29 +42,28 @@ def find_duplicates(splits: Sequence[SplitFolder], results: Mapping[Key, CheckRe
     return {key: first for first, *others in by_digest.values() for key in others}
 
 
-def add_duplicates(results: dict[Key, CheckResult], twins: Mapping[Key, Key]) -> None:
-    """Note in `results` which clips are duplicates, and of which.
+def with_duplicate(result: CheckResult, twin: Key) -> CheckResult:
+    """Add to a result that the clip is a duplicate.
 
     Args:
-        results: of all clips; changed.
-        twins: of `find_duplicates`.
+        result: of the clip.
+        twin: the clip that it repeats, of `find_duplicates`.
     """
-    for key, (split, clip) in twins.items():
-        finding = Finding("duplicate", f"{MESSAGES['duplicate']} {split}/{clip}")
-        results[key] = results[key]._replace(findings=(*results[key].findings, finding))
+    finding = Finding("duplicate", f"{MESSAGES['duplicate']} {twin[0]}/{twin[1]}")
+    return result._replace(findings=(*result.findings, finding))
 
 
-def refuse_findings(results: dict[Key, CheckResult], kinds: Collection[str]) -> None:
-    """Refuse the ok clips of `results` in which one of `kinds` was found: the first one is their kind from now on.
+def refuse(result: CheckResult, kinds: Collection[str]) -> CheckResult:
+    """Refuse a clip that is ok and in which one of `kinds` was found: the first one is its kind.
 
     Args:
-        results: of all clips; changed.
+        result: of the clip.
         kinds: of `findings.FINDING_KINDS`.
     """
-    for key, result in results.items():
-        found = next((finding for finding in result.findings if finding.kind in kinds), None)
-        if found is not None and result.kind == "ok":
-            results[key] = result._replace(kind=found.kind, message=found.message)
+    found = next((finding for finding in result.findings if finding.kind in kinds), None)
+    if found is None or result.kind != "ok":
+        return result
+    return result._replace(kind=found.kind, message=found.message)
 
 
 def describe_leaking(splits: Sequence[SplitFolder], twins: Mapping[Key, Key]) -> Iterator[str]:

@@ -4,6 +4,7 @@ import signal
 import time
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
+from itertools import islice
 from math import inf
 from multiprocessing.connection import wait
 from typing import Any, Literal, NamedTuple, TypeVar
@@ -44,7 +45,7 @@ def map_in_processes(
 
     Args:
         function: can be pickled. Its exceptions are raised here and end the iteration.
-        jobs: tuples of arguments, which can be pickled.
+        jobs: tuples of arguments, which can be pickled; each is asked for when a process is free for it.
         workers: number of processes.
         chunk_size: jobs that are sent to a process at a time; more than 1 keeps processes busy where a job is short.
         time_limit: of a job, seconds; a function that begins parts has a limit for each, see `begin_part`.
@@ -52,13 +53,14 @@ def map_in_processes(
     Yields:
         (job, result) when it is done. The result is `Lost` if its process crashed, or was killed at the time limit.
     """
-    jobs = list(jobs)
-    chunks = deque(deque(jobs[k : k + chunk_size]) for k in range(0, len(jobs), chunk_size))
+    remaining = iter(jobs)
     crews: list[_Crew] = []
     try:
-        while chunks or crews:
-            while chunks and len(crews) < workers:
-                crews.append(_Crew(function, chunks.popleft(), time_limit))
+        while True:
+            while len(crews) < workers and (chunk := deque(islice(remaining, chunk_size))):
+                crews.append(_Crew(function, chunk, time_limit))
+            if not crews:
+                return
             for crew in _wait_for_any(crews):
                 yield from crew.advance()
                 if not crew.jobs:

@@ -7,6 +7,7 @@ import pytest
 from helpers import make_clip, write_genres
 
 from data import build_shards, check_data, train_val_split_small
+from data.checking.kept_results import keep_results
 from dataset.making import import_steps
 from dataset.making.split_folders import find_splits
 from dataset.reading.limits import reading_limit
@@ -26,9 +27,12 @@ def root(tmp_path):
 
 def test_check_data_leaves_a_hanging_clip_out(root, monkeypatch):
     monkeypatch.setattr(check_data, "check_clip", hanging.check)
-    results = check_data.check_clips(find_splits(root), 1, LIMIT)
-    assert {clip: result.kind for (_, clip), result in results.items()} == {"a": "ok", "hangs": "time limit", "z": "ok"}
-    assert results["train", "hangs"].message.startswith("takes longer than ")
+    splits = find_splits(root)
+    with keep_results(root / "check.results.jsonl", LIMIT, splits) as results:
+        check_data.check_clips(splits, 1, LIMIT, results)
+        kinds = {clip: result.kind for (_, clip), result in results.items()}
+        assert kinds == {"a": "ok", "hangs": "time limit", "z": "ok"}
+        assert results["train", "hangs"].message.startswith("takes longer than ")
 
 
 def test_a_split_leaves_a_hanging_clip_out(root, tmp_path, monkeypatch):
