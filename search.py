@@ -46,18 +46,13 @@ def add_options(parser: argparse.ArgumentParser) -> None:
 if __name__ == "__main__":  # the libraries below take seconds to import
     answer_help(lambda: parse_command_line(None, __doc__, add_options))
 
-from collections.abc import Callable
-from pathlib import Path
-
 from collection.jobs import JobLimits, Jobs
 from collection.page_nets import PageNets, choose_nets
-from collection.query import Query
 from collection.sandbox import Sandbox
 from collection.search_index import SearchIndex
 from dataset.making.text import count_text
 from utils.errors import UserError, exit_on_user_error
 
-QUERY_SECONDS = 10  # of a query that are used
 MEGABYTE = 2**20
 
 
@@ -84,21 +79,6 @@ def describe_page(nets: PageNets) -> str:
     return "; ".join(parts)
 
 
-def reader_of(sandbox: Sandbox, index: SearchIndex | None) -> Callable[[Path], Query]:
-    """Make the function that decodes a file to search for.
-
-    Args:
-        sandbox: decodes.
-        index: to search; None: no file is searched for.
-    """
-
-    def read(path: Path) -> Query:
-        assert index is not None
-        return sandbox.read(path, index.size, index.rate, QUERY_SECONDS, index.seconds)
-
-    return read
-
-
 def main(argv: list[str] | None = None) -> None:
     """Open the collection and the nets, and serve the page until Ctrl-C."""
     args, changes = parse_command_line(argv, __doc__, add_options)
@@ -109,9 +89,8 @@ def main(argv: list[str] | None = None) -> None:
     nets = choose_nets(args.collection, args.checkpoint, args.files, changes)
     sandbox, index, jobs = Sandbox(), nets.index, None
     try:
-        if nets.tasks:
-            jobs = Jobs(nets.tasks, sandbox, JobLimits(longest=args.longest, workers=args.workers))
-        app = make_app(index, reader_of(sandbox, index), describe_page(nets), args.largest * MEGABYTE, jobs)
+        jobs = Jobs(nets.tasks, sandbox, JobLimits(longest=args.longest, workers=args.workers), index)
+        app = make_app(jobs, describe_page(nets), args.largest * MEGABYTE, index)
         try:
             server = create_server(app, args.host, args.port)
         except (OSError, OverflowError) as error:

@@ -1,4 +1,4 @@
-"""The page's addresses for jobs on visitors' videos: start one, follow it, cancel it, fetch its results."""
+"""The page's addresses for jobs on visitors' files: start one, follow it, cancel it, fetch its results."""
 
 import re
 from collections.abc import Callable
@@ -24,7 +24,7 @@ def add_job_routes(app: flask.Flask, jobs: Jobs, save_upload: SaveUpload) -> Non
         save_upload: writes the upload of the current request to a path, or refuses it.
     """
 
-    @app.post("/jobs/<any(where, apart):task>")
+    @app.post("/jobs/<any(search, where, apart):task>")
     def start(task: Any) -> tuple[dict[str, Any], int]:
         if task not in jobs.tasks:
             flask.abort(404, "no net for this is loaded")

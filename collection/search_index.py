@@ -137,19 +137,21 @@ class SearchIndex:
             progress: shows how far it is.
 
         Returns:
-            plain data for JSON: "kind", "seconds", "maps" (whether maps can be drawn), and "by": {"image": lists, "sound": lists}, as far as the query has them. Lists are {"images": list,
-            "sounds": list}, a list is {"measure": see `Scores`, "items": [{"row", "name", "kind", "time", "score",
-            "sound" (whether it has one)}]}, nearest first, of each file its nearest second.
+            plain data for JSON: "kind", "seconds", "maps" (whether maps can be drawn), and "by": {"image": lists,
+            "sound": lists}, as far as the query has them. Lists are {"images": list, "sounds": list}, a list is
+            {"measure": see `Measure`, "items": [{"row", "name", "kind", "time", "score", "sound" (whether it has
+            one)}]}, nearest first, of each file its nearest second.
         """
         frames = [moment.frame for moment in query.moments if moment.frame is not None]
         sounds = [moment.sound for moment in query.moments if moment.sound is not None]
-        by = {}
-        if frames:
-            (v,) = progress([np.stack(frames)], "looking")
-            by["image"] = self._rank_by_frames(self._embed(self.net.embed_frames, v), count, progress)
-        if sounds:
-            (a,) = progress([np.stack(sounds)], "listening")
-            by["sound"] = self._rank_by_sounds(self._embed(self.net.embed_sounds, a), count, progress)
+        sides = [("image", frames, self.net.embed_frames), ("sound", sounds, self.net.embed_sounds)]
+        found, by = {}, {}
+        for side, inputs, embed in progress([one for one in sides if one[1]], "looking and listening"):
+            found[side] = self._embed(embed, np.stack(inputs))
+        if "image" in found:
+            by["image"] = self._rank_by_frames(found["image"], count, progress)
+        if "sound" in found:
+            by["sound"] = self._rank_by_sounds(found["sound"], count, progress)
         return {"kind": query.kind, "seconds": len(query.moments), "maps": self.localizes, "by": by}
 
     def map_source(self, query: Query) -> MapSource | None:

@@ -9,8 +9,6 @@ import io
 import ipaddress
 import secrets
 import socket
-import tempfile
-from collections.abc import Callable
 from math import ceil
 from pathlib import Path
 from typing import Any
@@ -21,9 +19,10 @@ from PIL import Image
 from werkzeug.exceptions import HTTPException
 from werkzeug.serving import BaseWSGIServer, WSGIRequestHandler, make_server
 
-from collection.job_routes import SaveUpload, add_job_routes
+from collection.job_routes import add_job_routes
+from collection.job_runners import QUERY_SECONDS
 from collection.jobs import Jobs
-from collection.query import Query, RefusedUpload
+from collection.query import RefusedUpload
 from collection.search_index import SearchIndex
 from dataset.reading.errors import MediaError
 from dataset.reading.wav import wav_bytes
@@ -41,21 +40,14 @@ NOT_THERE = "there is no such image, sound or result; results are removed after 
 Reply = tuple[dict[str, Any], int]  # JSON and HTTP status
 
 
-def make_app(
-    index: SearchIndex | None,
-    read_upload: Callable[[Path], Query],
-    title: str,
-    max_upload: int = MAX_UPLOAD,
-    jobs: Jobs | None = None,
-) -> flask.Flask:
+def make_app(jobs: Jobs, title: str, max_upload: int = MAX_UPLOAD, index: SearchIndex | None = None) -> flask.Flask:
     """Create the Flask app.
 
     Args:
-        index: to search; None: the page searches nothing.
-        read_upload: decodes a file to search for, or raises RefusedUpload.
-        title: what is searched, for the page's header.
+        jobs: do all work on uploads; their tasks are the page's tabs.
+        title: what the page has, for its header.
         max_upload: largest upload, bytes.
-        jobs: work on videos; None: the page does none.
+        index: that the jobs search; None: they search nothing.
     """
     app = flask.Flask(__name__, template_folder=str(TEMPLATES), static_folder=None)
     # Flask's limit of MAX_FORM_MEMORY_SIZE stays: it must exceed the blocks of 64 KiB in which a file arrives.
@@ -67,15 +59,15 @@ def make_app(
     def page() -> str:
         flask.g.nonce = secrets.token_urlsafe(16)
         seconds = max(RECORD_SECONDS, ceil(index.seconds)) if index else 0  # at least what the net takes
-        tabs = [*(["search"] if index else []), *(jobs.tasks if jobs else [])]
         return flask.render_template(
             "page.html",
             title=title,
             nonce=flask.g.nonce,
             max_upload=max_upload,
             record_seconds=seconds,
-            tabs=tabs,
-            longest=jobs.limits.longest if jobs else 0,
+            query_seconds=QUERY_SECONDS,
+            tabs=jobs.tasks,
+            longest=jobs.limits.longest,
         )
 
     def save_upload(path: Path) -> None:
@@ -88,10 +80,9 @@ def make_app(
         if path.stat().st_size > max_upload:
             flask.abort(413, _too_large(max_upload))
 
+    add_job_routes(app, jobs, save_upload)
     if index:
-        _add_search_routes(app, index, read_upload, save_upload)
-    if jobs:
-        add_job_routes(app, jobs, save_upload)
+        _add_search_routes(app, jobs, index)
     app.register_error_handler(HTTPException, lambda error: _http_error(error, max_upload))
     app.register_error_handler(LookupError, lambda _: ({"error": NOT_THERE}, 404))
     app.register_error_handler(UserError, _user_error)
@@ -99,17 +90,8 @@ def make_app(
     return app
 
 
-def _add_search_routes(
-    app: flask.Flask, index: SearchIndex, read_upload: Callable[[Path], Query], save_upload: SaveUpload
-) -> None:
-    """Add the addresses of the search: the search itself, and the images and sounds of its results."""
-
-    @app.post("/search")
-    def search() -> dict[str, Any]:
-        with tempfile.TemporaryDirectory() as folder:
-            path = Path(folder) / "upload"  # never the sender's name
-            save_upload(path)
-            return index.search(read_upload(path))
+def _add_search_routes(app: flask.Flask, jobs: Jobs, index: SearchIndex) -> None:
+    """Add the addresses of what a search has found: images and sounds of the collection, and maps of the query."""
 
     @app.get("/image/<int:row>.jpg")
     def image(row: int) -> flask.Response:
@@ -119,10 +101,13 @@ def _add_search_routes(
     def sound(row: int) -> flask.Response:
         return _cached(wav_bytes(index.media.sound(row)), "audio/wav")
 
-    @app.get("/map/<int:query_id>.jpg")
-    @app.get("/map/<int:query_id>/<any(image, sound):side>/<int:row>.jpg")
-    def localization_map(query_id: int, **options: Any) -> flask.Response:
-        return _jpeg(index.draw_map(query_id, **options))
+    @app.get("/jobs/<job_id>/map.jpg")
+    @app.get("/jobs/<job_id>/map/<any(image, sound):side>/<int:row>.jpg")
+    def localization_map(job_id: str, **options: Any) -> flask.Response:
+        source = jobs.find(job_id).map_source
+        if source is None:
+            raise LookupError
+        return _jpeg(index.draw_map(source, **options))
 
 
 def _user_error(error: UserError) -> Reply:

@@ -111,14 +111,21 @@ def malformed(count, seed=0):
 
 
 def post(address, name, content, **headers):
-    """Upload a file as the page does: (status, JSON of the reply)."""
+    """Search for a file as the page does, and wait for what comes out: (status, JSON of the result or the error)."""
     name = name.encode("utf-8", "replace").replace(b'"', b"%22")
     head = b'--edge\r\nContent-Disposition: form-data; name="file"; filename="' + name + b'"\r\n\r\n'
     headers = {"Content-Type": "multipart/form-data; boundary=edge", **headers}
-    request = urllib.request.Request(f"{address}/search", head + content + b"\r\n--edge--\r\n", headers)
+    job = urllib.request.Request(f"{address}/jobs/search", head + content + b"\r\n--edge--\r\n", headers)
     try:
-        with urllib.request.urlopen(request, timeout=60) as response:
-            return response.status, json.load(response)
+        while True:
+            with urllib.request.urlopen(job, timeout=60) as response:
+                answer = json.load(response)
+            if answer["state"] == "done":
+                return 200, answer["result"] | {"job": answer["job"]}
+            if answer["state"] == "failed":
+                return answer["status"], answer
+            job = f"{address}/jobs/{answer['job']}"
+            time.sleep(0.02)
     except urllib.error.HTTPError as error:
         return error.code, json.load(error)
 

@@ -7,10 +7,10 @@ let apart = null;  // {job, result, cell: [column, row]}
 
 const decibels = value => `${value < 0 ? "−" : "+"}${Math.abs(value).toFixed(1)} dB of the whole sound`;
 
-const apartWork = new VideoWork("apart", (result, job) => {
+const apartWork = new Work("apart", (result, job, file, name) => {
   const [columns, rows] = result.grid;
   apart = { job, result, cell: [columns >> 1, rows >> 1] };
-  at("apart-about").textContent = describeVideo(result.seconds, result.cut);
+  at("apart-about").textContent = describeFile(name, result.seconds, result.cut);
   at("apart-picture").replaceChildren(
     make("img", { src: address(result.picture), alt: "", draggable: false }), make("div", { className: "cell", id: "apart-cell" }),
     ...result.sources.map((source, k) => badge(source, k, true)));

@@ -12,15 +12,10 @@ function make(name, properties, ...children) {
 
 const megabytes = bytes => +(bytes / 2 ** 20).toPrecision(3);
 
-const tooLarge = file =>
-  `The file is too large: it has ${megabytes(file.size)} MB, the limit is ${megabytes(MAX_UPLOAD)} MB.`;
+const tooLarge = (file, name) =>
+  `${name} is too large: it has ${megabytes(file.size)} MB, the limit is ${megabytes(MAX_UPLOAD)} MB.`;
 
 const sentence = text => text ? text[0].toUpperCase() + text.slice(1) : "";
-
-function showStatus(text, wrong = false, id = "status") {
-  at(id).textContent = text;
-  at(id).classList.toggle("wrong", wrong);
-}
 
 // ARIA's pattern of tabs: one of them can be reached by the tab key, the arrow keys move to the others.
 function openTab(opened) {

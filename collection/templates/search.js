@@ -1,32 +1,18 @@
 // The search: an image, a sound, a video or a recording; the nearest images and sounds.
-let results = null, uploadUrl = "", recorder = null, searching = null;
+let results = null, uploadUrl = "", recorder = null;
 
-async function search(file) {
-  if (file.size > MAX_UPLOAD) return showStatus(tooLarge(file), true);
-  showStatus("Searching …");
-  if (searching) searching.abort();
-  const own = searching = new AbortController();
-  const form = new FormData();
-  form.append("file", file, "upload");
-  try {
-    const response = await fetch("/search", { method: "POST", body: form, signal: own.signal });
-    const answer = await response.json();
-    if (!response.ok) return showStatus(answer.error, true);
-    showStatus("");
-    results = answer;
-    URL.revokeObjectURL(uploadUrl);
-    uploadUrl = URL.createObjectURL(file);
-    showResults(true);
-  } catch {
-    if (own === searching) showStatus(NO_ANSWER, true);
-  }
-}
+const searchWork = new Work("search", (result, job, file, name) => {
+  results = { ...result, job, name };
+  URL.revokeObjectURL(uploadUrl);
+  uploadUrl = URL.createObjectURL(file);
+  showResults(true);
+});
 
 function showResults(isNew = false) {
-  const { query, kind, seconds, maps, by } = results;
+  const { job, name, kind, seconds, maps, by } = results;
   const showMaps = maps && at("maps").checked, hasBoth = Boolean(by.image && by.sound);
   const selected = hasBoth ? document.querySelector("input[name=by]:checked").value : Object.keys(by)[0];
-  at("results").hidden = false;
+  at("search-result").hidden = false;
   at("maps-option").hidden = !maps;
   at("by").hidden = !hasBoth;
   if (isNew) {
@@ -36,18 +22,17 @@ function showResults(isNew = false) {
   }
   at("preview").querySelectorAll(".map").forEach(old => old.remove());
   if (showMaps && hasBoth)
-    at("preview").prepend(make("img", { className: "map", src: `/map/${query}.jpg`, alt: "Where your sound comes from" }));
-  const label = { image: "Your image", sound: "Your sound", video: "Your video" }[kind];
-  at("about").textContent = kind === "image" ? label : `${label}: its first ${seconds} ${seconds === 1 ? "second" : "seconds"}`;
+    at("preview").prepend(make("img", { className: "map", src: `/jobs/${job}/map.jpg`, alt: "Where your sound comes from" }));
+  at("search-about").textContent = kind === "image" ? name : describeFile(name, seconds, true);
   // Maps of the query's sound in every image, or of every sound in the query's image.
   const mapped = { images: showMaps && selected === "sound", sounds: showMaps && selected === "image" };
   for (const id of ["images", "sounds"]) {
-    fillList(id, by[selected][id], row => mapped[id] ? `/map/${query}/${id.slice(0, -1)}/${row}.jpg` : `/image/${row}.jpg`);
+    fillList(id, by[selected][id], row => mapped[id] ? `/jobs/${job}/map/${id.slice(0, -1)}/${row}.jpg` : `/image/${row}.jpg`);
     const crossed = id !== `${selected}s`;
     at(`${id}-note`).textContent = [measureNote(by[selected][id].measure, crossed, maps),
       mapped[id] && id === "sounds" ? "the maps show where each would come from in your image" : ""].filter(Boolean).join("; ");
   }
-  if (isNew) at("about").focus();
+  if (isNew) at("search-about").focus();
 }
 
 // How a list is ranked. `crossed`: images by a sound, or sounds by an image.
@@ -87,19 +72,18 @@ async function record() {
       recorder = null;
       at("record").textContent = `Record ${RECORD_SECONDS} seconds`;
       at("record").classList.remove("on");
-      search(new Blob(pieces, { type: pieces[0] && pieces[0].type }));
+      searchWork.upload(new Blob(pieces, { type: pieces[0] && pieces[0].type }), "Your recording");
     };
     recorder.start();
     at("record").textContent = "Stop";
     at("record").classList.add("on");
-    showStatus("Recording …");
+    searchWork.say("Recording …");
     setTimeout(() => recorder && recorder.stop(), RECORD_SECONDS * 1000 + 200);
   } catch (error) {
     recorder = null;
-    showStatus(`The microphone is not available: ${error.message}`, true);
+    searchWork.say(`The microphone is not available: ${error.message}`, true);
   }
 }
 
-onFile("search", "file", search);
 at("record").addEventListener("click", record);
 for (const choice of document.querySelectorAll("#maps, input[name=by]")) choice.addEventListener("change", () => showResults());

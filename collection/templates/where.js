@@ -9,10 +9,10 @@ function svg(name, attributes, text = "") {
   return element;
 }
 
-new VideoWork("where", (result, job) => {
+const whereWork = new Work("where", (result, job, file, name) => {
   where = result;
   at("where-film").src = `/jobs/${job}/${result.film}`;
-  at("where-about").textContent = describeVideo(result.seconds, result.cut);
+  at("where-about").textContent = describeFile(name, result.seconds, result.cut);
   const values = result.probabilities, mean = values.reduce((sum, value) => sum + value, 0) / values.length;
   const moment = extreme => { const k = values.indexOf(extreme); return `${extreme.toFixed(2)} at ${result.times[k].toFixed(1)} s`; };
   at("where-summary").textContent =
@@ -62,7 +62,7 @@ function goTo(time) {
 }
 
 for (const kind of ["play", "seeked", "timeupdate", "loadedmetadata"]) at("where-film").addEventListener(kind, showMoment);
-at("where-film").addEventListener("error", () => where && showStatus("The browser can't play the film: it may have been removed by now. Send the video again.", true, "where-status"));
+at("where-film").addEventListener("error", () => where && whereWork.say("The browser can't play the film: it may have been removed by now. Send the video again.", true));
 at("where-plot").addEventListener("click", event => {
   const x = event.clientX - at("where-plot").getBoundingClientRect().left - PLOT.left;
   goTo(x / plotWidth() * where.seconds);

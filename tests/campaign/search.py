@@ -301,7 +301,8 @@ def _embed_name(name: str, folder: Path) -> str:
 
 @functools.cache
 def _page():
-    """The search page of a small collection, as a client in this process, and its sandbox."""
+    """The search page of a small collection, as a client in this process."""
+    from collection.jobs import Jobs
     from collection.sandbox import Sandbox
     from collection.search_index import open_search_index
     from collection.server import make_app
@@ -314,20 +315,23 @@ def _page():
     wrong, *_ = _embed(folder, folder / "in")
     assert not wrong, wrong
     index, sandbox = open_search_index(load_collection(folder / "emb.npz")), Sandbox()
-    return make_app(index, lambda path: sandbox.read(path, index.size, index.rate, 10), "3 files").test_client()
+    return make_app(Jobs({}, sandbox, index=index), "3 files", index=index).test_client()
 
 
 def _upload(suffix: str, right: str, make: Make, folder: Path) -> str:
     path = folder / f"odd{suffix}"
     make(path)
     client, begin = _page(), time.monotonic()
-    answer = client.post("/search", data={"file": (io.BytesIO(path.read_bytes()), path.name)})
-    seconds, content = time.monotonic() - begin, answer.get_json(silent=True)
-    if seconds > PAGE_SECONDS or content is None or answer.status_code not in (200, 400, 413, 415):
-        return f"answers {answer.status_code} after {seconds:.0f} s: {answer.get_data()[:200]!r}"
-    if answer.status_code == 200:
-        return "has results without a word" if right == REFUSED else "" if content["by"] else "has no list"
-    return f"is refused: {content['error']}" if right == READ else _bad_sentence(content["error"])
+    reply = client.post("/jobs/search", data={"file": (io.BytesIO(path.read_bytes()), path.name)})
+    while (answer := reply.get_json(silent=True)) and answer.get("state") in ("waiting", "running"):
+        time.sleep(0.05)
+        reply = client.get(f"/jobs/{answer['job']}")
+    seconds, status = time.monotonic() - begin, answer.get("status", reply.status_code) if answer else 500
+    if seconds > PAGE_SECONDS or status not in (200, 400, 413, 415):
+        return f"answers {status} after {seconds:.0f} s: {reply.get_data()[:200]!r}"
+    if status == 200:
+        return "has results without a word" if right == REFUSED else "" if answer["result"]["by"] else "has no list"
+    return f"is refused: {answer['error']}" if right == READ else _bad_sentence(answer["error"])
 
 
 def _bad_sentence(text: str) -> str:

@@ -45,10 +45,11 @@ def start_page(folder):
 
     def start(max_upload, name="emb"):
         index, sandbox = open_search_index(storage.load_collection(folder.parent / f"{name}.npz")), Sandbox()
-        app = make_app(index, lambda path: sandbox.read(path, index.size, index.rate, 10), "8 files", max_upload)
+        jobs = Jobs({}, sandbox, index=index)
+        app = make_app(jobs, "8 files", max_upload, index)
         running = create_server(app, "127.0.0.1", 0)
         threading.Thread(target=running.serve_forever, daemon=True).start()
-        ends.extend([running.shutdown, sandbox.close])
+        ends.extend([running.shutdown, jobs.close, sandbox.close])
         return f"http://127.0.0.1:{running.port}"
 
     yield start
@@ -76,15 +77,15 @@ def nets(folder):
 
 @pytest.fixture(scope="session")
 def videos(folder, nets):
-    """A running page with all tabs: its `url`, a `client` of Flask, its `jobs` and `max_upload`, bytes."""
+    """A running page with all tabs: its `url`, a `client` of Flask, its `jobs`, `sandbox` and `max_upload`, bytes."""
     sandbox, max_upload = Sandbox(), 300_000
-    jobs = Jobs({task: (str(path), {}) for task, path in nets.items()}, sandbox, JobLimits(longest=20.0))
     index = open_search_index(storage.load_collection(folder.parent / "emb.npz"))
-    app = make_app(index, lambda path: sandbox.read(path, index.size, index.rate, 10), "8 files", max_upload, jobs)
+    jobs = Jobs({task: (str(path), {}) for task, path in nets.items()}, sandbox, JobLimits(longest=20.0), index)
+    app = make_app(jobs, "8 files", max_upload, index)
     running = create_server(app, "127.0.0.1", 0)
     threading.Thread(target=running.serve_forever, daemon=True).start()
     url = f"http://127.0.0.1:{running.port}"
-    yield SimpleNamespace(url=url, client=app.test_client(), jobs=jobs, max_upload=max_upload)
+    yield SimpleNamespace(url=url, client=app.test_client(), jobs=jobs, sandbox=sandbox, max_upload=max_upload)
     running.shutdown()
     jobs.close()
     sandbox.close()

@@ -59,7 +59,7 @@ def test_what_sounds_where_plays_a_film_beside_its_plot(open_page, folder):
     page.click("#tab-where")
     page.set_input_files("#where-file", folder / "video" / "clip3.mp4")
     page.wait_for_selector("#where-result:not([hidden])", timeout=60_000)
-    assert focused(page) == "where-about" and page.inner_text("#where-about") == "Your video: 2 seconds"
+    assert focused(page) == "where-about" and page.inner_text("#where-about") == "clip3.mp4: 2 seconds"
     until(lambda: page.evaluate("at('where-film').readyState") >= 2)
     assert "on average; most" in page.inner_text("#where-summary")
     page.focus("#where-plot")
@@ -120,7 +120,7 @@ def test_bad_and_too_large_files_are_refused_in_a_sentence(open_page, videos):
     page.click("#tab-apart")
     page.set_input_files("#apart-file", {"name": "x.mp4", "mimeType": "video/mp4", "buffer": b"no video"})
     page.wait_for_selector("#apart-status.wrong")
-    assert page.inner_text("#apart-status") == "It is not a video that can be read: send another file"
+    assert page.inner_text("#apart-status") == "x.mp4: it is not a video that can be read: send another file"
     large = {"name": "x.mp4", "mimeType": "video/mp4", "buffer": bytes(videos.max_upload + 100_000)}
     page.set_input_files("#apart-file", large)
     page.wait_for_selector("#apart-status:has-text('too large')")

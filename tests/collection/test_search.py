@@ -58,7 +58,7 @@ def test_a_video_is_searched_by_its_frames_and_by_its_sound(page, folder):
     assert answer["by"]["image"]["images"]["items"][0]["name"] == "video/clip4.mp4"
     # Its own sound track is compressed, so it is near to the wav's, not the same.
     assert "video/clip4.mp4" in [one["name"] for one in answer["by"]["sound"]["sounds"]["items"][:3]]
-    status, own, _ = get(f"{page}/map/{answer['query']}.jpg")
+    status, own, _ = get(f"{page}/jobs/{answer['job']}/map.jpg")
     assert status == 200 and Image.open(io.BytesIO(own)).size == (64, 48)
 
 
@@ -81,16 +81,16 @@ def test_results_have_images_sounds_and_maps(page, folder):
     assert (status, rate, len(heard)) == (200, 48000, 48000)
     spectrum = np.abs(np.fft.rfft(heard))
     assert spectrum.argmax() == pytest.approx(150 * 1.5**2, abs=2)  # Hz: a second has a bin for each
-    status, drawn, _ = get(f"{page}/map/{answer['query']}/image/{row}.jpg")
+    status, drawn, _ = get(f"{page}/jobs/{answer['job']}/map/image/{row}.jpg")
     assert status == 200 and drawn != get(f"{page}/image/{row}.jpg")[1]
     assert Image.open(io.BytesIO(drawn)).size == (64, 48)
-    assert get(f"{page}/map/{answer['query']}.jpg")[0] == 404  # a sound has no frame of its own
+    assert get(f"{page}/jobs/{answer['job']}/map.jpg")[0] == 404  # a sound has no frame of its own
     _, answer = post(page, "x", next(folder.glob("*.png")).read_bytes())
-    assert get(f"{page}/map/{answer['query']}/sound/{row}.jpg")[0] == 200  # that row's sound in the query's picture
+    assert get(f"{page}/jobs/{answer['job']}/map/sound/{row}.jpg")[0] == 200  # that row's sound in the query's picture
 
 
 @pytest.mark.parametrize("path", [
-    "/image/9999.jpg", "/image/-1.jpg", "/sound/9999.wav", "/map/9999.jpg", "/image/..%2f..%2fetc%2fpasswd",
+    "/image/9999.jpg", "/image/-1.jpg", "/sound/9999.wav", "/jobs/9999/map.jpg", "/image/..%2f..%2fetc%2fpasswd",
     "/image/../../../../etc/passwd", "/files/song.wav", "/static/../search.py", "/song.wav", "/search",
 ])  # fmt: skip
 def test_only_rows_are_served_by_their_number(page, path):
@@ -131,7 +131,7 @@ def test_the_page_still_answers_after_malformed_uploads(page, folder):
         status, answer = post(page, name, content)
         assert status in (200, 400, 413, 415) and "passwd" not in json.dumps(answer)
     for broken in (b"", b"--edge", b"no form at all"):
-        request = urllib.request.Request(f"{page}/search", broken, {"Content-Type": "multipart/form-data"})
+        request = urllib.request.Request(f"{page}/jobs/search", broken, {"Content-Type": "multipart/form-data"})
         with pytest.raises(urllib.error.HTTPError) as refused:
             urllib.request.urlopen(request, timeout=30)
         assert refused.value.code == 400
@@ -220,27 +220,27 @@ def test_in_a_browser_an_image_a_sound_and_a_recording_are_searched(page, folder
     tab.on("pageerror", lambda error: errors.append(str(error)))
     tab.goto(page)
     picture = next(folder.glob("*.png"))
-    tab.set_input_files("#file", picture)
+    tab.set_input_files("#search-file", picture)
     tab.wait_for_selector("#images li")
     assert tab.locator("#images li").first.inner_text().startswith(picture.name)  # as text, not as an element
     assert tab.locator("#images li").count() == 7
-    tab.set_input_files("#file", folder / "audio" / "clip2.wav")
-    tab.wait_for_selector("#about:text('Your sound')")
+    tab.set_input_files("#search-file", folder / "audio" / "clip2.wav")
+    tab.wait_for_selector("#search-about:text('clip2.wav')")
     until(lambda: tab.evaluate("[...document.images].some(i => i.complete && i.naturalWidth)"))
     tab.locator("#sounds audio").first.evaluate("one => one.play()")
     until(lambda: tab.locator("#sounds audio").first.evaluate("one => one.currentTime") > 0.05)
     assert tab.evaluate("document.documentElement.scrollWidth") <= 390
     assert errors == []
-    tab.set_input_files("#file", {"name": "x.jpg", "mimeType": "image/jpeg", "buffer": bytes(MAX_UPLOAD + 1)})
-    tab.wait_for_selector("#status.wrong:text('too large')")
+    tab.set_input_files("#search-file", {"name": "x.jpg", "mimeType": "image/jpeg", "buffer": bytes(MAX_UPLOAD + 1)})
+    tab.wait_for_selector("#search-status.wrong:text('too large')")
     tab.focus("#record")
     tab.keyboard.press("Enter")
     tab.wait_for_selector("#record:text('Stop')")
     tab.wait_for_timeout(1700)
     tab.keyboard.press("Enter")
     tab.wait_for_selector("#record:text('Record')")
-    until(lambda: tab.inner_text("#status") == "")
-    assert tab.inner_text("#about").startswith("Your sound: its first") and errors == []
+    tab.wait_for_selector("#search-about:text('Your recording')")
+    assert tab.inner_text("#search-about").startswith("Your recording: its first") and errors == []
     context.close()
 
 

@@ -47,9 +47,9 @@ def test_a_real_browser_uploads_files_of_any_size_up_to_the_limit(page, browser,
     (tmp_path / name).write_bytes(content)
     tab = browser.new_page(viewport={"width": 390, "height": 800})
     tab.goto(page)
-    with tab.expect_response("**/search", timeout=60_000) as response:
-        tab.set_input_files("#file", tmp_path / name)
-    assert response.value.status == 200
+    with tab.expect_response("**/jobs/search", timeout=60_000) as response:
+        tab.set_input_files("#search-file", tmp_path / name)
+    assert response.value.status == 202
     tab.wait_for_selector("#images li")
     assert tab.locator("#images li").count() == 7
     assert tab.evaluate("document.documentElement.scrollWidth") <= 390
@@ -78,7 +78,9 @@ def test_the_limit_is_the_size_of_the_file_to_the_byte(start_page):
 def test_a_form_of_many_fields_is_refused_without_speaking_of_the_file(page):
     part = b'--edge\r\nContent-Disposition: form-data; name="a"\r\n\r\nx\r\n'
     body = part * 50 + b"--edge--\r\n"
-    request = urllib.request.Request(f"{page}/search", body, {"Content-Type": "multipart/form-data; boundary=edge"})
+    request = urllib.request.Request(
+        f"{page}/jobs/search", body, {"Content-Type": "multipart/form-data; boundary=edge"}
+    )
     with pytest.raises(urllib.error.HTTPError) as refused:
         urllib.request.urlopen(request, timeout=30)
     assert refused.value.code == 413 and "too large" not in json.load(refused.value)["error"]
@@ -88,7 +90,7 @@ def test_in_a_browser_a_file_over_the_limit_gets_both_sizes(page, browser, tmp_p
     (tmp_path / "x.wav").write_bytes(bytes(33 * MEGABYTE + MEGABYTE // 2))
     tab = browser.new_page()
     tab.goto(page)
-    tab.set_input_files("#file", tmp_path / "x.wav")
-    tab.wait_for_selector("#status.wrong")
-    assert tab.inner_text("#status") == "The file is too large: it has 33.5 MB, the limit is 32 MB."
+    tab.set_input_files("#search-file", tmp_path / "x.wav")
+    tab.wait_for_selector("#search-status.wrong")
+    assert tab.inner_text("#search-status") == "x.wav is too large: it has 33.5 MB, the limit is 32 MB."
     tab.close()

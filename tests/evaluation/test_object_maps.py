@@ -13,7 +13,7 @@ from kill_and_resume import SMALL
 from PIL import Image
 
 import eval as evaluation
-from collection.search_index import RecentQuery, SearchIndex
+from collection.search_index import MapSource, SearchIndex
 from configs.schema import Model
 from dataset.transforms.frames import prepare_frames
 from evaluation.file_embedding import Collection
@@ -254,8 +254,7 @@ def test_the_search_page_draws_mixed_maps(path, root, monkeypatch):
     monkeypatch.setattr("collection.search_index.overlay_heatmap", lambda image, values: drawn.append(values) or image)
     stored = io.BytesIO()
     Image.fromarray(frame).resize((MIN_SIDE, MIN_SIDE)).save(stored, "JPEG")
-    index._recent[1] = RecentQuery(frame, stored.getvalue(), embeddings.a[4])
-    index.draw_map(1)
+    index.draw_map(MapSource(frame, stored.getvalue(), embeddings.a[4]))
     wanted = enlarge_maps(mix_by_hand(logits[[4]], objects[[4]], WEIGHT), MIN_SIDE, mixed=True)[0]
     assert drawn[0].shape == wanted.shape and np.abs(drawn[0] - wanted).max() < 0.1
 

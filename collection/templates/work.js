@@ -1,22 +1,26 @@
-// Long work on a video: upload it, follow the job, cancel it. Each tab has one job at a time.
+// Work on a file: upload it, follow the job, cancel it. Each tab has one job at a time.
 const POLL_MILLISECONDS = 400, UPLOADING = "Uploading";
 const activeJobs = new Set();
 
 addEventListener("pagehide", () => activeJobs.forEach(job => navigator.sendBeacon(`/jobs/${job}/cancel`)));
 
-class VideoWork {
+class Work {
   constructor(tab, show) {
     this.tab = tab;
     this.number = 0;  // of the newest work: what older work brings is ignored
     this.job = null;
     this.request = null;
-    onFile(tab, `${tab}-file`, file => this.upload(file, show));
+    this.show = show;
+    onFile(tab, `${tab}-file`, file => this.upload(file));
     this.part("cancel").addEventListener("click", () => this.cancel());
   }
 
   part(name) { return at(`${this.tab}-${name}`); }
 
-  say(text, wrong = false) { showStatus(text, wrong, `${this.tab}-status`); }
+  say(text, wrong = false) {
+    this.part("status").textContent = text;
+    this.part("status").classList.toggle("wrong", wrong);
+  }
 
   // For screen readers only: everybody else sees the stage beside the bar.
   announce(text) {
@@ -26,23 +30,27 @@ class VideoWork {
 
   showStage(text, fraction) {
     this.part("working").hidden = false;
-    if (this.part("stage").textContent !== text) this.part("stage").textContent = text;
+    const whole = this.name ? `${this.name} – ${text.toLowerCase()}` : text;
+    if (this.part("stage").textContent !== whole) this.part("stage").textContent = whole;
     if (fraction > 0) this.part("bar").value = fraction;
     else this.part("bar").removeAttribute("value");  // it moves without saying how far it is
   }
 
-  upload(file, show) {
+  // `name`: what the file is called on the page.
+  upload(file, name = file.name) {
     this.stop();
+    document.querySelectorAll("audio, video").forEach(player => player.pause());
     this.part("result").hidden = true;
-    if (file.size > MAX_UPLOAD) return this.say(tooLarge(file), true);
+    if (file.size > MAX_UPLOAD) return this.finish(tooLarge(file, name), true);
     const form = new FormData();
     form.append("file", file, "upload");
-    this.run(`/jobs/${this.tab}`, form, show);
+    this.run(`/jobs/${this.tab}`, form, (result, job) => this.show(result, job, file, name), name);
   }
 
-  // Start a job, follow it, and call `show(result, id)` once it is done.
-  run(address, form, show) {
+  // Start a job, follow it, and call `show(result, id)` once it is done. `name`: of the file, to be shown with its stage.
+  run(address, form, show, name = "") {
     this.stop();
+    this.name = name;
     const number = ++this.number, request = this.request = new XMLHttpRequest();
     this.announce("Started.");
     this.showStage(UPLOADING, 0);
@@ -53,7 +61,7 @@ class VideoWork {
     request.onload = () => {
       if (number !== this.number) return request.response && navigator.sendBeacon(`/jobs/${request.response.job}/cancel`);
       this.request = null;
-      if (request.status !== 202) return this.finish(sentence(request.response ? request.response.error : NO_ANSWER), true);
+      if (request.status !== 202) return this.fail(request.response ? request.response.error : NO_ANSWER);
       this.job = request.response.job;
       activeJobs.add(this.job);
       this.follow(number, request.response, show);
@@ -62,7 +70,7 @@ class VideoWork {
   }
 
   async follow(number, answer, show) {
-    let said = "", lost = 0;
+    let said = "", lost = 0, asked = 0;
     while (number === this.number) {
       if (answer.state === "done") {
         this.finish("Done.");
@@ -70,12 +78,12 @@ class VideoWork {
         return show(answer.result, answer.job);
       }
       if (answer.state === "cancelled") return this.finish("Cancelled.");
-      if (answer.state !== "waiting" && answer.state !== "running") return this.finish(sentence(answer.error), true);
+      if (answer.state !== "waiting" && answer.state !== "running") return this.fail(answer.error);
       const stage = answer.state === "running" ? sentence(answer.stage) || "Starting"
         : answer.before ? `Waiting: ${answer.before} before you` : "Waiting for the others";
       this.showStage(stage, answer.fraction);
       if (stage !== said) this.announce(`${said = stage} …`);
-      await new Promise(resolve => setTimeout(resolve, POLL_MILLISECONDS));
+      await new Promise(resolve => setTimeout(resolve, Math.min(POLL_MILLISECONDS, 50 * ++asked)));
       try {
         const response = await fetch(`/jobs/${answer.job}`);
         const next = await response.json();
@@ -97,6 +105,8 @@ class VideoWork {
     if (hadFocus) this.part("file").focus();
   }
 
+  fail(error) { this.finish(this.name ? `${this.name}: ${error}` : sentence(error), true); }
+
   // Give the current work up, without a word.
   stop() {
     this.number++;
@@ -112,7 +122,8 @@ class VideoWork {
   }
 }
 
-const describeVideo = (seconds, isCut) => {
+// What a result is of: the file, and how much of it was used.
+const describeFile = (name, seconds, isCut) => {
   const text = `${+seconds.toFixed(1)} ${seconds === 1 ? "second" : "seconds"}`;
-  return isCut ? `Your video: its first ${text}` : `Your video: ${text}`;
+  return isCut ? `${name}: its first ${text}` : `${name}: ${text}`;
 };
