@@ -6,6 +6,11 @@ import signal
 import subprocess
 import sys
 
+if "PYTEST_XDIST_WORKER" in os.environ:  # before torch is imported
+    # The processes of `pytest -n 2` share the cores: with two threads each they wait for one another, and all takes
+    # several times the CPU time. `make processors` runs the nets' tests on two threads.
+    os.environ.setdefault("OMP_NUM_THREADS", "1")
+
 import pytest
 from kill_and_resume import REPOSITORY, one_thread
 
