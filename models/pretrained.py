@@ -14,6 +14,7 @@ from torch import Tensor, nn
 
 from models import imagenet
 from models.avenet import AVCNet
+from models.folding import fold_batch_norms
 from models.interfaces import Encoder
 from models.pixelplayer import PixelPlayer
 from models.resnet import DilatedResNet18
@@ -105,7 +106,7 @@ class FrozenEncoder:
     """
 
     def __init__(self, encoder: nn.Module, name: str, stride: int) -> None:
-        self.encoder, weights = encoder, hashlib.blake2b(digest_size=16)
+        self.encoder, weights = fold_batch_norms(encoder), hashlib.blake2b(digest_size=16)
         for key, value in encoder.state_dict().items():
             weights.update(f"{key} {value.dtype} {(*value.shape,)} ".encode())
             weights.update(value.cpu().contiguous().view(-1).view(torch.uint8).numpy().data)
