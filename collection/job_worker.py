@@ -15,6 +15,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
+from collection.query import describe_media_error
 from collection.video_tasks import run_task
 from dataset.reading.errors import MediaError
 from evaluation.trained_net import TrainedNet, load_trained_net
@@ -24,10 +25,15 @@ from utils.memory import disable_malloc_trim, reserve_blas_buffers
 MESSAGE_SECONDS = 0.2  # between two messages about progress
 
 
-def describe_error(error: Exception) -> str:
-    """Say in one sentence why a video can't be used; `error` names files that its visitor doesn't know."""
+def describe_error(error: Exception, seconds: float) -> str:
+    """Say in one sentence why a video can't be used.
+
+    Args:
+        error: may name files that its visitor doesn't know.
+        seconds: of sound that the net needs.
+    """
     if isinstance(error, MediaError):
-        return f"it {error.reason}"
+        return describe_media_error(error, seconds)
     if isinstance(error, UserError):
         return str(error)
     if isinstance(error, MemoryError):
@@ -93,7 +99,7 @@ def main(argument: str) -> None:
         except Stopped:
             channel.send(error="stopped")
         except Exception as error:  # one video must not end the process that others wait for
-            channel.send(error=describe_error(error))
+            channel.send(error=describe_error(error, net.config.data.seconds))
         else:
             channel.send(result=result)
 

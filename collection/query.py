@@ -7,6 +7,8 @@ from typing import Any
 
 import numpy as np
 
+from dataset.reading.audio import SOUND_SECONDS
+from dataset.reading.errors import MediaError
 from dataset.reading.moments import Moment
 from dataset.reading.suffixes import MediaKind
 from utils.errors import UserError
@@ -23,6 +25,20 @@ class RefusedUpload(UserError):
     def __init__(self, status: int, message: str) -> None:
         super().__init__(message)
         self.status = status
+
+
+def describe_media_error(error: MediaError, seconds: float) -> str:
+    """Say in one sentence why a visitor's file can't be used, without settings, which a visitor doesn't know.
+
+    Args:
+        error: of the file.
+        seconds: of sound that the net needs.
+    """
+    if error.kind == "short":
+        return f"it is too short: the net needs {max(seconds, SOUND_SECONDS):g} s with sound: send a longer file"
+    if error.kind == "silent":
+        return "it is silent from start to end: send a file with a sound"
+    return f"it {error.reason}"
 
 
 @dataclass(frozen=True)

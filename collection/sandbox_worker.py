@@ -21,7 +21,7 @@ from pathlib import Path
 
 from PIL import Image
 
-from collection.query import Query, RefusedUpload, pack_query, pack_refusal
+from collection.query import Query, RefusedUpload, describe_media_error, pack_query, pack_refusal
 from collection.sandbox import MAX_CLIP_BYTES, REPLY_HEADER
 from dataset.making.cut import cut_clip
 from dataset.reading.audio import SAMPLE_RATE, SOUND_SECONDS, sound_samples
@@ -54,7 +54,7 @@ def read_upload(path: Path, size: int, rate: int, count: int, seconds: float = S
         moments, preview = _decode(item, size, rate, count, seconds)
         return Query(item.kind, moments, _jpeg(preview) if preview else None)
     except Exception as error:
-        raise _refusal(error) from None
+        raise _refusal(error, seconds) from None
 
 
 def convert_upload(path: Path, folder: Path, longest: float) -> float:
@@ -83,7 +83,7 @@ def convert_upload(path: Path, folder: Path, longest: float) -> float:
     except Exception as error:
         if isinstance(error, MediaError) and error.kind == "no sound":
             raise RefusedUpload(415, "it has no sound: send a video with its sound") from None
-        raise _refusal(error) from None
+        raise _refusal(error, SOUND_SECONDS) from None
 
 
 def _detect(path: Path, wanted: str) -> MediaItem:
@@ -96,12 +96,12 @@ def _detect(path: Path, wanted: str) -> MediaItem:
         raise RefusedUpload(415, f"it is not {wanted} that can be read: send another file") from None
 
 
-def _refusal(error: Exception) -> RefusedUpload:
+def _refusal(error: Exception, seconds: float) -> RefusedUpload:
     """Say why an upload can't be decoded. Decoders fail in many ways; none of them may stop the server."""
     if isinstance(error, MemoryError):
         return RefusedUpload(413, "it takes too much memory to decode: send a smaller file")
     if isinstance(error, MediaError):
-        return RefusedUpload(413 if error.kind == "too large" else 400, f"it {error.reason}")
+        return RefusedUpload(413 if error.kind == "too large" else 400, describe_media_error(error, seconds))
     if isinstance(error, OSError) and error.errno in (errno.EFBIG, errno.ENOSPC):
         return RefusedUpload(413, "it takes too much disk space once it is converted: send a shorter file")
     return RefusedUpload(400, f"it can't be read ({type(error).__name__})")

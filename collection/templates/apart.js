@@ -5,7 +5,7 @@ const FILMS = {
 };
 let apart = null;  // {job, result, cell: [column, row]}
 
-const decibels = value => `${value < 0 ? "−" : "+"}${Math.abs(value).toFixed(1)} dB of the whole sound`;
+const loudness = value => `${Math.abs(value).toFixed(1)} dB ${value < 0 ? "quieter" : "louder"} than the whole sound`;
 
 const apartWork = new Work("apart", (result, job, file, name) => {
   const [columns, rows] = result.grid;
@@ -16,7 +16,7 @@ const apartWork = new Work("apart", (result, job, file, name) => {
     ...result.sources.map((source, k) => badge(source, k, true)));
   at("apart-sources").replaceChildren(
     soundItem(make("span", {}, "Whole sound"), result.mixture, "Whole sound", `at ${result.rate / 1000} kHz, as the net hears it`),
-    ...result.sources.map((source, k) => soundItem(badge(source, k, false), source.file, `Source ${k + 1}`, decibels(source.decibels))));
+    ...result.sources.map((source, k) => soundItem(badge(source, k, false), source.file, `Source ${k + 1}`, loudness(source.decibels))));
   at("apart-films").replaceChildren(...result.films.map(film => make("figure", {},
     Object.assign(make("video", { className: "wide", src: address(film), controls: true, loop: true, playsInline: true })),
     make("figcaption", { className: "dim" }, FILMS[film]))));
@@ -24,10 +24,14 @@ const apartWork = new Work("apart", (result, job, file, name) => {
   at("apart-all").href = address(result.all);
   at("apart-place").textContent = "";
   at("apart-sound").hidden = true;
+  pixelWork.finish("");
   at("apart-result").hidden = false;
   moveCell(...apart.cell);
   at("apart-about").focus();
 });
+
+const pixelWork = new Work("pixel", null, at("apart-picture"));  // the sound of one place
+apartWork.parts.push(pixelWork);
 
 const address = file => `/jobs/${apart.job}/${file}`;
 
@@ -65,9 +69,11 @@ function playCell() {
   const [columns, rows] = apart.result.grid, form = new FormData(), said = place();
   form.append("x", (apart.cell[0] + 0.5) / columns);
   form.append("y", (apart.cell[1] + 0.5) / rows);
-  at("apart-place").textContent = `${said} …`;
-  apartWork.run(`/jobs/${apart.job}/pixel`, form, sound => {
-    at("apart-place").textContent = `${said}: ${decibels(sound.decibels)}`;
+  at("apart-place").textContent = said;
+  at("apart-sound").pause();
+  at("apart-sound").hidden = true;
+  pixelWork.run(`/jobs/${apart.job}/pixel`, form, sound => {
+    at("apart-place").textContent = `${said}: ${loudness(sound.decibels)}`;
     at("apart-sound").hidden = false;
     at("apart-sound").src = address(sound.file);
     at("apart-sound").play();

@@ -13,7 +13,7 @@ function make(name, properties, ...children) {
 const megabytes = bytes => +(bytes / 2 ** 20).toPrecision(3);
 
 const tooLarge = (file, name) =>
-  `${name} is too large: it has ${megabytes(file.size)} MB, the limit is ${megabytes(MAX_UPLOAD)} MB.`;
+  `${name} is too large: it has ${megabytes(file.size)} MB, the limit is ${megabytes(MAX_UPLOAD)} MB. Send a smaller file.`;
 
 const sentence = text => text ? text[0].toUpperCase() + text.slice(1) : "";
 

@@ -5,13 +5,16 @@ const activeJobs = new Set();
 addEventListener("pagehide", () => activeJobs.forEach(job => navigator.sendBeacon(`/jobs/${job}/cancel`)));
 
 class Work {
-  constructor(tab, show) {
+  // `tab`: begins the ids of its elements. `show`: a result. `home`: gets the focus when the work is over.
+  constructor(tab, show, home = at(`${tab}-file`)) {
     this.tab = tab;
+    this.home = home;
+    this.parts = [];  // further work on its result, which ends with it
     this.number = 0;  // of the newest work: what older work brings is ignored
     this.job = null;
     this.request = null;
     this.show = show;
-    onFile(tab, `${tab}-file`, file => this.upload(file));
+    if (show) onFile(tab, `${tab}-file`, file => this.upload(file));
     this.part("cancel").addEventListener("click", () => this.cancel());
   }
 
@@ -102,13 +105,14 @@ class Work {
     this.part("working").hidden = true;
     this.part("status").classList.remove("unseen");
     this.say(text, wrong);
-    if (hadFocus) this.part("file").focus();
+    if (hadFocus) this.home.focus();
   }
 
-  fail(error) { this.finish(this.name ? `${this.name}: ${error}` : sentence(error), true); }
+  fail(error) { this.finish(this.name && error !== NO_ANSWER ? `${this.name}: ${error}` : sentence(error), true); }
 
   // Give the current work up, without a word.
   stop() {
+    this.parts.forEach(part => part.stop());
     this.number++;
     if (this.request) this.request.abort();
     if (this.job) fetch(`/jobs/${this.job}/cancel`, { method: "POST" }).catch(() => {});

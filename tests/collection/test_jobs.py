@@ -266,8 +266,8 @@ def test_uploads_are_decoded_side_by_side(sandbox, folder, large_video, tmp_path
 
 
 def test_errors_of_a_worker_are_one_sentence_without_paths(capfd):
-    assert describe_error(MemoryError()) == "it takes too much memory: send a shorter video"
-    assert describe_error(RuntimeError("/secret")).startswith("it can't be processed (RuntimeError)")
+    assert describe_error(MemoryError(), 1.0) == "it takes too much memory: send a shorter video"
+    assert describe_error(RuntimeError("/secret"), 1.0).startswith("it can't be processed (RuntimeError)")
     assert "/secret" in capfd.readouterr().err
 
 

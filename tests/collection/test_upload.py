@@ -92,5 +92,6 @@ def test_in_a_browser_a_file_over_the_limit_gets_both_sizes(page, browser, tmp_p
     tab.goto(page)
     tab.set_input_files("#search-file", tmp_path / "x.wav")
     tab.wait_for_selector("#search-status.wrong")
-    assert tab.inner_text("#search-status") == "x.wav is too large: it has 33.5 MB, the limit is 32 MB."
+    said = "x.wav is too large: it has 33.5 MB, the limit is 32 MB. Send a smaller file."
+    assert tab.inner_text("#search-status") == said
     tab.close()
