@@ -9,8 +9,8 @@ from torch import nn
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
 CONVOLUTIONS, NORMS = (nn.Conv2d, nn.Conv3d), (nn.BatchNorm2d, nn.BatchNorm3d)
-# Modules of timm and torchvision whose layers run in the order of their definition: a batch norm takes the output of the
-# convolution before it.
+# Modules of timm and torchvision whose layers run in the order of their definition: a batch norm takes the output of
+# the convolution before it.
 IN_ORDER = (
     "EfficientNet", "ConvBnAct", "DepthwiseSeparableConv", "InvertedResidual", "EdgeResidual",
     "ResNet", "BasicBlock", "Bottleneck",
@@ -30,8 +30,9 @@ def fold_batch_norms(model: nn.Module) -> Any:
     """
     model = copy.deepcopy(model).eval()
     for module in model.modules():
-        for name, following in _pairs(module):
-            conv, norm = module._modules[name], module._modules[following]
+        for name, following in [*_pairs(module)]:
+            conv: Any = module._modules[name]
+            norm: Any = module._modules[following]
             module._modules[name] = fuse_conv_bn_eval(conv, norm)
             # timm's batch norm ends with its activation
             module._modules[following] = getattr(norm, "act", None) or nn.Identity()

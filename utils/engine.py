@@ -20,7 +20,7 @@ from utils.errors import UserError
 from utils.kernels import eager, explain_kernel_errors
 from utils.memory import explain_gpu_memory
 from utils.metric_sums import add_metrics
-from utils.optimizers import build_optimizers, learning_rate, restore_optimizers, update_ema
+from utils.optimizers import build_optimizers, learning_rate, pair_with_average, restore_optimizers, update_ema
 from utils.precision import LossScaler, autocast, resolve_precision
 from utils.progress import ProgressBar
 from utils.run import RENAMED_METRICS, Run
@@ -101,6 +101,7 @@ class _Trainer:
         self.scaler = LossScaler(self.device, self.precision, self.optimizers)
         self.waits, self.copy_batch = WaitTimer(run.config, self.device), BatchCopier(self.device)
         self.ema_model = copy.deepcopy(model).requires_grad_(False) if self.train.ema else None
+        self.ema_pairs = pair_with_average(self.ema_model, model) if self.ema_model else None
         self.clock = RunClock(self.train, steps_per_epoch)
         self.step, self.metrics, self.best, self.highest = 0, Metrics(), Metrics(), -math.inf
         # Sums of the training metrics since the last line of the log, on the device; how many batches had each.
@@ -246,7 +247,8 @@ class _Trainer:
         for optimizer in self.optimizers:
             for group in optimizer.param_groups:
                 group["lr"] = rate * group["lr_scale"]
-        self.model.train()
+        if not self.model.training:  # a large net has hundreds of modules
+            self.model.train()
         if self.searches_unused != (progress < self.unused_until):  # all processes have the same progress
             self.searches_unused = not self.searches_unused
             self.step_fn = self.step_module  # what the old one keeps for gradients is freed before the new one is made
@@ -260,8 +262,8 @@ class _Trainer:
         for optimizer in self.optimizers:
             optimizer.zero_grad(set_to_none=True)
         self.step += 1
-        if self.ema_model:  # with a smaller decay at first, or the random weights would dominate short runs
-            update_ema(self.ema_model, self.model, min(self.train.ema, (1 + self.step) / (10 + self.step)))
+        if self.ema_pairs:  # with a smaller decay at first, or the random weights would dominate short runs
+            update_ema(self.ema_pairs, min(self.train.ema, (1 + self.step) / (10 + self.step)))
         return clips
 
     def _accumulate(self, batch: Batch, progress: float, k: int) -> int:

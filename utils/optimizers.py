@@ -1,7 +1,7 @@
 """Learning-rate schedules, optimizers, and the running average of the weights."""
 
 import math
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -119,21 +119,47 @@ def _is_state(optimizer: torch.optim.Optimizer, weight: Tensor, values: Any) -> 
     )
 
 
-def update_ema(ema_model: nn.Module, model: nn.Module, decay: float) -> None:
+class EmaPairs(NamedTuple):
+    """Weights and batch norm statistics of a net, each beside its moving average; see `pair_with_average`.
+
+    Attributes:
+        floats: (averages, the net's own), as many of both.
+        counts: the same of integers, counts of batches.
+    """
+
+    floats: tuple[list[Tensor], list[Tensor]]
+    counts: tuple[list[Tensor], list[Tensor]]
+
+
+def pair_with_average(ema_model: nn.Module, model: nn.Module) -> EmaPairs:
+    """List what changes in training, of a net and of the copy that holds its moving average.
+
+    Args:
+        ema_model: the copy.
+        model: the net that is trained. A part that it never changes, a frozen encoder in evaluation mode, is left out.
+    """
+    fixed = []
+    for name in getattr(model, "fixed_statistics", ()):
+        if not any(weight.requires_grad for weight in model.get_submodule(name).parameters()):
+            fixed.append(f"{name}.")
+    own = model.state_dict()
+    found: dict[bool, tuple[list[Tensor], list[Tensor]]] = {True: ([], []), False: ([], [])}
+    for name, average in ema_model.state_dict().items():
+        if not name.startswith(tuple(fixed)):
+            averages, values = found[average.is_floating_point()]
+            averages.append(average)
+            values.append(own[name])
+    return EmaPairs(found[True], found[False])
+
+
+def update_ema(pairs: EmaPairs, decay: float) -> None:
     """Update the exponential moving average of weights and batch norm statistics, in place.
 
     Args:
-        ema_model: moves a step of 1 - decay towards the model; integers (counts of batches) are copied.
-        model: the net that is trained.
+        pairs: of `pair_with_average`. Averages move a step of 1 - decay towards the net; counts of batches are copied.
         decay: in 0..1.
     """
-    pairs = list(zip(ema_model.state_dict().values(), model.state_dict().values(), strict=True))
-    for moves in (True, False):
-        chosen = [pair for pair in pairs if pair[0].is_floating_point() == moves]
-        if not chosen:
-            continue
-        averages, new = ([pair[side] for pair in chosen] for side in (0, 1))
-        if moves:
-            torch._foreach_lerp_(averages, new, 1 - decay)
-        else:
-            torch._foreach_copy_(averages, new)
+    if pairs.floats[0]:
+        torch._foreach_lerp_(*pairs.floats, 1 - decay)
+    if pairs.counts[0]:
+        torch._foreach_copy_(*pairs.counts)

@@ -21,7 +21,7 @@ from models.pretrained import learning_rates, load_encoder_weights, set_up_encod
 from utils import checkpoint
 from utils.errors import UserError
 from utils.muon import Muon
-from utils.optimizers import build_optimizers, update_ema
+from utils.optimizers import build_optimizers, pair_with_average, update_ema
 
 SMALL_NET = "test_resnet"  # timm's smallest with batch norm, 0.5 M weights
 CPU = torch.device("cpu")
@@ -177,7 +177,7 @@ def train(net, config, steps=3):
         for optimizer in optimizers:
             optimizer.step()
             optimizer.zero_grad(set_to_none=True)
-        update_ema(average, net, 0.5)
+        update_ema(pair_with_average(average, net), 0.5)
     return optimizers, average
 
 

@@ -14,7 +14,7 @@ from toy_training import batch_of, config, evaluate, lines, same, step, toy, tra
 from configs.schema import Model
 from utils import checkpoint
 from utils.config import CONFIG_VERSION, from_dict
-from utils.optimizers import update_ema
+from utils.optimizers import pair_with_average, update_ema
 from utils.precision import autocast, resolve_precision
 
 
@@ -197,7 +197,7 @@ def test_average_into_moves_statistics_along_and_copies_counts():
         for value in model.state_dict().values():
             value.add_(2)
     before = {name: value.clone() for name, value in average.state_dict().items()}
-    update_ema(average, model, 0.75)
+    update_ema(pair_with_average(average, model), 0.75)
     for name, value in average.state_dict().items():
         torch.testing.assert_close(value, before[name] + (2 if value.dtype == torch.int64 else 0.5))
 
