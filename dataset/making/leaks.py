@@ -3,8 +3,11 @@
 import os
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Sequence
+from hashlib import sha256
 from itertools import combinations
 from pathlib import Path
+
+import numpy as np
 
 from dataset.making.recordings import group_by_name
 from dataset.making.shard_writer import file_sha256
@@ -29,23 +32,15 @@ def _same_folders(splits: Sequence[SplitFolder]) -> Iterator[str]:
 
 def _same_files(splits: Sequence[SplitFolder]) -> Iterator[str]:
     """Videos and sounds of the same bytes in two splits; folders that two splits share are left out."""
-    split_of: dict[Path, SplitFolder] = {}
-    by_size: dict[int, list[Path]] = defaultdict(list)
-    for split in _distinct(splits):
-        for path in (path for clip in split.ids for path in split.files(clip)):
-            if path.is_file():
-                split_of[path] = split
-                by_size[path.stat().st_size].append(path)
-    by_content: dict[str, list[Path]] = defaultdict(list)
-    for paths in by_size.values():
-        if len({split_of[path].name for path in paths}) > 1:
-            for path in paths:
-                by_content[_checksum(path)].append(path)
+    splits = _distinct(splits)
+    by_content: dict[int, list[tuple[int, Path]]] = defaultdict(list)
+    for split, content, path in _perhaps_same(splits):
+        by_content[content].append((split, path))
     equal: dict[tuple[str, str], list[tuple[Path, Path]]] = defaultdict(list)
     for paths in by_content.values():
-        for one, two in combinations(paths, 2):
-            if split_of[one] is not split_of[two]:
-                equal[split_of[one].name, split_of[two].name].append((one, two))
+        for (first, one), (second, two) in combinations(paths, 2):
+            if first != second:
+                equal[splits[first].name, splits[second].name].append((one, two))
     for names, pairs in equal.items():
         (one, two), ids = pairs[0], {one.stem for one, _ in pairs}
         example = f"such as {printable(f'{names[0]}/{one.parent.name}/{one.name}')} and "
@@ -54,12 +49,46 @@ def _same_files(splits: Sequence[SplitFolder]) -> Iterator[str]:
         yield f"{clips} of {names[0]} and of {names[1]} have files of the same content, {example}"
 
 
-def _checksum(path: Path) -> str:
-    """Checksum of a file; one of its own if it can't be read."""
+def _perhaps_same(splits: Sequence[SplitFolder]) -> Iterator[tuple[int, int, Path]]:
+    """The files whose content is that of a file in another split: number of the split, hash of the content, path.
+
+    Of millions of files numbers are kept, no paths. Those of a size follow each other.
+    """
+    if len(splits) < 2:
+        return
+
+    def files() -> Iterator[tuple[int, Path]]:
+        return ((k, path) for k, split in enumerate(splits) for clip in split.ids for path in split.files(clip))
+
+    split_of = np.fromiter((k for k, _ in files()), np.uint16)
+    sizes = np.fromiter((path.stat().st_size if path.is_file() else -1 for _, path in files()), np.int64)
+    is_wanted = _is_in_two(sizes, split_of) & (sizes >= 0)
+    contents = np.zeros(len(sizes), np.uint64)
+    for n, (_, path) in enumerate(files()):
+        if is_wanted[n]:
+            contents[n] = _checksum(path)
+    is_wanted &= _is_in_two(contents, split_of)
+    found = [(k, int(contents[n]), path) for n, (k, path) in enumerate(files()) if is_wanted[n]]
+    _, first, of_size = np.unique(sizes, return_index=True, return_inverse=True)
+    order = np.argsort(first[of_size[is_wanted]], kind="stable")
+    yield from (found[n] for n in order.tolist())
+
+
+def _is_in_two(numbers: np.ndarray, split_of: np.ndarray) -> np.ndarray:
+    """Whether each number, of a file, is also that of a file in another split; both arrays have an entry a file."""
+    _, group = np.unique(numbers, return_inverse=True)
+    lowest, highest = np.full(group.max(initial=-1) + 1, len(split_of)), np.zeros(group.max(initial=-1) + 1, np.int64)
+    np.minimum.at(lowest, group, split_of)
+    np.maximum.at(highest, group, split_of)
+    return (lowest != highest)[group]
+
+
+def _checksum(path: Path) -> int:
+    """Hash of the content of a file, 8 bytes; one of its own if it can't be read."""
     try:
-        return file_sha256(path)
+        return int(file_sha256(path)[:16], 16)
     except OSError:
-        return str(path)
+        return int(sha256(os.fsencode(path)).hexdigest()[:16], 16)
 
 
 def _same_recordings(splits: Sequence[SplitFolder]) -> Iterator[str]:

@@ -3,6 +3,7 @@
 import os
 from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path
 
 from dataset.reading.annotations import read_genres
@@ -53,9 +54,9 @@ class SplitFolder:
             yield from ((path, form) for path in self.pictures.unused)
             return
         for folder, suffix in MEDIA_FOLDERS:
-            for path in sorted((self.folder / folder).glob("*")):
-                if not path.name.endswith((suffix, ".tmp")) and not path.name.startswith("."):
-                    yield path, f"files of {folder}/ are ID{suffix}"
+            others = (name for name in _names(self.folder / folder) if not name.endswith((suffix, ".tmp")))
+            for name in sorted(others):
+                yield self.folder / folder / name, f"files of {folder}/ are ID{suffix}"
 
 
 def find_splits(root: Path | str) -> list[SplitFolder]:
@@ -99,10 +100,18 @@ def _read_split(folder: Path) -> SplitFolder:
         labels = read_picture_labels(folder, files)
         return SplitFolder(folder, name, labels, sorted({*labels, *files.pictures, *files.sounds}), files)
     labels = read_genres(folder / "vid2genre.json")
-    ids = set(labels)
+    same: dict[tuple[str, ...], list[str]] = {}  # millions of clips have far fewer lists of labels
+    for clip, mids in labels.items():
+        labels[clip] = same.setdefault(tuple(mids), mids)
+    unlisted: set[str] = set()
     for kind, suffix in MEDIA_FOLDERS:
-        names = os.listdir(folder / kind) if (folder / kind).is_dir() else []
-        # A name that begins with a dot is a file that is still being written.
-        names = [name for name in names if name.endswith(suffix) and not name.startswith(".")]
-        ids |= {normalize_name(name.removesuffix(suffix)) for name in names}
-    return SplitFolder(folder, name, labels, sorted(ids))
+        ids = (normalize_name(file.removesuffix(suffix)) for file in _names(folder / kind) if file.endswith(suffix))
+        unlisted.update(clip for clip in ids if clip not in labels)
+    return SplitFolder(folder, name, labels, sorted(chain(labels, unlisted)))
+
+
+def _names(folder: Path) -> Iterator[str]:
+    """The names in a folder, if there is one; one that begins with a dot is of a file that is still being written."""
+    if folder.is_dir():
+        with os.scandir(folder) as entries:
+            yield from (entry.name for entry in entries if not entry.name.startswith("."))

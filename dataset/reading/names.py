@@ -26,6 +26,8 @@ def normalize_keys(table: Mapping[str, Value]) -> tuple[dict[str, Value], list[s
     Returns:
         ({normalized name: value}, names that two keys spell, with different values).
     """
+    if isinstance(table, dict) and all(map(str.isascii, table)):  # no second table of millions of names
+        return table, []
     normalized: dict[str, Value] = {}
     conflicts = []
     for name, value in table.items():
