@@ -180,14 +180,15 @@ class Run:
         return taken
 
     def _check_encoder(self, path: str) -> None:
-        """Raise a UserError if the ResNet-18 of a checkpoint isn't that of this run, though all its weights fit."""
+        """Raise a UserError if the encoder of a checkpoint isn't that of this run, though some of its weights fit."""
         content = checkpoint.load(path)
         other = from_dict(content.get("config"), path, content.get("config_version", 1))
-        own = self.config.model.encoder
-        if own != other.model.encoder and {own, other.model.encoder} == {"resnet18", "resnet18_v3"}:
+        own, theirs = self.config.model.encoder, other.model.encoder
+        ours = ("convnet", "resnet18", "resnet18_v3")  # the others are timm's, with names like one another's
+        if own != theirs and ({own, theirs} == {*ours[1:]} or not {own, theirs} & {*ours}):
             raise UserError(
-                f"{path} holds a ResNet-18 of another layout ({other.model.encoder}) than this net's ({own}), where "
-                f"its weights would give other features: set --model.vision {other.model.encoder}"
+                f"{path} has another encoder of frames ({theirs}) than this net ({own}), where its weights would give "
+                f"other features: set --model.vision {theirs}, or leave --model.init_from out"
             )
         if note := old_frame_net(other, path):
             self.log_message(note)

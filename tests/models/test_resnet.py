@@ -137,7 +137,7 @@ def test_a_resnet_of_one_layout_is_no_start_for_the_other(tmp_path, capsys):
     old = load_trained_net(path).config
     start = {"model.init_from": str(path), "train.run_dir": str(tmp_path / "run")}
     config = override(old, start | {"model.vision": "resnet18"})
-    with pytest.raises(UserError, match=r"best\.pt holds a ResNet-18 of another layout .*--model\.vision resnet18_v3"):
+    with pytest.raises(UserError, match=r"another encoder of frames \(resnet18_v3\).*--model\.vision resnet18_v3"):
         Run(config).init_from(build_net(config.model))
     config = override(old, start | {"train.run_dir": str(tmp_path / "other")})
     net = build_net(config.model)
@@ -157,3 +157,14 @@ def test_a_start_says_what_was_taken_and_what_was_not(tmp_path, capsys):
     assert f"{len(taken)} of {len(own)} weights taken from {path}" in said
     before, after = said.split("; not taken")
     assert "audio (" in before and f"vision ({len(frames)})" in after and "audio" not in after
+
+
+def test_an_efficientnet_of_another_size_is_no_start_though_some_of_its_weights_fit(tmp_path):
+    settings = {"model.vision": "efficientnet_lite2", "model.width": 4}
+    path = small_checkpoint(tmp_path / "best.pt", **settings)
+    config = override(
+        load_trained_net(path).config,
+        {"model.init_from": str(path), "model.vision": "efficientnet_lite0", "train.run_dir": str(tmp_path / "run")},
+    )
+    with pytest.raises(UserError, match=r"another encoder of frames \(efficientnet_lite2\) than this net \(efficien"):
+        Run(config).init_from(build_net(config.model))
