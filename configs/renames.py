@@ -47,6 +47,9 @@ RENAMED_VALUES = {
     ("train.schedule", "tenths"): "multistep",
 }
 
+# (setting, old value) of nets that this code can't build any more.
+REMOVED_VALUES = (("model.vision_pool", "max_mean"), ("model.vision_pool", "max_salient"))
+
 # {setting added by version 4: what older versions did}; see also `add_missing`.
 BEFORE_VERSION_4: dict[str, bool | float | str] = {
     "mix.clip": False,
@@ -80,6 +83,16 @@ def rename_settings(stored: Mapping[str, Any]) -> dict[str, Any]:
         name: RENAMED_VALUES.get((name, value), value) if isinstance(value, str) else value
         for name, value in renamed.items()
     }
+
+
+def removed_value(stored: Mapping[str, Any]) -> str:
+    """Find a value that no net can have any more; "" without any.
+
+    Args:
+        stored: {dotted name: value}, with the current names.
+    """
+    found = [f"{name} {value}" for name, value in REMOVED_VALUES if stored.get(name) == value]
+    return f"a net with {found[0]}, which this code can't build any more" if found else ""
 
 
 def _before_encoders_by_name(values: Mapping[str, Any]) -> dict[str, Any]:

@@ -1,8 +1,10 @@
 """Find a trained net's weights: a checkpoint's file, a run's folder, an export's folder, or an address with a hash."""
 
 import hashlib
+import http.client
 import json
 import math
+import os
 import re
 import urllib.request
 from pathlib import Path
@@ -12,7 +14,7 @@ from urllib.parse import urldefrag, urlsplit
 import torch
 
 from utils import checkpoint
-from utils.errors import UserError
+from utils.errors import UserError, first_line
 from utils.files import atomic_write, read_text
 from utils.tensors import load_tensors
 
@@ -35,12 +37,14 @@ def find_checkpoint(source: str | Path) -> Path:
     Raises:
         UserError: a folder holds no weights, an address has no hash or isn't https, or the download fails.
     """
+    if not isinstance(source, str | os.PathLike):
+        raise UserError(f"a checkpoint can't be of type {type(source).__name__}: give the path of its file or folder")
     if re.match(r"[A-Za-z][A-Za-z0-9+.-]*://", str(source)):
         return _download(str(source))
     path = Path(source)
-    if path.name == EXPORT_WEIGHTS and (path.parent / EXPORT_CONFIG).is_file():
+    if path.name == EXPORT_WEIGHTS and os.path.isfile(path.parent / EXPORT_CONFIG):
         return path.parent
-    if not path.is_dir():
+    if not os.path.isdir(path):  # pathlib raises for a name that is too long
         return path
     if (path / "best.pt").is_file():
         return path / "best.pt"
@@ -65,12 +69,12 @@ def read_checkpoint(path: Path) -> dict[str, Any]:
     Raises:
         UserError: it is missing, damaged, of another program or a newer version.
     """
-    if not path.is_dir():
+    if not os.path.isdir(path):
         return checkpoint.load(path)
     try:
         content = json.loads(read_text(path / EXPORT_CONFIG))
         weights = load_tensors(path / EXPORT_WEIGHTS, "weights", "export the net again")
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         if isinstance(error, UserError):
             raise
         reason = getattr(error, "strerror", None) or "it is no JSON"
@@ -81,7 +85,11 @@ def read_checkpoint(path: Path) -> dict[str, Any]:
 
 def _download(address: str) -> Path:
     """Download a file once, and check its hash before it gets its name."""
-    address, fragment = urldefrag(address)
+    try:
+        address, fragment = urldefrag(address)
+        _ = urlsplit(address).port
+    except ValueError as error:
+        raise UserError(f"{address} is no valid address ({first_line(error)}): give one, as {ADDRESS_FORM}") from None
     wanted = re.fullmatch(r"sha256=([0-9a-fA-F]{64})", fragment)
     if urlsplit(address).scheme != "https":
         raise UserError(f"{address} is no https address: give one, as {ADDRESS_FORM}, or download the file")
@@ -109,7 +117,7 @@ def _download(address: str) -> Path:
                 )
     except UserError:
         raise
-    except (OSError, ValueError) as error:  # URLError is an OSError
+    except (OSError, ValueError, http.client.HTTPException) as error:  # URLError is an OSError
         reason = getattr(error, "reason", None) or getattr(error, "strerror", None) or error
         raise UserError(f"{address} can't be downloaded ({reason}): check the address and the network") from None
     return path

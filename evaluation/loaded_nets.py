@@ -19,23 +19,13 @@ from dataset.making.text import count_text
 from dataset.reading.audio import resample, to_int16
 from dataset.reading.suffixes import media_kind
 from dataset.reading.wav import write_wav
-from evaluation.net_inputs import (
-    Pictures,
-    Waves,
-    batches,
-    check_rate,
-    cut_sounds,
-    list_pictures,
-    list_waves,
-    open_picture,
-    open_wave,
-    to_squares,
-)
+from evaluation.net_inputs import Waves, as_paths, batches, check_rate, cut_sounds, list_waves, open_wave
+from evaluation.picture_inputs import Pictures, list_pictures, open_picture, to_squares
 from evaluation.pixel_separator import PixelSeparator, choose_locations
 from evaluation.separation_clip import HeldClip, SoundingClip, open_video
 from evaluation.trained_net import TrainedNet, load_trained_net
 from models.interfaces import EmbeddingNet, LocalizingNet, SeparatingNet
-from utils.errors import UserError
+from utils.errors import UserError, first_line
 
 Location = tuple[float, float]
 MAX_SOURCES = 64  # clusters of pixels, as of separate.py
@@ -73,8 +63,25 @@ class LoadedNet:
 
         Returns:
             this net.
+
+        Raises:
+            UserError: torch has no such device, or the type is neither float32 nor float64.
         """
-        self.net.model.to(*target, **options)
+        given = [*target, *options.values()]
+        types = [one.dtype if isinstance(one, Tensor) else one for one in given]
+        if other := [
+            one for one in types if isinstance(one, torch.dtype) and one not in (torch.float32, torch.float64)
+        ]:
+            raise UserError(
+                f"a net can't be moved to {other[0]}: take torch.float32 or torch.float64, or for half precision "
+                'models.load(PATH, {"train.precision": "bf16"})'
+            )
+        if any(str(one).startswith("meta") for one in given):
+            raise UserError("a net can't be moved to the device meta, which holds no values: take cpu or cuda")
+        try:
+            self.net.model.to(*target, **options)
+        except (RuntimeError, TypeError, AssertionError) as error:  # AssertionError: a torch without CUDA
+            raise UserError(f"the net can't be moved to {given}: {first_line(error)}") from None
         return self
 
 
@@ -249,8 +256,11 @@ class SeparationNet(LoadedNet):
         """
         places = _check_places(at)
         check_rate(rate)
-        if sources is not None and (type(sources) is not int or not 1 <= sources <= MAX_SOURCES):
+        if sources is not None and not (_is_whole(sources) and 1 <= sources <= MAX_SOURCES):
             raise UserError(f"sources is {sources!r}, but must be a whole number from 1 to {MAX_SOURCES}")
+        if sources is not None and places:
+            raise UserError("at gives the places, and sources asks to find some: leave out one of the two")
+        pictures = as_paths(pictures, "pictures")
         if isinstance(pictures, str | Path) and media_kind(Path(pictures)) != "image":
             with tempfile.TemporaryDirectory() as folder:
                 sound = _sound_file(wave, rate, Path(folder))
@@ -260,14 +270,13 @@ class SeparationNet(LoadedNet):
             raise UserError("wave is missing: pictures need a sound, an array with its rate or a path")
         images: list[Image.Image] = [open_picture(picture) for picture in list_pictures(pictures)]
         samples, native = open_wave(wave, rate)
-        if not to_int16(samples).any():
-            raise UserError("the sound is silent from start to end: there is nothing to separate")
+        _refuse_silence(samples)
         return self._separate(HeldClip(images, samples, native), places, sources)
 
     def _separate(self, clip: SoundingClip, places: list[Location], sources: int | None) -> Separation:
         separator = PixelSeparator(self.net, clip)
         if not places:
-            pixels = separator.analyze_pixels(sources or self.net.config.mix.sources)
+            pixels = separator.analyze_pixels(int(sources or self.net.config.mix.sources))
             places = choose_locations(pixels, self.net.path, "the video")
         sounds = np.concatenate(list(separator.separate(places)))[:, 1:].T  # (N, samples at the net's rate)
         rate = clip.native_rate
@@ -279,19 +288,33 @@ def _check_places(at: Sequence[Location] | Location | None) -> list[Location]:
     if at is None:
         return []
     try:
-        values = np.asarray(at, float).reshape(-1, 2)
-    except (TypeError, ValueError):
-        values = np.empty((0, 2))
-    if not len(values) or not ((values >= 0) & (values <= 1)).all():
+        values = np.asarray(at)
+    except (TypeError, ValueError, RuntimeError):  # lists of different lengths; tensors of another device
+        values = np.empty(0)
+    is_form = values.dtype.kind in "fiu" and values.shape[-1:] == (2,) and values.ndim <= 2 and values.size
+    if not is_form or not ((values >= 0) & (values <= 1)).all():
         raise UserError(f"at is {at!r}, but must be one or more (x, y) in 0..1 from the top left corner")
-    return [(x, y) for x, y in values.tolist()]
+    return [(x, y) for x, y in values.reshape(-1, 2).astype(float).tolist()]
+
+
+def _is_whole(value: object) -> bool:
+    return isinstance(value, int | np.integer) and not isinstance(value, bool)
+
+
+def _refuse_silence(samples: np.ndarray) -> None:
+    if not to_int16(samples).any():
+        raise UserError("the sound is silent from start to end: there is nothing to separate")
 
 
 def _sound_file(wave: Any, rate: float | None, folder: Path) -> Path | None:
     """The file of a sound; an array is written to one."""
+    wave = as_paths(wave, "a sound")
     if wave is None or isinstance(wave, str | Path):
         return None if wave is None else Path(wave)
     samples, native = open_wave(wave, rate)
+    if len(samples) < native:
+        raise UserError(f"the sound lasts {len(samples) / native:.2f} s: beside a video give at least 1 s")
+    _refuse_silence(samples)
     write_wav(folder / "given.wav", to_int16(samples), native)
     return folder / "given.wav"
 
@@ -310,6 +333,10 @@ def load_net(source: str | Path, changes: Mapping[str, Any] | None = None) -> Lo
     Raises:
         UserError: there is no such net, or it can't be used.
     """
+    if not isinstance(changes, Mapping | None) or not all(isinstance(name, str) for name in changes or {}):
+        raise UserError(
+            f"changes is {changes!r}, but must be a dict of settings by name: {{'train.precision': 'fp32'}}"
+        )
     net = load_trained_net(source, dict(changes or {}))
     if isinstance(net.model, SeparatingNet):
         return SeparationNet(net)

@@ -11,7 +11,15 @@ from collections.abc import Collection, Iterable, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from configs.renames import CONFIG_VERSION, OLD_NETS, RENAMED_VALUES, add_missing, new_names, rename_settings
+from configs.renames import (
+    CONFIG_VERSION,
+    OLD_NETS,
+    RENAMED_VALUES,
+    add_missing,
+    new_names,
+    removed_value,
+    rename_settings,
+)
 from configs.rules import config_errors
 from configs.schema import NETS, Config
 from utils.errors import UserError
@@ -291,6 +299,8 @@ def from_dict(stored: Any, source: str | Path = "the stored config", version: in
             f"has no setting {_brief(unknown[0])}: use the code that wrote the file, or add the new name of the "
             "setting to configs/renames.py"
         )
+    if removed := removed_value(values):
+        raise UserError(f"{source} holds {removed}: train it again, or use the code that wrote the file")
     try:
         return override(Config(), values)
     except UserError as error:

@@ -52,8 +52,8 @@ def load_tensors(path: StrPath, what: str, advice: str, device: str | torch.devi
             from safetensors.torch import load_file
 
             return load_file(path, str(device))
-        if _is_compressed(path):
-            raise UserError(f"{what} {path} is a compressed archive, not a file of torch.save: {advice}")
+        if problem := _archive_problem(path):
+            raise UserError(f"{what} {path} {problem}: {advice}")
         with warnings.catch_warnings():  # about a foreign pickle's protocol: the errors below say enough
             warnings.simplefilter("ignore")
             return torch.load(path, map_location=device, weights_only=True)
@@ -69,13 +69,19 @@ def load_tensors(path: StrPath, what: str, advice: str, device: str | torch.devi
         raise UserError(f"{what} {path} is damaged or no {what} ({type(error).__name__}): {advice}") from None
 
 
-def _is_compressed(path: StrPath) -> bool:
-    """Whether a file is a zip that unpacks to more than its size, which torch.save never writes."""
+def _archive_problem(path: StrPath) -> str:
+    """Say why a zip isn't what torch.save wrote; "": it is, or it is no zip.
+
+    A compressed one unpacks to more than its size, which torch.save never writes. Its checksums, which torch.load
+    ignores, tell weights in which a bit has flipped: 1 ms for a megabyte.
+    """
     try:
         with zipfile.ZipFile(path) as file:
-            return any(entry.compress_type != zipfile.ZIP_STORED for entry in file.infolist())
+            if any(entry.compress_type != zipfile.ZIP_STORED for entry in file.infolist()):
+                return "is a compressed archive, not a file of torch.save"
+            return "is damaged (its checksums differ from its content)" if file.testzip() else ""
     except (zipfile.BadZipFile, ValueError, NotImplementedError):  # torch's older format; damage is told by torch.load
-        return False
+        return ""
 
 
 def tensor_problem(value: object) -> str:

@@ -22,13 +22,30 @@ def open_image(path: Path) -> Image.Image:
         with Image.open(path, formats=IMAGE_FORMATS) as image:
             refuse_huge(path, *image.size)
             ImageOps.exif_transpose(image, in_place=True)
-            return image.convert("RGB")
+            return to_rgb(image)
     except MediaError:
         raise
     except FileNotFoundError:
         raise MediaError("missing", path, "is missing") from None
     except (OSError, ValueError, SyntaxError, EOFError, Image.DecompressionBombError) as error:  # all that PIL raises
         raise MediaError("damaged", path, f"can't be read as an image ({image_error_reason(error)})") from None
+
+
+def to_rgb(image: Image.Image) -> Image.Image:
+    """Convert an image to RGB; 16 bits become 8, where Pillow would take all from 255 on for white.
+
+    Args:
+        image: of any mode.
+
+    Raises:
+        ValueError: its pixels have 32 bits, and how bright the largest value is isn't known.
+    """
+    if image.mode.startswith("I;16"):
+        values = np.asarray(image).astype(np.uint32)
+        return Image.fromarray(((values * 255 + 32767) // 65535).astype(np.uint8)).convert("RGB")
+    if image.mode in ("I", "F"):
+        raise ValueError(f"its pixels have 32 bits, mode {image.mode}, and an unknown range: save it with 8 or 16 bits")
+    return (image.convert("LA") if image.mode == "La" else image).convert("RGB")
 
 
 def resize_square(image: Image.Image, size: int) -> np.ndarray:

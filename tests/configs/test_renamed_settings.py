@@ -156,6 +156,13 @@ def test_an_old_pixelplayer_learns_as_it_did(version):
     assert from_dict(to_dict(old), "last.pt") == old
 
 
+@pytest.mark.parametrize("pool", ["max_mean", "max_salient"])
+def test_a_net_that_can_no_longer_be_built_says_so(pool):
+    stored = {"model": {"name": "AVENet", "vision_weights": "imagenet", "vision_pool": pool}}
+    with pytest.raises(UserError, match=f"best.pt holds a net with model.vision_pool {pool}, which this code can't"):
+        from_dict(stored, "best.pt")
+
+
 def test_an_unknown_stored_setting_names_the_file_and_the_version_that_wrote_it(tmp_path):
     path = small_checkpoint(tmp_path / "best.pt")
     content = checkpoint.load(path)

@@ -10,6 +10,7 @@ from fractions import Fraction
 from pathlib import Path
 
 import av
+import numpy as np
 import pytest
 import untrusted
 from helpers import make_clip, numbered, tone, write_sound, write_video
@@ -198,3 +199,14 @@ def test_a_huge_frame_is_refused_before_it_is_decoded(tmp_path):
         with pytest.raises(MediaError, match=r"is damaged|no frame"):
             doors[door]()
     assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 300_000  # kB; such a frame takes 1.3 GB
+
+
+def test_pictures_of_16_bits_are_as_bright_as_those_of_8(tmp_path):
+    gray = np.arange(0, 256, 4, dtype=np.uint8).reshape(8, 8)
+    Image.fromarray(gray.astype(np.uint16) * 257).save(tmp_path / "deep.png")
+    np.testing.assert_array_equal(np.array(open_image(tmp_path / "deep.png")), np.repeat(gray[..., None], 3, 2))
+    Image.fromarray(np.full((8, 8), 0.5, np.float32)).save(tmp_path / "float.tiff")
+    with pytest.raises(
+        MediaError, match=r"float.tiff can't be read as an image \(its pixels have 32 bits, mode F, and"
+    ):
+        open_image(tmp_path / "float.tiff")

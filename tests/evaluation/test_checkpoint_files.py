@@ -49,6 +49,12 @@ def test_what_is_no_trained_net_is_one_sentence(tmp_path):
         models.load(tmp_path / "arrays.npz")
     with pytest.raises(UserError, match=r"there is no checkpoint .*missing.pt"):
         models.load(tmp_path / "missing.pt")
+    with pytest.raises(UserError, match=r"there is no checkpoint .*name too long"):
+        models.load("x" * 5000)
+    with pytest.raises(UserError, match="a checkpoint can't be of type NoneType: give the path of its file or folder"):
+        models.load(None)
+    with pytest.raises(UserError, match="changes is 'fp32', but must be a dict of settings by name"):
+        models.load(tmp_path / "early/last.pt", "fp32")
 
 
 @pytest.mark.parametrize(
@@ -56,6 +62,10 @@ def test_what_is_no_trained_net_is_one_sentence(tmp_path):
     [
         ("https://example.org/best.pt", "has no hash, by which a changed or damaged file is found: give https://HOST"),
         ("https://example.org/best.pt#sha256=12ab", "has no hash"),
+        (f"https://[bad/best.pt#sha256={WRONG}", "is no valid address"),
+        (f"https://example.org:99999/best.pt#sha256={WRONG}", "is no valid address"),
+        (f"https://user:word@example.org/best.pt#sha256={WRONG}", "can't be downloaded"),
+        (f"https://example.org/the best.pt#sha256={WRONG}", "can't be downloaded"),
         (f"http://example.org/best.pt#sha256={WRONG}", "is no https address"),
         (f"ftp://example.org/best.pt#sha256={WRONG}", "is no https address"),
         ("file:///etc/passwd", "is no https address"),

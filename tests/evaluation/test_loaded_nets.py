@@ -91,7 +91,12 @@ def test_all_forms_of_a_picture_give_the_same_embedding(ave):
     assert expected.shape == (1, 16) and expected.dtype == torch.float32
     for form in forms:
         torch.testing.assert_close(ave.embed_frames(form), expected, atol=1e-6, rtol=0)
+    np.testing.assert_array_equal(ave.embed_frames(np.array([PHOTOS / "china.jpg"], object)), expected)
+    over = np.where(array == 255, 1.001, array / 255)  # as resized floats are
+    torch.testing.assert_close(ave.embed_frames(over), expected, atol=1e-6, rtol=0)
     grey = array[:, :, 0]
+    for deep in (Image.fromarray(grey.astype(np.uint16) * 257), Image.fromarray(np.float32(grey / 255))):
+        torch.testing.assert_close(ave.embed_frames(deep), ave.embed_frames(grey), atol=1e-6, rtol=0)
     torch.testing.assert_close(ave.embed_frames(grey), ave.embed_frames(np.stack([grey] * 3, 2)), atol=1e-6, rtol=0)
 
 
@@ -100,7 +105,8 @@ def test_all_forms_of_a_sound_give_the_same_embedding(ave):
     real = wave / 32768
     forms = [
         real, np.float32(real), torch.from_numpy(wave), torch.from_numpy(real), wave.astype(np.int32) * 65536, [wave],
-        wave[None], real.tolist(), [np.stack([real, real], 1)], [torch.from_numpy(np.stack([real, real]))],
+        wave.astype(">i2"), wave[None],
+        real.tolist(), [np.stack([real, real], 1)], [torch.from_numpy(np.stack([real, real]))],
     ]  # fmt: skip
     expected = ave.embed_sounds(wave, 22050)
     assert expected.shape == (1, 16)
@@ -160,6 +166,12 @@ def test_inference_mode_and_float64(vol):
         assert other.dtype == torch.float64
         torch.testing.assert_close(one.double(), other, atol=1e-5, rtol=0)
     assert double.to("cpu") is double and str(double.device) == "cpu"
+    for target, message in (
+        (torch.float16, "can't be moved to torch.float16: take torch.float32"), ("meta", "meta, which holds no values"),
+        ("nonsense", r"can't be moved to \['nonsense'\]: Expected one of"), (torch.int32, "torch.int32"),
+    ):  # fmt: skip
+        with pytest.raises(UserError, match=message):
+            double.to(target)
 
 
 def test_each_net_has_what_it_can_do_and_only_that(ave, vol, tmp_path):
@@ -180,10 +192,26 @@ def test_each_net_has_what_it_can_do_and_only_that(ave, vol, tmp_path):
         frames.embed_frames([stack[0]])
 
 
+def closed_image():
+    image = Image.new("RGB", (4, 4))
+    image.close()
+    return image
+
+
 @pytest.mark.parametrize(
     ("pictures", "message"),
     [
         ([], "there are no pictures: give at least one"),
+        (torch.zeros(2, 3, 8, 8, device="meta"), "a picture is a tensor on the device meta, without values"),
+        (torch.zeros(8, 8, 3).to_sparse(), "that is nested, sparse or quantized: give a dense one"),
+        ({"photo": np.zeros((8, 8, 3), np.uint8)}, "pictures can't be of type dict"),
+        (b"photo.jpg", "pictures can't be of type bytes"),
+        (Image.new("RGB", (0, 5)), "a picture has 0 x 5 pixels"),
+        (Image.new("L", (20_000, 12_000)), "a picture of 20000 x 12000 pixels is too large"),
+        (Image.new("I", (4, 4)), "32 bits, mode I, and an unknown range"),
+        (Image.fromarray(np.full((4, 4), 9, np.float32)), "values from 9 to 9: give uint8, or float in 0..1"),
+        (closed_image(), r"a picture of Pillow can't be read \(Operation on closed image\): give another one"),
+        (np.zeros((8, 8, 3), complex), "can't be of type ndarray of complex128"),
         (np.zeros((0, 8, 8, 3), np.uint8), "there are no pictures"),
         (
             np.array([np.zeros((4, 4, 3)), np.zeros((5, 5, 3))], object),
@@ -213,6 +241,11 @@ def test_bad_pictures_are_one_sentence(ave, pictures, message):
     [
         ([], 8000, "there are no waves: give at least one"),
         (np.zeros((0, 8000)), 8000, "there are no waves"),
+        (torch.zeros(8000, device="meta"), 8000, "a sound is a tensor on the device meta"),
+        ({"wave": np.zeros(8000)}, 8000, "waves can't be of type dict"),
+        ((np.zeros(8000), 8000), 8000, "waves hold the number 8000 beside sounds: give a sample rate as rate="),
+        ([np.zeros((0, 8000))], 8000, r"a sound has the shape \(0, 8000\)"),
+        (np.zeros(8000), np.complex64(8000), "rate is .*8000"),
         (np.zeros(8000), 0, "rate is 0, but must be a whole number of 1,000 to 1,000,000 Hz"),
         (np.zeros(8000), -8000, "rate is -8000"),
         (np.zeros(8000), 8000.5, "rate is 8000.5"),
@@ -232,7 +265,7 @@ def test_bad_pictures_are_one_sentence(ave, pictures, message):
             r"waves have the shape \(8000, 2\), as one sound of 2 channels: give a list, \[wave\]",
         ),
         (np.zeros((1, 2, 8000)), 8000, r"waves have the shape \(1, 2, 8000\)"),
-        (np.zeros(8000, complex), 8000, "a sound can't be of type ndarray"),
+        (np.zeros(8000, complex), 8000, "a sound can't be of type ndarray of complex128"),
         (np.zeros(8000, np.int64), 8000, "a sound is of type int64"),
         ("missing.wav", None, "missing.wav"),
         (Path(__file__), None, "test_loaded_nets.py"),

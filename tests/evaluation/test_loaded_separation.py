@@ -118,7 +118,11 @@ def test_a_sound_of_its_own_for_a_video_and_float64(net, tmp_path):
         ((picture(), mixture(8000), 8000, "left"), "at is 'left', but must be"),
         ((picture(), mixture(8000), 8000, []), r"at is \[\], but must be"),
         ((picture(), mixture(8000), 8000, None, 0), "sources is 0, but must be a whole number from 1 to 64"),
+        ((picture(), mixture(8000), 8000, (0.1, 0.2, 0.3, 0.4)), r"at is \(0.1, 0.2, 0.3, 0.4\), but must be"),
+        ((picture(), mixture(8000), 8000, LEFT, 2), "at gives the places, and sources asks to find some: leave out"),
         (("missing.mp4",), "missing.mp4"),
+        (("a.mp4", np.zeros(9000), 8000), "^the sound is silent from start to end"),
+        (("a.mp4", mixture(8000)[:4000], 8000), "^the sound lasts 0.50 s: beside a video give at least 1 s"),
     ],
 )
 def test_mistakes_are_one_sentence(net, arguments, message):

@@ -163,8 +163,17 @@ def test_a_truncated_file_of_any_length_is_refused(tmp_path):
         assert "damaged" in refusal(path)
 
 
+def test_a_flipped_bit_in_a_weight_is_told_by_the_checksum(tmp_path):
+    path, weight = tmp_path / "best.pt", torch.full((1000,), 0.1234567)
+    checkpoint.save(path, {"model": {"weight": weight}, "step": 1})
+    whole = bytearray(path.read_bytes())
+    whole[whole.index(weight.numpy().tobytes()) + 2001] ^= 1
+    path.write_bytes(whole)
+    assert "is damaged (its checksums differ from its content): use another one" in refusal(path)
+
+
 def test_damage_of_any_kind_is_refused_or_harmless(tmp_path):
-    """Torch checks no checksums, so damage within the numbers may pass; it never shows as a traceback."""
+    """Torch's older format has no checksums, so damage within its numbers may pass; it never shows as a traceback."""
     path, rng = tmp_path / "last.pt", random.Random(0)
     checkpoint.save(path, {"model": torch.nn.BatchNorm1d(3).state_dict(), "step": 1})
     zipped = path.read_bytes()
