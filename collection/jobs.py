@@ -215,7 +215,9 @@ class Jobs:
 
     def _refuse_full(self, task: Task) -> None:
         with self._lock:
-            count = len(self._lane(task).queue)
+            lane = self._lane(task)
+            idle = sum(runner not in self._running.values() for runner in lane.runners)  # and will take the next ones
+            count = len(lane.queue) - idle
         if count >= self.limits.waiting:
             raise RefusedUpload(BUSY, f"{count} others are waiting already: try again in a few minutes")
 

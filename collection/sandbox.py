@@ -22,8 +22,9 @@ from collection.query import Query, RefusedUpload, unpack_query
 from dataset.reading.audio import SOUND_SECONDS
 
 MAX_MEMORY = 2 * 2**30  # address space of a decoding process, bytes
-MAX_SECONDS = 10  # wall-clock and CPU time of one query, seconds
-SECONDS_PER_SECOND = 2  # time that converting a second of a clip may take, beside MAX_SECONDS
+MAX_SECONDS = 10  # CPU time of one query, seconds
+WAITING = 3  # how many times as long it may take on a busy machine, or while it waits for something
+SECONDS_PER_SECOND = 2  # CPU time that converting a second of a clip may take, beside MAX_SECONDS
 MAX_CLIP_BYTES = 256 * 2**20  # of each file of a converted clip
 DYING_SECONDS = 1.0  # in which a process that was killed has ended
 CHECK_SECONDS = 0.2  # between two looks at whether a request is still wanted
@@ -40,7 +41,7 @@ class Sandbox:
 
     Args:
         max_memory: bytes of address space of a process.
-        max_seconds: wall-clock and CPU time per query.
+        max_seconds: CPU time per query.
     """
 
     def __init__(self, max_memory: int = MAX_MEMORY, max_seconds: float = MAX_SECONDS) -> None:

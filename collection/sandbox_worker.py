@@ -22,7 +22,7 @@ from pathlib import Path
 from PIL import Image
 
 from collection.query import Query, RefusedUpload, describe_media_error, pack_query, pack_refusal
-from collection.sandbox import MAX_CLIP_BYTES, REPLY_HEADER
+from collection.sandbox import MAX_CLIP_BYTES, REPLY_HEADER, WAITING
 from dataset.making.cut import cut_clip
 from dataset.reading.audio import SAMPLE_RATE, SOUND_SECONDS, sound_samples
 from dataset.reading.clip_reader import ClipReader
@@ -130,16 +130,13 @@ def limit_process(max_memory: int, max_seconds: float, max_file: int) -> None:
 
     Args:
         max_memory: bytes of address space.
-        max_seconds: wall-clock time, and CPU time.
+        max_seconds: CPU time; WAITING times as much may pass.
         max_file: bytes of a file that it writes; 0: it can write none.
     """
-    signal.setitimer(signal.ITIMER_REAL, max_seconds)
-    limits = {
-        resource.RLIMIT_AS: max_memory,
-        resource.RLIMIT_CPU: ceil(max_seconds),
-        resource.RLIMIT_FSIZE: max_file,
-        resource.RLIMIT_CORE: 0,
-    }
+    signal.setitimer(signal.ITIMER_REAL, WAITING * max_seconds)
+    seconds = ceil(max_seconds)
+    resource.setrlimit(resource.RLIMIT_CPU, (seconds, seconds + 1))  # SIGXCPU, which says why, before SIGKILL
+    limits = {resource.RLIMIT_AS: max_memory, resource.RLIMIT_FSIZE: max_file, resource.RLIMIT_CORE: 0}
     for limit, value in limits.items():
         resource.setrlimit(limit, (value, value))
 

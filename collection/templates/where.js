@@ -16,7 +16,7 @@ const whereWork = new Work("where", (result, job, file, name) => {
   const values = result.probabilities, mean = values.reduce((sum, value) => sum + value, 0) / values.length;
   const moment = extreme => { const k = values.indexOf(extreme); return `${extreme.toFixed(2)} at ${result.times[k].toFixed(1)} s`; };
   at("where-summary").textContent =
-    `${mean.toFixed(2)} on average; most ${moment(Math.max(...values))}, least ${moment(Math.min(...values))}.`;
+    `A probability of ${mean.toFixed(2)} on average; most ${moment(Math.max(...values))}, least ${moment(Math.min(...values))}.`;
   at("where-plot").setAttribute("aria-valuemax", result.seconds.toFixed(2));
   at("where-result").hidden = false;
   drawPlot();
