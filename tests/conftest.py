@@ -1,7 +1,9 @@
 """What several test files share: scripts that are ready sooner, shards."""
 
+import contextlib
 import json
 import os
+import random
 import signal
 import subprocess
 import sys
@@ -10,8 +12,11 @@ if "PYTEST_XDIST_WORKER" in os.environ:  # before torch is imported
     # The processes of `pytest -n 2` share the cores: with two threads each they wait for one another, and all takes
     # several times the CPU time. `make processors` runs the nets' tests on two threads.
     os.environ.setdefault("OMP_NUM_THREADS", "1")
+os.environ.pop("PYTHONDONTWRITEBYTECODE", None)  # else each script that is started compiles this repository anew
 
+import numpy as np
 import pytest
+import torch
 from kill_and_resume import REPOSITORY, one_thread
 
 from data import build_shards
@@ -20,16 +25,56 @@ from data import build_shards
 signal.signal(signal.SIGINT, signal.default_int_handler)
 signal.signal(signal.SIGHUP, signal.SIG_DFL)
 
+
+BY_LIBRARIES = {"PYTEST_CURRENT_TEST", "TORCHINDUCTOR_CACHE_DIR", "LD_LIBRARY_PATH"}  # pytest, torch, OpenCV set them
+
+
+def process_state():
+    """What a test may change for the tests after it in the same process, and for the programs that they start."""
+    return {
+        "environment": {name: value for name, value in os.environ.items() if name not in BY_LIBRARIES},
+        "folder": os.getcwd(),
+        "module search path": list(sys.path),
+        "signal handlers": {number: signal.getsignal(number) for number in (1, 2, 15)},
+        "numpy's errors": np.geterr(),
+        "threads": torch.get_num_threads(),
+        "type of numbers": torch.get_default_dtype(),
+        "gradients": torch.is_grad_enabled(),
+        "deterministic": torch.are_deterministic_algorithms_enabled(),
+        "precision of products": torch.get_float32_matmul_precision(),
+    }
+
+
+@pytest.fixture(autouse=True)
+def same_process():
+    """Tests don't depend on which others ran before: each starts from the same seed, and leaves no state behind."""
+    torch.manual_seed(0)
+    np.random.seed(0)  # noqa: NPY002
+    random.seed(0)
+    before = process_state()
+    yield
+    after = process_state()
+    assert after == before, [name for name in before if after[name] != before[name]]
+
+
 # Runs scripts one after the other as `python SCRIPT ...` does, each in a process of its own that is forked once the
-# libraries are imported, and ends without taking them down: a fraction of a second in the place of five.
+# libraries are imported, also those of the first step and of the reports, and ends without taking them down: a fraction
+# of a second in the place of five. Answers with the process's number, later with its exit code.
 FORKING = """
 import atexit, json, os, runpy, signal, sys, traceback
 import eval, train_AVENet, train_PixelPlayer, train_VOLNet
-import tensorboard.summary.writer.record_writer
+import PIL.Image, sklearn.manifold, tensorboard.summary.writer.record_writer, torch._dynamo
+from evaluation.report.plotting import load_matplotlib
+from evaluation.report.templating import template_environment
+PIL.Image.init()
+load_matplotlib()
+for page in ("report.html", "run.html"):
+    template_environment().get_template(page)
 for line in iter(sys.stdin.readline, ""):
     words, out, err = json.loads(line)
     child = os.fork()
     if not child:
+        os.setsid()
         signal.alarm(300)
         for number, path in ((1, out), (2, err)):
             os.dup2(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC), number)
@@ -45,23 +90,36 @@ for line in iter(sys.stdin.readline, ""):
         atexit._run_exitfuncs()
         sys.stdout.flush()
         os._exit(code)
+    print(child, flush=True)
     print(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]), flush=True)
 """
 
 
 @pytest.fixture(scope="session")
 def script(tmp_path_factory):
-    """A callable (words of `python SCRIPT ...`) -> the finished process; one process after the other."""
+    """A callable (words of `python SCRIPT ...`, meanwhile) -> the finished process; one process after the other.
+
+    meanwhile(pid) is called once it has started; the process leads a group of its own.
+    """
     out, err = (tmp_path_factory.mktemp("output") / name for name in ("stdout", "stderr"))
     server = subprocess.Popen(
         [sys.executable, "-c", FORKING], cwd=REPOSITORY, env=one_thread(), text=True,
         stdin=subprocess.PIPE, stdout=subprocess.PIPE,
     )  # fmt: skip
 
-    def run_forked(words):
+    def run_forked(words, meanwhile=None):
         server.stdin.write(json.dumps([list(map(str, words[1:])), str(out), str(err)]) + "\n")
         server.stdin.flush()
-        code = int(server.stdout.readline())
+        pid = int(server.stdout.readline())
+        try:
+            if meanwhile:
+                meanwhile(pid)
+        except BaseException:
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(pid, signal.SIGKILL)
+            raise
+        finally:
+            code = int(server.stdout.readline())
         return subprocess.CompletedProcess(words, code, out.read_text(), err.read_text())
 
     yield run_forked

@@ -3,10 +3,21 @@
 import os
 from types import ModuleType
 
+BACKEND = "MPLBACKEND"
+
 
 def load_matplotlib() -> ModuleType:
-    """Import matplotlib and its figures, whatever backend is set: one of a notebook can't be imported elsewhere."""
-    os.environ["MPLBACKEND"] = "agg"
-    import matplotlib.figure
+    """Import matplotlib and its figures, whatever backend is set: one of a notebook can't be imported elsewhere.
 
+    The setting of the environment, which programs started later inherit, stays as it was.
+    """
+    before = os.environ.get(BACKEND)
+    os.environ[BACKEND] = "agg"
+    try:
+        import matplotlib.figure
+    finally:
+        if before is None:
+            del os.environ[BACKEND]
+        else:
+            os.environ[BACKEND] = before
     return matplotlib

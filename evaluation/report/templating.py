@@ -1,5 +1,6 @@
 """Load the templates of pages. Apart from what a page shows, so that a page of a training is written in no time."""
 
+import functools
 from pathlib import Path
 
 import jinja2
@@ -9,6 +10,7 @@ from dataset.making.text import count_text
 TEMPLATES = Path(__file__).parent / "templates"
 
 
+@functools.cache  # it keeps the templates that it has compiled, which takes .3 s
 def template_environment() -> jinja2.Environment:
     """Load the templates; everything but this project's own files is escaped."""
     pages = jinja2.Environment(

@@ -38,6 +38,12 @@ def test_the_clips_are_what_the_table_says(root):
         assert [frame.key_frame for frame in frames] == [True] + [False] * 49
 
 
+@pytest.fixture(autouse=True)
+def opencv_setting(monkeypatch):
+    """What the decoders set for OpenCV is undone after each test."""
+    monkeypatch.setenv("OPENCV_FFMPEG_CAPTURE_OPTIONS", "")
+
+
 def test_baseline_samples_have_the_shapes_of_the_nets_inputs(root, tmp_path):
     rng = np.random.default_rng(0)
     frame = baseline_loaders.opencv_frame(root / "train" / "video" / "clip00.mp4", rng)
@@ -237,10 +243,10 @@ import numpy as np
 from utils.memory import disable_malloc_trim
 disable_malloc_trim(sys.argv[1] == "keep")
 for _ in range(5):
-    np.ones(20_000_000)
+    np.ones(5_000_000)
 before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
 for _ in range(5):
-    np.ones(20_000_000)
+    np.ones(5_000_000)
 print(resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before)
 """
     command = [sys.executable, "-c", program]

@@ -154,7 +154,7 @@ def test_a_stopped_and_resumed_run_continues_bit_for_bit(whole, data, tmp_path, 
     """Stopped by SIGTERM, as batch systems do, and by Ctrl-C: says how to go on, and loses nothing."""
     words = train_command(data, tmp_path, SETTINGS)
     for number, step in ((signal.SIGTERM, 20), (signal.SIGINT, 65)):
-        done = stop_at(step, number, words, tmp_path)
+        done = stop_at(script, step, number, words, tmp_path)
         assert done.returncode == 130, done.stderr
         assert "Traceback" not in done.stderr and done.stdout == warn_of_small_splits({"val": 8}) + "\n"
         stopped = checkpoint.load(tmp_path / "last.pt")["step"]
@@ -170,7 +170,7 @@ def test_a_stopped_and_resumed_run_continues_bit_for_bit(whole, data, tmp_path, 
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_loader_processes_leave_a_signal_to_the_training(number, data, tmp_path):
+def test_loader_processes_leave_a_signal_to_the_training(number, data, tmp_path, script):
     """Ctrl-C in a terminal reaches all processes, and so does the SIGTERM of `timeout` and of batch systems."""
     settings = SETTINGS | {
         "train.workers": 2,
@@ -178,7 +178,7 @@ def test_loader_processes_leave_a_signal_to_the_training(number, data, tmp_path)
         "train.validate_every": 1000,
         "train.save_every": 1000,
     }
-    done = stop_at(5, number, train_command(data, tmp_path, settings), tmp_path, to_group=True)
+    done = stop_at(script, 5, number, train_command(data, tmp_path, settings), tmp_path, to_group=True)
     assert done.returncode == 130, done.stderr
     said = done.stderr.strip().splitlines()
     assert len(said) == 2 and said[0].startswith("training on ") and said[1].startswith("stopped at step "), said

@@ -40,7 +40,7 @@ def test_train_resume_and_evaluate(name, data, tmp_path, script):
     assert steps == list(range(1, STEPS + 1)) and checkpoint.load(whole / "last.pt")["config"]["model"]["name"] == name
 
     # Stopped and resumed, it ends bit for bit the same, also with flow that the first run computed.
-    assert stop_at(5, signal.SIGTERM, train_command(data, parts, settings, *config), parts).returncode == 130
+    assert stop_at(script, 5, signal.SIGTERM, train_command(data, parts, settings, *config), parts).returncode == 130
     assert checkpoint.load(parts / "last.pt")["step"] < STEPS
     done = script(train_command(data, parts, settings, *config, "--resume"))
     assert done.returncode == 0, done.stderr

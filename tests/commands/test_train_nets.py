@@ -78,7 +78,7 @@ def test_avol_net_learns_from_scratch_and_its_log_tells_where_it_looks(vol):
 
 def test_a_stopped_run_goes_on_bit_for_bit(vol, data, tmp_path, script):
     words = train_command(data, tmp_path, SETTINGS, **VOL)
-    assert stop_at(20, signal.SIGTERM, words, tmp_path).returncode == 130
+    assert stop_at(script, 20, signal.SIGTERM, words, tmp_path).returncode == 130
     done = script([*words, "--resume"])
     assert done.returncode == 0 and "resuming" in done.stderr, done.stderr
     assert compare(vol[0], tmp_path) == []

@@ -66,7 +66,7 @@ def test_training_writes_a_run_that_says_how_well_it_parts(whole):
 def test_stopped_and_resumed_it_ends_bit_for_bit_the_same(data, whole, tmp_path, script):
     parts = tmp_path / "parts"
     words = train_command(data, parts, SETTINGS, **WORDS)
-    assert stop_at(5, signal.SIGTERM, words, parts).returncode == 130
+    assert stop_at(script, 5, signal.SIGTERM, words, parts).returncode == 130
     assert checkpoint.load(parts / "last.pt")["step"] < STEPS
     done = script([*words, "--resume"])
     assert done.returncode == 0, done.stderr

@@ -51,19 +51,15 @@ def one_sentence(done, *parts):
     return True
 
 
-def stop_at(step, number, words, run_dir, to_group=False):
-    """Start a training, send it a signal once it has logged `step`, and return the finished process."""
-    process = subprocess.Popen(
-        words, cwd=REPOSITORY, env=one_thread(), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
-        start_new_session=True,
-    )  # fmt: skip
-    try:
+def stop_at(script, step, number, words, run_dir, to_group=False):
+    """Start a training by the fixture `script`, send it a signal once it has logged `step`; the finished process."""
+
+    def stop(process):
         deadline = time.monotonic() + 120
-        while process.poll() is None and not any(line["step"] >= step for line in read_log(run_dir)):
+        while not any(line["step"] >= step for line in read_log(run_dir)):
+            os.kill(process, 0)  # it lives: else ProcessLookupError
             assert time.monotonic() < deadline
-            time.sleep(0.01)
-        (os.killpg if to_group else os.kill)(process.pid, number)
-        out, err = process.communicate(timeout=120)
-    finally:
-        process.kill()
-    return subprocess.CompletedProcess(words, process.returncode, out, err)
+            time.sleep(0.02)
+        (os.killpg if to_group else os.kill)(process, number)
+
+    return script(words, stop)

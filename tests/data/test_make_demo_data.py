@@ -1,26 +1,43 @@
 """The demo set: the same bytes on every run, for any number of workers, in the promised format, resumable."""
 
+import contextlib
+import io
 import json
 import re
 import shutil
 import subprocess
 import sys
+from types import SimpleNamespace
 
 import av
+import make_demo_data
 import numpy as np
 import pytest
 import soundfile
+
+from utils.errors import exit_on_user_error
 
 SIZES = {"train": 12, "val": 2, "test": 2}
 MIDS = {"/m/07y_7", "/m/042v_gx", "/m/018j2", "/m/07gql", "/m/06ncr", "/m/0l14j_",
         "/m/05r5c", "/m/0mkg", "/m/026t6", "/m/01qbl", "/m/0395lw", "/m/0dwsp"}  # fmt: skip
 
 
-def make(out, *options):
-    """Run the script for a tiny set in `out`; return the finished process."""
+def words(out, *options):
+    """The command line for a tiny set in `out`."""
     sizes = [word for split, n in SIZES.items() for word in (f"--{split}", str(n))]
-    command = [sys.executable, "data/make_demo_data.py", "--out", str(out), *sizes, *map(str, options)]
-    return subprocess.run(command, capture_output=True, text=True)
+    return ["--out", str(out), *sizes, *map(str, options)]
+
+
+def make(out, *options):
+    """Make a tiny set in `out` in this process, as the script does; its exit code and what it printed."""
+    with contextlib.redirect_stdout(io.StringIO()) as said, contextlib.redirect_stderr(io.StringIO()) as errors:
+        try:
+            with exit_on_user_error():
+                make_demo_data.main(words(out, *options))
+            code = 0
+        except SystemExit as end:
+            code = end.code
+    return SimpleNamespace(returncode=code, stdout=said.getvalue(), stderr=errors.getvalue())
 
 
 def contents(root):
@@ -36,9 +53,10 @@ def frames(path):
 
 @pytest.fixture(scope="module")
 def demo(tmp_path_factory):
-    """The tiny set, made by one worker."""
+    """The tiny set, made by the script with one worker."""
     root = tmp_path_factory.mktemp("demo") / "set"
-    done = make(root, "--workers", 1, "--sheet", root.parent / "sheet.png")
+    command = [sys.executable, "data/make_demo_data.py", *words(root, "--workers", 1)]
+    done = subprocess.run([*command, "--sheet", root.parent / "sheet.png"], capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     assert "12 train, 2 val, 2 test clips" in done.stdout
     assert (root.parent / "sheet.png").stat().st_size > 10_000

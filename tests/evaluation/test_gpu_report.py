@@ -2,8 +2,8 @@
 
 import json
 import os
+import runpy
 import signal
-import subprocess
 import sys
 import time
 
@@ -184,16 +184,17 @@ def test_the_rates_of_a_run_are_those_of_its_log(tmp_path):
     assert script_rates.log_rates(tmp_path, clips=8) is None
 
 
-def test_without_a_gpu_one_sentence_says_so_with_exit_code_2(monkeypatch):
+def test_without_a_gpu_one_sentence_says_so_with_exit_code_2(monkeypatch, capsys):
     monkeypatch.setattr(timing, "pick_device", lambda: torch.device("cpu"))
     with pytest.raises(UserError, match="--device cuda measures a GPU that torch can use"):
         gpu_report.main([])
-    done = subprocess.run(
-        [sys.executable, "-m", "evaluation.speed.gpu_report"], cwd=programs.ROOT, capture_output=True, text=True,
-        env=os.environ | {"CUDA_VISIBLE_DEVICES": ""},
-    )  # fmt: skip
-    assert done.returncode == 2 and done.stderr.count("\n") == 1 and done.stderr.startswith("error: --device cuda")
-    assert done.stdout == ""
+    monkeypatch.setattr(sys, "argv", ["gpu_report"])
+    monkeypatch.delitem(sys.modules, gpu_report.__name__)  # else Python warns that it runs it twice
+    with pytest.raises(SystemExit) as end:
+        runpy.run_module(gpu_report.__name__, run_name="__main__")
+    said = capsys.readouterr()
+    assert end.value.code == 2 and said.err.count("\n") == 1 and said.err.startswith("error: --device cuda")
+    assert said.out == ""
 
 
 @pytest.mark.slow
