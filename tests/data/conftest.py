@@ -1,9 +1,17 @@
 """Fixtures that several tests of the data commands use."""
 
+import os
+
 import pytest
 from helpers import tone, write_json, write_sound
 from media_server import MediaServer, film
 from selection_lists import CLASSES, ROWS
+
+
+@pytest.fixture(autouse=True)
+def same_path(monkeypatch):
+    """A download adds the folder of its ffmpeg to PATH where the system has none; later tests don't see it."""
+    monkeypatch.setenv("PATH", os.environ["PATH"])
 
 
 @pytest.fixture(scope="session")
