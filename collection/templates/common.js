@@ -17,6 +17,8 @@ const tooLarge = (file, name) =>
 
 const sentence = text => text ? text[0].toUpperCase() + text.slice(1) : "";
 
+const pauseAll = except => document.querySelectorAll("audio, video").forEach(player => player !== except && player.pause());
+
 // ARIA's pattern of tabs: one of them can be reached by the tab key, the arrow keys move to the others.
 function openTab(opened) {
   for (const tab of tabs) {
@@ -25,7 +27,7 @@ function openTab(opened) {
     tab.tabIndex = isOpen ? 0 : -1;
     at(tab.getAttribute("aria-controls")).hidden = !isOpen;
   }
-  document.querySelectorAll("audio, video").forEach(player => player.pause());
+  pauseAll();
   document.title = tabs.length > 1 ? `Try a net: ${opened.textContent}` : document.querySelector("h1").textContent;
   window.dispatchEvent(new Event("resize"));  // what was drawn while it was hidden has no width
 }
@@ -51,9 +53,7 @@ function onFile(tab, input, handle) {
 }
 
 // Play one at a time: a sound that starts pauses all others.
-document.addEventListener("play", event => document.querySelectorAll("audio, video").forEach(other => {
-  if (other !== event.target) other.pause();
-}), true);
+document.addEventListener("play", event => pauseAll(event.target), true);
 
 for (const kind of ["dragenter", "dragover", "dragleave", "drop"])
   document.addEventListener(kind, event => {

@@ -62,6 +62,8 @@ function fillList(id, { measure, items }, imageUrl) {
 
 async function record() {
   if (recorder) return recorder.stop();
+  if (!navigator.mediaDevices) return searchWork.say("The browser lets pages of this machine (localhost) record, not of others: record with another program, and choose the file.", true);
+  pauseAll();
   try {
     const stream = await navigator.mediaDevices.getUserMedia({ audio: true });
     const pieces = [];

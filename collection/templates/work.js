@@ -22,7 +22,7 @@ class Work {
 
   say(text, wrong = false) {
     this.part("status").textContent = text;
-    this.part("status").classList.toggle("wrong", wrong);
+    this.part("status").className = wrong ? "status wrong" : "status";
   }
 
   // For screen readers only: everybody else sees the stage beside the bar.
@@ -42,7 +42,7 @@ class Work {
   // `name`: what the file is called on the page.
   upload(file, name = file.name) {
     this.stop();
-    document.querySelectorAll("audio, video").forEach(player => player.pause());
+    pauseAll();
     this.part("result").hidden = true;
     if (file.size > MAX_UPLOAD) return this.finish(tooLarge(file, name), true);
     const form = new FormData();
@@ -103,7 +103,6 @@ class Work {
     activeJobs.delete(this.job);
     this.job = null;
     this.part("working").hidden = true;
-    this.part("status").classList.remove("unseen");
     this.say(text, wrong);
     if (hadFocus) this.home.focus();
   }

@@ -1,9 +1,11 @@
 """matplotlib for files alone. It is imported when something is drawn: it takes a second, and `--help` needs none."""
 
 import os
+import threading
 from types import ModuleType
 
 BACKEND = "MPLBACKEND"
+_importing = threading.Lock()  # search.py draws in several threads
 
 
 def load_matplotlib() -> ModuleType:
@@ -11,13 +13,14 @@ def load_matplotlib() -> ModuleType:
 
     The setting of the environment, which programs started later inherit, stays as it was.
     """
-    before = os.environ.get(BACKEND)
-    os.environ[BACKEND] = "agg"
-    try:
-        import matplotlib.figure
-    finally:
-        if before is None:
-            del os.environ[BACKEND]
-        else:
-            os.environ[BACKEND] = before
+    with _importing:
+        before = os.environ.get(BACKEND)
+        os.environ[BACKEND] = "agg"
+        try:
+            import matplotlib.figure
+        finally:
+            if before is None:
+                del os.environ[BACKEND]
+            else:
+                os.environ[BACKEND] = before
     return matplotlib

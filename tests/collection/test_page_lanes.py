@@ -122,6 +122,7 @@ def test_a_search_shows_its_progress_and_is_cancelled_by_keyboard(open_page, vid
         until(lambda: videos.jobs.find(job).state == "cancelled")
     page.set_input_files("#search-file", folder / "song.wav")
     page.wait_for_selector("#search-about:text('song.wav: its first 2 seconds')")
+    until(lambda: page.evaluate("document.querySelector('#images img').naturalWidth") > 0)
 
 
 def test_nobody_else_sees_the_maps_of_a_search(videos, folder):

@@ -236,6 +236,7 @@ def test_in_a_browser_an_image_a_sound_and_a_recording_are_searched(page, folder
     tab.focus("#record")
     tab.keyboard.press("Enter")
     tab.wait_for_selector("#record:text('Stop')")
+    assert tab.locator("#search-status:not(.unseen):text('Recording')").count() == 1
     tab.wait_for_timeout(1700)
     tab.keyboard.press("Enter")
     tab.wait_for_selector("#record:text('Record')")
