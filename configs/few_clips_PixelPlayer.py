@@ -1,6 +1,6 @@
 """The Sound of Pixels for a hundred to five thousand clips, on a laptop or one GPU: ten minutes, features included.
 
-As in few_clips_AVENet.py, frames go through a frozen EfficientNet-Lite2, whose features are computed once. An AVC
+As in few_clips_AVENet.py, frames go through a frozen EfficientNet-Lite0, whose features are computed once. An AVC
 branch learns alone at first, by InfoNCE, which sound belongs to which frame, in thousands of cheap steps. The masks
 depend on its embedding of the frame alone. The sound net is that of demo_PixelPlayer.py, with half of the rows and
 fewer channels: more steps are worth more than detail. docs/separation.md has measured numbers.
@@ -27,7 +27,7 @@ config = replace(
         demo.model,
         width=16,
         dropout=0.3,
-        vision="efficientnet_lite2",
+        vision="efficientnet_lite0",
         vision_weights="imagenet",
         vision_pool="local",
         features_from="embedding",
