@@ -56,8 +56,6 @@ def pictures() -> list[tuple[str, str, Make]]:
         "jpg_grey": (rgb.convert("L"), {}),
         "jpg_progressive": (rgb, {"progressive": True}),
         "png_16_bits": (Image.fromarray(np.arange(3072, dtype=np.uint16).reshape(48, 64) * 20), {}),
-        "tiff_float": (rgb.convert("L").convert("F"), {}),
-        "tiff_32_bits": (rgb.convert("L").convert("I"), {}),
         "tiff_lab": (rgb.convert("LAB"), {}),
         "tiff_deflated": (rgb, {"compression": "tiff_deflate"}),
         "png_palette": (rgb.quantize(7), {}),
@@ -115,6 +113,8 @@ def broken_pictures() -> list[tuple[str, str, Make]]:
         ("png_60000_x_60000", REFUSED, png(60000, 60000)),
         ("png_2147483647_x_1", REFUSED, png(2**31 - 1, 1)),
         ("png_0_x_0", REFUSED, png(0, 0)),
+        ("tiff_float", REFUSED, encoded(rgb.convert("L").convert("F"), "TIFF")),  # of an unknown range
+        ("tiff_32_bits", REFUSED, encoded(rgb.convert("L").convert("I"), "TIFF")),
         ("png_text_bomb", EITHER, png(1, 1, (b"zTXt", b"x\0\0" + zlib.compress(bytes(200_000_000))))),
         ("png_many_chunks", EITHER, png(1, 1, *[(b"tEXt", b"a\0b")] * 50_000)),
         ("png_wrong_crc", EITHER, whole[:-30] + b"\0" * 10 + whole[-20:]),
