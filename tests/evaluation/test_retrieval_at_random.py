@@ -143,7 +143,8 @@ def test_a_random_ranking_of_audiosets_evaluation_clips_scores_what_the_paper_ma
     assert len(labels) == 4361
     table, kind = ontology.clip_relevance(labels, classes)
     v = np.zeros((len(labels), 1))
-    exponential = retrieve(v, v, table, kind)
+    exponential = retrieve(v, v, table, kind, full_ranking=False)
     assert exponential["random_ndcg"] == pytest.approx(0.36, abs=0.015)
     assert exponential["ndcg"] == pytest.approx(exponential["random_ndcg"], abs=5 * exponential["ndcg_error"])
-    assert retrieve(v, v, table, kind, gain="linear")["random_ndcg"] == pytest.approx(0.89, abs=0.015)
+    linear = retrieve(v, v, table, kind, gain="linear", full_ranking=False)
+    assert linear["random_ndcg"] == pytest.approx(0.89, abs=0.015)
