@@ -20,11 +20,12 @@ PIP := $(RUN) -m pip install --quiet --disable-pip-version-check --constraint co
 # Generate clips, train AVE-Net on them, evaluate it; then the same with AVOL-Net, initialized with AVE-Net's weights.
 # If interrupted, it resumes where it stopped.
 demo: .venv/ready
+	$(RUN) -m docs.demo_time
 	$(RUN) data/make_demo_data.py --out data/demo
-	$(RUN) train_AVENet.py --config configs/demo_AVENet.py --resume
+	$(RUN) train_AVENet.py --config configs/demo_AVENet.py --resume --train.epochs 24 --train.low_res_until 0.6
 	$(RUN) eval.py --checkpoint runs/demo_AVENet/best.pt
 	$(RUN) train_VOLNet.py --config configs/demo_VOLNet.py --resume --model.init_from runs/demo_AVENet/best.pt \
-		--train.epochs 10
+		--train.epochs 8 --train.low_res_until 0.5 --train.low_res_size 80
 	$(RUN) eval.py --checkpoint runs/demo_VOLNet/best.pt
 
 # In two processes: the tests of a file share what it has trained.
@@ -54,7 +55,7 @@ faults: .venv/ready
 
 # Measure training on a GPU: all nets at full size, from memory and files, on all GPUs; under ten minutes.
 gpu: .venv/ready
-	$(RUN) -m evaluation.speed.gpu_report --json gpu.json
+	$(RUN) -m evaluation.speed.gpu.report --json gpu.json
 
 lint: .venv/ready
 	$(RUN) -m ruff check .

@@ -55,8 +55,7 @@ import cv2
 import torch
 
 from configs.schema import Config
-from evaluation.speed.growth import print_growth
-from evaluation.speed.loader_benchmarks import (
+from evaluation.speed.benchmarks.loader_benchmarks import (
     BenchmarkClips,
     build_shards,
     loader_mp4,
@@ -64,13 +63,14 @@ from evaluation.speed.loader_benchmarks import (
     loader_shards_full,
     loader_shards_worker,
 )
-from evaluation.speed.measure_benchmarks import ndcg_4300, separation
-from evaluation.speed.net_benchmarks import embed_clips, train_step
-from evaluation.speed.onnx_benchmarks import ONNX_LIBRARIES, onnx_embedding
-from evaluation.speed.optional_libraries import LIBRARIES, missing_packages
-from evaluation.speed.shard_libraries import shard_libraries
+from evaluation.speed.benchmarks.measure_benchmarks import ndcg_4300, separation
+from evaluation.speed.benchmarks.net_benchmarks import embed_clips, train_step
+from evaluation.speed.benchmarks.onnx_benchmarks import ONNX_LIBRARIES, onnx_embedding
+from evaluation.speed.benchmarks.optional_libraries import LIBRARIES, missing_packages
+from evaluation.speed.benchmarks.shard_libraries import shard_libraries
+from evaluation.speed.benchmarks.video_libraries import video_libraries
+from evaluation.speed.growth.table import print_growth
 from evaluation.speed.timing import describe_machine, device_to_measure, machine_limits
-from evaluation.speed.video_libraries import video_libraries
 from utils.errors import exit_on_user_error
 from utils.files import write_json
 

@@ -75,8 +75,8 @@ from collection.embedded_files import DoneFiles, EmbeddedFiles, stamp_files
 from collection.joining import finish_collection, replace_files, save_left_out
 from collection.parts import add_parts, embed_in_parts, number_groups, open_parts, refuse_other_settings
 from collection.storage import Collection, OutputPaths, file_digest, load_collection, output_paths
-from dataset.making.clip_map import read_engine
 from dataset.making.text import count_text
+from dataset.making.workers.clip_map import read_engine
 from dataset.reading.media_folder import MediaItem, find_media
 from evaluation.file_embedding import EmbedOptions, embed_files, refuse_multiframe
 from evaluation.trained_net import TrainedNet, load_trained_net

@@ -4,9 +4,9 @@ from collections.abc import Iterator, Sequence
 from functools import lru_cache
 
 from collection.parts import number_groups
-from dataset.making.clip_map import map_clips
-from dataset.making.processes import Lost
-from dataset.making.ray_cluster import RayCluster
+from dataset.making.workers.clip_map import map_clips
+from dataset.making.workers.processes import Lost
+from dataset.making.workers.ray_cluster import RayCluster
 from dataset.reading.media_folder import MediaItem
 from evaluation.file_embedding import Collection, EmbedOptions, embed_files
 from evaluation.trained_net import TrainedNet, load_trained_net

@@ -23,7 +23,7 @@ from PIL import Image
 
 from collection.query import Query, RefusedUpload, describe_media_error, pack_query, pack_refusal
 from collection.sandbox import MAX_CLIP_BYTES, REPLY_HEADER, WAITING
-from dataset.making.cut import cut_clip
+from dataset.making.clips.cut import cut_clip
 from dataset.reading.audio import SAMPLE_RATE, SOUND_SECONDS, sound_samples
 from dataset.reading.clip_reader import ClipReader
 from dataset.reading.errors import MediaError

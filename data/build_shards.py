@@ -19,11 +19,8 @@ from pathlib import Path
 import _path  # noqa: F401
 from tqdm import tqdm
 
-from dataset.making.benchmark_leaks import find_benchmark_leaks, find_benchmark_lists
-from dataset.making.clip_map import Workers, map_clips, read_workers
 from dataset.making.left_out import FILE_NAME, LeftOut, describe_left_out
-from dataset.making.processes import Lost
-from dataset.making.shard_folder import (
+from dataset.making.shards.shard_folder import (
     EarlierShards,
     ShardKey,
     finish_folder,
@@ -35,9 +32,12 @@ from dataset.making.shard_folder import (
     shard_size,
     unread_clips,
 )
-from dataset.making.shard_writer import ShardJob, ShardSettings, build_shard, file_sha256
-from dataset.making.tar_folder import SPLITS, TarClips
+from dataset.making.shards.shard_writer import ShardJob, ShardSettings, build_shard, file_sha256
+from dataset.making.shards.tar_folder import SPLITS, TarClips
+from dataset.making.splits.benchmark_leaks import find_benchmark_leaks, find_benchmark_lists
 from dataset.making.text import count_text
+from dataset.making.workers.clip_map import Workers, map_clips, read_workers
+from dataset.making.workers.processes import Lost
 from dataset.reading.errors import OnError
 from dataset.reading.limits import TIME_LIMIT, TIME_LIMIT_HELP
 from dataset.reading.shard_format import (
@@ -128,7 +128,7 @@ def build(
         workers: where shards are built.
         on_error: "stop" or "skip", at a clip that can't be read; None: skip in tars, where nobody can fix it.
         time_limit: for reading a clip, see `reading_limit`.
-        split, video_list: as of `dataset.making.shard_folder.open_source`.
+        split, video_list: as of `dataset.making.shards.shard_folder.open_source`.
 
     Returns:
         {split: entries of its shards}, as in shards.json.

@@ -17,8 +17,8 @@ from pathlib import Path
 import _path  # noqa: F401
 
 from data.checking import MISSING_LIST
+from dataset.making.lists.video_lists import FORMAT_HELP, FORMAT_NAMES, PART_HELP
 from dataset.making.split_folders import SPLIT_ORDER
-from dataset.making.video_lists import FORMAT_HELP, FORMAT_NAMES, PART_HELP
 from dataset.reading.limits import TIME_LIMIT, TIME_LIMIT_HELP
 from utils.arguments import add_worker_options, answer_help, at_least
 from utils.errors import UserError
@@ -79,25 +79,25 @@ from data.checking.kept_results import ALL_KINDS, KeptResults, keep_results
 from data.checking.listed import report_list
 from data.checking.report import describe_findings, left_out, render_page, summary, table_lines, write_report
 from data.checking.result_lines import Stamp, stamp_files
-from dataset.making.benchmark_leaks import find_benchmark_leaks, find_benchmark_lists
-from dataset.making.checks import CheckResult, check_clip
-from dataset.making.clip_map import Workers, map_clips, read_workers
-from dataset.making.duplicates import describe_leaking, find_duplicates
-from dataset.making.leaks import find_leaks
-from dataset.making.left_out import FILE_NAME, describe_left_out, write_left_out
-from dataset.making.move_clips import move_clips, plan_moves
-from dataset.making.processes import Lost
-from dataset.making.repair import Repair, repair_clip
-from dataset.making.repair_folder import (
+from dataset.making.checks.clip_checks import CheckResult, check_clip
+from dataset.making.checks.duplicates import describe_leaking, find_duplicates
+from dataset.making.checks.move_clips import move_clips, plan_moves
+from dataset.making.checks.repair import Repair, repair_clip
+from dataset.making.checks.repair_folder import (
     REPAIRED_LIST,
     make_folders,
     plan_repairs,
     record_repair,
     refuse_target_in_source,
 )
+from dataset.making.left_out import FILE_NAME, describe_left_out, write_left_out
+from dataset.making.lists.video_lists import VideoList, read_list
 from dataset.making.split_folders import SplitFolder, find_splits
+from dataset.making.splits.benchmark_leaks import find_benchmark_leaks, find_benchmark_lists
+from dataset.making.splits.leaks import find_leaks
 from dataset.making.text import count_text, printable
-from dataset.making.video_lists import VideoList, read_list
+from dataset.making.workers.clip_map import Workers, map_clips, read_workers
+from dataset.making.workers.processes import Lost
 from dataset.reading.limits import reading_limit
 from dataset.small_splits import warn_of_small_splits
 from utils.errors import exit_on_user_error

@@ -22,7 +22,7 @@ from typing import BinaryIO, NamedTuple
 import _path  # noqa: F401
 from tqdm import tqdm
 
-from dataset.making.segments import iter_segments, read_class_labels
+from dataset.making.lists.segments import iter_segments, read_class_labels
 from dataset.making.text import count_text, printable
 from evaluation.measures import ontology
 from utils.errors import UserError, exit_on_user_error

@@ -33,11 +33,11 @@ from data.download.resuming import refuse_other_cuts, refuse_other_times
 from data.download.settings import DownloadSettings
 from data.download.tables import read_labels, update_tables
 from data.download.workers import TAKEN, Workers
-from dataset.making.clip_map import read_engine
-from dataset.making.label_maps import map_labels, read_label_map
-from dataset.making.ray_cluster import RayCluster
+from dataset.making.lists.label_maps import map_labels, read_label_map
+from dataset.making.lists.video_lists import read_list
 from dataset.making.text import count_text
-from dataset.making.video_lists import read_list
+from dataset.making.workers.clip_map import read_engine
+from dataset.making.workers.ray_cluster import RayCluster
 from utils.errors import exit_on_user_error
 from utils.progress_bar import progress_bar
 

@@ -21,9 +21,8 @@ from pathlib import Path
 
 import _path  # noqa: F401
 
+from data.demo_clips import SIZES
 from utils.arguments import answer_help, at_least, worker_count
-
-SIZES = {"train": 1500, "val": 120, "test": 200}  # clips, by default
 
 
 def parse_arguments(argv: list[str] | None) -> argparse.Namespace:
@@ -54,7 +53,7 @@ from data.demo_clips.classes import CLASSES
 from data.demo_clips.clip import SPLITS, DemoClip, make_clip
 from data.demo_clips.contact_sheet import write_contact_sheet
 from data.demo_clips.test_sets import are_test_sets_complete, describe_test_sets, make_test_sets
-from dataset.making.processes import Lost, map_in_processes
+from dataset.making.workers.processes import Lost, map_in_processes
 from dataset.reading.annotations import load_json
 from utils.errors import UserError, exit_on_user_error
 from utils.files import is_empty_folder, write_text

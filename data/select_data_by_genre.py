@@ -23,11 +23,11 @@ from pathlib import Path
 import _path  # noqa: F401
 from tqdm import tqdm
 
-from dataset.making.label_maps import read_label_map
+from dataset.making.clips.link_files import Method, link_or_copy
 from dataset.making.left_out import FILE_NAME, LeftOut, write_left_out
-from dataset.making.link_files import Method, link_or_copy
-from dataset.making.segments import read_class_labels
-from dataset.making.select_by_class import (
+from dataset.making.lists.label_maps import read_label_map
+from dataset.making.lists.segments import read_class_labels
+from dataset.making.lists.select_by_class import (
     ClassNames,
     find_matches,
     limit_per_class,
@@ -36,9 +36,9 @@ from dataset.making.select_by_class import (
     read_class_lines,
     read_class_list,
 )
+from dataset.making.lists.video_lists import FORMAT_HELP, FORMAT_NAMES, PART_HELP, read_list
+from dataset.making.lists.write_list import write_list
 from dataset.making.text import count_text, printable
-from dataset.making.video_lists import FORMAT_HELP, FORMAT_NAMES, PART_HELP, read_list
-from dataset.making.write_list import write_list
 from dataset.reading.annotations import load_json
 from dataset.reading.clips import MEDIA_FOLDERS, Clips, clip_files
 from dataset.reading.names import normalize_name

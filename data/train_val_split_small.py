@@ -31,19 +31,19 @@ from typing import Any
 import _path  # noqa: F401
 
 from dataset.making import left_out as left_out_list
-from dataset.making.by_list import PARTS
-from dataset.making.clip_labels import ClipLabels, index_classes, read_labels
-from dataset.making.clip_map import read_workers
-from dataset.making.divide import split_fractions
-from dataset.making.find_videos import SourceVideo, describe_no_video, describe_sound_folder, find_videos
-from dataset.making.import_clip import ClipSource, place_clip, try_links, write_error
-from dataset.making.import_steps import boxes_of, list_sounds_left_out, plan_clips, prepare_clips, update_table
+from dataset.making.clips.find_videos import SourceVideo, describe_no_video, describe_sound_folder, find_videos
+from dataset.making.clips.import_clip import ClipSource, place_clip, try_links, write_error
+from dataset.making.clips.import_steps import boxes_of, list_sounds_left_out, plan_clips, prepare_clips, update_table
+from dataset.making.clips.prepared_clips import PreparedClips
 from dataset.making.left_out import LeftOut, describe_left_out, write_left_out
-from dataset.making.prepared_clips import PreparedClips
-from dataset.making.split_inputs import divide, note_settings, read_inputs, source_tables
-from dataset.making.split_note import SplitNote, read_note, write_note
+from dataset.making.lists.clip_labels import ClipLabels, index_classes, read_labels
+from dataset.making.lists.video_lists import FORMAT_HELP, FORMAT_NAMES
+from dataset.making.splits.by_list import PARTS
+from dataset.making.splits.divide import split_fractions
+from dataset.making.splits.split_inputs import divide, note_settings, read_inputs, source_tables
+from dataset.making.splits.split_note import SplitNote, read_note, write_note
 from dataset.making.text import count_text, escape_surrogates, printable
-from dataset.making.video_lists import FORMAT_HELP, FORMAT_NAMES
+from dataset.making.workers.clip_map import read_workers
 from dataset.reading.annotations import Box, read_boxes
 from dataset.reading.limits import TIME_LIMIT, TIME_LIMIT_HELP
 from dataset.small_splits import warn_of_small_splits

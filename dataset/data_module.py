@@ -12,7 +12,7 @@ from dataset.features.mixes import MixtureFeatureDataset
 from dataset.features.pairs import FeatureDataset
 from dataset.loading.loader import Batch, Key, SampleDataset, SkipHandler, drop_unreadable, make_loader
 from dataset.loading.order import EpochBatchSampler, sequential_batches
-from dataset.making.benchmark_leaks import find_benchmark_leaks, find_benchmark_lists
+from dataset.making.splits.benchmark_leaks import find_benchmark_leaks, find_benchmark_lists
 from dataset.making.text import count_text
 from dataset.mixes import MixtureDataset, fixed_mixtures, mixture_batches
 from dataset.pairs import PairDataset

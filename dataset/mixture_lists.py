@@ -11,8 +11,8 @@ from collections.abc import Sequence
 from pathlib import Path, PurePosixPath
 from typing import NamedTuple
 
-from dataset.making.list_index import read_name
-from dataset.making.segments import iter_rows
+from dataset.making.lists.list_index import read_name
+from dataset.making.lists.segments import iter_rows
 from dataset.making.text import count_text, printable
 from dataset.reading.annotations import is_valid_id, load_json
 from dataset.reading.names import normalize_name

@@ -9,7 +9,7 @@ from typing import Protocol
 import numpy as np
 from PIL import Image
 
-from dataset.making.cut import cut_clip
+from dataset.making.clips.cut import cut_clip
 from dataset.reading.audio import read_padded, resample_part
 from dataset.reading.clip_reader import ClipReader
 from dataset.reading.errors import MediaError

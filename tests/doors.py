@@ -6,8 +6,8 @@ from types import SimpleNamespace
 from helpers import write_genres
 
 from configs.schema import Mix
-from dataset.making.checks import check_clip
-from dataset.making.shard_writer import ShardClip, ShardSettings, store_clip
+from dataset.making.checks.clip_checks import check_clip
+from dataset.making.shards.shard_writer import ShardClip, ShardSettings, store_clip
 from dataset.mixes import MixtureDataset
 from dataset.pairs import PairDataset, sample_times
 from dataset.reading.clips import Clips, clip_files

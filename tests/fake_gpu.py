@@ -284,7 +284,7 @@ def run_case(case):
         {"wiring": of the script and of `make gpu`,
         "devices": of the loss and the metrics, "waits": [line: operator], "launches": {part: number}, "gib": memory}
     """
-    from evaluation.speed.step_rates import build_training
+    from evaluation.speed.gpu.step_rates import build_training
     from utils import engine
 
     got = load_script(case)

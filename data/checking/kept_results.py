@@ -19,8 +19,8 @@ from typing import Any, BinaryIO
 import numpy as np
 
 from data.checking.result_lines import ResultLine, Stamp, decode_line, encode_line, short_hash
-from dataset.making.checks import CHECK_KINDS, CHECK_VERSION, CheckResult
-from dataset.making.duplicates import Key, refuse, with_duplicate
+from dataset.making.checks.clip_checks import CHECK_KINDS, CHECK_VERSION, CheckResult
+from dataset.making.checks.duplicates import Key, refuse, with_duplicate
 from dataset.making.split_folders import SplitFolder
 from utils.errors import UserError
 from utils.locks import lock_output

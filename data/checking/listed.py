@@ -8,11 +8,11 @@ from pathlib import Path
 
 from data.checking.kept_results import KeptResults
 from data.checking.report import write_report
-from dataset.making.list_index import ListIndex, clips_on_disk
-from dataset.making.segments import Segment
+from dataset.making.lists.list_index import ListIndex, clips_on_disk
+from dataset.making.lists.segments import Segment
+from dataset.making.lists.video_lists import VideoList
 from dataset.making.split_folders import SplitFolder
 from dataset.making.text import count_text, escape_surrogates
-from dataset.making.video_lists import VideoList
 
 
 def report_list(listed: VideoList, splits: Sequence[SplitFolder], results: KeptResults, path: Path) -> None:

@@ -12,8 +12,8 @@ from typing import Any
 import jinja2
 
 from data.checking.kept_results import ALL_KINDS, KeptResults
-from dataset.making.checks import CheckResult
-from dataset.making.findings import FINDING_KINDS
+from dataset.making.checks.clip_checks import CheckResult
+from dataset.making.checks.findings import FINDING_KINDS
 from dataset.making.left_out import LeftOut
 from dataset.making.split_folders import SplitFolder
 from dataset.making.text import count_text, escape_surrogates

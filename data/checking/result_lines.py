@@ -7,10 +7,10 @@ from hashlib import blake2b
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from dataset.making.checks import CheckResult
-from dataset.making.findings import Finding
+from dataset.making.checks.clip_checks import CheckResult
+from dataset.making.checks.findings import Finding
+from dataset.making.checks.sync import Sync
 from dataset.making.split_folders import SplitFolder
-from dataset.making.sync import Sync
 from dataset.reading.picture_files import read_frame_rate
 
 Stamp = list[Any]  # of the files of a clip: equal as long as nobody has changed them

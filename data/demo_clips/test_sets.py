@@ -9,8 +9,8 @@ from typing import Any
 
 from data.demo_clips import duets, masked_clips
 from data.demo_clips.classes import WORDS
-from dataset.making.processes import Lost, map_in_processes
 from dataset.making.text import count_text
+from dataset.making.workers.processes import Lost, map_in_processes
 from utils.errors import UserError
 from utils.files import write_text
 from utils.progress_bar import progress_bar

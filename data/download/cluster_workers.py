@@ -12,9 +12,9 @@ from data.download.journal import Event, Journal
 from data.download.plan import DownloadPlan
 from data.download.settings import DownloadSettings
 from data.download.workers import MAX_FAILURES_IN_A_ROW, TAKEN, Workers
-from dataset.making.clip_map import map_clips
-from dataset.making.processes import Lost
-from dataset.making.ray_cluster import RayCluster
+from dataset.making.workers.clip_map import map_clips
+from dataset.making.workers.processes import Lost
+from dataset.making.workers.ray_cluster import RayCluster
 
 PART_SEGMENTS = MAX_FAILURES_IN_A_ROW + 14  # so that a machine notices a site that refuses everything
 

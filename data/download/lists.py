@@ -8,9 +8,9 @@ from math import inf
 from pathlib import Path
 
 from data.download.plan import CutLength, DownloadPlan
-from dataset.making.segments import YOUTUBE_ID, Segment
+from dataset.making.lists.segments import YOUTUBE_ID, Segment
+from dataset.making.lists.video_lists import VideoList, read_list
 from dataset.making.text import count_text, printable
-from dataset.making.video_lists import VideoList, read_list
 from utils.errors import UserError
 
 YOUTUBE_URL = re.compile(

@@ -9,7 +9,7 @@ from typing import Any
 
 from data.download.failures import FAILURE_KINDS
 from data.download.settings import CLIP
-from dataset.making.video_lists import FORMAT_HELP, PART_HELP
+from dataset.making.lists.video_lists import FORMAT_HELP, PART_HELP
 from utils.arguments import add_engine_options, at_least, worker_count
 from utils.errors import UserError
 

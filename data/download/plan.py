@@ -7,8 +7,8 @@ from math import inf
 from typing import NamedTuple
 
 from data.download.journal import Event
-from dataset.making.cut_plan import MAX_SHORTAGE, Cut, plan_cuts
-from dataset.making.segments import Segment
+from dataset.making.clips.cut_plan import MAX_SHORTAGE, Cut, plan_cuts
+from dataset.making.lists.segments import Segment
 
 TIME_TOLERANCE = 0.002  # times that differ by more are different, seconds
 CUT_NAME = re.compile(r"(.+)_([0-9]+\.[0-9]{3})_([0-9]+\.[0-9]{3})", re.DOTALL)  # as `plan_cuts` names clips

@@ -23,9 +23,9 @@ from data.download.folders import has_clip, try_clip_lock
 from data.download.journal import Event, Journal
 from data.download.plan import DownloadPlan
 from data.download.settings import CLIP, DownloadSettings
-from dataset.making.cut import cut_clip
-from dataset.making.cut_plan import Cut, measure_recording
-from dataset.making.segments import Segment
+from dataset.making.clips.cut import cut_clip
+from dataset.making.clips.cut_plan import Cut, measure_recording
+from dataset.making.lists.segments import Segment
 from dataset.reading.clips import clip_files
 from dataset.reading.container import is_truncated
 from dataset.reading.errors import MediaError

@@ -7,10 +7,10 @@ from math import inf
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from dataset.making.list_index import ListIndex, clips_on_disk
-from dataset.making.segments import Segment
+from dataset.making.lists.list_index import ListIndex, clips_on_disk
+from dataset.making.lists.segments import Segment
+from dataset.making.lists.video_lists import read_list
 from dataset.making.text import count_text
-from dataset.making.video_lists import read_list
 from dataset.reading.chosen_clips import ChosenClips
 from dataset.reading.reader import ClipDataset
 from utils.errors import UserError
@@ -50,7 +50,7 @@ def read_clip_list(path: Path, split: str) -> ClipList:
     """Read the clips to measure on.
 
     Args:
-        path: of a list of videos, of any format of `dataset.making.list_formats`.
+        path: of a list of videos, of any format of `dataset.making.lists.list_formats`.
         split: what is measured; of a list that has parts, only this one is taken.
 
     Raises:

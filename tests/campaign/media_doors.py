@@ -77,7 +77,7 @@ def _report(write_end: int, find_problem: Callable[[], str]) -> None:
 
 def judge(video: Path, wav: Path, must: str, compare: bool) -> str:
     """Read a file through every door and compare them, as `read_everywhere`."""
-    from dataset.making.checks import check_clip
+    from dataset.making.checks.clip_checks import check_clip
     from dataset.reading.errors import MediaError
 
     result = check_clip("x", video, wav)
@@ -130,8 +130,8 @@ def difference(frames: dict[str, np.ndarray | None]) -> str:
 
 def doors(video: Path, wav: Path) -> dict[str, Callable[[], np.ndarray | None]]:
     """The ways in which a clip is read, by name; each returns the frame at 1 s, (SIDE, SIDE, 3) uint8, or None."""
-    from dataset.making.cut import cut_clip
-    from dataset.making.shard_writer import ShardClip, ShardSettings, store_clip
+    from dataset.making.clips.cut import cut_clip
+    from dataset.making.shards.shard_writer import ShardClip, ShardSettings, store_clip
     from dataset.reading.clip_reader import ClipReader
     from dataset.reading.clips import clip_files
     from dataset.reading.media_folder import MediaItem, detect_kind, frame_image

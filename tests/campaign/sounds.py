@@ -53,7 +53,7 @@ def problem(video: Path, wav: Path, must: str, exact: bool = True) -> str:
         must: see `sound_files`.
         exact: whether the samples are compared with the definition.
     """
-    from dataset.making.checks import check_clip
+    from dataset.making.checks.clip_checks import check_clip
     from dataset.reading.audio import AudioReader
     from dataset.reading.errors import MediaError
 

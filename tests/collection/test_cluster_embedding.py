@@ -14,7 +14,7 @@ from kill_and_resume import REPOSITORY, one_thread
 import embed
 from collection import cluster_embedding
 from collection.storage import load_collection
-from dataset.making.ray_cluster import RayCluster
+from dataset.making.workers.ray_cluster import RayCluster
 
 
 class Backwards(RayCluster):

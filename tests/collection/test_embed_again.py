@@ -12,7 +12,7 @@ from helpers import make_clip, read_left_out, small_checkpoint, tone, write_soun
 import embed
 from collection import arrays, joining, parts, storage
 from evaluation import file_embedding
-from evaluation.speed import growth_embed as growth
+from evaluation.speed.growth import embed as growth
 from utils.errors import UserError
 
 RATE = 8000

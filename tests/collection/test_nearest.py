@@ -5,7 +5,7 @@ import pytest
 
 from collection import nearest
 from collection.nearest import VectorIndex
-from evaluation.speed import growth_search
+from evaluation.speed.growth import search as growth_search
 
 DIM = 16
 

@@ -17,10 +17,11 @@ from dataset import baseline_loaders
 from dataset.reading.clips import Clips
 from evaluation.measures.ontology import load_ontology
 from evaluation.measures.retrieval import DIRECTIONS, four_directions
-from evaluation.speed import shard_libraries, timing, video_libraries
-from evaluation.speed.loader_benchmarks import BenchmarkClips
-from evaluation.speed.measure_benchmarks import baseline_ndcg, separation
-from evaluation.speed.optional_libraries import Library, missing_packages
+from evaluation.speed import timing
+from evaluation.speed.benchmarks import shard_libraries, video_libraries
+from evaluation.speed.benchmarks.loader_benchmarks import BenchmarkClips
+from evaluation.speed.benchmarks.measure_benchmarks import baseline_ndcg, separation
+from evaluation.speed.benchmarks.optional_libraries import Library, missing_packages
 from utils import memory
 from utils.errors import UserError
 

@@ -2,7 +2,9 @@
 
 import time
 
-from dataset.making import checks, import_clip, shard_writer
+from dataset.making.checks import clip_checks as checks
+from dataset.making.clips import import_clip
+from dataset.making.shards import shard_writer
 
 NAME = "hangs"
 

@@ -17,9 +17,9 @@ from helpers import MIDS, make_clip, numbered, tone, write_genres, write_json, w
 from kill_and_resume import REPOSITORY, one_thread
 
 from data.check_data import main
-from dataset.making.checks import CheckResult, check_clip
-from dataset.making.processes import Lost, map_in_processes
-from dataset.making.sync import offset_between
+from dataset.making.checks.clip_checks import CheckResult, check_clip
+from dataset.making.checks.sync import offset_between
+from dataset.making.workers.processes import Lost, map_in_processes
 from dataset.reading.clips import Clips
 from dataset.reading.errors import ClipError
 from utils.errors import UserError

@@ -14,8 +14,8 @@ from kill_and_resume import REPOSITORY, one_thread
 
 from data import check_data
 from data.checking import kept_results
-from dataset.making.checks import check_clip
-from dataset.making.processes import Lost
+from dataset.making.checks.clip_checks import check_clip
+from dataset.making.workers.processes import Lost
 from utils.errors import UserError
 
 NAME = "check.results.jsonl"

@@ -16,7 +16,7 @@ from data.download import fetch, folders, journal, tables
 from data.download.failures import Failure
 from data.download.lists import in_shard
 from data.download.plan import DownloadPlan
-from dataset.making.video_lists import read_list
+from dataset.making.lists.video_lists import read_list
 from utils.errors import UserError
 
 # ---------------------------------------------------------------------------------------------------- formats

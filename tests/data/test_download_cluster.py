@@ -7,8 +7,8 @@ from downloads import check_whole, classes, clips_on_disk, names, segment_file, 
 
 import data.download_video_audio as script
 from data.download import cluster_workers
-from dataset.making.processes import map_in_processes
-from dataset.making.ray_cluster import RayCluster
+from dataset.making.workers.processes import map_in_processes
+from dataset.making.workers.ray_cluster import RayCluster
 
 
 class TwoProcesses(RayCluster):

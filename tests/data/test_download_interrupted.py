@@ -14,7 +14,7 @@ from downloads import MID, check_whole, classes, clips_on_disk, labels, names, s
 import data.download_video_audio as script
 from data.download import folders, journal, workers
 from data.download.lists import in_shard
-from dataset.making.segments import Segment
+from dataset.making.lists.segments import Segment
 from dataset.reading.clips import clip_files
 
 # ---------------------------------------------------------------------------------------------------- stops

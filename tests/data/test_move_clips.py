@@ -13,8 +13,8 @@ import pytest
 from helpers import MIDS, make_clip, write_genres, write_sound
 
 from data.check_data import main
-from dataset.making import move_files
-from dataset.making.move_files import move_file
+from dataset.making.checks import move_files
+from dataset.making.checks.move_files import move_file
 from utils.errors import UserError
 
 OTHER_DISK = Path("/dev/shm")

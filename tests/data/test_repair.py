@@ -11,7 +11,7 @@ import soundfile
 from helpers import MIDS, make_clip, numbered, read_number, tone, write_genres, write_json, write_sound, write_video
 
 from data.check_data import main
-from dataset.making.checks import check_clip
+from dataset.making.checks.clip_checks import check_clip
 from dataset.reading.clip_reader import ClipReader
 from utils.errors import UserError
 

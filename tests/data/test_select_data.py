@@ -12,8 +12,8 @@ from selection_lists import ROWS
 
 from data import select_data_by_genre
 from data.select_data_by_genre import main
-from dataset.making.select_by_class import find_matches, limit_per_class, read_class_list
-from dataset.making.video_lists import read_list
+from dataset.making.lists.select_by_class import find_matches, limit_per_class, read_class_list
+from dataset.making.lists.video_lists import read_list
 from utils.errors import UserError
 
 ROOT = Path(__file__).parents[2]

@@ -9,10 +9,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from data.select_data_by_genre import main
-from dataset.making.list_formats import parse_name
-from dataset.making.segments import Segment
-from dataset.making.video_lists import read_list
-from dataset.making.write_list import write_list
+from dataset.making.lists.list_formats import parse_name
+from dataset.making.lists.segments import Segment
+from dataset.making.lists.video_lists import read_list
+from dataset.making.lists.write_list import write_list
 from dataset.reading.names import normalize_name
 from utils.errors import UserError
 

@@ -11,8 +11,8 @@ from helpers import make_clip, tone, write_json, write_sound
 
 from data import train_val_split_small
 from data.train_val_split_small import main
-from dataset.making.list_index import ListIndex
-from dataset.making.segments import Segment
+from dataset.making.lists.list_index import ListIndex
+from dataset.making.lists.segments import Segment
 from utils.errors import UserError
 
 SUFFIXES = (".mp4", ".mkv", ".webm", ".wav", ".flac", ".txt")

@@ -13,7 +13,7 @@ import soundfile
 from helpers import MIDS, make_clip, numbered, read_number, tone, write_json, write_sound, write_video
 
 from data.train_val_split_small import main
-from dataset.making import import_clip, link_files
+from dataset.making.clips import import_clip, link_files
 from dataset.reading.clip_reader import ClipReader
 from dataset.reading.clips import Clips, clip_files
 from utils.errors import UserError

@@ -16,13 +16,13 @@ from helpers import MIDS, make_clip, numbered, read_number, tone, write_json, wr
 from kill_and_resume import REPOSITORY, one_thread
 
 from data.train_val_split_small import main
-from dataset.making.assign_splits import assign_splits
-from dataset.making.clip_labels import read_labels
-from dataset.making.import_clip import ClipSource, place_clip, prepare_clip, target_files
-from dataset.making.prepared_clips import PreparedClips
-from dataset.making.recordings import group_by_name
-from dataset.making.segments import youtube_id
-from dataset.making.video_lists import read_list
+from dataset.making.clips.import_clip import ClipSource, place_clip, prepare_clip, target_files
+from dataset.making.clips.prepared_clips import PreparedClips
+from dataset.making.lists.clip_labels import read_labels
+from dataset.making.lists.segments import youtube_id
+from dataset.making.lists.video_lists import read_list
+from dataset.making.splits.assign_splits import assign_splits
+from dataset.making.splits.recordings import group_by_name
 from dataset.reading.clips import Clips
 from utils.errors import UserError
 

@@ -8,7 +8,7 @@ from helpers import make_clip, write_genres
 
 from data import build_shards, check_data, train_val_split_small
 from data.checking.kept_results import keep_results
-from dataset.making import import_steps
+from dataset.making.clips import import_steps
 from dataset.making.split_folders import find_splits
 from dataset.reading.limits import reading_limit
 from dataset.reading.shards import ShardedClips

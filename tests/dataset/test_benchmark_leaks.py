@@ -5,7 +5,7 @@ from helpers import make_dataset, write_json
 
 from configs.schema import Config, Data, Train
 from dataset.data_module import AVCDataModule
-from dataset.making.benchmark_leaks import find_benchmark_leaks, find_benchmark_lists
+from dataset.making.splits.benchmark_leaks import find_benchmark_leaks, find_benchmark_lists
 from utils.errors import UserError
 
 VIDEO, OTHER = "dQw4w9WgXcQ", "abcdefghijk"

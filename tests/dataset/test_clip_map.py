@@ -15,9 +15,9 @@ from helpers import make_clip, write_genres
 from kill_and_resume import REPOSITORY, one_thread
 
 from data import check_data
-from dataset.making.clip_map import map_clips, read_workers
-from dataset.making.processes import Lost
-from dataset.making.ray_cluster import RayCluster
+from dataset.making.workers.clip_map import map_clips, read_workers
+from dataset.making.workers.processes import Lost
+from dataset.making.workers.ray_cluster import RayCluster
 from utils.arguments import add_worker_options
 from utils.errors import UserError
 

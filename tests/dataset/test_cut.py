@@ -8,7 +8,7 @@ import pytest
 import soundfile
 from helpers import numbered, read_number, tone, write_video
 
-from dataset.making.cut import cut_clip
+from dataset.making.clips.cut import cut_clip
 from dataset.reading.audio import SAMPLE_RATE
 from dataset.reading.clip_reader import ClipReader
 from dataset.reading.errors import MediaError

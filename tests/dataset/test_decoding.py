@@ -8,9 +8,9 @@ import pytest
 from helpers import make_clip, numbered, read_number, tone, write_sound, write_video
 from PIL import Image
 
-from dataset.making.checks import check_clip
-from dataset.making.cut import cut_clip
-from dataset.making.shard_writer import ShardClip, store_clip
+from dataset.making.checks.clip_checks import check_clip
+from dataset.making.clips.cut import cut_clip
+from dataset.making.shards.shard_writer import ShardClip, store_clip
 from dataset.reading.audio import to_mono
 from dataset.reading.clip_reader import ClipReader, decode_at
 from dataset.reading.media import stream_frames

@@ -8,7 +8,7 @@ import pytest
 from clip_cases import BAD_SOUNDS, BAD_VIDEOS
 from helpers import make_clip
 
-from dataset.making.checks import check_clip
+from dataset.making.checks.clip_checks import check_clip
 from dataset.reading.audio import AudioReader
 from dataset.reading.errors import ClipError, MediaError, error_reason, image_error_reason
 from utils.errors import UserError

@@ -9,8 +9,8 @@ from math import isfinite
 import pytest
 from mutations import bytes_of, fuzzed, is_one_line, is_safe, json_or_bytes, outcome
 
-from dataset.making.segments import MID, YOUTUBE_ID, clip_ids, iter_rows, read_class_labels
-from dataset.making.video_lists import read_list
+from dataset.making.lists.segments import MID, YOUTUBE_ID, clip_ids, iter_rows, read_class_labels
+from dataset.making.lists.video_lists import read_list
 from dataset.reading.clips import Clips
 from evaluation.measures import ontology
 

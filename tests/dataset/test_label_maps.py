@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from dataset.making.label_maps import map_labels, read_label_map
-from dataset.making.list_formats import parse_vggsound
+from dataset.making.lists.label_maps import map_labels, read_label_map
+from dataset.making.lists.list_formats import parse_vggsound
 from utils.errors import UserError
 
 MAPS = Path(__file__).parents[2] / "data" / "label_maps"

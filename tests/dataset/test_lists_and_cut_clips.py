@@ -4,9 +4,9 @@ from types import SimpleNamespace
 
 import pytest
 
-from dataset.making.clip_labels import ClipLabels
-from dataset.making.segments import Segment
-from dataset.making.video_lists import read_list
+from dataset.making.lists.clip_labels import ClipLabels
+from dataset.making.lists.segments import Segment
+from dataset.making.lists.video_lists import read_list
 from dataset.mixture_lists import read_mixtures
 from utils.errors import UserError
 

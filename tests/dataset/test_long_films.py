@@ -13,9 +13,9 @@ import pytest
 from helpers import numbered, write_genres
 
 from dataset.loading.cache import ClipCache
-from dataset.making.checks import check_clip
-from dataset.making.cut import cut_clip
-from dataset.making.shard_writer import ShardClip, ShardJob, ShardSettings, build_shard
+from dataset.making.checks.clip_checks import check_clip
+from dataset.making.clips.cut import cut_clip
+from dataset.making.shards.shard_writer import ShardClip, ShardJob, ShardSettings, build_shard
 from dataset.pairs import PairDataset
 from dataset.reading.audio import AudioReader
 from dataset.reading.clips import Clips

@@ -16,8 +16,8 @@ import untrusted
 from helpers import make_clip, numbered, tone, write_sound, write_video
 from PIL import Image
 
-from dataset.making.checks import check_clip
-from dataset.making.cut import cut_clip
+from dataset.making.checks.clip_checks import check_clip
+from dataset.making.clips.cut import cut_clip
 from dataset.reading.clip_reader import ClipReader
 from dataset.reading.container import open_media
 from dataset.reading.errors import MediaError
@@ -63,8 +63,8 @@ def test_media_are_opened_in_one_place():
         "dataset/baseline_loaders.py": ["cv2.VideoCapture"],  # with the same lists, see below
         "collection/search_index.py": ["Image.open"],  # a preview that this program has made
         # Others' readers on files that the benchmark has made.
-        "evaluation/speed/shard_libraries.py": ["Image.open"],
-        "evaluation/speed/video_libraries.py": ["av.open", "cv2.VideoCapture"],
+        "evaluation/speed/benchmarks/shard_libraries.py": ["Image.open"],
+        "evaluation/speed/benchmarks/video_libraries.py": ["av.open", "cv2.VideoCapture"],
     }
 
 

@@ -7,7 +7,7 @@ import unicodedata
 import pytest
 from helpers import write_json
 
-from dataset.making.recordings import find_youtube_ids, group_by_name, group_by_option, recording_of
+from dataset.making.splits.recordings import find_youtube_ids, group_by_name, group_by_option, recording_of
 from utils.errors import UserError
 
 ALPHABET = string.ascii_letters + string.digits + "-_"

@@ -14,10 +14,10 @@ from helpers import make_clip, numbered, write_genres, write_sound, write_video
 from collection.search_index import SearchIndex
 from configs.schema import Mix
 from data import build_shards
-from dataset.making.checks import check_clip
-from dataset.making.cut import cut_clip
-from dataset.making.shard_writer import ShardSettings
-from dataset.making.sync import COMPARE_RATE, read_track
+from dataset.making.checks.clip_checks import check_clip
+from dataset.making.checks.sync import COMPARE_RATE, read_track
+from dataset.making.clips.cut import cut_clip
+from dataset.making.shards.shard_writer import ShardSettings
 from dataset.mixes import MixtureDataset
 from dataset.pairs import PairDataset
 from dataset.reading.audio import AudioReader, filter_margin, resample, resample_part, to_int16
@@ -209,5 +209,7 @@ def test_no_other_place_resamples_sound():
     found = [path.relative_to(root).as_posix() for path in files if path.parts[len(root.parts)] != "tests"]
     users = [name for name in found if others.search((root / name).read_text(encoding="utf-8"))]
     users = sorted(name for name in users if not name.startswith((".", "runs")))
-    speed = "dataset/making/repair.py"  # plays a sound slightly faster, with the same library at the same quality
+    speed = (
+        "dataset/making/checks/repair.py"  # plays a sound slightly faster, with the same library at the same quality
+    )
     assert [name for name in users if name != speed] == ["dataset/reading/audio.py"]

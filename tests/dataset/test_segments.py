@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from dataset.making.segments import (
+from dataset.making.lists.segments import (
     Segment,
     clip_ids,
     iter_segments,
@@ -13,7 +13,7 @@ from dataset.making.segments import (
     write_segments,
     youtube_id,
 )
-from dataset.making.video_lists import read_list
+from dataset.making.lists.video_lists import read_list
 from utils.errors import UserError
 
 AUDIOSET = Path(__file__).parents[3] / "shared" / "audioset"

@@ -10,7 +10,8 @@ import pytest
 from dataset.loading import shared_memory
 from dataset.loading.shared_memory import SPARE, fit_memory
 from dataset.reading.shared_arrays import PackedLabels, PackedTexts, shared_array
-from evaluation.speed import growth_loader, growth_shards
+from evaluation.speed.growth import loader as growth_loader
+from evaluation.speed.growth import shards as growth_shards
 
 TEXTS = ["", "abc", "späť 音", "\udcff", "x" * 300, "abc"]
 LABELS = [[], ["/m/1", "/m/2"], ["/m/2"], ["/m/1", "/m/2"], ["/m/2", "/m/2"]]

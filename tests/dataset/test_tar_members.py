@@ -7,7 +7,7 @@ import time
 
 import pytest
 
-from dataset.making.tar_samples import read_tars
+from dataset.making.shards.tar_samples import read_tars
 from dataset.reading.errors import MediaError
 from dataset.reading.tar_members import iter_members, read_member
 

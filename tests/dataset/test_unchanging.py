@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 from helpers import make_clip, tone, write_video
 
-from dataset.making.checks import check_clip
-from dataset.making.unchanging import ContentDigest, PictureChange, SoundChange
+from dataset.making.checks.clip_checks import check_clip
+from dataset.making.checks.unchanging import ContentDigest, PictureChange, SoundChange
 
 RATES = (8000, 16000, 48000)
 

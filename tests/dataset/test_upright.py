@@ -10,9 +10,9 @@ import pytest
 from helpers import tone, write_sound, write_video
 from PIL import Image
 
-from dataset.making.checks import check_clip
-from dataset.making.cut import cut_clip
-from dataset.making.shard_writer import write_frames
+from dataset.making.checks.clip_checks import check_clip
+from dataset.making.clips.cut import cut_clip
+from dataset.making.shards.shard_writer import write_frames
 from dataset.reading.clip_reader import ClipReader
 from dataset.reading.container import open_media
 from dataset.reading.errors import ClipError

@@ -9,9 +9,9 @@ from pathlib import Path
 import pytest
 from mutations import bytes_of, fuzzed, is_one_line, is_safe, json_or_bytes, outcome
 
-from dataset.making.list_formats import FORMAT_NAMES, describe_forms, parse_name
-from dataset.making.segments import Segment
-from dataset.making.video_lists import read_list, vggsound_name
+from dataset.making.lists.list_formats import FORMAT_NAMES, describe_forms, parse_name
+from dataset.making.lists.segments import Segment
+from dataset.making.lists.video_lists import read_list, vggsound_name
 from utils.errors import UserError
 
 AUDIOSET = Path(__file__).parents[3] / "shared" / "audioset"

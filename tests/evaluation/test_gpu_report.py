@@ -10,8 +10,10 @@ import time
 import pytest
 import torch
 
-from evaluation.speed import gpu_report, programs, script_rates, step_rates, timing
-from evaluation.speed.gpu_report import NETS, TINY, Report, Row, table_line
+from evaluation.speed import timing
+from evaluation.speed.gpu import programs, script_rates, step_rates
+from evaluation.speed.gpu import report as gpu_report
+from evaluation.speed.gpu.report import NETS, TINY, Report, Row, table_line
 from utils.config import load_config, override
 from utils.errors import UserError
 

@@ -6,7 +6,7 @@ import sys
 import pytest
 from kill_and_resume import REPOSITORY, one_thread
 
-from evaluation.speed import growth
+from evaluation.speed.growth import table as growth
 
 
 @pytest.mark.parametrize(("values", "expected"), [
@@ -33,7 +33,7 @@ def test_what_grows_faster_than_the_work_is_marked(monkeypatch, capsys):
 
 def test_every_row_has_its_module_and_a_wrong_name_is_named():
     for name in growth.ROWS:
-        assert (REPOSITORY / "evaluation" / "speed" / f"growth_{name}.py").is_file()
+        assert (REPOSITORY / "evaluation" / "speed" / "growth" / f"{name}.py").is_file()
     words = [sys.executable, "-m", "evaluation.speed.growth", "speed"]
     done = subprocess.run(words, cwd=REPOSITORY, env=one_thread(), capture_output=True, text=True, check=False)
     assert done.returncode == 2 and "there is no row speed: choose from localization, " in done.stderr

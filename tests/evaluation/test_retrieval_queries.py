@@ -74,6 +74,6 @@ def test_memory_grows_with_the_clips_not_with_the_square_of_the_sets_of_labels()
 
 @pytest.mark.slow
 def test_100_000_clips_take_minutes():
-    from evaluation.speed.growth_retrieval import measure
+    from evaluation.speed.growth.retrieval import measure
 
     assert measure(100_000)["cpu_seconds"] < 300

@@ -1,0 +1,1 @@
+"""Check clips, repair them, and move refused ones away."""

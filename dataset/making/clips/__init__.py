@@ -1,0 +1,1 @@
+"""Make the clips of a dataset out of a folder of videos."""

@@ -1,0 +1,1 @@
+"""Write shards, from a folder or from WebDataset's tars."""

@@ -1,0 +1,1 @@
+"""Divide clips into train, val and test, and find what two of them share."""

@@ -1,0 +1,1 @@
+"""Map a function over clips: in processes of this machine, or on a Ray cluster."""

@@ -1,0 +1,1 @@
+"""How costs grow with the size of the work: the table, and a module for each of its rows."""
