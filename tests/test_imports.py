@@ -134,7 +134,7 @@ def test_utils_know_neither_nets_nor_data(path):
 @each("evaluation")
 def test_evaluation_joins_nets_data_and_measures_and_knows_no_script(path):
     tops = {name.partition(".")[0] for name in imports_of(path)}
-    measured = {"collection"} if path.match("evaluation/speed/growth_*.py") else set()  # only a script imports it
+    measured = {"collection"} if path.match("evaluation/speed/growth/*.py") else set()  # only a script imports it
     assert not (tops - measured) & {"collection", "data", "configs", *(script.stem for script in files(""))}
 
 
