@@ -1,6 +1,6 @@
 """AVE-Net for a hundred to five thousand clips, on a laptop or one GPU: minutes of training.
 
-What few clips can't teach, what things look like, comes from a frozen EfficientNet-Lite2 with ImageNet's weights; its
+What few clips can't teach, what things look like, comes from a frozen EfficientNet-Lite0 with ImageNet's weights; its
 features are computed once. A small sound net and the embedding are learned, by InfoNCE. docs/few_clips.md says what to
 expect.
 """
@@ -25,7 +25,7 @@ config = Config(
         name="AVENet",
         width=16,
         dropout=0.3,
-        vision="efficientnet_lite2",
+        vision="efficientnet_lite0",
         vision_weights="imagenet",
     ),
     train=Train(

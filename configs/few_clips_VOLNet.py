@@ -1,8 +1,7 @@
-"""AVOL-Net for a hundred to five thousand clips, with the data and training of few_clips_AVENet.py.
+"""AVOL-Net for a hundred to five thousand clips, with the data, encoder and training of few_clips_AVENet.py.
 
 The score of a pair is the largest cosine over locations, mixed with their mean, and maps are guided by what the encoder
-finds striking. It trains from scratch; AVE-Net's weights are not needed. The encoder is EfficientNet-Lite0: Lite2, of
-few_clips_AVENet.py, recognizes more, but its maps are less exact (docs/few_clips.md).
+finds striking. It trains from scratch; AVE-Net's weights are not needed.
 """
 
 from dataclasses import replace
@@ -12,7 +11,7 @@ from configs import few_clips_AVENet
 base = few_clips_AVENet.config
 config = replace(
     base,
-    model=replace(base.model, name="AVOLNet", vision="efficientnet_lite0", mean_weight=0.3),
+    model=replace(base.model, name="AVOLNet", mean_weight=0.3),
     train=replace(base.train, run_dir="runs/few_clips_VOLNet", loss="max_infonce", temperature=0.2),
     eval=replace(base.eval, object_weight=0.5),
 )

@@ -172,7 +172,7 @@ class Model:
     vision_weights: str = setting(
         "none",
         "weights that the encoder of the frames starts from; none: random ones; imagenet: the published ones "
-        "(efficientnet_lite0's and lite2's are installed with the requirements, others are downloaded); or a file",
+        "(efficientnet_lite0's are installed with the requirements, others are downloaded); or a file",
         ONE_FRAME,
     )
     vision_stride: int = setting(
