@@ -21,6 +21,7 @@ import eval as evaluate
 import train_AVENet
 import train_PixelPlayer
 import train_VOLNet
+from docs import demo_time
 from evaluation.measures.retrieval import DIRECTIONS
 from utils import checkpoint
 from utils.errors import UserError, exit_on_user_error
@@ -30,20 +31,34 @@ Rows = dict[str, list[float]]  # {name of the row: its numbers}
 
 
 class Training(NamedTuple):
-    """A training of the tables: its name for --name, its script's `main`, its config, epochs unless the config's."""
+    """A training of the tables.
+
+    Attributes:
+        name: for --name.
+        main: of its script.
+        config: its file.
+        flags: more of the command line.
+        init_from: the row, a key of TRAININGS, whose weights it starts from; "": random ones.
+    """
 
     name: str
     main: Callable[[list[str]], Any]
     config: str
-    epochs: int | None = None
-    init_from_ave: bool = False
+    flags: str = ""
+    init_from: str = ""
 
 
 TRAININGS = {
     "L3-Net": Training("l3_net", train_AVENet.main, "configs/demo_L3Net.py"),
     "AVE-Net": Training("ave_net", train_AVENet.main, "configs/demo_AVENet.py"),
     "AVOL-Net, from scratch": Training("avol_net_scratch", train_VOLNet.main, "configs/demo_VOLNet.py"),
-    "AVOL-Net, from AVE-Net": Training("avol_net", train_VOLNet.main, "configs/demo_VOLNet.py", 10, True),
+    "AVOL-Net, from AVE-Net": Training(
+        "avol_net", train_VOLNet.main, "configs/demo_VOLNet.py", "--train.epochs 10", "AVE-Net"
+    ),
+    "AVE-Net, make demo": Training("demo_ave_net", train_AVENet.main, *demo_time.TRAININGS[0]),
+    "AVOL-Net, make demo": Training(
+        "demo_avol_net", train_VOLNet.main, *demo_time.TRAININGS[1], init_from="AVE-Net, make demo"
+    ),
     "PixelPlayer": Training("pixelplayer", train_PixelPlayer.main, "configs/demo_PixelPlayer.py"),
 }
 PEAK_MEASURES = ("peak_accuracy", "two_object_accuracy", "distractor_accuracy")
@@ -95,7 +110,7 @@ def reproduce(name: str, seeds: Iterable[int], folder: Path, root: str) -> None:
     titles = {training.name: title for title, training in TRAININGS.items()}
     if name not in titles:
         raise UserError(f"there is no row {name!r}: the rows are {', '.join(titles)}")
-    wanted = [titles[name]] if not TRAININGS[titles[name]].init_from_ave else ["AVE-Net", titles[name]]
+    wanted = [title for title in (TRAININGS[titles[name]].init_from, titles[name]) if title]
     for seed in seeds:
         train_and_evaluate(seed, folder / str(seed), root, wanted)
         run = run_folder(folder / str(seed), titles[name])
@@ -134,14 +149,12 @@ def train_and_evaluate(
     for name in wanted:
         training, run = TRAININGS[name], run_folder(folder, name)
         settings = {"data.root": root, "train.seed": str(seed), "train.run_dir": str(run)}
-        if training.epochs:
-            settings["train.epochs"] = str(training.epochs)
-        if training.init_from_ave:
-            settings["model.init_from"] = str(folder / "AVE-Net" / "best.pt")
+        if training.init_from:
+            settings["model.init_from"] = str(run_folder(folder, training.init_from) / "best.pt")
         results = run / "eval_test" / "metrics.json"
         if not results.exists():
             words = [word for setting, value in settings.items() for word in (f"--{setting}", value)]
-            training.main(["--config", training.config, "--resume", *words])
+            training.main(["--config", training.config, "--resume", *training.flags.split(), *words])
             baselines = ["--baselines", "cca"] if name == "L3-Net" else []
             evaluate.main(["--checkpoint", str(run / "best.pt"), *baselines])
         metrics[name] = json.loads(results.read_text())
