@@ -36,8 +36,8 @@ def import_once():
         yield
 
 
-def together(count, folder, work, *args):
-    """Run work(*args) in `count` processes that train together.
+def together(count, folder, work, *args, environment=()):
+    """Run work(*args) in `count` processes that train together, with this environment besides.
 
     Returns:
         list of namespaces, one a process: code, its exit code; out, err: what it said; result: of work, or None.
@@ -46,7 +46,7 @@ def together(count, folder, work, *args):
     store = torch.distributed.TCPStore("127.0.0.1", 0, is_master=True, wait_for_workers=False)  # torchrun keeps it too
     places = [folder / f"process{number}" for number in range(count)]
     started = [
-        FORKS.Process(target=_start, args=(number, count, store.port, place, work, args))
+        FORKS.Process(target=_start, args=(number, count, store.port, place, work, args, dict(environment)))
         for number, place in enumerate(places)
     ]
     for process in started:
@@ -68,8 +68,9 @@ def _ended(process, place):
     )
 
 
-def _start(number, count, port, place, work, args):
+def _start(number, count, port, place, work, args, environment):
     os.environ.update(
+        environment,
         RANK=str(number),
         LOCAL_RANK=str(number),
         WORLD_SIZE=str(count),

@@ -6,7 +6,6 @@ The processes are started as torchrun starts them, on the CPU through gloo.
 import json
 import os
 import shutil
-import socket
 import subprocess
 import sys
 import threading
@@ -278,27 +277,7 @@ def test_a_full_dev_shm_is_said_once_by_the_process_that_met_it(tmp_path):
     assert "Traceback" not in second.err
 
 
-def test_a_wrong_network_interface_is_said_by_every_process():
-    script = "from utils import distributed; from utils.errors import exit_on_user_error\n"
-    script += "with exit_on_user_error(), distributed.process_group(): pass"
-    env = one_thread() | {
-        "RANK": "0", "WORLD_SIZE": "2", "MASTER_ADDR": "127.0.0.1", "GLOO_SOCKET_IFNAME": "nope",
-        "MASTER_PORT": str(free_port()),
-    }  # fmt: skip
-    started = [
-        subprocess.Popen(
-            [sys.executable, "-c", script], cwd=REPOSITORY, env=env | {"RANK": str(number)}, stderr=subprocess.PIPE,
-            text=True,
-        )
-        for number in range(2)
-    ]  # fmt: skip
-    for process in started:
-        said = process.communicate(timeout=60)[1]
-        assert process.returncode == 1 and "error: process" in said and "Traceback" not in said, said
-        assert "Unable to find address for: nope" in said and "GLOO_SOCKET_IFNAME" in said
-
-
-def free_port():
-    with socket.socket() as place:
-        place.bind(("127.0.0.1", 0))
-        return place.getsockname()[1]
+def test_a_wrong_network_interface_is_said_by_every_process(tmp_path):
+    for process in together(2, tmp_path, print, environment={"GLOO_SOCKET_IFNAME": "nope"}):
+        assert process.code == 1 and "error: process" in process.err and "Traceback" not in process.err, process.err
+        assert "Unable to find address for: nope" in process.err and "GLOO_SOCKET_IFNAME" in process.err
