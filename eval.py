@@ -159,8 +159,8 @@ def export_mixtures(args: argparse.Namespace, changes: dict[str, str]) -> Path:
         unreadable = write_mixtures(
             folder, config, MixtureDataset(clips, config.data, config.mix, middle=True), mixtures
         )
-    for clip in unreadable:
-        print(f"warning: clip {clip} can't be read: its mixtures are left out", file=sys.stderr)
+    for reason in unreadable.values():
+        print(f"warning: {reason}: its mixtures are left out", file=sys.stderr)
     print(f"{folder}: add pred_1.wav ... to each folder, then measure them with eval.py --separated {folder}")
     return folder
 

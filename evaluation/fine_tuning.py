@@ -148,10 +148,14 @@ class FineTuner:
         config: of the net; data.on_error says what an unreadable clip does.
         skipped: gets {id: reason} of the clips that can't be read.
         workers: processes that read.
+        flip: mirrors frames, in the shape that the encoder takes: scores are means over both, as eval.flip_tta asks;
+            None: of the frames alone.
     """
 
-    def __init__(self, config: Config, skipped: dict[str, str], workers: int) -> None:
-        self.config, self.skipped, self.workers = config, skipped, workers
+    def __init__(
+        self, config: Config, skipped: dict[str, str], workers: int, flip: Callable[[Tensor], Tensor] | None = None
+    ) -> None:
+        self.config, self.skipped, self.workers, self.flip = config, skipped, workers, flip
 
     def train(
         self,
@@ -208,8 +212,11 @@ class FineTuner:
             np.add.at(counts, owners, 1)
             for candidate, total in zip(candidates, sums, strict=True):
                 inputs = side_inputs(batch, candidate.side, self.config)
+                model = candidate.model.eval()
                 with autocast(inputs.device, candidate.precision):
-                    logits = candidate.model.eval()(inputs)
+                    logits = model(inputs)
+                    if self.flip and candidate.side == "vision":
+                        logits = (logits + model(self.flip(inputs))) / 2
                 np.add.at(total, owners, logits.cpu().double().numpy())
         probes = [candidate.model.probe for candidate in candidates]
         means = sums / np.maximum(counts, 1)[:, None]

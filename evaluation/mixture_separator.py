@@ -1,5 +1,6 @@
 """Separate fixed mixtures of clips with a PixelPlayer, and with ideal masks as a ceiling (SoP sec. 4)."""
 
+import tempfile
 from collections.abc import Iterable, Iterator, Sequence
 from typing import NamedTuple
 
@@ -66,16 +67,17 @@ class SeparatedMixture(NamedTuple):
 
 
 class ClipFeatures(NamedTuple):
-    """The frame features and sounds of the M readable clips of a split, on the net's device.
+    """The frame features and sounds of the M readable clips of a split.
 
     Attributes:
-        features: (M, K) float32, pooled over locations and frames.
-        waves: (M, samples) float32 in -1..1.
+        features: (M, K) float32 on the net's device, pooled over locations and frames.
+        waves: (M, samples) int16, in a temporary file, of which a batch of mixtures at a time is read: 3.4 GB for
+            26,000 clips of the published length.
         row: {index of a clip in its split: its row}.
     """
 
     features: Tensor
-    waves: Tensor
+    waves: np.ndarray
     row: dict[int, int]
 
     def readable(self, mixtures: Iterable[list[int]]) -> list[list[int]]:
@@ -93,23 +95,26 @@ def extract_clip_features(model: SeparatingNet, config: Config, batches: Iterabl
         batches: of a `dataset.mixes.MixtureDataset`.
     """
     device, transform = device_of(model), MixtureTransform(config, train=False)
-    features, waves = [], []
+    features: list[Tensor] = []
     row: dict[int, int] = {}
-    for batch in batches:
-        if not len(batch["indices"]):
-            continue
-        frames, sounds = transform(to_device(batch, device))
-        with autocast(device, config.train.precision):
-            pooled = model.frame_features(frames)
-            if config.eval.flip_tta:
-                pooled = (pooled + model.frame_features(frames.flip(-1))) / 2
-        features.append(pooled)
-        waves.append(sounds)
-        for index in batch["indices"].tolist():
-            row[index] = len(row)
-    if not features:
-        return ClipFeatures(torch.empty(0), torch.empty(0), row)
-    return ClipFeatures(torch.cat(features), torch.cat(waves), row)
+    with tempfile.TemporaryFile() as file:  # the mapping keeps it until the features are gone
+        for batch in batches:
+            if not len(batch["indices"]):
+                continue
+            file.write(batch["sounds"].numpy().tobytes())
+            frames, _ = transform(to_device(batch, device))
+            with autocast(device, config.train.precision):
+                pooled = model.frame_features(frames)
+                if config.eval.flip_tta:
+                    pooled = (pooled + model.frame_features(frames.flip(-1))) / 2
+            features.append(pooled)
+            for index in batch["indices"].tolist():
+                row[index] = len(row)
+        if not features:
+            return ClipFeatures(torch.empty(0), np.empty((0, 0), np.int16), row)
+        file.flush()
+        waves = np.memmap(file, np.int16, "r").reshape(len(row), -1)
+    return ClipFeatures(torch.cat(features), waves, row)
 
 
 @torch.no_grad()
@@ -136,9 +141,9 @@ def separate_mixtures(
     stft, samples = MixtureSTFT(config.mix), config.mix.samples
     for start in range(0, len(mixtures), MIXTURES_PER_BATCH):
         part = mixtures[start : start + MIXTURES_PER_BATCH]
-        rows = torch.tensor([[clips.row[index] for index in mixture] for mixture in part])
-        rows = rows.to(clips.waves.device, non_blocking=True)
-        waves = clips.waves[rows]
+        listed, device = np.array([[clips.row[index] for index in mixture] for mixture in part]), clips.features.device
+        waves = torch.from_numpy(clips.waves[listed]).to(device, non_blocking=True).float() / 32768
+        rows = torch.from_numpy(listed).to(device, non_blocking=True)
         if noise is not None:
             added = noise[start : start + MIXTURES_PER_BATCH, None].to(waves.device, non_blocking=True)
             waves = torch.cat([waves, added], 1)

@@ -234,5 +234,5 @@ def _require(kept: list[int], path: Path, split: SplitEmbeddings, such_as: str) 
         folder = getattr(split.clips, "folder", "the benchmark")
         raise UserError(
             f"{path} has results for {count_text(len(kept), 'clip')} of {folder}, and an evaluation needs 2: its clips "
-            f"are named like {such_as}, those of the dataset like {split.clips.ids[0]}"
+            f"are named like {such_as!r}, those of the dataset like {split.clips.ids[0]!r}"
         )

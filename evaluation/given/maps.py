@@ -12,7 +12,10 @@ from evaluation.given.account import FORM
 from evaluation.measures.localization import BENCHMARK_SIZE
 from evaluation.measures.map_overlap import upsample
 from utils.errors import UserError
+from utils.files import regular_size
 
+SMALLEST = 1e-30  # largest value of a map that float32 holds well; 1 / SMALLEST is the greatest
+FLAT = 1e-3  # of a map's largest value: less between its values is lost in float32
 MOST_LOCATIONS = 4096 * 4096  # of a map
 
 
@@ -23,21 +26,32 @@ def read_map(path: Path) -> np.ndarray:
         UserError: it can't be read, is no array (h, w) of numbers, or has a NaN.
     """
     try:
+        regular_size(path)
         array = np.load(path, allow_pickle=False)
     except OSError as error:
         raise UserError(f"{path} can't be read ({error.strerror or error}): {FORM}") from None
-    except (ValueError, EOFError):
+    except (ValueError, EOFError, MemoryError):  # MemoryError: by its header it holds terabytes
         raise UserError(f"{path} is damaged, or no npy file of plain numbers: write it with np.save") from None
     if not isinstance(array, np.ndarray) or array.ndim != 2 or not array.size or array.dtype.kind not in "fiub":
         found = f"{array.shape} {array.dtype}" if isinstance(array, np.ndarray) else "an npz file"
         raise UserError(f"{path} must hold one map, (h, w) numbers, and holds {found}: {FORM}")
     if array.size > MOST_LOCATIONS:
         raise UserError(f"{path} holds a map of {array.shape[0]} x {array.shape[1]} locations: write smaller ones")
-    with np.errstate(over="ignore"):
-        values = array.astype(np.float32)
-    if not np.isfinite(values).all():
+    if not np.isfinite(array).all():
         raise UserError(f"{path} has a NaN or infinity: a net that fails has no figures")
-    return values
+    return _to_float32(array)
+
+
+def _to_float32(array: np.ndarray) -> np.ndarray:
+    """Convert a map; where float32 can't tell its values apart, they are moved and scaled to 0..1."""
+    largest = float(np.abs(array.astype(np.longdouble)).max())
+    if not largest:
+        return array.astype(np.float32)
+    values = array.astype(np.float64) / largest
+    low, high = values.min(), values.max()
+    if SMALLEST < largest < 1 / SMALLEST and high - low > FLAT:
+        return array.astype(np.float32)
+    return ((values - low) / (high - low) if high > low else values).astype(np.float32)
 
 
 def read_maps(folder: Path, clips: list[str]) -> np.ndarray:

@@ -21,7 +21,7 @@ from dataset.mixes import MixtureDataset
 from dataset.reading.audio import to_int16
 from dataset.reading.wav import write_wav
 from utils.config import Config
-from utils.errors import UserError
+from utils.errors import UserError, first_line
 from utils.files import read_text, save_image, write_text
 
 TABLE = "mixtures.csv"
@@ -119,8 +119,12 @@ def read_mixture_table(folder: Path, sources: int) -> GivenSounds:
             f"there is no {path}: write the mixtures with python eval.py --write_mixtures {folder}, then add the "
             "separated sounds, pred_1.wav ..., to their folders"
         )
+    try:
+        lines = list(csv.reader(io.StringIO(read_text(path))))
+    except (OSError, UnicodeDecodeError, csv.Error) as error:
+        raise UserError(f"{path} is no table ({first_line(error)}): take the one of --write_mixtures") from None
     folders, doubled = dict[tuple[str, ...], str](), list[str]()
-    for number, cells in enumerate(csv.reader(io.StringIO(read_text(path))), 1):
+    for number, cells in enumerate(lines, 1):
         if not cells or (number == 1 and cells[0] == "folder"):
             continue
         name, *clips = cells
@@ -134,7 +138,9 @@ def read_mixture_table(folder: Path, sources: int) -> GivenSounds:
     return GivenSounds(folder, folders, doubled)
 
 
-def write_mixtures(folder: Path, config: Config, dataset: MixtureDataset, mixtures: Sequence[list[int]]) -> list[str]:
+def write_mixtures(
+    folder: Path, config: Config, dataset: MixtureDataset, mixtures: Sequence[list[int]]
+) -> dict[str, str]:
     """Write mixtures for another program to separate.
 
     Args:
@@ -144,25 +150,28 @@ def write_mixtures(folder: Path, config: Config, dataset: MixtureDataset, mixtur
         mixtures: indices of the N clips of each.
 
     Returns:
-        the clips that can't be read: their mixtures are left out.
+        {clip: reason} of those that can't be read: their mixtures are left out.
 
     Raises:
-        UserError: the folder can't be written.
+        UserError: the folder can't be written, or no mixture's clips can be read.
     """
-    unreadable, rows = dict[str, None](), [["folder", *(f"clip_{k + 1}" for k in range(config.mix.sources))]]
+    unreadable, rows = dict[str, str](), [["folder", *(f"clip_{k + 1}" for k in range(config.mix.sources))]]
     try:
         for number, mixture in enumerate(mixtures, 1):
             samples = [dataset[0, index] for index in mixture]
-            failed = [sample["clip"] for sample in samples if "error" in sample]
-            unreadable |= dict.fromkeys(failed)
+            failed = {sample["clip"]: sample["error"] for sample in samples if "error" in sample}
+            unreadable |= failed
             if not failed:
                 name = f"{number:04d}"
                 _write_mixture(folder / name, config.data.sample_rate, samples)
                 rows.append([name, *(dataset.clips.ids[index] for index in mixture)])
+        if len(rows) == 1:
+            reason = next(iter(unreadable.values()), "there is none")
+            raise UserError(f"no mixture of {dataset.clips.folder} can be written ({reason}): choose other clips")
         _write_rows(folder / TABLE, rows)
     except OSError as error:
         raise UserError(f"{folder} can't be written ({error.strerror}): choose another --write_mixtures") from None
-    return list(unreadable)
+    return unreadable
 
 
 def _write_mixture(folder: Path, rate: int, samples: Sequence[Any]) -> None:

@@ -13,6 +13,7 @@
 
 import json
 import zipfile
+import zlib
 from pathlib import Path, PurePosixPath
 from typing import Any, NamedTuple
 
@@ -20,10 +21,12 @@ import numpy as np
 
 from evaluation.given.account import FORM
 from utils.errors import UserError
+from utils.files import regular_size
 
 MODALITIES = ("frame", "sound")
 REQUIRED = ("clip", "modality", "vector")
 COLLECTION = ("frames", "sounds", "has_frame", "has_sound", "times", "files", "about")  # of embed.py
+MOST_LOG_ODDS = 1e30  # in float32 their differences overflow above it
 UNIT = 1e-5  # vectors whose length differs by less from 1 are taken as they are
 
 
@@ -58,18 +61,29 @@ def read_vectors(path: Path) -> GivenVectors:
         UserError: it can't be read, lacks an array, or a row has another form.
     """
     try:
-        with np.load(path, allow_pickle=False) as content:
+        regular_size(path)
+        content = np.load(path, allow_pickle=False)
+        if not isinstance(content, np.lib.npyio.NpzFile):
+            raise UserError(f"{path} is a single array, and an npz file of several is asked for: {FORM}")
+        with content:
             arrays = {name: content[name] for name in content.files}
     except OSError as error:
         raise UserError(f"{path} can't be read ({error.strerror or error}): give --embeddings an npz file") from None
-    except (ValueError, EOFError, zipfile.BadZipFile, AttributeError):
+    except MemoryError:
+        raise UserError(
+            f"{path} has an array that doesn't fit into memory: it is damaged, or has too many rows"
+        ) from None
+    except (ValueError, EOFError, zipfile.BadZipFile, zlib.error, AttributeError) as error:
+        if isinstance(error, UserError):
+            raise
         raise UserError(
             f"{path} is damaged, or no npz file of plain arrays (names as np.array(names, dtype=str)): {FORM}"
         ) from None
     if "about" in arrays and "clip" not in arrays:
         return _read_collection(path, arrays)
     if absent := [name for name in REQUIRED if name not in arrays]:
-        raise UserError(f"{path} lacks the array {' and '.join(absent)} and has {', '.join(sorted(arrays))}: {FORM}")
+        found = ", ".join(sorted(arrays)[:8]) or "none"
+        raise UserError(f"{path} lacks the array {' and '.join(absent)} and has {found}: {FORM}")
     return _read_rows(path, arrays)
 
 
@@ -89,6 +103,8 @@ def _read_rows(path: Path, arrays: dict[str, np.ndarray]) -> GivenVectors:
             raise UserError(
                 f"{path}, row {row} (clip {clips[row]}) has the modality {modality!r}: write frame or sound"
             )
+    if lone := [modality for modality in MODALITIES if modality not in modalities]:
+        raise UserError(f"{path} has no row of a {lone[0]}: a clip is measured by its frame and its sound")
     vectors = _unit_vectors(path, vectors, [f"row {row} (clip {clip})" for row, clip in enumerate(clips)])
     log_odds = _log_odds(path, arrays["log_odds"], modalities) if "log_odds" in arrays else None
     ranked_by = str(arrays["ranked_by"]) if "ranked_by" in arrays else "vector"
@@ -138,6 +154,10 @@ def _log_odds(path: Path, array: np.ndarray, modalities: list[str]) -> np.ndarra
     if values.shape != wanted:
         raise UserError(
             f"the array log_odds of {path} is {values.shape} and must be (frames, sounds), {wanted}: {FORM}"
+        )
+    if np.abs(values).max(initial=0) > MOST_LOG_ODDS:
+        raise UserError(
+            f"the array log_odds of {path} has values above {MOST_LOG_ODDS:g}: log(p / (1 - p)) is asked for"
         )
     return values.astype(np.float32)
 

@@ -95,7 +95,8 @@ def _tune_split(
         chooser = val.features[side] if val.labels else None
         starts[side] = Start(getattr(model.net, side), train.features[side], chooser, side in kept)
     learned = train.clips._replace(dataset=_at_random_times(config, train.source))
-    tuner = FineTuner(config, skipped, config.train.workers)
+    flip = model.net.flip_frames if config.eval.flip_tta else None
+    tuner = FineTuner(config, skipped, config.train.workers, flip)
     tuned = fine_tune(tuner, starts, learned, val.clips if val.labels else None)
     scores = tuner.score(tuned, test.clips)
     rows = {}

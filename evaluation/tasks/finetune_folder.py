@@ -2,11 +2,12 @@
 
 import os
 import tempfile
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from torch import Tensor
 
 from dataset.loading.loader import Key, Sample, SampleDataset, make_sample
 from dataset.loading.prefetch import prefetch
@@ -77,6 +78,7 @@ def fine_tune_files(
     folds: np.ndarray,
     config: Config,
     keep_statistics: bool,
+    flip: Callable[[Tensor], Tensor] | None = None,
 ) -> dict[str, Any]:
     """Fine-tune an encoder on all folds but one, and measure that one, for each: a group of metrics.json's "finetune".
 
@@ -88,12 +90,13 @@ def fine_tune_files(
         folds: (N,) int.
         config: of the net.
         keep_statistics: the encoder's batch norm statistics stay as they are.
+        flip: as of `FineTuner`.
 
     Returns:
         the measures of `FINETUNE`, means over the folds, with chance and the linear probe; map_spread and top1_spread,
         classes; lr and epochs, lists of what was chosen in each fold.
     """
-    tuner, by_tuned, by_probe = FineTuner(config, {}, workers=0), list[Predictions](), list[Predictions]()
+    tuner, by_tuned, by_probe = FineTuner(config, {}, 0, flip), list[Predictions](), list[Predictions]()
     chosen: dict[str, list[float]] = {"lr": [], "epochs": []}
     for fold in np.unique(folds):
         own, others = ([[labels[int(k)]] for k in np.flatnonzero(rows)] for rows in (folds == fold, folds != fold))

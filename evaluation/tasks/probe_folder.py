@@ -112,7 +112,8 @@ def _fine_tune_side(
 ) -> dict[str, Any]:
     """Fine-tune the encoder of the frames or of the sounds on all folds but one, for each fold."""
     moments, encoder = FileMoments(files.items, files.side, config, out), getattr(model.net, files.side)
-    return fine_tune_files(encoder, moments, files.features, files.labels, files.folds, config, keep_statistics)
+    flip = model.net.flip_frames if config.eval.flip_tta else None
+    return fine_tune_files(encoder, moments, files.features, files.labels, files.folds, config, keep_statistics, flip)
 
 
 def _mean_by_file(vectors: np.ndarray, file_of_row: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

@@ -130,6 +130,36 @@ def test_a_file_counts_once_whatever_its_length(config):
     assert drawn == [2, 2, 2]
 
 
+class Pictures(SampleDataset):
+    """Frames of noise."""
+
+    def __init__(self, count):
+        self.frames = np.random.default_rng(0).integers(0, 256, (count, 36, 36, 3)).astype(np.uint8)
+
+    def __len__(self):
+        return len(self.frames)
+
+    def __getitem__(self, key):
+        return make_sample(self.frames[key[1]], np.zeros(1, np.int16), key[1])
+
+
+def test_scores_are_means_over_frames_and_their_mirror_images(config):
+    config = override(config, {"data.frame_size": 36, "data.resize_size": 36})
+    torch.manual_seed(0)
+    encoder, dataset = nn.Conv2d(3, 4, 5).eval(), Pictures(6)
+    inputs = fine_tuning.side_inputs({"frames": torch.from_numpy(dataset.frames)}, "vision", config)
+    with torch.no_grad():
+        plain, mirrored = (encoder(one).amax((2, 3)).numpy() for one in (inputs, inputs.flip(-1)))
+    clips = clips_of(dataset)
+    probe = fit_probe(plain, clips.truth, None)
+    candidate = Candidate(EncoderClassifier(encoder, probe), "vision", 1e-3, "fp32")
+    (alone,) = FineTuner(config, {}, 0).score([candidate], clips)
+    (both,) = FineTuner(config, {}, 0, lambda frames: frames.flip(-1)).score([candidate], clips)
+    np.testing.assert_allclose(alone, probe.log_odds(plain), rtol=1e-4, atol=1e-5)
+    np.testing.assert_allclose(both, probe.log_odds((plain + mirrored) / 2), rtol=1e-4, atol=1e-5)
+    assert np.abs(both - alone).max() > 1e-3
+
+
 # ------------------------------------------------------------------------------------------------ by the command
 
 

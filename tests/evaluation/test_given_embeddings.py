@@ -9,6 +9,7 @@ from helpers import make_dataset, small_checkpoint
 
 import embed
 import eval as script
+from evaluation.given.vectors import read_vectors
 from evaluation.measures.registry import undeclared
 from evaluation.report.compare import write_comparison
 from utils.errors import UserError
@@ -130,7 +131,7 @@ WRONG = {
     "objects": ({"clip": np.array([["a"], None] * 10, dtype=object)}, "no npz file of plain arrays"),
     "odds": ({"log_odds": np.ones((3, 10))}, r"log_odds of .* is \(3, 10\) and must be \(frames, sounds\), \(10, 10\)"),
     "ranked": ({"ranked_by": np.array("log_odds")}, "with the array log_odds"),
-    "names": ({"clip": np.array([f"x{k}" for k in range(20)])}, "results for 0 clips of .* named like x0"),
+    "names": ({"clip": np.array([f"x{k}" for k in range(20)])}, "results for 0 clips of .* named like 'x0'"),
     "empty": ({"clip": np.array([], str), "modality": np.array([], str), "vector": np.ones((0, 8))}, "has no rows"),
 }  # fmt: skip
 
@@ -210,3 +211,17 @@ def test_the_example_of_the_page_runs_with_a_small_net(root, tmp_path, monkeypat
     monkeypatch.chdir(Path(script.__file__).parent)
     found = measure(root, tmp_path / "out", embeddings=tmp_path / "clip.npz")
     assert found["clips"] == 10 and 0 <= found["retrieval"]["im-aud"]["ndcg"] <= 1
+
+
+def test_a_single_array_and_rows_of_one_modality_are_one_sentence(tmp_path):
+    np.save(tmp_path / "one.npy", np.ones((4, 2)))
+    with pytest.raises(UserError, match=r"one\.npy is a single array, and an npz file of several is asked for"):
+        read_vectors(tmp_path / "one.npy")
+    rows = {"clip": np.array(["a", "b"]), "modality": np.array(["frame"] * 2), "vector": np.eye(2)}
+    np.savez(tmp_path / "frames.npz", **rows)
+    with pytest.raises(UserError, match=r"frames\.npz has no row of a sound"):
+        read_vectors(tmp_path / "frames.npz")
+    rows |= {"modality": np.array(["frame", "sound"]), "log_odds": np.array([[1e300]])}
+    np.savez(tmp_path / "odds.npz", **rows)
+    with pytest.raises(UserError, match=r"log_odds of .*odds\.npz has values above 1e\+30"):
+        read_vectors(tmp_path / "odds.npz")

@@ -1,6 +1,7 @@
 """eval.py --maps: localization by arrays that another program wrote, on a split and on a public benchmark."""
 
 import json
+import os
 
 import numpy as np
 import pytest
@@ -8,6 +9,7 @@ from given_results import clip_names, measure
 from helpers import make_dataset, small_checkpoint, write_json
 from test_benchmarks import add_files
 
+from evaluation.given.maps import read_map
 from evaluation.measures.registry import undeclared
 from evaluation.tasks.embeddings import embed_split, open_eval_split
 from evaluation.trained_net import load_trained_net
@@ -78,7 +80,7 @@ def test_a_missing_and_an_unknown_map_are_named(root, tmp_path, capsys):
     ("array", "message"),
     [
         (np.full((4, 4), np.nan), "has a NaN or infinity"),
-        (np.full((4, 4), 1e300), "has a NaN or infinity"),
+        (np.full((4, 4), np.inf), "has a NaN or infinity"),
         (np.ones((3, 4, 4)), r"must hold one map, \(h, w\) numbers, and holds \(3, 4, 4\)"),
         (np.ones((0, 4)), r"must hold one map"),
         (np.full((4, 4), "1"), r"must hold one map"),
@@ -95,6 +97,24 @@ def test_a_wrong_form_is_one_sentence(array, message, root, tmp_path):
     assert str(path) in str(raised.value)
 
 
+@pytest.mark.parametrize("scale", [(1e300, 0), (1e-300, 0), (1e-3, 1e6), (-1e38, 0)])
+def test_maps_of_any_range_keep_their_order(scale, tmp_path):
+    values = np.random.default_rng(0).standard_normal((14, 14)) * scale[0] + scale[1]
+    np.save(tmp_path / "a.npy", values)
+    found = read_map(tmp_path / "a.npy")
+    assert found.dtype == np.float32 and np.isfinite(found).all()
+    np.testing.assert_array_equal(found.ravel().argsort(), values.ravel().argsort())
+
+
+def test_what_is_no_file_or_claims_terabytes_is_one_sentence(tmp_path):
+    header = b"\x93NUMPY\x01\x00v\x00{'descr': '<f8', 'fortran_order': False, 'shape': (10000000000, 800), }"
+    (tmp_path / "large.npy").write_bytes(header.ljust(127) + b"\n")
+    os.mkfifo(tmp_path / "pipe.npy")
+    for name, message in (("large", "is damaged, or no npy file"), ("pipe", "it is a device or a pipe, not a file")):
+        with pytest.raises(UserError, match=message):
+            read_map(tmp_path / f"{name}.npy")
+
+
 def test_a_folder_without_maps_is_one_sentence(root, tmp_path):
     with pytest.raises(UserError, match="there is no folder"):
         measure(root, tmp_path / "out", maps=tmp_path / "nowhere")
@@ -102,7 +122,7 @@ def test_a_folder_without_maps_is_one_sentence(root, tmp_path):
     with pytest.raises(UserError, match="has no maps"):
         measure(root, tmp_path / "out", maps=tmp_path / "empty")
     np.save(tmp_path / "empty" / "x.npy", np.ones((2, 2)))
-    with pytest.raises(UserError, match=r"results for 0 clips of .* named like x"):
+    with pytest.raises(UserError, match=r"results for 0 clips of .* named like 'x'"):
         measure(root, tmp_path / "out", maps=tmp_path / "empty")
 
 

@@ -136,6 +136,7 @@ def test_a_wrong_sound_is_one_sentence(sound, rate, message, root, mixtures, tmp
         ("../out,a,b\n", "line 1 names '../out': its folders must lie in"),
         ("folder,clip_1,clip_2\n", "has the separated sounds of no mixture"),
         ("0001,a,b\n", "has the separated sounds of no mixture"),
+        ("0001," + "a" * 200_000, "is no table .field larger than field limit"),
     ],
 )
 def test_a_wrong_table_is_one_sentence(table, message, root, tmp_path):
@@ -144,3 +145,10 @@ def test_a_wrong_table_is_one_sentence(table, message, root, tmp_path):
         (tmp_path / "sounds" / "mixtures.csv").write_text(table)
     with pytest.raises(UserError, match=message):
         run(root, tmp_path / "out", separated=tmp_path / "sounds")
+
+
+def test_mixtures_of_clips_that_are_too_short_are_refused_with_the_reason(tmp_path):
+    root = make_dataset(tmp_path / "data", train=0, val=0, test=2, seconds=1.0)
+    with pytest.raises(UserError, match=r"no mixture of .*test can be written \(.*shorter than .*: choose other clips"):
+        run(root, tmp_path / "none", write_mixtures=tmp_path / "mixtures")
+    assert not (tmp_path / "mixtures" / "mixtures.csv").exists()
