@@ -1,9 +1,13 @@
 """eval.py --embeddings: the measures of vectors that another program wrote, and of our own."""
 
 import json
+import sys
+from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
+import torch
 from given_results import SETTINGS, clip_names, measure, save_vectors, words
 from helpers import make_dataset, small_checkpoint
 
@@ -189,25 +193,33 @@ def test_a_clip_that_cannot_be_read_is_skipped_as_in_any_evaluation(root, tmp_pa
     assert SETTINGS["train.workers"] == 0
 
 
-def test_the_example_of_the_page_runs_with_a_small_net(root, tmp_path, monkeypatch):
-    from pathlib import Path
-    from types import SimpleNamespace
+def test_the_example_of_the_page_runs_with_small_nets(root, tmp_path, monkeypatch):
+    """In the place of CLIP and CLAP, which aren't installed: nets with their calls, of 8 dimensions."""
 
-    import torch
-
-    class Images:
+    class Images(torch.nn.Module):
         def encode_image(self, pixels):
             return pixels.float().mean((1, 2)) @ torch.eye(3, 8) + 1
 
+    class Sounds(torch.nn.Module):
+        def forward(self, waves):
+            return SimpleNamespace(audio_embeds=torch.fft.rfft(waves).abs()[:, :800].unflatten(1, (8, 100)).sum(2))
+
+    def extract(sound, sampling_rate, return_tensors):
+        assert (sampling_rate, return_tensors, sound.dtype, len(sound)) == (48000, "pt", np.float32, 48000)
+        return {"waves": torch.from_numpy(sound)[None]}
+
+    create = {
+        "create_model_and_transforms": lambda *_, **__: (Images(), None, lambda image: torch.tensor(np.array(image)))
+    }
+    clap = SimpleNamespace(from_pretrained=lambda name: Sounds())
+    others = {"ClapAudioModelWithProjection": clap, "ClapFeatureExtractor": lambda truncation: extract}
+    monkeypatch.setitem(sys.modules, "open_clip", SimpleNamespace(**create))
+    monkeypatch.setitem(sys.modules, "transformers", SimpleNamespace(**others))
     text = (Path(script.__file__).parent / "docs" / "other_nets.md").read_text(encoding="utf-8")
     code = text.partition("```python\n")[2].partition("```")[0].replace("data/demo", str(root))
     assert len([line for line in code.splitlines() if line.strip()]) <= 32
     monkeypatch.chdir(tmp_path)
-    names = SimpleNamespace(
-        preprocess=lambda image: torch.from_numpy(np.array(image)), model=Images(),
-        audio_model=lambda waves: torch.fft.rfft(waves).abs()[:, :800].unflatten(1, (8, 100)).sum(2),
-    )  # fmt: skip
-    exec(compile(code, "other_nets.md", "exec"), vars(names))
+    exec(compile(code, "other_nets.md", "exec"), {})
     monkeypatch.chdir(Path(script.__file__).parent)
     found = measure(root, tmp_path / "out", embeddings=tmp_path / "clip.npz")
     assert found["clips"] == 10 and 0 <= found["retrieval"]["im-aud"]["ndcg"] <= 1
