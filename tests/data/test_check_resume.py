@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 import time
+import tracemalloc
 
 import pytest
 from helpers import MIDS, make_clip, write_genres
@@ -14,7 +15,8 @@ from kill_and_resume import REPOSITORY, one_thread
 
 from data import check_data
 from data.checking import kept_results
-from dataset.making.checks.clip_checks import check_clip
+from dataset.making.checks.clip_checks import CheckResult, check_clip
+from dataset.making.split_folders import SplitFolder
 from dataset.making.workers.processes import Lost
 from utils.errors import UserError
 
@@ -129,6 +131,24 @@ def test_a_place_that_can_not_be_written_is_named_before_clips_are_read(root, re
     with pytest.raises(UserError, match=rf"{NAME} can't be written \(Is a directory\): fix this"):
         check_data.main([str(root)])
     assert not read
+
+
+def test_results_lie_in_the_file_and_not_in_memory(tmp_path):
+    clips = [f"clip{k:05d}" for k in range(3000)]
+    splits = [SplitFolder(tmp_path / "train", "train", dict.fromkeys(clips, []), clips)]
+    with kept_results.keep_results(tmp_path / NAME, 60, splits) as kept:
+        for k, clip in enumerate(clips):
+            kept.add("train", CheckResult(clip, "ok", f"note {k}", digest=f"{k % 2999:064x}"), [[k]], is_lost=False)
+    tracemalloc.start()
+    try:
+        with kept_results.keep_results(tmp_path / NAME, 60, splits) as kept:
+            used = tracemalloc.get_traced_memory()[0]
+            assert kept["train", "clip00007"].message == "note 7"
+            assert kept.has("train", "clip00007", [[7]]) and not kept.has("train", "clip00007", [[8]])
+            assert [clip for _, clip in kept.with_equal_digests()] == ["clip00000", "clip02999"]
+    finally:
+        tracemalloc.stop()
+    assert used < 60 * len(clips)  # bytes; a result as an object takes over a thousand
 
 
 @pytest.mark.slow
