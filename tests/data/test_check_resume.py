@@ -135,7 +135,7 @@ def test_a_place_that_can_not_be_written_is_named_before_clips_are_read(root, re
 
 def test_results_lie_in_the_file_and_not_in_memory(tmp_path):
     clips = [f"clip{k:05d}" for k in range(3000)]
-    splits = [SplitFolder(tmp_path / "train", "train", dict.fromkeys(clips, []), clips)]
+    splits = [SplitFolder(tmp_path / "train", "train", {clip: [] for clip in clips}, clips)]
     with kept_results.keep_results(tmp_path / NAME, 60, splits) as kept:
         for k, clip in enumerate(clips):
             kept.add("train", CheckResult(clip, "ok", f"note {k}", digest=f"{k % 2999:064x}"), [[k]], is_lost=False)
