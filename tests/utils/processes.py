@@ -3,6 +3,7 @@
 import itertools
 import multiprocessing
 import os
+import re
 import signal
 import sys
 import time
@@ -58,12 +59,16 @@ def together(count, folder, work, *args, environment=()):
     return [_ended(process, place) for process, place in zip(started, places, strict=True)]
 
 
+# What torch 2.9 prints by itself: how processes are connected, and a warning with its line of source.
+OF_TORCH = re.compile(r"^\[Gloo\] Rank .*\n|^.*API settings to control TF32 behavior.*\n(?:  .*\n)?", re.M)
+
+
 def _ended(process, place):
     result = place.with_suffix(".pt")
     return SimpleNamespace(
         code=process.exitcode,
-        out=place.with_suffix(".out").read_text(),
-        err=place.with_suffix(".err").read_text(),
+        out=OF_TORCH.sub("", place.with_suffix(".out").read_text()),
+        err=OF_TORCH.sub("", place.with_suffix(".err").read_text()),
         result=torch.load(result, weights_only=False) if result.exists() else None,
     )
 
