@@ -3,6 +3,8 @@
 import contextlib
 import os
 import shutil
+import sys
+from unittest import mock
 
 import pytest
 import torch
@@ -21,9 +23,10 @@ needs_compiler = pytest.mark.skipif(not shutil.which("g++"), reason="torch.compi
 
 @pytest.fixture(autouse=True)
 def _torch_as_before():
-    yield
+    """torch.compile sets variables of the environment and adds to the folders of modules."""
+    with mock.patch.dict(os.environ), mock.patch.object(sys, "path", list(sys.path)):
+        yield
     choose_kernels(Train())
-    os.environ.pop(kernels.CUBLAS_SETTING, None)
 
 
 # ------------------------------------------------------------------------------------------------------- compilation
