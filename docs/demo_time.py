@@ -35,9 +35,9 @@ TRAININGS = (
 CLIPS = 3  # that are made to measure
 SECONDS = 1.0  # of updates that are measured, at least two of each size
 CPU = torch.device("cpu")
-# Two cores of an AMD EPYC, with and without bf16 instructions, beside the updates measured here:
-REST = 1.12  # time of a training for each second of updates: reading, augmentation, validation
-STARTS = 60.0  # seconds for starts, evaluations and reports
+# Beside what is measured here, on two cores of an AMD EPYC:
+MORE_CLIPS = 1.2  # the test sets, and processes that share the cores
+STARTS = 45.0  # seconds for starts, validations, evaluations and reports
 
 
 def estimate_seconds(clip: float, updates: dict[int, float], cores: int) -> float:
@@ -48,12 +48,12 @@ def estimate_seconds(clip: float, updates: dict[int, float], cores: int) -> floa
         updates: {height of the frames, pixels: seconds of an update of AVE-Net}, of each size in the two trainings.
         cores: of the machine.
     """
-    total = sum(SIZES.values()) * clip / cores + STARTS
+    total = MORE_CLIPS * sum(SIZES.values()) * clip / cores + STARTS
     for config in configs():
         steps = config.train.epochs * (SIZES["train"] // config.train.batch_size)
         small = config.train.low_res_until
-        total += REST * steps * small * updates[config.train.low_res_size]
-        total += REST * steps * (1 - small) * updates[config.data.frame_size]
+        total += steps * small * updates[config.train.low_res_size]
+        total += steps * (1 - small) * updates[config.data.frame_size]
     return total
 
 
