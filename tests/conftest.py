@@ -26,7 +26,8 @@ signal.signal(signal.SIGINT, signal.default_int_handler)
 signal.signal(signal.SIGHUP, signal.SIG_DFL)
 
 
-BY_LIBRARIES = {"PYTEST_CURRENT_TEST", "TORCHINDUCTOR_CACHE_DIR", "LD_LIBRARY_PATH"}  # pytest, torch, OpenCV set them
+# pytest, torch, OpenCV and OpenMP set these when they are first used.
+BY_LIBRARIES = {"PYTEST_CURRENT_TEST", "TORCHINDUCTOR_CACHE_DIR", "LD_LIBRARY_PATH", "KMP_INIT_AT_FORK"}
 
 
 def process_state():

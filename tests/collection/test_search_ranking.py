@@ -118,7 +118,7 @@ def test_in_a_browser_the_page_says_what_ranks_each_list(folder, with_maps, star
         assert post(page, "x", (folder / "audio" / "clip2.wav").read_bytes())[0] == 200
         tab = browser.new_page(viewport={"width": 390, "height": 800})
         tab.goto(page)
-        tab.set_input_files("#file", folder / "audio" / "clip2.wav")
+        tab.set_input_files("#search-file", folder / "audio" / "clip2.wav")
         tab.wait_for_selector("#images li")
         assert crossed in tab.inner_text("#images-note")
         assert tab.inner_text("#sounds-note").startswith("by cosine similarity")

@@ -83,7 +83,7 @@ def from_search(wav, rate):
     """The search page decodes a second at 48 kHz and gives it to the net at the net's rate."""
     heard = []
     index = SearchIndex.__new__(SearchIndex)
-    index.rate, index._lock = rate, threading.Lock()
+    index.rate, index._embedding = rate, threading.Lock()
     index.net = SimpleNamespace(embed_sounds=lambda sounds: heard.append(sounds[0]) or [None])
     index._embed_sound(read_audio(wav))
     return heard[0]
