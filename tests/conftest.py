@@ -46,14 +46,26 @@ def process_state():
     }
 
 
+def set_back(before):
+    """Set back what Ray, Jupyter and onnxruntime change when they are first used, which slow tests do."""
+    os.environ.clear()
+    os.environ.update(before["environment"])
+    sys.path[:] = before["module search path"]
+    for number, handler in before["signal handlers"].items():
+        signal.signal(number, handler)
+
+
 @pytest.fixture(autouse=True)
-def same_process():
+def same_process(request):
     """Tests don't depend on which others ran before: each starts from the same seed, and leaves no state behind."""
     torch.manual_seed(0)
     np.random.seed(0)  # noqa: NPY002
     random.seed(0)
-    before = process_state()
+    before, kept = process_state(), {name: os.environ[name] for name in BY_LIBRARIES if name in os.environ}
     yield
+    if request.node.get_closest_marker("slow"):
+        set_back(before)
+        os.environ.update(kept)
     after = process_state()
     assert after == before, [name for name in before if after[name] != before[name]]
 

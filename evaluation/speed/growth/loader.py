@@ -1,5 +1,6 @@
 """How the loader's memory grows with the number of clips: what a worker process keeps for itself alone."""
 
+import gc
 import re
 from itertools import islice
 from pathlib import Path
@@ -74,5 +75,10 @@ def worker_megabytes(dataset: SampleDataset, size: int) -> list[float]:
         size: number of clips.
     """
     order = EpochBatchSampler(size, FETCH, seed=0)
-    batches: Any = make_loader(dataset, order, workers=1)
-    return [batch["times"].item() for batch in islice(batches, order.per_epoch)]
+    gc.collect()
+    gc.freeze()  # a collection here, after the fork, would copy our pages and leave the worker the old ones as its own
+    try:
+        batches: Any = make_loader(dataset, order, workers=1)
+        return [batch["times"].item() for batch in islice(batches, order.per_epoch)]
+    finally:
+        gc.unfreeze()
