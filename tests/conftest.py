@@ -65,7 +65,10 @@ def same_process(request):
     yield
     if request.node.get_closest_marker("slow"):
         set_back(before)
-        os.environ.update(kept)
+    else:  # threads of the page's server and libraries set variables at any moment
+        os.environ.clear()
+        os.environ.update(before["environment"])
+    os.environ.update(kept)
     after = process_state()
     assert after == before, [name for name in before if after[name] != before[name]]
 
