@@ -18,6 +18,7 @@ from dataset.reading.audio import INT16_SCALE, SAMPLE_RATE, resample, to_int16
 from dataset.reading.images import resize_square
 from evaluation.pair_scores import score_pairs
 from evaluation.report.heatmaps import enlarge_maps, overlay_heatmap
+from evaluation.report.plotting import load_matplotlib
 from evaluation.trained_net import TrainedNet, load_trained_net
 from models.interfaces import LocalizingNet
 from utils.config import translate_stored
@@ -117,6 +118,8 @@ class SearchIndex:
         self.seconds = net.config.data.seconds
         self.media = RowMedia(collection, root, self.seconds)
         self.localizes = isinstance(net.model, LocalizingNet)
+        if self.localizes:
+            load_matplotlib()  # here: in a visitor's thread it would take a second and change the environment meanwhile
         self.scores_pairs = self.localizes and collection.maps is not None
         self._sides = {
             "images": VectorIndex(collection.frames, collection.has_frame, collection.files),

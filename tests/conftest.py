@@ -65,12 +65,11 @@ def same_process(request):
     yield
     if request.node.get_closest_marker("slow"):
         set_back(before)
-    else:  # threads of the page's server and libraries set variables at any moment
-        os.environ.clear()
-        os.environ.update(before["environment"])
-    os.environ.update(kept)
+        os.environ.update(kept)
     after = process_state()
-    assert after == before, [name for name in before if after[name] != before[name]]
+    changed = [name for name in before if after[name] != before[name]]
+    variables = dict(set(after["environment"].items()) ^ set(before["environment"].items()))
+    assert after == before, f"{changed} {variables}"
 
 
 # Runs scripts one after the other as `python SCRIPT ...` does, each in a process of its own that is forked once the

@@ -1,6 +1,7 @@
 """matplotlib for files alone. It is imported when something is drawn: it takes a second, and `--help` needs none."""
 
 import os
+import sys
 import threading
 from types import ModuleType
 
@@ -14,6 +15,8 @@ def load_matplotlib() -> ModuleType:
     The setting of the environment, which programs started later inherit, stays as it was.
     """
     with _importing:
+        if "matplotlib.figure" in sys.modules:
+            return sys.modules["matplotlib"]
         before = os.environ.get(BACKEND)
         os.environ[BACKEND] = "agg"
         try:
