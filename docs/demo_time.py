@@ -6,7 +6,6 @@ Makes a few clips, and updates the demo's AVE-Net a few times on random input.
 """
 
 import math
-import os
 import shutil
 import tempfile
 import time
@@ -21,6 +20,7 @@ from data.demo_clips import SIZES
 from data.demo_clips.clip import make_clip
 from models import build_net
 from models.losses import avc_loss
+from utils.child_processes import own_cores
 from utils.config import load_config, override, parse_settings
 from utils.device import channels_last
 from utils.optimizers import build_optimizers
@@ -119,15 +119,16 @@ def _fastest(work: Callable[[], None], seconds: float) -> float:
 
 def main() -> None:
     """Measure, and print the estimate in one line."""
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     ave = configs()[0]
     sizes = {size for config in configs() for size in (config.data.frame_size, config.train.low_res_size)}
     updates = {size: time_updates(ave, size, SECONDS / len(sizes)) for size in sorted(sizes)}
-    minutes = estimate_seconds(time_clip(), updates, cores) / 60
+    minutes = estimate_seconds(time_clip(), updates, own_cores()) / 60
     precision = resolve_precision(CPU, ave.train.precision)
     kind = "bf16" if precision == "bf16" else "fp32, as the processor has no bf16 instructions"
+    gpu = "; its GPU, which wasn't measured, will train faster" if torch.cuda.is_available() else ""
     print(
-        f"the demo will take some {max(round(minutes), 1)} minutes on this machine ({cores} cores, {kind})", flush=True
+        f"from start to end the demo takes some {max(round(minutes), 1)} minutes on the CPU of this machine "
+        f"({own_cores()} cores, {kind}){gpu}"
     )
 
 

@@ -31,9 +31,12 @@ def test_the_estimate_adds_up_clips_and_updates():
 def test_the_announcement_is_one_line_with_minutes_and_precision(capsys, monkeypatch):
     monkeypatch.setattr(demo_time, "time_updates", lambda config, size, seconds: 0.01 * size)
     monkeypatch.setattr(demo_time, "time_clip", lambda: 0.1)
+    monkeypatch.setattr("torch.cuda.is_available", lambda: False)
     demo_time.main()
     assert re.fullmatch(
-        r"the demo will take some \d+ minutes on this machine \(\d+ cores, (bf16|fp32, .*)\)\n", capsys.readouterr().out
+        r"from start to end the demo takes some \d+ minutes on the CPU of this machine "
+        r"\(\d+ cores, (bf16|fp32, .*)\)\n",
+        capsys.readouterr().out,
     )
 
 
