@@ -292,7 +292,7 @@ def check_clips(splits: list[SplitFolder], workers: Workers, time_limit: float, 
     def keys() -> Iterator[tuple[SplitFolder, str]]:
         return ((split, clip) for split in splits for clip in split.ids)
 
-    is_known = bytearray(results.has(split.name, clip, stamp_files(split, clip)) for split, clip in keys())
+    is_known = bytearray(results.has(split.name, clip, partial(stamp_files, split, clip)) for split, clip in keys())
     if any(is_known):
         print(f"{count_text(sum(is_known), 'clip')} checked before and unchanged since", flush=True)
     counts = Counter(kind for (_, kind), known in zip(results.kinds(), is_known, strict=True) if known)

@@ -11,7 +11,7 @@ import json
 import os
 from array import array
 from bisect import bisect_left
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -99,16 +99,16 @@ class KeptResults(Mapping[Key, CheckResult]):
             return result
         return result._replace(kind="unlisted", message="vid2genre.json doesn't list it: never trained on")
 
-    def has(self, split: str, clip: str, stamp: Stamp) -> bool:
+    def has(self, split: str, clip: str, stamp: Callable[[], Stamp]) -> bool:
         """Check whether a clip has a result, and its files have not changed since.
 
         Args:
             split: its name.
             clip: its id.
-            stamp: of its files, from `stamp_files`.
+            stamp: makes the stamp of its files, by `stamp_files`; called only if there is a result.
         """
         k = self._position((split, clip))
-        return self._begins[k] >= 0 and self._stamps[k] == _hash_stamp(stamp)
+        return self._begins[k] >= 0 and self._stamps[k] == _hash_stamp(stamp())
 
     def add(self, split: str, result: CheckResult, stamp: Stamp, is_lost: bool) -> None:
         """Append a result.

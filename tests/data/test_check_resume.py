@@ -144,7 +144,7 @@ def test_results_lie_in_the_file_and_not_in_memory(tmp_path):
         with kept_results.keep_results(tmp_path / NAME, 60, splits) as kept:
             used = tracemalloc.get_traced_memory()[0]
             assert kept["train", "clip00007"].message == "note 7"
-            assert kept.has("train", "clip00007", [[7]]) and not kept.has("train", "clip00007", [[8]])
+            assert kept.has("train", "clip00007", lambda: [[7]]) and not kept.has("train", "clip00007", lambda: [[8]])
             assert [clip for _, clip in kept.with_equal_digests()] == ["clip00000", "clip02999"]
     finally:
         tracemalloc.stop()
