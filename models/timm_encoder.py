@@ -17,7 +17,7 @@ from utils.errors import UserError
 FRAME_MEAN, FRAME_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 # {our name: timm's}: the published EfficientNet-Lite pads as TensorFlow does. timm's net without "tf_" is another one,
 # which gives other features from the same weights.
-PUBLISHED_NAMES = {f"efficientnet_lite{size}": f"tf_efficientnet_lite{size}" for size in range(5)}
+PUBLISHED_NAMES = {f"efficientnet_lite{size}": f"tf_efficientnet_lite{size}" for size in range(3)}
 STRIDES = (8, 16, 32)
 # Options of nets that take inputs of any size only if asked: vision transformers; Swin transformers.
 INPUT_SIZES: tuple[dict[str, Any], ...] = ({"dynamic_img_size": True}, {"strict_img_size": False}, {})

@@ -184,8 +184,9 @@ class Run:
         content = checkpoint.load(path)
         other = from_dict(content.get("config"), path, content.get("config_version", 1))
         own, theirs = self.config.model.encoder, other.model.encoder
-        ours = ("convnet", "resnet18", "resnet18_v3")  # the others are timm's, with names like one another's
-        if own != theirs and ({own, theirs} == {*ours[1:]} or not {own, theirs} & {*ours}):
+        resnets, both = {"resnet18", "resnet18_v3"}, {own, theirs}
+        is_timm = not both & {"convnet", *resnets}  # whose nets name their weights alike
+        if own != theirs and (both == resnets or is_timm):
             raise UserError(
                 f"{path} has another encoder of frames ({theirs}) than this net ({own}), where its weights would give "
                 f"other features: set --model.vision {theirs}, or leave --model.init_from out"
