@@ -175,7 +175,7 @@ def count_classes(splits: Sequence[SplitFolder], results: KeptResults) -> list[d
 
 
 def write_report(path: Path, option: str, texts: Iterable[str]) -> None:
-    """Write `texts` in turn to the file `path`, which `option` of the command line names; print the path."""
+    """Write `texts`, one after another, to the file `path`, which `option` names; print the path."""
     try:
         write_texts(path, texts)
     except OSError as error:

@@ -5,7 +5,7 @@
     OMP_NUM_THREADS=1 python -m evaluation.speed.benchmarks.exported_nets FILE DIR INT8_DIR
 
 prints a row of docs/export.md's tables for each engine. Every engine computes in one thread. They embed the same
-frames and sounds in turn; the least CPU time of each counts.
+frames and sounds alternately; the least CPU time of each counts.
 """
 
 import sys
