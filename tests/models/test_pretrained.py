@@ -200,8 +200,9 @@ def test_a_trained_encoder_changes_slowly_and_keeps_its_statistics(optimizer, tm
     change = {}
     for rate in (0.05, 1.0):
         net, config = started(file, lr_vision=rate, optimizer=optimizer)
-        train(net, config)
-        own = net.vision.net.state_dict()
+        _, average = train(net, config)
+        own, averaged = net.vision.net.state_dict(), average.vision.net.state_dict()["conv1.0.weight"]
+        assert not torch.equal(averaged, start["conv1.0.weight"]) and not torch.equal(averaged, own["conv1.0.weight"])
         change[rate] = (own["conv1.0.weight"] - start["conv1.0.weight"]).abs().mean().item()
         for name in own:
             if "running" in name or "tracked" in name:
