@@ -45,4 +45,5 @@ config = replace(
         avc_warmup=0.15,
         validate_every=40,
     ),
+    eval=replace(base.eval, softmax_masks=True),
 )

@@ -2,9 +2,8 @@
 
 from dataclasses import fields
 
+from configs.feature_rules import Rule, feature_rules
 from configs.schema import Config, Data, Mix, Model, Spectrogram, Train
-
-Rule = tuple[bool, str]  # whether it holds, and the error message if not
 
 # The numbers that make sense, as an interval: "[0, 1)" is 0 <= x < 1. Every number has its line.
 LIMITS = {
@@ -73,6 +72,7 @@ LIMITS = {
     "train.lr": "(0, 1e38]",
     "train.last_layer_lr_mult": "(0, 1e6]",
     "train.lr_vision": "[0, 1e6]",
+    "train.tuned_stages": "[0, 100]",
     "train.lr_sound": "[0, 1e6]",
     "train.lr_vision_head": "(0, 1e6]",
     "train.momentum": "[0, 1)",
@@ -134,7 +134,11 @@ def config_errors(config: Config) -> list[str]:
             "data.moments must be 1 with train.negatives off_grid",
         ),
         *_loss_rules(config.train, config.model),
-        *_feature_rules(config),
+        *feature_rules(config),
+        (
+            not (config.eval.softmax_masks and config.mix.noise_root),
+            "eval.softmax_masks must be false with mix.noise_root: the sources would be given the noise too",
+        ),
     ]
     return [message for holds, message in rules if not holds]
 
@@ -320,29 +324,4 @@ def _loss_rules(train: Train, model: Model) -> list[Rule]:
             "train.learn_temperature needs train.loss infonce or max_infonce",
         ),
         (not train.silence or train.negatives != "off_grid", "train.silence must be 0 with train.negatives off_grid"),
-    ]
-
-
-def _feature_rules(config: Config) -> list[Rule]:
-    if not config.keeps_features:
-        return []
-    hint = "or data.feature_views 0 to encode frames in each step"
-    return [
-        (not config.train.low_res_until, f"train.low_res_until must be 0 for a frozen encoder's features, {hint}"),
-        (
-            config.data.feature_frames >= config.data.moments,
-            f"data.feature_frames must be at least data.moments ({config.data.moments}), {hint}",
-        ),
-        (
-            config.train.negatives != "off_grid",
-            f"train.negatives must not be off_grid where a frozen encoder's features are kept, {hint}",
-        ),
-        (
-            config.model.name != "PixelPlayer" or config.data.feature_frames >= config.mix.frames,
-            f"data.feature_frames must be at least mix.frames ({config.mix.frames}), {hint}",
-        ),
-        (
-            config.model.name != "PixelPlayer" or config.mix.frame_fit == "squeeze",
-            f"mix.frame_fit must be squeeze where a frozen encoder's features are kept, {hint}",
-        ),
     ]

@@ -9,6 +9,7 @@ Standard library only.
 from dataclasses import dataclass
 from typing import Literal
 
+from configs.eval_section import Eval
 from configs.nets import (
     AVC_NETS,
     AVENET_MF,
@@ -296,42 +297,6 @@ class Mix:
 
 
 @dataclass(frozen=True)
-class Eval:
-    """The evaluation."""
-
-    ontology: str = setting(
-        "", "path of AudioSet's ontology.json; empty: data/data_infos/ontology.json, else the demo's classes"
-    )
-    batch_size: int = setting(64, "clips in a forward pass")
-    flip_tta: bool = setting(
-        False, "test-time augmentation: average over a frame and its horizontal flip (OtS and SoP: no)"
-    )
-    k: int = setting(30, "nDCG@k is computed on the first k retrieved clips (OtS sec. 4.2: 30)", AVC_NETS)
-    gain: Literal["exponential", "linear"] = setting(
-        "exponential", "gain of relevance r in nDCG; exponential: 2^r - 1; linear: r", AVC_NETS
-    )
-    full_ranking: bool = setting(
-        True,
-        "rank the whole collection, for median rank and mAP; false: nDCG and recall only, in half of the time",
-        AVC_NETS,
-    )
-    queries: int = setting(
-        0,
-        "clips used as retrieval queries, a fixed random choice; 0: every clip (OtS), or 4,000 of more than 20,000",
-        AVC_NETS,
-    )
-    object_weight: float = setting(
-        0.0,
-        "weight of the object map in the map for a sound; 0: the map alone (OtS). The object map is what the encoder "
-        "of the frames finds striking without the sound (EZ-VSL)",
-        AVOLNET,
-    )
-    group: int = setting(
-        256, "AVC is evaluated on all pairs within fixed random groups of at most this many clips", AVC_NETS
-    )
-
-
-@dataclass(frozen=True)
 class Config:
     """All settings of a run."""
 
@@ -341,10 +306,10 @@ class Config:
     mix: Mix = Mix()
     model: Model = Model()
     train: Train = Train()  # noqa: RUF009 - it is frozen
-    eval: Eval = Eval()
+    eval: Eval = Eval()  # noqa: RUF009
 
     @property
     def keeps_features(self) -> bool:
-        """Whether training reads features of frames that a frozen encoder has computed before."""
-        frozen = self.model.pretrained and self.train.lr_vision == 0
+        """Whether training reads features that a frozen encoder, or its first stages, have computed before."""
+        frozen = self.model.pretrained and (self.train.lr_vision == 0 or self.train.tuned_stages > 0)
         return frozen and self.data.feature_views > 0 and self.model.name in FEATURE_NETS

@@ -34,6 +34,12 @@ class Train:
         "0: frozen. From scratch it learns as the rest",
         ONE_FRAME,
     )
+    tuned_stages: int = setting(
+        0,
+        "fine-tune only this many last stages of an encoder of frames with pretrained weights; the features of its "
+        "first stages are computed once (data.feature_views); 0: all stages",
+        ONE_FRAME,
+    )
     lr_sound: float = setting(
         1.0, "learning-rate multiplier of an encoder of spectrograms with pretrained weights; 0: frozen", SOUND_ENCODER
     )

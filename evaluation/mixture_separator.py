@@ -30,7 +30,7 @@ class SeparatedMixtures(NamedTuple):
         ideal_ratio: (B, N, samples), of ideal ratio masks.
         spectrogram: (B, 1, F, T) log magnitude of the mixture.
         weights: (B, 1, F, T), how much each frequency and time counts in the loss.
-        logits: (B, N, F, T), of the masks.
+        logits: (B, N, F, T), of the masks, see `softmax_logits` where eval.softmax_masks is set.
         targets: (B, N, F, T), the masks to predict.
     """
 
@@ -117,6 +117,20 @@ def extract_clip_features(model: SeparatingNet, config: Config, batches: Iterabl
     return ClipFeatures(torch.cat(features), waves, row)
 
 
+def softmax_logits(logits: Tensor) -> Tensor:
+    """Turn the logits of masks of their own into those of masks that add up to 1 in each bin.
+
+    Args:
+        logits: (B, N, F, T) of N sources that are all there is in a mixture, N at least 2.
+
+    Returns:
+        (B, N, F, T), whose sigmoid is the softmax of `logits` over the sources.
+    """
+    count = logits.shape[1]
+    others = [logits[:, [k for k in range(count) if k != own]].logsumexp(1) for own in range(count)]
+    return logits - torch.stack(others, 1)
+
+
 @torch.no_grad()
 def separate_mixtures(
     model: SeparatingNet,
@@ -155,6 +169,8 @@ def separate_mixtures(
         with autocast(spectrogram.device, config.train.precision):
             maps = model.sound_maps(spectrogram)
         logits = model.mask_logits(clips.features[rows], maps)
+        if config.eval.softmax_masks:
+            logits = softmax_logits(logits)
         masks = [stft.bin_masks(torch.sigmoid(logits))]
         masks += [ideal_masks(asked.abs(), mixture.abs()[:, None], kind) for kind in ("binary", "ratio")]
         # Together, as each inverse STFT waits for the device.

@@ -213,7 +213,8 @@ class AVCNet(PartlyFixed):
             groups.append({"params": learned, "lr_scale": last_layer_lr_mult, "weight_decay": 0.0})
         for params, scale in zip(parts.values(), (pretrained or {}).values(), strict=True):
             if scale:
-                groups.append({"params": params, "lr_scale": scale, "pretrained": True})
+                tuned = [weight for weight in params if weight.requires_grad]  # without frozen stages
+                groups.append({"params": tuned, "lr_scale": scale, "pretrained": True})
         return groups
 
     def remap_state_dict(self, weights: dict[str, Tensor]) -> dict[str, Tensor]:

@@ -171,7 +171,8 @@ class PixelPlayer(PartlyFixed):
         if lr_vision is None:
             groups.append({"params": body, "lr_scale": 1.0})
         elif lr_vision:
-            groups.append({"params": body, "lr_scale": lr_vision, "pretrained": True})
+            tuned = [weight for weight in body if weight.requires_grad]  # without frozen stages
+            groups.append({"params": tuned, "lr_scale": lr_vision, "pretrained": True})
         groups.append({"params": head, "lr_scale": lr_vision_head})
         return groups + (self.match.parameter_groups(last_layer_lr_mult) if self.match else [])
 

@@ -48,6 +48,8 @@ def set_up_encoders(model: AVCNet | PixelPlayer, config: Any, taken: Collection[
             load_encoder_weights(encoder, name, weights, f"model.{'sound' if part == 'audio' else 'vision'}_weights")
         if rate == 0:
             encoder.requires_grad_(False)
+        elif part != "audio" and config.train.tuned_stages:
+            freeze_first_stages(encoder, name, config.train.tuned_stages)
     model.fixed_statistics = fixed_statistics(config)
     model.train()  # at once: the last layers may be initialized from data before the first step
 
@@ -94,7 +96,7 @@ def learning_rates(config: Any) -> dict[str, float]:
 
 
 class FrozenEncoder:
-    """The encoder of a net's frames, which training leaves as it is.
+    """The encoder of a net's frames, or its first stages, which training leaves as they are.
 
     Args:
         encoder: in evaluation mode.
@@ -119,20 +121,38 @@ class FrozenEncoder:
         return self.encoder(frames)
 
 
+def freeze_first_stages(encoder: nn.Module, name: str, tuned: int) -> None:
+    """Freeze all but the last stages of an encoder of frames.
+
+    Args:
+        encoder: with its weights.
+        name: of the encoder.
+        tuned: train.tuned_stages.
+
+    Raises:
+        UserError: its stages aren't known, or it has not as many.
+    """
+    if not isinstance(encoder, TimmEncoder):
+        raise UserError(f"train.tuned_stages must be 0 with model.vision {name}: it is for nets of timm")
+    encoder.freeze_first_stages(tuned)
+
+
 def frozen_encoder(model: AVCNet | PixelPlayer, config: Any) -> FrozenEncoder | None:
-    """Get the encoder of frames if its features are to be computed once (data.feature_views).
+    """Get what of the encoder of frames is frozen, if its features are to be computed once (data.feature_views).
 
     Args:
         model: with its weights, after `set_up_encoders`.
         config: a `configs.schema.Config`.
 
     Returns:
-        the encoder; None if the net encodes frames in each step.
+        the encoder, or with train.tuned_stages its first stages; None if the net encodes frames in each step.
     """
     if not config.keeps_features:
         return None
     part = "frames.body" if isinstance(model, PixelPlayer) else "vision"
-    return FrozenEncoder(model.get_submodule(part).eval(), config.model.encoder, config.model.vision_stride)
+    encoder: Any = model.get_submodule(part).eval()
+    frozen = encoder.first_stages() if config.train.lr_vision else encoder
+    return FrozenEncoder(frozen, config.model.encoder, config.model.vision_stride)
 
 
 def load_encoder_weights(encoder: Encoder, name: str, weights: str, setting: str = "model.vision_weights") -> None:

@@ -11,6 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from models.stages import FirstStages, divide, run_layers
 from utils.errors import UserError
 
 # Frames are normalized by these constants of ImageNet (`dataset.transforms.frames`).
@@ -85,6 +86,7 @@ class TimmEncoder(nn.Module):
         name: the argument.
         channels: of the feature map.
         origin: where the names of its weights come from, for messages.
+        frozen_stages: what `freeze_first_stages` has frozen; None: nothing.
 
     Raises:
         UserError: the net has no feature map, or doesn't offer the stride.
@@ -105,6 +107,8 @@ class TimmEncoder(nn.Module):
             raise UserError(f"{name} gives no feature maps: take another encoder ({setting})")
         self.name, self.net = name, net
         self.origin = f"{name} of timm {timm.__version__}"
+        self.frozen_stages: int | None = None
+        self.frozen_channels = 0  # of the map of the last frozen stage
         net.prune_intermediate_layers(1, prune_norm=False, prune_head=True)
         last = net.feature_info[-1]
         self.channels: int = last.get("num_chs_norm", last["num_chs"])
@@ -119,10 +123,72 @@ class TimmEncoder(nn.Module):
         self.register_buffer("shift", (frame_mean - mean) / std, persistent=False)
 
     def forward(self, inputs: Tensor) -> Tensor:
-        """Encode `inputs`, (B, in_channels, H, W) -> (B, channels, H / stride, W / stride), rounded up."""
-        if self.renormalizes:
-            inputs = inputs * self.scale + self.shift
-        return self.net.forward_intermediates(inputs, indices=1, norm=True, intermediates_only=True)[-1]
+        """Encode `inputs`, (B, in_channels, H, W) -> (B, channels, H / stride, W / stride), rounded up.
+
+        They may also be maps of the last frozen stage, as `first_stages` gives them.
+        """
+        if self.frozen_stages is not None and inputs.shape[1] == self.frozen_channels:
+            return run_layers(divide(self.net)[1][self.frozen_stages :], inputs)
+        return self.net.forward_intermediates(self._prepare(inputs), indices=1, norm=True, intermediates_only=True)[-1]
+
+    def _prepare(self, inputs: Tensor) -> Tensor:
+        """Normalize frames as the net was trained."""
+        return inputs * self.scale + self.shift if self.renormalizes else inputs
+
+    def freeze_first_stages(self, tuned: int) -> None:
+        """Freeze all but the last stages: training leaves them as they are.
+
+        Args:
+            tuned: number of last stages that training changes, 1 or more.
+
+        Raises:
+            UserError: the net has no stages that are known, or has not as many.
+        """
+        before, stages = divide(self.net)
+        sample, training = torch.randn(1, 3, 64, 64, device=self.scale.device), self.training
+        self.eval()
+        with torch.no_grad():
+            wanted = self(sample)
+            if stages and not torch.allclose(run_layers([*before, *stages], self._prepare(sample)), wanted, 1e-3, 1e-3):
+                stages = []  # it has layers of other names too
+            if not 0 < tuned < len(stages):
+                most, why = len(stages) - 1, ""
+                if not stages:
+                    most, why = 0, ": only EfficientNets, MobileNets and ResNets can be divided into stages"
+                raise UserError(
+                    f"train.tuned_stages must be at most {most} with model.vision {self.name}, and is {tuned}{why}"
+                )
+            frozen = run_layers([*before, *stages[:-tuned]], sample)
+        self.train(training)
+        self.requires_grad_(False)
+        for stage in stages[-tuned:]:
+            stage.requires_grad_(True)
+        self.frozen_stages, self.frozen_channels = len(stages) - tuned, frozen.shape[1]
+        if self.frozen_channels == self.channels:
+            raise UserError(
+                f"train.tuned_stages {tuned} is not offered by model.vision {self.name}: take another number"
+            )
+
+    def first_stages(self) -> FirstStages:
+        """Get the layers up to the last frozen stage: normalized frames -> maps that `forward` takes in their place."""
+        before, stages = divide(self.net)
+        scaled = [_Renormalization(self)] if self.renormalizes else []
+        return FirstStages([*scaled, *before, *stages[: self.frozen_stages]], self.frozen_channels)
+
+
+class _Renormalization(nn.Module):
+    """Normalizes frames as an encoder's net was trained."""
+
+    def __init__(self, encoder: TimmEncoder) -> None:
+        super().__init__()
+        self.scale: Tensor
+        self.shift: Tensor
+        self.register_buffer("scale", encoder.scale, persistent=False)
+        self.register_buffer("shift", encoder.shift, persistent=False)
+
+    def forward(self, inputs: Tensor) -> Tensor:
+        """Normalize `inputs`, (B, 3, H, W)."""
+        return inputs * self.scale + self.shift
 
 
 def _create(name: str, in_channels: int, stride: int) -> Any:

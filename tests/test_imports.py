@@ -81,7 +81,13 @@ def test_the_rooms_are_all_there():
 
 
 @pytest.mark.parametrize(
-    ("name", "parts"), [("schema", ["nets", "train_section"]), ("train_section", ["nets"]), ("nets", [])]
+    ("name", "parts"),
+    [
+        ("schema", ["nets", "eval_section", "train_section"]),
+        ("eval_section", ["nets"]),
+        ("train_section", ["nets"]),
+        ("nets", []),
+    ],
 )
 def test_the_schema_imports_the_standard_library_only(name, parts):
     assert outside(ROOT / f"configs/{name}.py", [f"configs.{part}" for part in parts]) == set()

@@ -74,6 +74,33 @@ def test_training_on_plain_features_is_training_on_the_frames(net, data, encoder
     assert start != pytest.approx(end, rel=2e-2)  # else the comparison above says little
 
 
+@pytest.mark.parametrize("net", ["AVENet", pytest.param("VOLNet", marks=pytest.mark.slow)])
+def test_tuning_the_last_stages_on_features_of_the_first_is_tuning_them_on_frames(net, data, encoder, tmp_path):
+    settings = SETTINGS | encoder | {"train.lr_vision": 0.5, "train.tuned_stages": 2}
+    settings |= {"model.init_from": ""} if net == "VOLNet" else {}
+    kept = train(data, tmp_path / "kept", settings, net=net)
+    assert len(folders(data)) == 1
+    train(data, tmp_path / "frames", settings | {"data.feature_views": 0}, net=net)
+    for one, other in zip(lines(tmp_path / "kept", "train"), lines(tmp_path / "frames", "train"), strict=True):
+        assert one["loss"] == pytest.approx(other["loss"], rel=2e-2)
+    start = torch.load(encoder["model.vision_weights"])
+    for name, value in kept["model"].items():
+        part = name.removeprefix("vision.net.")
+        if part != name:
+            learned = part.startswith(("layer3", "layer4")) and part.endswith(("weight", "bias"))
+            assert torch.equal(value, start[part]) is not learned, name
+
+
+def test_a_resumed_run_goes_on_to_tune_the_same_stages(data, encoder, tmp_path):
+    settings = SETTINGS | encoder | {"train.lr_vision": 0.5, "train.tuned_stages": 1, "train.schedule": "step"}
+    whole = train(data, tmp_path / "whole", settings)
+    train(data, tmp_path / "parts", settings | {"train.epochs": 1})
+    parts = train(data, tmp_path / "parts", settings, "--resume")
+    assert len(folders(data)) == 1
+    for name, value in whole["model"].items():
+        torch.testing.assert_close(parts["model"][name], value, msg=name)
+
+
 def test_the_features_of_a_resumed_run_are_those_of_its_own_encoder(data, encoder, tmp_path, capfd):
     weights = tmp_path / "weights.pth"
     settings = SETTINGS | encoder | {"model.vision_weights": shutil.copy(encoder["model.vision_weights"], weights)}

@@ -19,6 +19,7 @@ def test_features_are_kept_where_the_encoder_is_frozen_and_nowhere_else(net):
     assert config(net).keeps_features
     assert not config(net, **{"data.feature_views": 0}).keeps_features
     assert not config(net, **{"train.lr_vision": 0.05}).keeps_features
+    assert config(net, **{"train.lr_vision": 0.05, "train.tuned_stages": 1}).keeps_features
     assert not config(net, **{"model.vision_weights": "none"}).keeps_features
     assert not Config(model=Model(name=net)).keeps_features
 
@@ -43,6 +44,21 @@ def test_what_does_not_go_together_is_refused(changes, message):
         config(net, **changes)
     if "data.feature_views" not in changes and "data.feature_frames" not in changes:
         assert config(net, **changes, **{"data.feature_views": 0})
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"train.lr_vision": 0}, r"with train\.lr_vision 0, which freezes all stages"),
+        ({"train.freeze_norm": False}, r"with train\.freeze_norm false"),
+        ({"model.vision_weights": "none"}, r"with model\.vision_weights none"),
+    ],
+)
+def test_some_stages_are_tuned_only_of_an_encoder_that_is_known_and_learns(changes, message):
+    tuned = {"train.tuned_stages": 2, "train.lr_vision": 0.05}
+    assert config(**tuned)
+    with pytest.raises(UserError, match=r"train\.tuned_stages must be 0 " + message):
+        config(**tuned | changes)
 
 
 @pytest.mark.parametrize("net", ["AVENet", "PixelPlayer"])
