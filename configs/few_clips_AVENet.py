@@ -1,8 +1,8 @@
 """AVE-Net for a hundred to five thousand clips, on a laptop or one GPU: minutes of training.
 
-What few clips can't teach, what things look like, comes from a frozen EfficientNet-Lite0 with ImageNet's weights; its
-features are computed once. A small sound net and the embedding are learned, by InfoNCE. docs/few_clips.md says what to
-expect.
+What few clips can't teach, what things look like, comes from an EfficientNet-Lite0 with ImageNet's weights. Its first
+five stages are frozen, and their features are computed once; its last two are fine-tuned. A small sound net and the
+embedding are learned, by InfoNCE. docs/few_clips.md says what to expect.
 """
 
 from dataclasses import replace
@@ -33,7 +33,8 @@ config = Config(
         epochs=40,
         batch_size=64,
         lr=2e-3,
-        lr_vision=0.0,
+        lr_vision=0.05,
+        tuned_stages=2,
         loss="infonce",
         temperature=0.25,
         optimizer="muon",

@@ -37,11 +37,13 @@ AVE, VOL = (train_AVENet.main, "configs/few_clips_AVENet.py"), (train_VOLNet.mai
 RECIPES = {
     "AVE-Net from scratch": Recipe(train_AVENet.main, "configs/demo_AVENet.py"),
     "AVE-Net for few clips": Recipe(*AVE),
+    "AVE-Net, frozen": Recipe(*AVE, {"train.tuned_stages": "0", "train.lr_vision": "0"}),
     "AVE-Net, `train.loss avc`": Recipe(*AVE, {"train.loss": "avc"}),
     "AVE-Net, `model.vision_pool max`": Recipe(*AVE, {"model.vision_pool": "max"}),
     "AVE-Net, `train.data_dependent_init true`": Recipe(*AVE, {"train.data_dependent_init": "true"}),
     "AVOL-Net from scratch": Recipe(train_VOLNet.main, "configs/demo_VOLNet.py"),
     "AVOL-Net for few clips": Recipe(*VOL),
+    "AVOL-Net, `train.tuned_stages 2`": Recipe(*VOL, {"train.tuned_stages": "2", "train.lr_vision": "0.05"}),
     "AVOL-Net, `train.loss avc`": Recipe(*VOL, {"train.loss": "avc"}),
     "AVOL-Net, `model.mean_weight 0`": Recipe(*VOL, {"model.mean_weight": "0"}),
     "AVOL-Net, `train.data_dependent_init true`": Recipe(*VOL, {"train.data_dependent_init": "true"}),

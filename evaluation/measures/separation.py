@@ -283,6 +283,12 @@ SEPARATION = Section[SeparatedMixtures](
             "the list of mix.pairs: its file, its mixtures, how many of them the split lacks, SHA-256 of their ids",
         ),
         Detail(
+            "masks",
+            "softmax: with eval.softmax_masks, which divides each bin among the sources; without, each mask is a "
+            "sigmoid of its own (SoP)",
+            "masks by a {} over the sources",
+        ),
+        Detail(
             "noise",
             "dataset of mix.noise_root, a clip of which is in each mixture and isn't asked for; then the first source "
             "of a mixture is measured alone (CLIPSep, arXiv 2212.07065)",

@@ -159,6 +159,7 @@ class SeparationTask:
         shared = [[*own, *others] for own, others in zip(readable, shared, strict=True)]
         measures = separation_summary(scores, shared) | {"unreadable": len(mixtures) - len(readable) - lacking}
         measures |= {"list": listed.about} if listed else {}
+        measures |= {"masks": "softmax"} if config.eval.softmax_masks and not given else {}
         measures |= {"noise": config.mix.noise_root} if noise else {}
         notes = (mixture_list_note(listed.about),) if listed else ()
         return TaskResult({"separation": measures}, len(features.row), skipped, notes=notes)

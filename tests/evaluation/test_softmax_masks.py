@@ -32,8 +32,10 @@ def read(folder, name):
 def test_the_estimates_of_a_mixture_add_up_to_it(loud, data, tmp_path):  # noqa: F811
     settings = {"data.root": data, "mix.mask": "soft"}
     together, one_by_one = tmp_path / "together", tmp_path / "one_by_one"
-    run(loud, together, **settings, **{"eval.softmax_masks": "true"})
-    run(loud, one_by_one, **settings)
+    measured, _ = run(loud, together, **settings, **{"eval.softmax_masks": "true"})
+    assert measured["separation"]["masks"] == "softmax"
+    measured, _ = run(loud, one_by_one, **settings)
+    assert "masks" not in measured["separation"]
     mixture = read(together, "mixture")
     middle = slice(600, -600)  # the window is not whole at the ends
     added = read(together, "pred_1") + read(together, "pred_2")
