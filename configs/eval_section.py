@@ -1,4 +1,4 @@
-"""Settings of the evaluation."""
+"""The settings of the evaluation: the section Eval of `configs.schema.Config`. Standard library only."""
 
 from dataclasses import dataclass
 from typing import Literal
