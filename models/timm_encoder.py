@@ -86,7 +86,7 @@ class TimmEncoder(nn.Module):
         name: the argument.
         channels: of the feature map.
         origin: where the names of its weights come from, for messages.
-        frozen_stages: what `freeze_first_stages` has frozen; None: nothing.
+        frozen_stages: number of first stages that `freeze_first_stages` has frozen.
 
     Raises:
         UserError: the net has no feature map, or doesn't offer the stride.
@@ -107,7 +107,7 @@ class TimmEncoder(nn.Module):
             raise UserError(f"{name} gives no feature maps: take another encoder ({setting})")
         self.name, self.net = name, net
         self.origin = f"{name} of timm {timm.__version__}"
-        self.frozen_stages: int | None = None
+        self.frozen_stages = 0
         self.frozen_channels = 0  # of the map of the last frozen stage
         net.prune_intermediate_layers(1, prune_norm=False, prune_head=True)
         last = net.feature_info[-1]
@@ -127,7 +127,7 @@ class TimmEncoder(nn.Module):
 
         They may also be maps of the last frozen stage, as `first_stages` gives them.
         """
-        if self.frozen_stages is not None and inputs.shape[1] == self.frozen_channels:
+        if self.frozen_stages and inputs.shape[1] == self.frozen_channels:
             return run_layers(divide(self.net)[1][self.frozen_stages :], inputs)
         return self.net.forward_intermediates(self._prepare(inputs), indices=1, norm=True, intermediates_only=True)[-1]
 
@@ -167,7 +167,8 @@ class TimmEncoder(nn.Module):
         self.frozen_stages, self.frozen_channels = len(stages) - tuned, frozen.shape[1]
         if self.frozen_channels == self.channels:
             raise UserError(
-                f"train.tuned_stages {tuned} is not offered by model.vision {self.name}: take another number"
+                f"train.tuned_stages must not be {tuned} with model.vision {self.name}, whose last frozen map has "
+                "as many channels as the last one: set another number"
             )
 
     def first_stages(self) -> FirstStages:
